@@ -1,0 +1,1 @@
+//! Logging in to further upstreams on behalf of a client that has already logged in once.

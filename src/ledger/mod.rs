@@ -1,0 +1,1 @@
+//! Which bytes of which source go to which destination, in what order; knows no protocol.

@@ -1,0 +1,1 @@
+//! Every bound of the crate: what it limits, its value and why.

@@ -1,0 +1,1 @@
+//! From SQL text to intent, and from intent to an upstream.

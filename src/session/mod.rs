@@ -1,0 +1,1 @@
+//! The composition: one client and its upstreams.

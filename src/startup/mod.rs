@@ -1,0 +1,1 @@
+//! The tagless packets that open a connection.
