@@ -1,1 +1,691 @@
 //! Which bytes of which source go to which destination, in what order; knows no protocol.
+//!
+//! The bytes that pass through stay in the driver's buffers. The ledger holds their *fates*: per source a queue of
+//! what happens to its bytes, per destination a queue of what it is sent. An entry may be sent only while it is at
+//! the head of both its queues. Every decision appends to both at the moment it is taken, so both are in
+//! decision order, the oldest undone entry is at the head of both, and nothing waits for anything but its socket.
+//!
+//! ```text
+//!   driver's buffer of 0          fates of 0                      queue to 1
+//!   [ frame frame fra             [ To(1) 70 | Discard 12 ]       [ Owned 9 | Splice{from 0} | Splice{from 2} ]
+//! ```
+//!
+//! A claim is whole frames and may exceed what has arrived: a frame of 1 GiB costs one entry, and the memory of a
+//! relay is its fixed buffers whatever the frame sizes. Bytes of our own are pushed behind what is queued, so they
+//! never land inside a claimed frame.
+//!
+//! Calls that make no sense (an unknown port, a count larger than offered) change nothing and answer what an
+//! empty queue would; none panics.
+//!
+//! # Example
+//!
+//! ```
+//! use pgturnout::ledger::{Fate, Ledger, LedgerLimits, Port, Transmit};
+//!
+//! let (client, server) = (Port::new(0), Port::new(1));
+//! let mut ledger = Ledger::new(2, LedgerLimits::default());
+//!
+//! // Nine bytes of a frame of twelve are in the driver's buffer, which is enough to know where it goes.
+//! ledger.claim(server, Fate::To(client), 12)?;
+//! ledger.push(client, b"ours")?;
+//!
+//! assert_eq!(ledger.poll_transmit(client), Some(Transmit::Splice { from: server, max: 12 }));
+//! ledger.transmitted(client, 9)?; // the driver wrote what it had, and dropped it from its buffer
+//! assert_eq!(ledger.poll_transmit(client), Some(Transmit::Splice { from: server, max: 3 }));
+//! ledger.transmitted(client, 3)?;
+//! assert_eq!(ledger.poll_transmit(client), Some(Transmit::Owned(b"ours")));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod owned;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::mem;
+
+use crate::limits;
+use owned::{OwnedBytes, reserve_within, shrink_idle};
+
+/// One peer of a [`Ledger`]: a source of bytes and a destination at the same time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Port(u8);
+
+impl Port {
+    /// The port with this index. A ledger knows the indices below the count it was made with.
+    pub const fn new(index: u8) -> Port {
+        Port(index)
+    }
+
+    /// The index, for tables kept beside the ledger.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// What happens to a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It is sent to this port, unchanged.
+    To(Port),
+    /// It is dropped from the driver's buffer. A discard waits for no destination.
+    Discard,
+}
+
+/// What may be sent to a destination now; see [`Ledger::poll_transmit`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Transmit<'a> {
+    /// Bytes the ledger holds. Never empty; more of the same frame may follow.
+    Owned(&'a [u8]),
+    /// The front of `from`'s buffer, as much of it as has arrived but no more than `max` bytes (never 0).
+    Splice {
+        /// Whose buffer.
+        from: Port,
+        /// Bytes that may be sent before the ledger has to be asked again.
+        max: u64,
+    },
+}
+
+impl fmt::Debug for Transmit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Transmit::Owned(bytes) => write!(f, "Owned({} bytes)", bytes.len()),
+            Transmit::Splice { from, max } => f
+                .debug_struct("Splice")
+                .field("from", from)
+                .field("max", max)
+                .finish(),
+        }
+    }
+}
+
+/// How a source ended; see [`Ledger::source_ended`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum SourceEnd {
+    /// Every claimed frame has arrived whole.
+    Whole,
+    /// The newest frame is incomplete and nothing of it was sent: its claim is undone.
+    RolledBack {
+        /// Where it would have gone; `None` if it was to be discarded.
+        to: Option<Port>,
+        /// Bytes that are no longer claimed.
+        bytes: u64,
+    },
+    /// The newest frame is incomplete and part of it was sent: this destination must close without another byte.
+    Torn {
+        /// The destination. The ledger has ended it, as [`Ledger::destination_ended`] does.
+        to: Port,
+    },
+}
+
+/// A queue is at its limit, or a port is not known. Nothing was changed.
+///
+/// An ordinary answer: stop deciding until something was sent or discarded. Only a push longer than
+/// [`LedgerLimits::owned_bytes_per_queue`] will never fit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the queue is at its limit")]
+pub struct Full;
+
+/// The driver reported what cannot have happened. Nothing was changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Misuse {
+    /// More bytes were reported as sent than were offered.
+    #[error("{sent} bytes were reported as sent, {offered} were offered")]
+    TooMuch {
+        /// Bytes reported.
+        sent: u64,
+        /// Bytes that [`Ledger::poll_transmit`] offered.
+        offered: u64,
+    },
+    /// A port was reset that still has something queued from or to it.
+    #[error("the port still has something queued")]
+    Busy,
+    /// The ledger has no such port.
+    #[error("no such port")]
+    UnknownPort,
+}
+
+/// Bounds of the queues of a [`Ledger`]; each port has one queue as a source and one as a destination.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LedgerLimits {
+    /// Entries in one queue. Neighbouring frames with the same way share an entry.
+    pub segments_per_queue: usize,
+    /// Bytes of our own waiting for one destination; also the longest push that can ever fit.
+    pub owned_bytes_per_queue: usize,
+}
+
+impl LedgerLimits {
+    /// Bytes of memory that a ledger with `ports` ports never exceeds.
+    pub fn memory_bound(&self, ports: u8) -> usize {
+        let entry = mem::size_of::<Run>().saturating_add(mem::size_of::<Segment>());
+        let port = mem::size_of::<Source>().saturating_add(mem::size_of::<Destination>());
+        self.segments_per_queue
+            .saturating_mul(entry)
+            .saturating_add(self.owned_bytes_per_queue)
+            .saturating_add(port)
+            .saturating_mul(usize::from(ports))
+            .saturating_add(mem::size_of::<Ledger>())
+    }
+}
+
+impl Default for LedgerLimits {
+    fn default() -> LedgerLimits {
+        LedgerLimits {
+            segments_per_queue: limits::LEDGER_SEGMENTS_PER_QUEUE,
+            owned_bytes_per_queue: limits::LEDGER_OWNED_PER_QUEUE,
+        }
+    }
+}
+
+/// The order of bytes between a fixed number of ports. See the [module page](self).
+#[derive(Debug)]
+pub struct Ledger {
+    limits: LedgerLimits,
+    sources: Box<[Source]>,
+    destinations: Box<[Destination]>,
+}
+
+impl Ledger {
+    /// A ledger for the ports 0 to `ports` − 1, with nothing queued. Memory is taken when it is needed.
+    pub fn new(ports: u8, limits: LedgerLimits) -> Ledger {
+        Ledger {
+            limits,
+            sources: (0..ports).map(|_| Source::default()).collect(),
+            destinations: (0..ports)
+                .map(|_| Destination::Open(Queue::default()))
+                .collect(),
+        }
+    }
+
+    /// Gives the next frame of `from` its fate. `frame_len` is the whole frame, arrived or not; 0 claims nothing.
+    ///
+    /// A frame to a destination that has ended is discarded.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if [`Ledger::room`] says so, or if the claims of `from` would exceed `u64::MAX` bytes.
+    pub fn claim(&mut self, from: Port, fate: Fate, frame_len: u64) -> Result<(), Full> {
+        self.claim_run(from, fate, frame_len, frame_len)
+    }
+
+    /// Gives a run of whole frames of `from` one fate, as a [`claim`](Ledger::claim) of each would.
+    ///
+    /// `total` bytes are claimed, the last `last` of which are the newest frame: the only one that may not have
+    /// arrived whole, and therefore the one that [`Ledger::source_ended`] may have to undo.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Ledger::claim`]; none of the run is claimed then.
+    pub fn claim_run(&mut self, from: Port, fate: Fate, total: u64, last: u64) -> Result<(), Full> {
+        if total == 0 {
+            return Ok(());
+        }
+        let (fate, place) = self.place(from, fate)?;
+        let source = self.sources.get_mut(from.index()).ok_or(Full)?;
+        let claimed = source.claimed.checked_add(total).ok_or(Full)?;
+        match place {
+            Place::Join => source.lengthen_newest_run(total),
+            Place::Append => {
+                if let Fate::To(to) = fate {
+                    let queue = open_queue(&mut self.destinations, to).ok_or(Full)?;
+                    queue.append(Segment::Splice { from }, self.limits.segments_per_queue);
+                }
+                source.append(Run { fate, len: total }, self.limits.segments_per_queue);
+            }
+        }
+        source.claimed = claimed;
+        source.newest = last.min(total);
+        Ok(())
+    }
+
+    /// Queues a copy of `bytes` for `to`: whole frames of our own. Empty `bytes` queue nothing.
+    ///
+    /// Bytes for a destination that has ended are dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if [`Ledger::room_for`] says so.
+    pub fn push(&mut self, to: Port, bytes: &[u8]) -> Result<(), Full> {
+        if !self.room_for(to, bytes.len()) {
+            return Err(Full);
+        }
+        let Some(queue) = open_queue(&mut self.destinations, to) else {
+            return Ok(());
+        };
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        queue.owned.push(bytes, self.limits.owned_bytes_per_queue);
+        match queue.segments.back_mut() {
+            Some(Segment::Owned { len }) => *len = len.saturating_add(bytes.len()),
+            Some(Segment::Splice { .. }) | None => queue.append(
+                Segment::Owned { len: bytes.len() },
+                self.limits.segments_per_queue,
+            ),
+        }
+        Ok(())
+    }
+
+    /// Whether a claim of a frame of `from` with this fate fits now.
+    pub fn room(&self, from: Port, fate: Fate) -> bool {
+        self.place(from, fate).is_ok()
+    }
+
+    /// Whether a push of `len` bytes to `to` fits now.
+    pub fn room_for(&self, to: Port, len: usize) -> bool {
+        match self.destinations.get(to.index()) {
+            None => false,
+            Some(Destination::Ended) => true,
+            Some(Destination::Open(queue)) => {
+                let entry = match queue.segments.back() {
+                    Some(Segment::Owned { .. }) => true,
+                    Some(Segment::Splice { .. }) | None => {
+                        len == 0 || queue.segments.len() < self.limits.segments_per_queue
+                    }
+                };
+                entry && queue.owned.fits(len, self.limits.owned_bytes_per_queue)
+            }
+        }
+    }
+
+    /// Bytes of `from` that are claimed and not yet released: the offset in the driver's buffer of the first
+    /// byte that is undecided. It exceeds the buffer while a claimed frame is still arriving.
+    pub fn claimed(&self, from: Port) -> u64 {
+        self.source(from).map_or(0, |source| source.claimed)
+    }
+
+    /// What may be sent to `to` now, or `None` if nothing is queued or its turn has not come.
+    ///
+    /// Changes nothing: report with [`Ledger::transmitted`] what was written.
+    pub fn poll_transmit(&self, to: Port) -> Option<Transmit<'_>> {
+        let queue = self.queue(to)?;
+        match *queue.segments.front()? {
+            Segment::Owned { len } => Some(Transmit::Owned(queue.owned.front(len))),
+            Segment::Splice { from } => {
+                let run = self.source(from)?.runs.front()?;
+                (run.fate == Fate::To(to)).then_some(Transmit::Splice { from, max: run.len })
+            }
+        }
+    }
+
+    /// `n` bytes of what [`Ledger::poll_transmit`] offers were written to `to`; those of a splice are
+    /// released, and the driver drops them from the front of the source's buffer.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::TooMuch`] if fewer than `n` bytes are offered.
+    pub fn transmitted(&mut self, to: Port, n: u64) -> Result<(), Misuse> {
+        let (offered, from) = match self.poll_transmit(to) {
+            None => (0, None),
+            Some(Transmit::Owned(bytes)) => (length(bytes), None),
+            Some(Transmit::Splice { from, max }) => (max, Some(from)),
+        };
+        if n > offered {
+            return Err(Misuse::TooMuch { sent: n, offered });
+        }
+        let Some(queue) = open_queue(&mut self.destinations, to) else {
+            return Ok(());
+        };
+        let done = match from {
+            Some(from) => match self.sources.get_mut(from.index()) {
+                Some(source) => source.release(n),
+                None => false,
+            },
+            None => queue.release_owned(n),
+        };
+        if done {
+            queue.pop();
+        } else {
+            queue.sent = queue.sent.saturating_add(n);
+        }
+        Ok(())
+    }
+
+    /// Bytes to drop now from the front of `from`'s buffer, which holds `available` bytes; they are released.
+    pub fn take_discard(&mut self, from: Port, available: usize) -> usize {
+        let Some(source) = self.sources.get_mut(from.index()) else {
+            return 0;
+        };
+        let mut taken: usize = 0;
+        while let Some(Run {
+            fate: Fate::Discard,
+            len,
+        }) = source.runs.front()
+        {
+            let left = available.saturating_sub(taken);
+            let n = usize::try_from(*len).map_or(left, |len| len.min(left));
+            if n == 0 {
+                break;
+            }
+            taken = taken.saturating_add(n);
+            source.release(u64::try_from(n).unwrap_or(u64::MAX));
+        }
+        taken
+    }
+
+    /// Whether `to` stands between two whole frames, so that closing it now cuts none.
+    ///
+    /// `false` may also mean that it stands between two frames of one run, whose inner boundaries are not kept.
+    /// A destination that has ended is never at a boundary: nothing may be put behind what it got.
+    pub fn at_boundary(&self, to: Port) -> bool {
+        let Some(queue) = self.queue(to) else {
+            return false;
+        };
+        queue.sent == 0
+            || match queue.segments.front() {
+                None => true,
+                Some(Segment::Owned { .. }) => false,
+                Some(Segment::Splice { from }) => self
+                    .source(*from)
+                    .is_some_and(|source| source.claimed == source.newest),
+            }
+    }
+
+    /// Whether nothing is queued to `to`.
+    pub fn is_drained_to(&self, to: Port) -> bool {
+        self.queue(to).is_none_or(|queue| queue.segments.is_empty())
+    }
+
+    /// Whether nothing of `from` is claimed.
+    pub fn is_drained_from(&self, from: Port) -> bool {
+        self.claimed(from) == 0
+    }
+
+    /// Bytes of our own in all queues.
+    pub fn retained(&self) -> usize {
+        self.destinations
+            .iter()
+            .fold(0, |sum: usize, destination| match destination {
+                Destination::Open(queue) => sum.saturating_add(queue.owned.len()),
+                Destination::Ended => sum,
+            })
+    }
+
+    /// `from` will send nothing more; `arrived` bytes of it are still in the driver's buffer.
+    ///
+    /// Only the newest frame can be incomplete, because a frame is claimed when its header has arrived. If it
+    /// is and nothing of it was sent, its claim is undone and the ledger goes on as if it had never been made:
+    /// whole frames still go out, and a message of our own can take its place. If part of it was sent, no
+    /// message can follow on that destination, and the ledger ends it. An incomplete frame that
+    /// was being discarded harms nobody and counts as rolled back.
+    ///
+    /// Frames that arrived whole but were not claimed yet can be claimed afterwards; then call this again.
+    ///
+    /// If more than the newest frame is missing, what `arrived` says contradicts the claims. Everything from the
+    /// first missing byte on is undone, and the destination of that byte is taken to be torn.
+    pub fn source_ended(&mut self, from: Port, arrived: u64) -> SourceEnd {
+        let Some(source) = self.source(from) else {
+            return SourceEnd::Whole;
+        };
+        let missing = source.claimed.saturating_sub(arrived);
+        if missing == 0 {
+            return SourceEnd::Whole;
+        }
+        let (newest, claimed) = (source.newest, source.claimed);
+        let cut = missing.max(newest.min(claimed));
+        let to = match self.unclaim(from, cut) {
+            Fate::To(to) => to,
+            Fate::Discard => {
+                return SourceEnd::RolledBack {
+                    to: None,
+                    bytes: cut,
+                };
+            }
+        };
+        if newest > claimed || missing > newest {
+            self.destination_ended(to);
+            return SourceEnd::Torn { to };
+        }
+        SourceEnd::RolledBack {
+            to: Some(to),
+            bytes: cut,
+        }
+    }
+
+    /// `to` can be sent nothing more: what was queued to it from others is discarded instead, so that
+    /// its sources keep draining, and bytes of our own for it are dropped. So is all that is queued later,
+    /// until [`Ledger::reset`].
+    pub fn destination_ended(&mut self, to: Port) {
+        let Some(destination) = self.destinations.get_mut(to.index()) else {
+            return;
+        };
+        *destination = Destination::Ended;
+        for source in &mut self.sources {
+            source.discard_all_to(to);
+        }
+    }
+
+    /// Forgets what is known of `port`, so that the index can serve a new connection.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::Busy`] while something is queued from or to it.
+    pub fn reset(&mut self, port: Port) -> Result<(), Misuse> {
+        if !self.is_drained_to(port) || !self.is_drained_from(port) {
+            return Err(Misuse::Busy);
+        }
+        let (Some(source), Some(destination)) = (
+            self.sources.get_mut(port.index()),
+            self.destinations.get_mut(port.index()),
+        ) else {
+            return Err(Misuse::UnknownPort);
+        };
+        *source = Source::default();
+        *destination = Destination::Open(Queue::default());
+        Ok(())
+    }
+
+    fn source(&self, port: Port) -> Option<&Source> {
+        self.sources.get(port.index())
+    }
+
+    fn queue(&self, port: Port) -> Option<&Queue> {
+        match self.destinations.get(port.index())? {
+            Destination::Open(queue) => Some(queue),
+            Destination::Ended => None,
+        }
+    }
+
+    /// Where a claim goes: the fate that holds for it, and whether it needs entries of its own.
+    fn place(&self, from: Port, fate: Fate) -> Result<(Fate, Place), Full> {
+        let source = self.source(from).ok_or(Full)?;
+        let (fate, segments) = match fate {
+            Fate::Discard => (Fate::Discard, None),
+            Fate::To(to) => match self.destinations.get(to.index()).ok_or(Full)? {
+                Destination::Open(queue) => (fate, Some(&queue.segments)),
+                Destination::Ended => (Fate::Discard, None),
+            },
+        };
+        // The newest run of `from` to `to` is the newest splice from `from` in that queue, so a look at
+        // both ends is enough: nothing was decided in between for either of them.
+        let joins_source = source.runs.back().is_some_and(|run| run.fate == fate);
+        let joins_destination =
+            segments.is_none_or(|segments| segments.back() == Some(&Segment::Splice { from }));
+        if joins_source && joins_destination {
+            return Ok((fate, Place::Join));
+        }
+        let limit = self.limits.segments_per_queue;
+        if source.runs.len() < limit && segments.is_none_or(|segments| segments.len() < limit) {
+            Ok((fate, Place::Append))
+        } else {
+            Err(Full)
+        }
+    }
+
+    /// Takes back the newest `bytes` claimed bytes of `from`, and says what the oldest of them was to become.
+    fn unclaim(&mut self, from: Port, bytes: u64) -> Fate {
+        let mut fate = Fate::Discard;
+        let Some(source) = self.sources.get_mut(from.index()) else {
+            return fate;
+        };
+        let mut left = bytes;
+        while left > 0 {
+            let Some(run) = source.runs.back_mut() else {
+                break;
+            };
+            fate = run.fate;
+            let n = left.min(run.len);
+            left = left.saturating_sub(n);
+            source.claimed = source.claimed.saturating_sub(n);
+            run.len = run.len.saturating_sub(n);
+            if run.len == 0 {
+                source.runs.pop_back();
+                if let Fate::To(to) = fate {
+                    if let Some(queue) = open_queue(&mut self.destinations, to) {
+                        queue.remove_newest_splice(from);
+                    }
+                }
+            }
+        }
+        source.newest = 0;
+        fate
+    }
+}
+
+/// Whether a claim lengthens the newest entry of both its queues or needs a new one in each.
+enum Place {
+    Join,
+    Append,
+}
+
+/// What becomes of the bytes of one port, oldest first.
+#[derive(Debug, Default)]
+struct Source {
+    runs: VecDeque<Run>,
+    /// Sum of the runs.
+    claimed: u64,
+    /// Length of the newest frame, which is the end of the newest run. It exceeds `claimed` if part of that
+    /// frame was released.
+    newest: u64,
+}
+
+/// Whole frames with one fate; `len` bytes of them are not yet released. Never 0.
+///
+/// The runs of a source to one destination and the splices from that source in the queue of that destination
+/// are the same entries in the same order; the length is kept here only.
+#[derive(Debug)]
+struct Run {
+    fate: Fate,
+    len: u64,
+}
+
+impl Source {
+    fn append(&mut self, run: Run, limit: usize) {
+        reserve_within(&mut self.runs, 1, limit);
+        self.runs.push_back(run);
+    }
+
+    fn lengthen_newest_run(&mut self, by: u64) {
+        if let Some(run) = self.runs.back_mut() {
+            run.len = run.len.saturating_add(by);
+        }
+    }
+
+    /// Releases `n` bytes of the oldest run, and says whether that was the rest of it.
+    fn release(&mut self, n: u64) -> bool {
+        let Some(run) = self.runs.front_mut() else {
+            return false;
+        };
+        run.len = run.len.saturating_sub(n);
+        self.claimed = self.claimed.saturating_sub(n);
+        if run.len > 0 {
+            return false;
+        }
+        self.runs.pop_front();
+        shrink_idle(&mut self.runs, limits::LEDGER_IDLE_SEGMENTS);
+        true
+    }
+
+    /// Turns each run to `to` into a discard, joined with the discards beside it.
+    fn discard_all_to(&mut self, to: Port) {
+        for turn in 0..self.runs.len() {
+            let Some(mut run) = self.runs.pop_front() else {
+                break;
+            };
+            if run.fate == Fate::To(to) {
+                run.fate = Fate::Discard;
+            }
+            match self.runs.back_mut() {
+                // On the first turn the back is the newest run, not the neighbour.
+                Some(back) if turn > 0 && back.fate == run.fate && run.fate == Fate::Discard => {
+                    back.len = back.len.saturating_add(run.len);
+                }
+                Some(_) | None => self.runs.push_back(run),
+            }
+        }
+    }
+}
+
+/// What a port may be sent.
+#[derive(Debug)]
+enum Destination {
+    /// It takes what is queued.
+    Open(Queue),
+    /// It takes nothing more.
+    Ended,
+}
+
+/// What one port is sent, oldest first.
+#[derive(Debug, Default)]
+struct Queue {
+    segments: VecDeque<Segment>,
+    /// The bytes of the `Owned` segments, in their order.
+    owned: OwnedBytes,
+    /// Bytes of the oldest segment that were sent.
+    sent: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Segment {
+    Owned { len: usize },
+    Splice { from: Port },
+}
+
+impl Queue {
+    fn append(&mut self, segment: Segment, limit: usize) {
+        reserve_within(&mut self.segments, 1, limit);
+        self.segments.push_back(segment);
+    }
+
+    /// Forgets the oldest segment, all of which was sent.
+    fn pop(&mut self) {
+        self.segments.pop_front();
+        self.sent = 0;
+        shrink_idle(&mut self.segments, limits::LEDGER_IDLE_SEGMENTS);
+    }
+
+    /// Releases `n` bytes of the oldest segment, which is an owned one, and says whether that was the rest of it.
+    fn release_owned(&mut self, n: u64) -> bool {
+        let Some(Segment::Owned { len }) = self.segments.front_mut() else {
+            return false;
+        };
+        let n = usize::try_from(n).unwrap_or(*len).min(*len);
+        *len = len.saturating_sub(n);
+        let done = *len == 0;
+        self.owned.release(n);
+        done
+    }
+
+    fn remove_newest_splice(&mut self, from: Port) {
+        let newest = Segment::Splice { from };
+        let Some(index) = self.segments.iter().rposition(|segment| *segment == newest) else {
+            return;
+        };
+        self.segments.remove(index);
+        if index == 0 {
+            self.sent = 0;
+        }
+    }
+}
+
+fn open_queue(destinations: &mut [Destination], port: Port) -> Option<&mut Queue> {
+    match destinations.get_mut(port.index())? {
+        Destination::Open(queue) => Some(queue),
+        Destination::Ended => None,
+    }
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}

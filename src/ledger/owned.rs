@@ -1,0 +1,72 @@
+//! The bytes a destination queue owns: a ring that grows with what is pushed, within its limit.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use crate::limits;
+
+/// Bytes we made ourselves, waiting for one destination.
+///
+/// A ring, so that releasing from the front moves nothing and the capacity never exceeds the limit however the
+/// pushes and the partial writes fall. Its `Debug` gives the length only: the content is somebody's session.
+#[derive(Default)]
+pub(super) struct OwnedBytes {
+    ring: VecDeque<u8>,
+}
+
+impl OwnedBytes {
+    pub(super) fn len(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// The first bytes, at most `max`, that lie in one piece. Empty only if `max` or the ring is.
+    pub(super) fn front(&self, max: usize) -> &[u8] {
+        let (first, _) = self.ring.as_slices();
+        first.get(..max).unwrap_or(first)
+    }
+
+    /// Whether `more` further bytes fit into `limit`.
+    pub(super) fn fits(&self, more: usize, limit: usize) -> bool {
+        self.len()
+            .checked_add(more)
+            .is_some_and(|total| total <= limit)
+    }
+
+    /// Appends all of `bytes`; the caller has asked [`OwnedBytes::fits`].
+    pub(super) fn push(&mut self, bytes: &[u8], limit: usize) {
+        reserve_within(&mut self.ring, bytes.len(), limit);
+        self.ring.extend(bytes);
+    }
+
+    /// Forgets the first `n` bytes, or all of them if there are fewer.
+    pub(super) fn release(&mut self, n: usize) {
+        if n >= self.len() {
+            self.ring.clear();
+            shrink_idle(&mut self.ring, limits::LEDGER_IDLE_OWNED);
+        } else {
+            self.ring.drain(..n);
+        }
+    }
+}
+
+impl fmt::Debug for OwnedBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.len())
+    }
+}
+
+/// Makes room for `more` elements, doubling like the standard queue does but never past `limit`.
+pub(super) fn reserve_within<T>(queue: &mut VecDeque<T>, more: usize, limit: usize) {
+    let needed = queue.len().saturating_add(more);
+    if needed > queue.capacity() {
+        let doubled = queue.capacity().saturating_mul(2).min(limit);
+        queue.reserve_exact(doubled.max(needed).saturating_sub(queue.len()));
+    }
+}
+
+/// Gives memory back once a queue is empty, keeping `keep` elements' worth for the next burst.
+pub(super) fn shrink_idle<T>(queue: &mut VecDeque<T>, keep: usize) {
+    if queue.is_empty() && queue.capacity() > keep {
+        queue.shrink_to(keep);
+    }
+}
