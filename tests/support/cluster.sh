@@ -9,6 +9,7 @@ usage() {
 usage: cluster.sh start DIR [--bin BINDIR | --version MAJOR] [--owner PID] [--async]
        cluster.sh stop DIR
        cluster.sh standby DIR stop|start
+       cluster.sh run DIR COMMAND [ARG...]
        cluster.sh find [MAJOR]
 
 start    Makes a primary and a streaming standby on free ports of 127.0.0.1, with everything
@@ -21,8 +22,9 @@ start    Makes a primary and a streaming standby on free ports of 127.0.0.1, wit
                             A script should pass $$: the caller of a $(…) is gone at once.
            --async          commits do not wait for the standby. Without it they wait until
                             it has replayed them, so that a test sees no replication lag.
-stop     Stops the servers and removes DIR.
+stop     Stops the servers and removes what was made in DIR, and DIR if nothing else is there.
 standby  Stops or starts the standby alone. While it is down, commits do not wait for it.
+run      Becomes COMMAND, which `stop` and the watchdog then end along with the servers.
 find     Prints the directory of PostgreSQL's programs, or fails.
 
 Programs are looked for in PGTURNOUT_PG_BIN, PATH, the folders of the distributions, and
@@ -39,7 +41,8 @@ DIR/env defines, each as NAME='value':
   DATA OWNER                  the servers' files (primary/, standby/, *.log); who is watched
 
 Users and how they log in (the password is the name followed by `-secret`):
-  u_trust  nothing is asked
+  u_trust  nothing is asked; both servers log every statement of this user, which tells a
+           test where it ran (primary.log, standby.log; the line holds application_name)
   u_clear  password, cleartext
   u_md5    md5
   u_scram  scram-sha-256
@@ -96,7 +99,7 @@ candidates() {
     /Library/PostgreSQL/*/bin /usr/libexec/postgresql* /usr/local/bin; do
     [ -d "$found" ] && printf '%s\n' "$found"
   done | newest_first
-  for found in "$cache"/postgres-*/bin; do
+  for found in "$cache"/postgres-*/*/*/bin; do
     [ -d "$found" ] && printf '%s\n' "$found"
   done | newest_first
 }
@@ -168,12 +171,21 @@ place_data() {
 # The same for the programs, when they were fetched into such a place.
 place_programs() {
   pgbin_server=$pgbin
-  if ! runner_reaches "$pgbin/postgres"; then
-    mkdir "$data/programs"
-    cp -R "$(dirname "$pgbin")/." "$data/programs/"
-    chown -R "$runner" "$data/programs"
-    pgbin_server=$data/programs/bin
+  if runner_reaches "$pgbin/postgres"; then
+    return
   fi
+  local tree
+  tree=$(dirname "$pgbin")
+  case $pgbin in
+    "$cache"/*)
+      # What get-postgres.sh fetched finds its libraries only when it stays together.
+      tree=${pgbin#"$cache"/}
+      tree=$cache/${tree%%/*}
+      ;;
+  esac
+  cp -R "$tree" "$data/programs"
+  chown -R "$runner" "$data/programs"
+  pgbin_server=$data/programs${pgbin#"$tree"}
 }
 
 # --- Configuration ----------------------------------------------------------------------------
@@ -327,6 +339,7 @@ create_users() {
   "$pgbin_server/psql" -X -q -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$primary_port" -U postgres \
     -d postgres <<'SQL' >"$data/setup.log" 2>&1 || die "the users could not be created"
 CREATE ROLE u_trust LOGIN PASSWORD 'u_trust-secret';
+ALTER ROLE u_trust SET log_statement = 'all';
 CREATE ROLE u_clear LOGIN PASSWORD 'u_clear-secret';
 CREATE ROLE u_scram LOGIN PASSWORD 'u_scram-secret';
 CREATE ROLE u_tls LOGIN PASSWORD 'u_tls-secret';
@@ -448,6 +461,17 @@ start() {
 
 # --- Stopping ---------------------------------------------------------------------------------
 
+stop_companions() {
+  [ -f "$dir/companions" ] || return 0
+  local pid who
+  while read -r pid who; do
+    if [ "$(identity "$pid")" = "$who" ]; then
+      # Not asked politely: what serves these servers' clients has nothing left to finish.
+      kill -KILL "$pid" 2>/dev/null || true
+    fi
+  done <"$dir/companions"
+}
+
 stop_server() { # NAME
   [ -f "$data/$1/postmaster.pid" ] || return 0
   local pid tries=0
@@ -472,13 +496,14 @@ stop() {
   data=$(cat "$dir/$marker")
   choose_runner
   cd /
+  stop_companions
   if [ -n "$data" ]; then
     stop_server standby
     stop_server primary
     rm -rf "$data"
   fi
   # The marker goes last, so that a stop that was interrupted can be repeated.
-  rm -rf "$dir/tls" "$dir/env" "$dir/env.new" "$dir/cluster" "$dir/openssl.log"
+  rm -rf "$dir/tls" "$dir/env" "$dir/env.new" "$dir/cluster" "$dir/openssl.log" "$dir/companions"
   rm -f "$dir/$marker"
   rmdir "$dir" 2>/dev/null || true
 }
@@ -547,6 +572,15 @@ reap() { # PID IDENTITY
   done
 }
 
+# --- Companions -------------------------------------------------------------------------------
+
+run() { # COMMAND ARG...
+  [ -f "$dir/$marker" ] || die "$dir holds no cluster"
+  # `exec` keeps both the number and the start time.
+  printf '%s %s\n' "$$" "$(identity "$$")" >>"$dir/companions"
+  exec "$@"
+}
+
 # --- Command line -----------------------------------------------------------------------------
 
 main() {
@@ -585,7 +619,9 @@ main() {
       start
       ;;
     stop) stop ;;
+    run) run "$@" ;;
     standby) standby "${1:-}" ;;
+    # Not for callers: the watchdog that `start` leaves behind.
     reap) reap "$@" ;;
     *)
       usage >&2
