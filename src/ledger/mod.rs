@@ -38,13 +38,13 @@
 //! ```
 
 mod owned;
+mod queue;
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 
 use crate::limits;
-use owned::{OwnedBytes, reserve_within, shrink_idle};
+use queue::{Destination, Queue, Run, Segment, Source};
 
 /// One peer of a [`Ledger`]: a source of bytes and a destination at the same time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -549,136 +549,6 @@ enum Place {
     Append,
 }
 
-/// What becomes of the bytes of one port, oldest first.
-#[derive(Debug, Default)]
-struct Source {
-    runs: VecDeque<Run>,
-    /// Sum of the runs.
-    claimed: u64,
-    /// Length of the newest frame, which is the end of the newest run. It exceeds `claimed` if part of that
-    /// frame was released.
-    newest: u64,
-}
-
-/// Whole frames with one fate; `len` bytes of them are not yet released. Never 0.
-///
-/// The runs of a source to one destination and the splices from that source in the queue of that destination
-/// are the same entries in the same order; the length is kept here only.
-#[derive(Debug)]
-struct Run {
-    fate: Fate,
-    len: u64,
-}
-
-impl Source {
-    fn append(&mut self, run: Run, limit: usize) {
-        reserve_within(&mut self.runs, 1, limit);
-        self.runs.push_back(run);
-    }
-
-    fn lengthen_newest_run(&mut self, by: u64) {
-        if let Some(run) = self.runs.back_mut() {
-            run.len = run.len.saturating_add(by);
-        }
-    }
-
-    /// Releases `n` bytes of the oldest run, and says whether that was the rest of it.
-    fn release(&mut self, n: u64) -> bool {
-        let Some(run) = self.runs.front_mut() else {
-            return false;
-        };
-        run.len = run.len.saturating_sub(n);
-        self.claimed = self.claimed.saturating_sub(n);
-        if run.len > 0 {
-            return false;
-        }
-        self.runs.pop_front();
-        shrink_idle(&mut self.runs, limits::LEDGER_IDLE_SEGMENTS);
-        true
-    }
-
-    /// Turns each run to `to` into a discard, joined with the discards beside it.
-    fn discard_all_to(&mut self, to: Port) {
-        for turn in 0..self.runs.len() {
-            let Some(mut run) = self.runs.pop_front() else {
-                break;
-            };
-            if run.fate == Fate::To(to) {
-                run.fate = Fate::Discard;
-            }
-            match self.runs.back_mut() {
-                // On the first turn the back is the newest run, not the neighbour.
-                Some(back) if turn > 0 && back.fate == run.fate && run.fate == Fate::Discard => {
-                    back.len = back.len.saturating_add(run.len);
-                }
-                Some(_) | None => self.runs.push_back(run),
-            }
-        }
-    }
-}
-
-/// What a port may be sent.
-#[derive(Debug)]
-enum Destination {
-    /// It takes what is queued.
-    Open(Queue),
-    /// It takes nothing more.
-    Ended,
-}
-
-/// What one port is sent, oldest first.
-#[derive(Debug, Default)]
-struct Queue {
-    segments: VecDeque<Segment>,
-    /// The bytes of the `Owned` segments, in their order.
-    owned: OwnedBytes,
-    /// Bytes of the oldest segment that were sent.
-    sent: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Segment {
-    Owned { len: usize },
-    Splice { from: Port },
-}
-
-impl Queue {
-    fn append(&mut self, segment: Segment, limit: usize) {
-        reserve_within(&mut self.segments, 1, limit);
-        self.segments.push_back(segment);
-    }
-
-    /// Forgets the oldest segment, all of which was sent.
-    fn pop(&mut self) {
-        self.segments.pop_front();
-        self.sent = 0;
-        shrink_idle(&mut self.segments, limits::LEDGER_IDLE_SEGMENTS);
-    }
-
-    /// Releases `n` bytes of the oldest segment, which is an owned one, and says whether that was the rest of it.
-    fn release_owned(&mut self, n: u64) -> bool {
-        let Some(Segment::Owned { len }) = self.segments.front_mut() else {
-            return false;
-        };
-        let n = usize::try_from(n).unwrap_or(*len).min(*len);
-        *len = len.saturating_sub(n);
-        let done = *len == 0;
-        self.owned.release(n);
-        done
-    }
-
-    fn remove_newest_splice(&mut self, from: Port) {
-        let newest = Segment::Splice { from };
-        let Some(index) = self.segments.iter().rposition(|segment| *segment == newest) else {
-            return;
-        };
-        self.segments.remove(index);
-        if index == 0 {
-            self.sent = 0;
-        }
-    }
-}
-
 fn open_queue(destinations: &mut [Destination], port: Port) -> Option<&mut Queue> {
     match destinations.get_mut(port.index())? {
         Destination::Open(queue) => Some(queue),
@@ -688,4 +558,356 @@ fn open_queue(destinations: &mut [Destination], port: Port) -> Option<&mut Queue
 
 fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Port = Port::new(0);
+    const B: Port = Port::new(1);
+    const C: Port = Port::new(2);
+
+    fn ledger() -> Ledger {
+        let limits = LedgerLimits {
+            segments_per_queue: 4,
+            owned_bytes_per_queue: 16,
+        };
+        Ledger::new(3, limits)
+    }
+
+    fn splice(from: Port, max: u64) -> Option<Transmit<'static>> {
+        Some(Transmit::Splice { from, max })
+    }
+
+    fn owned(bytes: &[u8]) -> Option<Transmit<'_>> {
+        Some(Transmit::Owned(bytes))
+    }
+
+    #[test]
+    fn an_entry_waits_for_the_head_of_both_queues() {
+        let mut ledger = ledger();
+        ledger.claim(A, Fate::To(C), 10).unwrap();
+        ledger.claim(A, Fate::To(B), 10).unwrap();
+        ledger.claim(B, Fate::To(C), 10).unwrap();
+        // Head of C's queue and of A's fates; A's second frame and B's frame are at the head of one only.
+        assert_eq!(ledger.poll_transmit(C), splice(A, 10));
+        assert_eq!(ledger.poll_transmit(B), None);
+        ledger.transmitted(C, 10).unwrap();
+        assert_eq!(ledger.poll_transmit(C), splice(B, 10));
+        assert_eq!(ledger.poll_transmit(B), splice(A, 10));
+    }
+
+    #[test]
+    fn neighbours_share_an_entry_and_others_do_not() {
+        let mut ledger = ledger();
+        for _ in 0..100 {
+            ledger.claim(A, Fate::To(C), 10).unwrap();
+            ledger.claim(B, Fate::Discard, 10).unwrap();
+        }
+        assert_eq!(ledger.poll_transmit(C), splice(A, 1000));
+        // One entry each so far; these alternate, so that each takes one in C's queue of four.
+        for from in [B, A, B] {
+            ledger.claim(from, Fate::To(C), 10).unwrap();
+        }
+        assert!(!ledger.room(A, Fate::To(C)));
+        assert!(ledger.room(B, Fate::To(C)), "joins its neighbour");
+        assert_eq!(ledger.claim(A, Fate::To(C), 10), Err(Full));
+        assert_eq!(ledger.claimed(A), 1010);
+    }
+
+    #[test]
+    fn a_push_never_lands_inside_a_frame() {
+        let mut ledger = ledger();
+        ledger.claim(A, Fate::To(C), 10).unwrap();
+        ledger.transmitted(C, 4).unwrap();
+        ledger.push(C, b"ours").unwrap();
+        ledger.claim(A, Fate::To(C), 5).unwrap();
+        assert_eq!(ledger.poll_transmit(C), splice(A, 6));
+        ledger.transmitted(C, 6).unwrap();
+        assert_eq!(ledger.poll_transmit(C), owned(b"ours"));
+        ledger.transmitted(C, 3).unwrap();
+        assert_eq!(ledger.poll_transmit(C), owned(b"s"));
+        ledger.transmitted(C, 1).unwrap();
+        assert_eq!(ledger.poll_transmit(C), splice(A, 5));
+    }
+
+    #[test]
+    fn a_source_queue_has_a_limit_of_its_own() {
+        let mut ledger = ledger();
+        for fate in [Fate::Discard, Fate::To(B), Fate::Discard, Fate::To(C)] {
+            ledger.claim(A, fate, 5).unwrap();
+        }
+        assert_eq!(ledger.claim(A, Fate::Discard, 5), Err(Full));
+        assert_eq!(ledger.claim(A, Fate::To(B), 5), Err(Full));
+        ledger.claim(A, Fate::To(C), 5).unwrap();
+        assert_eq!(ledger.take_discard(A, 100), 5);
+        ledger.claim(A, Fate::Discard, 5).unwrap();
+    }
+
+    #[test]
+    fn owned_bytes_have_a_limit_per_destination() {
+        let mut ledger = ledger();
+        ledger.push(B, &[1; 10]).unwrap();
+        assert_eq!(ledger.push(B, &[2; 7]), Err(Full));
+        ledger.push(B, &[2; 6]).unwrap();
+        ledger.push(C, &[3; 16]).unwrap();
+        assert_eq!(ledger.retained(), 32);
+        // The room comes back with each byte sent, wherever the ring begins.
+        ledger.transmitted(B, 7).unwrap();
+        ledger.push(B, &[4; 7]).unwrap();
+        let mut got = Vec::new();
+        while let Some(Transmit::Owned(bytes)) = ledger.poll_transmit(B) {
+            got.extend_from_slice(bytes);
+            let n = length(bytes);
+            ledger.transmitted(B, n).unwrap();
+        }
+        assert_eq!(got, [&[1; 3][..], &[2; 6], &[4; 7]].concat());
+    }
+
+    #[test]
+    fn nothing_is_claimed_or_queued_by_nothing() {
+        let mut ledger = ledger();
+        ledger.claim(A, Fate::To(B), 0).unwrap();
+        ledger.push(B, b"").unwrap();
+        assert!(ledger.is_drained_to(B) && ledger.is_drained_from(A));
+        assert_eq!(ledger.poll_transmit(B), None);
+        ledger.claim(A, Fate::To(B), u64::MAX).unwrap();
+        assert_eq!(ledger.claim(A, Fate::To(B), 1), Err(Full));
+        assert_eq!(ledger.claim(A, Fate::Discard, 1), Err(Full));
+    }
+
+    #[test]
+    fn a_report_beyond_the_offer_changes_nothing() {
+        let mut ledger = ledger();
+        ledger.claim(A, Fate::To(B), 10).unwrap();
+        let refused = Misuse::TooMuch {
+            sent: 11,
+            offered: 10,
+        };
+        assert_eq!(ledger.transmitted(B, 11), Err(refused));
+        assert_eq!(ledger.poll_transmit(B), splice(A, 10));
+        let refused = Misuse::TooMuch {
+            sent: 1,
+            offered: 0,
+        };
+        assert_eq!(ledger.transmitted(C, 1), Err(refused));
+        assert_eq!(ledger.transmitted(C, 0), Ok(()));
+    }
+
+    #[test]
+    fn discards_go_in_their_turn_and_need_no_destination() {
+        let mut ledger = ledger();
+        ledger.push(B, b"never sent").unwrap();
+        ledger.claim(A, Fate::Discard, 10).unwrap();
+        ledger.claim(A, Fate::To(C), 5).unwrap();
+        ledger.claim(A, Fate::Discard, 10).unwrap();
+        assert_eq!(ledger.take_discard(A, 4), 4);
+        assert_eq!(ledger.take_discard(A, 100), 6);
+        assert_eq!(ledger.take_discard(A, 100), 0);
+        ledger.transmitted(C, 5).unwrap();
+        assert_eq!(ledger.take_discard(A, 100), 10);
+        assert!(ledger.is_drained_from(A));
+    }
+
+    #[test]
+    fn an_incomplete_frame_of_which_nothing_was_sent_is_rolled_back() {
+        let mut ledger = ledger();
+        ledger.claim(A, Fate::To(C), 10).unwrap();
+        ledger.claim(A, Fate::To(C), 30).unwrap(); // joins it
+        ledger.transmitted(C, 10).unwrap(); // exactly up to the newest frame
+        ledger.push(C, b"next").unwrap();
+        let rolled_back = SourceEnd::RolledBack {
+            to: Some(C),
+            bytes: 30,
+        };
+        assert_eq!(ledger.source_ended(A, 29), rolled_back);
+        assert!(ledger.at_boundary(C));
+        assert_eq!(ledger.claimed(A), 0);
+        assert_eq!(ledger.poll_transmit(C), owned(b"next"));
+    }
+
+    #[test]
+    fn whole_frames_before_a_rolled_back_one_still_go_out() {
+        let mut ledger = ledger();
+        ledger.claim(A, Fate::To(C), 10).unwrap();
+        ledger.claim(A, Fate::To(C), 30).unwrap();
+        ledger.transmitted(C, 4).unwrap();
+        let rolled_back = SourceEnd::RolledBack {
+            to: Some(C),
+            bytes: 30,
+        };
+        assert_eq!(ledger.source_ended(A, 6 + 5), rolled_back);
+        assert_eq!(ledger.poll_transmit(C), splice(A, 6));
+        assert!(!ledger.at_boundary(C));
+        assert_eq!(ledger.source_ended(A, 6), SourceEnd::Whole);
+    }
+
+    #[test]
+    fn a_rollback_takes_the_newest_entry_and_leaves_the_older() {
+        let mut ledger = ledger();
+        ledger.claim(A, Fate::To(C), 10).unwrap();
+        ledger.claim(B, Fate::To(C), 10).unwrap();
+        ledger.claim(A, Fate::To(C), 10).unwrap();
+        ledger.push(C, b"end").unwrap();
+        let _ = ledger.source_ended(A, 15);
+        for (offer, n) in [(splice(A, 10), 10), (splice(B, 10), 10), (owned(b"end"), 3)] {
+            assert_eq!(ledger.poll_transmit(C), offer);
+            ledger.transmitted(C, n).unwrap();
+        }
+        assert!(ledger.is_drained_to(C) && ledger.is_drained_from(A));
+    }
+
+    #[test]
+    fn an_incomplete_frame_of_which_a_byte_was_sent_tears_its_destination() {
+        let mut ledger = ledger();
+        ledger.claim_run(A, Fate::To(C), 40, 30).unwrap();
+        ledger.transmitted(C, 11).unwrap();
+        ledger.claim(B, Fate::To(C), 10).unwrap();
+        ledger.push(C, b"ours").unwrap();
+        assert_eq!(ledger.source_ended(A, 28), SourceEnd::Torn { to: C });
+        assert_eq!(ledger.poll_transmit(C), None);
+        assert!(!ledger.at_boundary(C));
+        assert_eq!(ledger.retained(), 0);
+        assert_eq!(ledger.claimed(A), 0);
+        assert_eq!(ledger.take_discard(B, 100), 10);
+    }
+
+    #[test]
+    fn a_torn_discard_harms_nobody() {
+        let mut ledger = ledger();
+        ledger.claim(A, Fate::Discard, 10).unwrap();
+        assert_eq!(ledger.take_discard(A, 4), 4);
+        let rolled_back = SourceEnd::RolledBack { to: None, bytes: 6 };
+        assert_eq!(ledger.source_ended(A, 3), rolled_back);
+        assert!(ledger.is_drained_from(A));
+    }
+
+    #[test]
+    fn an_arrival_that_contradicts_the_claims_tears_what_cannot_be_told() {
+        let mut ledger = ledger();
+        ledger.claim(A, Fate::To(B), 10).unwrap();
+        ledger.claim(A, Fate::To(C), 10).unwrap();
+        ledger.claim(A, Fate::To(C), 10).unwrap();
+        assert_eq!(ledger.source_ended(A, 12), SourceEnd::Torn { to: C });
+        assert_eq!(ledger.poll_transmit(B), splice(A, 10));
+        assert_eq!(ledger.claimed(A), 12);
+        assert_eq!(ledger.source_ended(A, 9), SourceEnd::Torn { to: B });
+        assert_eq!(ledger.claimed(A), 9);
+        assert_eq!(ledger.take_discard(A, 9), 9);
+    }
+
+    #[test]
+    fn the_sources_of_a_lost_destination_keep_draining() {
+        let mut ledger = ledger();
+        ledger.claim(A, Fate::To(B), 5).unwrap();
+        ledger.claim(A, Fate::To(C), 10).unwrap();
+        ledger.claim(A, Fate::To(B), 5).unwrap();
+        ledger.claim(A, Fate::To(C), 10).unwrap();
+        ledger.push(C, b"ours").unwrap();
+        ledger.transmitted(B, 5).unwrap();
+        ledger.transmitted(C, 4).unwrap();
+        ledger.destination_ended(C);
+        assert!(ledger.is_drained_to(C));
+        assert_eq!(ledger.retained(), 0);
+        assert_eq!(ledger.take_discard(A, 100), 6);
+        ledger.transmitted(B, 5).unwrap();
+        // What is decided later has nowhere to go either.
+        ledger.claim(A, Fate::To(C), 7).unwrap();
+        ledger.push(C, b"ours").unwrap();
+        assert_eq!(ledger.retained(), 0);
+        assert_eq!(ledger.poll_transmit(C), None);
+        assert_eq!(ledger.take_discard(A, 100), 17);
+    }
+
+    #[test]
+    fn a_port_is_reset_only_when_drained_both_ways() {
+        let mut ledger = ledger();
+        ledger.claim(A, Fate::To(B), 5).unwrap();
+        assert_eq!(ledger.reset(A), Err(Misuse::Busy));
+        assert_eq!(ledger.reset(B), Err(Misuse::Busy));
+        ledger.destination_ended(B);
+        assert_eq!(ledger.reset(B), Ok(()));
+        assert_eq!(ledger.take_discard(A, 5), 5);
+        assert_eq!(ledger.reset(A), Ok(()));
+        ledger.push(B, b"again").unwrap();
+        assert_eq!(ledger.poll_transmit(B), owned(b"again"));
+        assert_eq!(ledger.reset(Port::new(3)), Err(Misuse::UnknownPort));
+    }
+
+    #[test]
+    fn debug_shows_no_payload() {
+        let mut ledger = ledger();
+        ledger.push(B, b"hunter2").unwrap();
+        let shown = format!("{ledger:?} {:?}", ledger.poll_transmit(B));
+        assert!(shown.contains("7 bytes") && shown.contains("Owned(7 bytes)"));
+        // Neither as text nor as a list of numbers.
+        assert!(!shown.contains("hunter2") && !shown.contains("104, 117"));
+    }
+
+    /// Bytes that the queues hold on to, as their containers count.
+    fn memory(ledger: &Ledger) -> usize {
+        let mut sum = mem::size_of::<Ledger>();
+        for source in &ledger.sources {
+            sum += mem::size_of::<Source>() + source.runs.capacity() * mem::size_of::<Run>();
+        }
+        for destination in &ledger.destinations {
+            sum += mem::size_of::<Destination>();
+            if let Destination::Open(queue) = destination {
+                sum += queue.segments.capacity() * mem::size_of::<Segment>();
+                sum += queue.owned.capacity();
+            }
+        }
+        sum
+    }
+
+    #[test]
+    fn memory_follows_use_within_the_bound_and_comes_back() {
+        let limits = LedgerLimits {
+            segments_per_queue: 1000,
+            owned_bytes_per_queue: 3000,
+        };
+        let mut ledger = Ledger::new(2, limits);
+        let bound = limits.memory_bound(2);
+        let bare = memory(&ledger);
+        // A declared length of 1 GiB costs an entry, not a byte of it.
+        ledger.claim(A, Fate::To(B), 1 << 30).unwrap();
+        assert!(memory(&ledger) < bare + 1024);
+        ledger.transmitted(B, 1 << 30).unwrap();
+
+        while ledger.push(B, b"xyz").is_ok() && ledger.claim(A, Fate::To(B), 5).is_ok() {}
+        while ledger.push(A, b"xyz").is_ok() && ledger.claim(B, Fate::To(A), 5).is_ok() {}
+        assert!(memory(&ledger) <= bound);
+        assert!(ledger.retained() > 2000);
+        for port in [A, B] {
+            while let Some(offer) = ledger.poll_transmit(port) {
+                let n = match offer {
+                    Transmit::Owned(bytes) => length(bytes),
+                    Transmit::Splice { max, .. } => max,
+                };
+                ledger.transmitted(port, n).unwrap();
+            }
+        }
+        assert!(memory(&ledger) < bare + 2 * (limits::LEDGER_IDLE_OWNED + 64 * 64));
+    }
+
+    #[test]
+    fn a_steady_relay_allocates_nothing() {
+        let mut ledger = ledger();
+        let mut after_first = None;
+        for _ in 0..1000 {
+            ledger.claim(A, Fate::To(B), 40).unwrap();
+            ledger.push(B, b"injected").unwrap();
+            ledger.claim(A, Fate::Discard, 40).unwrap();
+            ledger.transmitted(B, 40).unwrap();
+            ledger.transmitted(B, 8).unwrap();
+            assert_eq!(ledger.take_discard(A, 40), 40);
+            let held = memory(&ledger);
+            assert_eq!(*after_first.get_or_insert(held), held);
+        }
+        assert!(
+            after_first > Some(memory(&Ledger::new(3, ledger.limits))),
+            "kept for reuse"
+        );
+    }
 }

@@ -19,6 +19,11 @@ impl OwnedBytes {
         self.ring.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.ring.capacity()
+    }
+
     /// The first bytes, at most `max`, that lie in one piece. Empty only if `max` or the ring is.
     pub(super) fn front(&self, max: usize) -> &[u8] {
         let (first, _) = self.ring.as_slices();
