@@ -478,11 +478,23 @@ impl World {
             assert_eq!(self.ledger.is_drained_from(port(p)), claimed == 0);
             assert!(self.owned(p) <= self.limits.owned_bytes_per_queue);
             retained += self.owned(p);
+            self.check_entries(p);
             self.check_offer(p);
             self.check_boundary(p);
         }
         assert_eq!(self.ledger.retained(), retained);
         self.check_progress();
+    }
+
+    /// Decisions that cannot share an entry with the one before them; a queue never holds more.
+    fn check_entries(&self, p: usize) {
+        let of_source = self.decisions.iter().filter(|d| d.from == Some(p));
+        let mut fates: Vec<_> = of_source.map(|d| d.to).collect();
+        fates.dedup();
+        let of_destination = self.decisions.iter().filter(|d| d.to == Some(p));
+        let mut sources: Vec<_> = of_destination.map(|d| d.from).collect();
+        sources.dedup();
+        assert!(fates.len().max(sources.len()) <= self.limits.segments_per_queue);
     }
 
     fn check_offer(&self, to: usize) {

@@ -71,7 +71,7 @@ pub(super) fn reserve_within<T>(queue: &mut VecDeque<T>, more: usize, limit: usi
 
 /// Gives memory back once a queue is empty, keeping `keep` elements' worth for the next burst.
 pub(super) fn shrink_idle<T>(queue: &mut VecDeque<T>, keep: usize) {
-    if queue.is_empty() && queue.capacity() > keep {
+    if queue.is_empty() {
         queue.shrink_to(keep);
     }
 }
