@@ -149,7 +149,7 @@ pub enum Misuse {
 /// Bounds of the queues of a [`Ledger`]; each port has one queue as a source and one as a destination.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LedgerLimits {
-    /// Entries in one queue. Neighbouring frames with the same way share an entry.
+    /// Entries in one queue, at least 1. Neighbouring frames with the same way share an entry.
     pub segments_per_queue: usize,
     /// Bytes of our own waiting for one destination; also the longest push that can ever fit.
     pub owned_bytes_per_queue: usize,
