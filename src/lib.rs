@@ -37,6 +37,7 @@ pub mod error;
 pub mod ledger;
 pub mod limits;
 pub mod route;
+mod secret;
 pub mod session;
 pub mod startup;
 pub mod track;

@@ -31,3 +31,33 @@ pub const CANCEL_SECRET_MAX: usize = 256;
 /// Most bytes of a peer's text that are shown in one place: long enough for two identifiers of 63 bytes, short
 /// enough that a hostile text cannot bury a log line.
 pub const PRINTABLE_MAX: usize = 128;
+
+// Startup.
+
+/// The least body of a startup packet, in bytes: the protocol version alone. PostgreSQL's own floor.
+pub const STARTUP_BODY_MIN: u32 = 4;
+/// The largest body of a startup packet, in bytes, the length word not counted. PostgreSQL's own ceiling
+/// (`MAX_STARTUP_PACKET_LENGTH`); a longer packet it refuses without an answer.
+pub const STARTUP_BODY_MAX: u32 = 10_000;
+
+// Auth.
+
+/// The longest SCRAM message that is parsed, in bytes. Real ones stay below 200.
+pub const SCRAM_MESSAGE_MAX: usize = 16 * 1024;
+/// The longest SCRAM nonce, client and server part together, in bytes. PostgreSQL's has 48.
+pub const SCRAM_NONCE_MAX: usize = 1024;
+/// The longest SCRAM salt, decoded, in bytes. PostgreSQL's has 16.
+pub const SCRAM_SALT_MAX: usize = 1024;
+/// The highest SCRAM iteration count that is worked off: about 40 ms of one core. PostgreSQL asks for 4,096 unless
+/// `scram_iterations` says otherwise; a hostile server could ask for 2³¹ − 1, which is twenty minutes.
+pub const SCRAM_ITERATIONS_MAX: u32 = 100_000;
+/// How many SCRAM iterations one call works off: about 1 ms, and the whole of PostgreSQL's default count.
+pub const SCRAM_STEP_ITERATIONS: u32 = 4_096;
+/// How many ParameterStatus messages one login may bring. PostgreSQL sends about fifteen.
+pub const LOGIN_PARAMETERS_MAX: usize = 64;
+/// The bytes of all parameter names and values of one login together.
+pub const LOGIN_PARAMETER_BYTES_MAX: usize = 16 * 1024;
+/// How many NoticeResponse and NotificationResponse messages one login may bring.
+pub const LOGIN_NOTICES_MAX: usize = 100;
+/// The bytes of all notices and notifications of one login together.
+pub const LOGIN_NOTICE_BYTES_MAX: usize = 64 * 1024;

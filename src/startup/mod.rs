@@ -1,1 +1,23 @@
 //! The tagless packets that open a connection.
+//!
+//! Two machines, one for each side of a proxy. [`Negotiation`] reads what a client opens with: requests for
+//! encryption, a CancelRequest, a StartupMessage. [`UpstreamTls`] asks a server for encryption and judges its answer.
+//! Both are asked what to do about the bytes that are there, and hold none of them.
+//!
+//! The rules are those of PostgreSQL (protocol chapter, "Start-up" and "SSL Session Encryption", and
+//! `ProcessStartupPacket`), measured against PostgreSQL 15; where they are stricter, the item says so.
+
+mod cancel_key;
+mod codes;
+mod negotiation;
+mod params;
+mod refusal;
+mod upstream;
+mod version;
+
+pub use cancel_key::{CancelKey, CancelSecretLength};
+pub use negotiation::{ClientTls, Negotiation, Opened};
+pub use params::{BuildError, Params, Replication, StartupParams, encode_startup};
+pub use refusal::{Refusal, Request};
+pub use upstream::{Upgrade, UpgradeFault, UpstreamTls, UpstreamTlsPolicy, Verification};
+pub use version::ProtocolVersion;

@@ -1,0 +1,257 @@
+use super::cancel_key::CancelKey;
+use super::codes::{CANCEL_REQUEST, GSSENC_REQUEST, REQUEST_LENGTH, SSL_REQUEST};
+use super::params::{LENGTH_MAX, LENGTH_MIN, StartupParams};
+use super::refusal::{Refusal, Request};
+use crate::limits::{CANCEL_SECRET_MAX, CANCEL_SECRET_MIN};
+use crate::wire::Reader;
+
+/// What a client is offered in the way of TLS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClientTls {
+    /// SSLRequest is answered `N`; the session runs in clear.
+    Disable,
+    /// SSLRequest is answered `S`; a client that sends none is served in clear.
+    Allow,
+    /// SSLRequest is answered `S`; a StartupMessage in clear is refused. A CancelRequest in clear is not: it is a
+    /// connection of its own, before any authentication, and libpq before 17 sends it in clear always. PostgreSQL
+    /// takes it for the same reason whatever `pg_hba.conf` says.
+    Require,
+}
+
+/// What the client's bytes amount to.
+#[derive(Debug)]
+pub enum Opened {
+    /// Nothing can be said before the input has this many bytes, counted from its start.
+    Need(usize),
+    /// Send one byte. After `S` the TLS handshake follows, when the byte is on its way and before another byte is read
+    /// in clear; after `N` the connection stays as it is. Then go on with what comes behind the `used` bytes.
+    Reply {
+        /// How many bytes of the input are done with.
+        used: usize,
+        /// `S` or `N`.
+        byte: u8,
+    },
+    /// Cancel the query of another session, and close without an answer, whatever comes of it.
+    Cancel {
+        /// How many bytes of the input are done with.
+        used: usize,
+        /// Whose query.
+        key: CancelKey,
+    },
+    /// The opening is over: log this client in.
+    Start {
+        /// How many bytes of the input are done with. What follows belongs to the login.
+        used: usize,
+        /// The StartupMessage.
+        params: StartupParams,
+    },
+}
+
+/// The opening of a client's connection, up to its StartupMessage or CancelRequest.
+///
+/// | packet | in clear | after TLS |
+/// | --- | --- | --- |
+/// | SSLRequest | `S` or `N` by policy, once | FATAL 0A000 |
+/// | GSSENCRequest | `N`, once | FATAL 0A000 |
+/// | CancelRequest | taken | taken |
+/// | StartupMessage | taken; by policy FATAL 28000 | taken |
+/// | TLS handshake | closed | closed |
+/// | any other length | closed | closed |
+///
+/// At most 10,020 bytes are read and at most two bytes and one error are answered, however the client goes about it:
+/// each request is answered once, whatever came between (CVE-2026-6479).
+///
+/// ```
+/// use pgturnout::startup::{ClientTls, Negotiation, Opened};
+///
+/// let mut opening = Negotiation::new(ClientTls::Allow);
+/// let ssl_request = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+/// assert!(matches!(opening.handle(&ssl_request[..5], false), Ok(Opened::Need(8))));
+/// assert!(matches!(opening.handle(&ssl_request, false), Ok(Opened::Reply { used: 8, byte: b'S' })));
+/// ```
+#[derive(Debug)]
+pub struct Negotiation {
+    policy: ClientTls,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// In clear. Which requests have been answered `N`.
+    Clear { ssl: Asked, gss: Asked },
+    /// `S` was answered: the next byte is an encrypted one.
+    StartingTls,
+    /// Encrypted.
+    Secured,
+    /// Refused, or handed over.
+    Ended,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asked {
+    NotYet,
+    Once,
+}
+
+/// The first byte of a TLS record that holds a handshake. As the first of a length word it would announce 369 MB.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+impl Negotiation {
+    /// The opening of a new connection. One that was encrypted from the start is told so by `secured` in the first
+    /// call of [`handle`](Negotiation::handle).
+    #[must_use]
+    pub fn new(policy: ClientTls) -> Negotiation {
+        Negotiation {
+            policy,
+            phase: Phase::Clear {
+                ssl: Asked::NotYet,
+                gss: Asked::NotYet,
+            },
+        }
+    }
+
+    /// Says what to do about `input`: **all** bytes that are buffered and not used yet. To show a part of them hides
+    /// what is stuffed behind an encryption request.
+    ///
+    /// `secured` is whether the connection is encrypted now; once true it stays true. Nothing is consumed unless the
+    /// result says so: after [`Opened::Need`] come back with the same bytes and more.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] ends the opening: send its answer and close.
+    pub fn handle(&mut self, input: &[u8], secured: bool) -> Result<Opened, Refusal> {
+        let opened = self
+            .phase_now(input, secured)
+            .and_then(|phase| self.read(phase, input));
+        self.phase = match &opened {
+            Ok((_, phase)) => *phase,
+            Err(_) => Phase::Ended,
+        };
+        opened.map(|(opened, _)| opened)
+    }
+
+    /// The phase in which these bytes came.
+    fn phase_now(&self, input: &[u8], secured: bool) -> Result<Phase, Refusal> {
+        match self.phase {
+            Phase::Ended => Err(Refusal::Ended),
+            Phase::Clear { .. } | Phase::StartingTls | Phase::Secured if secured => {
+                Ok(Phase::Secured)
+            }
+            Phase::Clear { .. } => Ok(self.phase),
+            Phase::StartingTls if input.is_empty() => Ok(self.phase),
+            Phase::StartingTls | Phase::Secured => Err(Refusal::NotSecured),
+        }
+    }
+
+    fn read(&self, phase: Phase, input: &[u8]) -> Result<(Opened, Phase), Refusal> {
+        const FRESH: Phase = Phase::Clear {
+            ssl: Asked::NotYet,
+            gss: Asked::NotYet,
+        };
+        if phase == FRESH && input.first() == Some(&TLS_HANDSHAKE) {
+            return Err(Refusal::DirectTls);
+        }
+        let Some(word) = input.first_chunk() else {
+            return Ok((Opened::Need(4), phase));
+        };
+        let announced = u32::from_be_bytes(*word);
+        let length = match usize::try_from(announced) {
+            Ok(length) if (LENGTH_MIN..=LENGTH_MAX).contains(&announced) => length,
+            Ok(_) | Err(_) => return Err(Refusal::Length { announced }),
+        };
+        let Some([_, _, _, _, code @ ..]) = input.first_chunk::<8>() else {
+            return Ok((Opened::Need(8), phase));
+        };
+        match u32::from_be_bytes(*code) {
+            SSL_REQUEST => self.encryption(phase, Request::Ssl, announced, input),
+            GSSENC_REQUEST => self.encryption(phase, Request::GssEnc, announced, input),
+            CANCEL_REQUEST => cancel(phase, announced, length, input),
+            _version => self.start(phase, length, input),
+        }
+    }
+
+    /// Answers a request for encryption, of which eight bytes are there.
+    fn encryption(
+        &self,
+        phase: Phase,
+        request: Request,
+        announced: u32,
+        input: &[u8],
+    ) -> Result<(Opened, Phase), Refusal> {
+        let (ssl, gss) = match (phase, request) {
+            (
+                Phase::Clear {
+                    ssl: Asked::NotYet,
+                    gss,
+                },
+                Request::Ssl,
+            ) => (Asked::Once, gss),
+            (
+                Phase::Clear {
+                    ssl,
+                    gss: Asked::NotYet,
+                },
+                Request::GssEnc,
+            ) => (ssl, Asked::Once),
+            (Phase::Clear { .. } | Phase::StartingTls | Phase::Secured | Phase::Ended, _) => {
+                return Err(Refusal::Repeated { request });
+            }
+        };
+        if announced != REQUEST_LENGTH {
+            return Err(Refusal::RequestLength { request, announced });
+        }
+        let (byte, phase) = match (request, self.policy) {
+            (Request::Ssl, ClientTls::Allow | ClientTls::Require) => (b'S', Phase::StartingTls),
+            (Request::Ssl, ClientTls::Disable) | (Request::GssEnc, _) => {
+                (b'N', Phase::Clear { ssl, gss })
+            }
+        };
+        if input.len() > 8 {
+            return Err(Refusal::BytesBehind {
+                request,
+                answer: byte,
+            });
+        }
+        Ok((Opened::Reply { used: 8, byte }, phase))
+    }
+
+    fn start(&self, phase: Phase, length: usize, input: &[u8]) -> Result<(Opened, Phase), Refusal> {
+        let Some(packet) = input.get(..length) else {
+            return Ok((Opened::Need(length), phase));
+        };
+        let params = StartupParams::parse(packet)?;
+        match (phase, self.policy) {
+            (Phase::Clear { .. }, ClientTls::Require) => Err(Refusal::TlsRequired),
+            (Phase::Clear { .. } | Phase::StartingTls | Phase::Secured | Phase::Ended, _) => Ok((
+                Opened::Start {
+                    used: length,
+                    params,
+                },
+                Phase::Ended,
+            )),
+        }
+    }
+}
+
+fn cancel(
+    phase: Phase,
+    announced: u32,
+    length: usize,
+    input: &[u8],
+) -> Result<(Opened, Phase), Refusal> {
+    let secret_len = length.saturating_sub(12);
+    if !(CANCEL_SECRET_MIN..=CANCEL_SECRET_MAX).contains(&secret_len) {
+        return Err(Refusal::CancelLength { announced });
+    }
+    let Some(packet) = input.get(8..length) else {
+        return Ok((Opened::Need(length), phase));
+    };
+    let mut body = Reader::new("CancelRequest", packet);
+    match body
+        .i32("process id")
+        .map(|id| CancelKey::new(id, body.rest()))
+    {
+        Ok(Ok(key)) => Ok((Opened::Cancel { used: length, key }, Phase::Ended)),
+        Ok(Err(_)) | Err(_) => Err(Refusal::CancelLength { announced }),
+    }
+}

@@ -1,0 +1,254 @@
+use bytes::{BufMut, BytesMut};
+
+use super::codes::{REQUEST_LENGTH, SSL_REQUEST};
+
+/// Whether the connection to a server is encrypted, in the words of libpq's `sslmode`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UpstreamTlsPolicy {
+    /// Never: no SSLRequest is sent.
+    Disable,
+    /// If the server can. One in the middle can say that it cannot, and read along.
+    Prefer,
+    /// Always, but with anybody: one in the middle can be the other end.
+    Require,
+    /// Always, and only with the server that its certificate names.
+    VerifyFull,
+}
+
+/// What a TLS handshake has to check about the server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verification {
+    /// Nothing: the connection is encrypted, the other end unknown.
+    None,
+    /// The chain of the certificate and the host name in it.
+    Full,
+}
+
+/// What to do with a connection to a server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Upgrade {
+    /// The SSLRequest is out; wait for a byte, and read in clear no more than arrives of itself.
+    Wait,
+    /// Drop `used` bytes and start the TLS handshake; nothing else may be sent before it succeeded.
+    StartTls {
+        /// How many bytes of the input are done with.
+        used: usize,
+        /// What the handshake has to check.
+        verify: Verification,
+    },
+    /// Drop `used` bytes and go on in clear.
+    Clear {
+        /// How many bytes of the input are done with.
+        used: usize,
+    },
+}
+
+/// Why a connection to a server is closed before anything but an SSLRequest was sent.
+///
+/// It says nothing that the server said: nothing of it is authenticated (CVE-2024-10977).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpgradeFault {
+    /// The server refuses TLS and the policy requires it.
+    #[error("the server does not support TLS, but TLS is required")]
+    Refused,
+    /// The server answers with an error message, of which not a byte is read.
+    ///
+    /// libpq ends the connection here in every `sslmode`, `prefer` included, and so do we: a server that could not even
+    /// fork is no reason to send a password in clear.
+    #[error("the server sent an error response to the SSLRequest")]
+    ErrorResponse,
+    /// The answer is neither `S` nor `N` nor an error: no PostgreSQL server.
+    #[error("the server sent an invalid answer to the SSLRequest")]
+    InvalidAnswer,
+    /// More than the one byte of the answer arrived: someone put bytes in front of the encrypted ones, or pretends that
+    /// the server had (CVE-2021-23222).
+    #[error("the server's answer to the SSLRequest is followed by unencrypted bytes")]
+    Injected,
+    /// The question was not asked yet, or answered before: the driver's mistake.
+    #[error("no SSLRequest is unanswered on this connection")]
+    OutOfTurn,
+}
+
+/// The opening of a connection to a server: encrypted or not, by policy.
+///
+/// | answer | `Prefer` | `Require`, `VerifyFull` |
+/// | --- | --- | --- |
+/// | `S` | TLS | TLS |
+/// | `N` | clear | closed |
+/// | `E` or another byte | closed | closed |
+/// | `S` or `N` and one byte more | closed | closed |
+///
+/// ```
+/// use bytes::BytesMut;
+/// use pgturnout::startup::{Upgrade, UpstreamTls, UpstreamTlsPolicy, Verification};
+///
+/// let mut out = BytesMut::new();
+/// let mut tls = UpstreamTls::new(UpstreamTlsPolicy::Require);
+/// assert_eq!(tls.start(&mut out)?, Upgrade::Wait);
+/// assert_eq!(&out[..], [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]);
+/// assert_eq!(tls.handle(b"S")?, Upgrade::StartTls { used: 1, verify: Verification::None });
+/// # Ok::<(), pgturnout::startup::UpgradeFault>(())
+/// ```
+#[derive(Debug)]
+pub struct UpstreamTls {
+    policy: UpstreamTlsPolicy,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    New,
+    Asked,
+    Decided,
+}
+
+impl UpstreamTls {
+    /// The opening of a new connection.
+    #[must_use]
+    pub fn new(policy: UpstreamTlsPolicy) -> UpstreamTls {
+        UpstreamTls {
+            policy,
+            phase: Phase::New,
+        }
+    }
+
+    /// Starts: appends an SSLRequest to `out`, or decides for clear at once.
+    ///
+    /// # Errors
+    ///
+    /// [`UpgradeFault::OutOfTurn`] if it was called before.
+    pub fn start(&mut self, out: &mut BytesMut) -> Result<Upgrade, UpgradeFault> {
+        match self.phase {
+            Phase::New => {}
+            Phase::Asked | Phase::Decided => return Err(UpgradeFault::OutOfTurn),
+        }
+        match self.policy {
+            UpstreamTlsPolicy::Disable => {
+                self.phase = Phase::Decided;
+                Ok(Upgrade::Clear { used: 0 })
+            }
+            UpstreamTlsPolicy::Prefer
+            | UpstreamTlsPolicy::Require
+            | UpstreamTlsPolicy::VerifyFull => {
+                self.phase = Phase::Asked;
+                out.put_u32(REQUEST_LENGTH);
+                out.put_u32(SSL_REQUEST);
+                Ok(Upgrade::Wait)
+            }
+        }
+    }
+
+    /// Judges the answer. `input` is **all** that the server has sent so far.
+    ///
+    /// # Errors
+    ///
+    /// An [`UpgradeFault`]: close the connection. No byte of a login has left by then.
+    pub fn handle(&mut self, input: &[u8]) -> Result<Upgrade, UpgradeFault> {
+        match self.phase {
+            Phase::Asked => {}
+            Phase::New | Phase::Decided => return Err(UpgradeFault::OutOfTurn),
+        }
+        let Some((answer, behind)) = input.split_first() else {
+            return Ok(Upgrade::Wait);
+        };
+        self.phase = Phase::Decided;
+        let verify = match self.policy {
+            UpstreamTlsPolicy::VerifyFull => Verification::Full,
+            UpstreamTlsPolicy::Disable | UpstreamTlsPolicy::Prefer | UpstreamTlsPolicy::Require => {
+                Verification::None
+            }
+        };
+        match (answer, self.policy) {
+            (b'S' | b'N', _) if !behind.is_empty() => Err(UpgradeFault::Injected),
+            (b'S', _) => Ok(Upgrade::StartTls { used: 1, verify }),
+            (b'N', UpstreamTlsPolicy::Disable | UpstreamTlsPolicy::Prefer) => {
+                Ok(Upgrade::Clear { used: 1 })
+            }
+            (b'N', UpstreamTlsPolicy::Require | UpstreamTlsPolicy::VerifyFull) => {
+                Err(UpgradeFault::Refused)
+            }
+            (b'E', _) => Err(UpgradeFault::ErrorResponse),
+            (_, _) => Err(UpgradeFault::InvalidAnswer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICIES: [UpstreamTlsPolicy; 4] = [
+        UpstreamTlsPolicy::Disable,
+        UpstreamTlsPolicy::Prefer,
+        UpstreamTlsPolicy::Require,
+        UpstreamTlsPolicy::VerifyFull,
+    ];
+
+    fn asked(policy: UpstreamTlsPolicy) -> UpstreamTls {
+        let mut tls = UpstreamTls::new(policy);
+        assert_eq!(tls.start(&mut BytesMut::new()), Ok(Upgrade::Wait));
+        tls
+    }
+
+    #[test]
+    fn every_answer_under_every_policy() {
+        let start = |verify| Ok(Upgrade::StartTls { used: 1, verify });
+        let (none, full) = (Verification::None, Verification::Full);
+        let (clear, wait) = (Ok(Upgrade::Clear { used: 1 }), Ok(Upgrade::Wait));
+        let (refused, injected) = (Err(UpgradeFault::Refused), Err(UpgradeFault::Injected));
+        let (error, invalid) = (
+            Err(UpgradeFault::ErrorResponse),
+            Err(UpgradeFault::InvalidAnswer),
+        );
+        let table: [(&[u8], [_; 3]); 12] = [
+            (b"", [wait; 3]),
+            (b"S", [start(none), start(none), start(full)]),
+            (b"N", [clear, refused, refused]),
+            (b"E", [error; 3]),
+            (b"E\0\0\0\x08text", [error; 3]),
+            (b"Etext of version 2\0", [error; 3]),
+            (b"G", [invalid; 3]),
+            (b"s", [invalid; 3]),
+            (b"\0", [invalid; 3]),
+            (b"S\x16", [injected; 3]),
+            (b"SR\0\0\0\x08\0\0\0\0Z\0\0\0\x05I", [injected; 3]),
+            (b"NR", [injected; 3]),
+        ];
+        for (input, expected) in table {
+            for (policy, expected) in POLICIES[1..].iter().zip(expected) {
+                assert_eq!(
+                    asked(*policy).handle(input),
+                    expected,
+                    "{input:?}, {policy:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn without_tls_nothing_is_asked() {
+        let mut out = BytesMut::new();
+        let mut tls = UpstreamTls::new(UpstreamTlsPolicy::Disable);
+        assert_eq!(tls.start(&mut out), Ok(Upgrade::Clear { used: 0 }));
+        assert!(out.is_empty());
+        assert_eq!(tls.handle(b"S"), Err(UpgradeFault::OutOfTurn));
+    }
+
+    #[test]
+    fn one_question_and_one_answer() {
+        for policy in POLICIES {
+            assert_eq!(
+                UpstreamTls::new(policy).handle(b"S"),
+                Err(UpgradeFault::OutOfTurn)
+            );
+        }
+        let mut tls = asked(UpstreamTlsPolicy::Prefer);
+        let mut out = BytesMut::new();
+        assert_eq!(tls.start(&mut out), Err(UpgradeFault::OutOfTurn));
+        assert!(out.is_empty());
+        assert_eq!(tls.handle(b""), Ok(Upgrade::Wait));
+        assert_eq!(tls.handle(b"N"), Ok(Upgrade::Clear { used: 1 }));
+        assert_eq!(tls.handle(b"S"), Err(UpgradeFault::OutOfTurn));
+    }
+}
