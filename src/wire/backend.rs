@@ -96,7 +96,7 @@ pub enum Backend<'a> {
     CopyOutResponse(CopyFormats<'a>),
     /// COPY streams in both directions, as in replication.
     CopyBothResponse(CopyFormats<'a>),
-    /// A piece of a COPY stream.
+    /// A piece of a COPY stream; in replication see [`replication`](super::replication).
     CopyData {
         /// The piece: one row in COPY OUT, but nothing says so.
         data: &'a [u8],

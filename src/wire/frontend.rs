@@ -36,7 +36,7 @@ pub enum Frontend<'a> {
     Flush,
     /// Ends the session.
     Terminate,
-    /// A piece of a COPY stream.
+    /// A piece of a COPY stream; in replication see [`replication`](super::replication).
     CopyData {
         /// The piece, whose bounds mean nothing.
         data: &'a [u8],

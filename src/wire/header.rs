@@ -33,6 +33,7 @@ impl Header {
     /// # Errors
     /// As soon as the five bytes are there: a length word below 4, which does not count itself, or above 2³¹ − 1,
     /// which is negative to PostgreSQL. Such a stream has lost its frame boundaries; nothing behind it means anything.
+    #[inline]
     pub fn parse(input: &[u8]) -> Result<Option<Header>, Malformed> {
         Header::parse_within(input, Header::FRAME_LEN_MAX)
     }
@@ -41,6 +42,7 @@ impl Header {
     ///
     /// # Errors
     /// As [`parse`](Header::parse), and for a longer frame, without waiting for any of it.
+    #[inline]
     pub fn parse_within(input: &[u8], limit: u32) -> Result<Option<Header>, Malformed> {
         let Some(&[tag, a, b, c, d]) = input.first_chunk() else {
             return Ok(None);
@@ -67,6 +69,7 @@ impl Header {
     /// Cuts `input`, which begins with this header, into the body and what follows the frame.
     ///
     /// `None` while the frame is not complete.
+    #[inline]
     pub fn split<'a>(&self, input: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
         let frame_len = usize::try_from(self.frame_len).ok()?;
         let (frame, rest) = input.split_at_checked(frame_len)?;

@@ -206,6 +206,15 @@ enum IterSource<'a, T> {
     Elements(&'a [T]),
 }
 
+impl<T> Iter<'_, T> {
+    fn left(&self) -> usize {
+        match &self.source {
+            IterSource::Wire { left, .. } => *left,
+            IterSource::Elements(elements) => elements.len(),
+        }
+    }
+}
+
 impl<'a, T: Element<'a>> Iterator for Iter<'a, T> {
     type Item = T;
 
@@ -224,11 +233,14 @@ impl<'a, T: Element<'a>> Iterator for Iter<'a, T> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = match &self.source {
-            IterSource::Wire { left, .. } => *left,
-            IterSource::Elements(elements) => elements.len(),
-        };
-        (left, Some(left))
+        (self.left(), Some(self.left()))
+    }
+}
+
+/// Shows how many elements are left.
+impl<T> fmt::Debug for Iter<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Iter").field("left", &self.left()).finish()
     }
 }
 

@@ -1,4 +1,5 @@
 use std::ffi::CStr;
+use std::fmt;
 
 use crate::error::{Fault, Malformed};
 
@@ -190,5 +191,16 @@ impl<'a> Reader<'a> {
     pub(super) fn since(&self, start: &Reader<'a>) -> &'a [u8] {
         let len = start.rest.len().saturating_sub(self.rest.len());
         start.rest.get(..len).unwrap_or_default()
+    }
+}
+
+/// The body is not shown: it may hold a password.
+impl fmt::Debug for Reader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("message", &self.message)
+            .field("offset", &self.offset())
+            .field("remaining", &self.remaining())
+            .finish()
     }
 }

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use bytes::{BufMut, BytesMut};
 
 use crate::error::{Misfit, TooLong};
@@ -24,7 +26,6 @@ use crate::limits::{LENGTH_WORD_MAX, LENGTH_WORD_MIN};
 /// assert_eq!(out.len(), 14);
 /// # Ok::<(), pgturnout::error::TooLong>(())
 /// ```
-#[derive(Debug)]
 #[must_use = "a writer that does not finish takes back what it wrote"]
 pub struct Writer<'b> {
     message: &'static str,
@@ -38,7 +39,6 @@ pub struct Writer<'b> {
     state: State,
 }
 
-#[derive(Debug)]
 enum State {
     Open,
     Refused(TooLong),
@@ -211,5 +211,15 @@ impl Drop for Writer<'_> {
             State::Finished => {}
             State::Open | State::Refused(_) => self.out.truncate(self.frame),
         }
+    }
+}
+
+/// What was written is not shown: it may be a password.
+impl fmt::Debug for Writer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer")
+            .field("message", &self.message)
+            .field("len", &self.out.len().saturating_sub(self.frame))
+            .finish_non_exhaustive()
     }
 }
