@@ -203,3 +203,70 @@ pub fn error_response(
     writer.u8("field", 0);
     writer.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table of fields: what severity they have, what SQLSTATE, and whether they end the session.
+    #[test]
+    fn the_untranslated_severity_counts() {
+        type Row<'a> = (&'a [(u8, &'a [u8])], Option<&'a [u8]>, bool);
+        let rows: [Row<'_>; 7] = [
+            (&[(b'S', b"FATAL")], Some(b"FATAL"), true),
+            (&[(b'S', b"PANIC"), (b'V', b"PANIC")], Some(b"PANIC"), true),
+            (&[(b'S', b"FATAL"), (b'V', b"ERROR")], Some(b"ERROR"), false),
+            (&[(b'V', b"FATAL"), (b'S', b"ERROR")], Some(b"FATAL"), true),
+            (&[(b'V', b"ERROR"), (b'V', b"FATAL")], Some(b"ERROR"), false),
+            (&[(b'S', b"fatal")], Some(b"fatal"), false),
+            (&[(b'M', b"FATAL")], None, false),
+        ];
+        for (fields, severity, fatal) in rows {
+            let fields = Fields::new(fields);
+            assert_eq!(fields.severity(), severity);
+            assert_eq!(fields.is_fatal(), fatal);
+        }
+    }
+
+    #[test]
+    fn a_sqlstate_has_five_bytes() {
+        let rows: [(&[u8], bool); 4] = [
+            (b"25006", true),
+            (b"2500", false),
+            (b"250066", false),
+            (b"", false),
+        ];
+        for (code, valid) in rows {
+            let fields = [(b'C', code)];
+            let state = Fields::new(&fields).sqlstate();
+            assert_eq!(state.is_some(), valid);
+        }
+        assert_eq!(Fields::new(&[]).sqlstate(), None);
+    }
+
+    #[test]
+    fn debug_shows_the_severity_and_the_code() {
+        let fields = Fields::new(&[(b'S', b"ERROR"), (b'C', b"42601"), (b'M', b"near \"x\"")]);
+        assert_eq!(
+            format!("{fields:?}"),
+            r#"{"S": "ERROR", "C": "42601", "M": <8 bytes>}"#
+        );
+    }
+
+    #[test]
+    fn a_made_error_is_read_back() {
+        let mut out = BytesMut::new();
+        let code = super::super::sqlstate::PROTOCOL_VIOLATION;
+        error_response(&mut out, Severity::Error, code, "m", Some("d"), Some("h")).unwrap();
+        let fields = Fields::from_body("ErrorResponse", &out[5..]).unwrap();
+        let expected: [(u8, &[u8]); 6] = [
+            (b'S', b"ERROR"),
+            (b'V', b"ERROR"),
+            (b'C', b"08P01"),
+            (b'M', b"m"),
+            (b'D', b"d"),
+            (b'H', b"h"),
+        ];
+        assert!(fields.iter().eq(expected));
+    }
+}

@@ -67,3 +67,49 @@ impl fmt::Debug for Hidden<'_> {
         write!(f, "<{} bytes>", self.0.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_the_cursor_or_the_reader_is_escaped() {
+        let rows: [(&[u8], &str); 8] = [
+            (b"plain text, even 100%", "plain text, even 100%"),
+            (b"a\0b\x7f\x9b", r"a\u{0}b\u{7f}\x9b"),
+            (b"\t\r\n\x1b[31m", r"\t\r\n\u{1b}[31m"),
+            (b"say \"no\" \\n", r#"say \"no\" \\n"#),
+            (
+                "\u{85}\u{2028}\u{2029}".as_bytes(),
+                r"\u{85}\u{2028}\u{2029}",
+            ),
+            (
+                "\u{202e}dlrow\u{2066}\u{200f}\u{61c}".as_bytes(),
+                r"\u{202e}dlrow\u{2066}\u{200f}\u{61c}",
+            ),
+            ("größe 日本".as_bytes(), "größe 日本"),
+            (b"\xe6\x97\xff\xc3", r"\xe6\x97\xff\xc3"),
+        ];
+        for (bytes, shown) in rows {
+            assert_eq!(Printable(bytes).to_string(), shown);
+        }
+        assert_eq!(format!("{:?}", Printable(b"a\"b")), r#""a\"b""#);
+    }
+
+    #[test]
+    fn text_is_cut_at_a_character_after_128_bytes() {
+        let exact = "x".repeat(128);
+        assert_eq!(Printable(exact.as_bytes()).to_string(), exact);
+        let cut = format!("{exact}…");
+        assert_eq!(Printable(cut.as_bytes()).to_string(), cut);
+        assert_eq!(
+            Printable(&[exact.as_bytes(), b"\xff"].concat()).to_string(),
+            cut
+        );
+        let straddling = format!("{}é", "x".repeat(127));
+        assert_eq!(
+            Printable(straddling.as_bytes()).to_string(),
+            format!("{}…", "x".repeat(127))
+        );
+    }
+}

@@ -204,3 +204,68 @@ impl fmt::Debug for Reader<'_> {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_in_network_byte_order_and_signed_where_they_say_so() {
+        let body = [0xfe; 29];
+        let mut reader = Reader::new("Test", &body);
+        assert_eq!(reader.u8("a"), Ok(0xfe));
+        assert_eq!(reader.i16("b"), Ok(-0x0102));
+        assert_eq!(reader.u16("c"), Ok(0xfefe));
+        assert_eq!(reader.i32("d"), Ok(-0x0101_0102));
+        assert_eq!(reader.u32("e"), Ok(0xfefe_fefe));
+        assert_eq!(reader.i64("f"), Ok(-0x0101_0101_0101_0102));
+        assert_eq!(reader.u64("g"), Ok(0xfefe_fefe_fefe_fefe));
+        assert_eq!((reader.offset(), reader.remaining()), (29, 0));
+        assert_eq!(Reader::new("Test", &[1, 2]).u16("h"), Ok(0x0102));
+    }
+
+    #[test]
+    fn what_fails_reads_nothing() {
+        let mut reader = Reader::new("Test", b"\x01\xff\xff\xff\xfe");
+        assert_eq!(reader.u8("first"), Ok(1));
+        assert!(reader.u64("long").is_err());
+        assert!(reader.cstr("text").is_err());
+        assert!(reader.bytes("data", usize::MAX).is_err());
+        assert!(reader.value("value").is_err());
+        assert_eq!((reader.offset(), reader.remaining()), (1, 4));
+        assert_eq!(reader.rest(), b"\xff\xff\xff\xfe");
+        assert_eq!(reader.rest(), b"");
+    }
+
+    #[test]
+    fn errors_say_what_is_missing_and_where() {
+        let mut reader = Reader::new("Test", b"\0\0\0\x09abc");
+        let error = reader.value("value").unwrap_err();
+        assert_eq!(error.to_string(), "Test: value: 6 bytes missing (offset 4)");
+        let error = reader.bytes("data", 10).unwrap_err();
+        assert_eq!(error.to_string(), "Test: data: 3 bytes missing (offset 0)");
+        let error = reader.clone().finish().unwrap_err();
+        assert_eq!(error.to_string(), "Test: end: 7 bytes left over (offset 0)");
+        reader.bytes("data", 4).unwrap();
+        let error = reader.cstr("text").unwrap_err();
+        assert_eq!(error.to_string(), "Test: text: no terminator (offset 4)");
+    }
+
+    #[test]
+    fn a_string_ends_at_its_first_nul() {
+        let mut reader = Reader::new("Test", b"ab\0\0c\0");
+        assert_eq!(reader.cstr("text"), Ok(&b"ab"[..]));
+        assert_eq!(reader.cstr("text"), Ok(&b""[..]));
+        assert_eq!(reader.cstr("text"), Ok(&b"c"[..]));
+        assert_eq!(reader.finish(), Ok(()));
+    }
+
+    #[test]
+    fn debug_shows_no_byte() {
+        let reader = Reader::new("Test", b"n33dle");
+        assert_eq!(
+            format!("{reader:?}"),
+            "Reader { message: \"Test\", offset: 0, remaining: 6 }"
+        );
+    }
+}

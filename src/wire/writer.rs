@@ -223,3 +223,63 @@ impl fmt::Debug for Writer<'_> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_byte_that_the_length_word_can_count_fits() {
+        for (len, fits) in [(6, true), (7, false)] {
+            let mut out = BytesMut::from(&b"before"[..]);
+            let mut writer = Writer::message(&mut out, "Test", b't');
+            writer.limit = 10;
+            writer.bytes("data", &b"1234567"[..len]);
+            assert_eq!(writer.finish().is_ok(), fits, "{len}");
+            assert_eq!(out.len(), 6 + if fits { 5 + len } else { 0 });
+        }
+    }
+
+    #[test]
+    fn the_first_refusal_is_reported_and_nothing_is_written_behind_it() {
+        let mut out = BytesMut::new();
+        let mut writer = Writer::message(&mut out, "Test", b't');
+        writer.cstr("first", b"a\0");
+        writer.count("second", 65_536);
+        writer.u64("third", 7);
+        assert_eq!(writer.out.len(), 5);
+        let error = writer.finish().unwrap_err();
+        assert_eq!(error.to_string(), "Test: first: a NUL inside a string");
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn a_writer_that_is_dropped_takes_back_its_frame() {
+        let mut out = BytesMut::from(&b"before"[..]);
+        let mut writer = Writer::packet(&mut out, "Test");
+        writer.u32("code", 80_877_103);
+        drop(writer);
+        assert_eq!(&out[..], b"before");
+    }
+
+    #[test]
+    fn a_packet_has_no_tag() {
+        let mut out = BytesMut::new();
+        let mut writer = Writer::packet(&mut out, "SSLRequest");
+        writer.i32("code", 80_877_103);
+        writer.finish().unwrap();
+        assert_eq!(&out[..], b"\0\0\0\x08\x04\xd2\x16\x2f");
+    }
+
+    #[test]
+    fn debug_shows_no_byte() {
+        let mut out = BytesMut::new();
+        let mut writer = Writer::message(&mut out, "PasswordMessage", b'p');
+        writer.cstr("password", b"n33dle");
+        let shown = format!("{writer:?}");
+        assert_eq!(
+            shown,
+            "Writer { message: \"PasswordMessage\", len: 12, .. }"
+        );
+    }
+}
