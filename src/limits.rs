@@ -1,5 +1,21 @@
 //! Every bound of the crate: what it limits, its value and why.
 
+// Route.
+
+/// The longest SQL text that is scanned, in bytes; a longer one goes to the writer unread. Longer texts are data
+/// (bulk VALUES lists), and reading one takes milliseconds.
+pub const SCAN_TEXT_MAX: usize = 1 << 20;
+/// How deep parentheses may nest in a query before its inner forms are no longer told apart. Generated queries reach
+/// about twenty; each level costs the scanner two bytes of stack.
+pub const SCAN_DEPTH_MAX: usize = 64;
+/// The longest text that the statement cache keeps, in bytes: longer ones are rarely repeated, and hashing one costs
+/// about what scanning it does.
+pub const CACHED_TEXT_MAX: usize = 8 << 10;
+/// How many texts the statement cache keeps by default.
+pub const CACHED_TEXTS_MAX: usize = 1_024;
+/// How many bytes of text the statement cache keeps by default.
+pub const CACHED_BYTES_MAX: usize = 1 << 20;
+
 // Ledger.
 
 /// Entries in one queue of a ledger. Frames with the same way share an entry, so this bounds how often a

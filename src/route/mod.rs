@@ -1,1 +1,42 @@
 //! From SQL text to intent, and from intent to an upstream.
+//!
+//! [`scan`] reads a text once with the byte rules of PostgreSQL's own lexer and says what it asks for: an [`Intent`]
+//! with a [`Class`], the [`Reason`] for it, and the [`Effect`]s that the session must remember. It is total, linear,
+//! needs a constant stack, and answers doubt with a class that no reader serves. A [`Cache`] remembers texts. A
+//! [`Route`] policy turns an intent into a [`Target`].
+//!
+//! ```
+//! use pgturnout::route::{scan, Class, LexState, Route, RouteContext, Rules, Split, Target};
+//!
+//! let (lex, rules) = (LexState::defaults(), Rules::default());
+//! let read = scan(b"select balance from account where id = $1", &lex, &rules);
+//! assert_eq!(read.class, Class::Read);
+//! let lock = scan(b"select balance from account where id = $1 for update", &lex, &rules);
+//! assert_eq!(lock.reason.to_string(), "LockingClause at 46+6");
+//! assert_eq!(Split.route(&read, &RouteContext::new(true)), Target::Reader);
+//! assert_eq!(Split.route(&lock, &RouteContext::new(true)), Target::Writer);
+//! ```
+
+mod builtins;
+mod cache;
+mod encoding;
+mod intent;
+mod lex;
+mod names;
+mod policy;
+mod query;
+mod rules;
+mod scan;
+mod settings;
+mod statements;
+mod words;
+
+pub use cache::{Cache, CacheLimits};
+pub use encoding::{Encoding, Known, LexState};
+pub use intent::{
+    Access, Class, Deed, Doubt, Effect, Intent, Isolation, Name, PinKind, Reason, Scope,
+    SettingChange, SettingKind, SettingValue, StatementEffect, TransactionModes, Why,
+};
+pub use policy::{Route, RouteContext, Split, Target, WriterOnly};
+pub use rules::{BadName, Rules};
+pub use scan::scan;

@@ -1,0 +1,486 @@
+//! What a SQL text asks for: its class, the reason, and what the session must remember.
+
+use std::fmt;
+use std::ops::Range;
+
+/// What kind of work a text is, weakest first.
+///
+/// The order is the join: the class of a text is the greatest class of its statements, and the class of a batch the
+/// greatest of its texts, so that adding a statement never lowers it. Only [`Class::Empty`] and [`Class::Read`] may
+/// go to a reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// No statement at all: white space, comments, semicolons. The server answers EmptyQueryResponse.
+    Empty,
+    /// Every statement is proven to have the same answer and no effect on a hot standby.
+    Read,
+    /// Every statement has the form of a read, and at least one could not be proven to be one: an unknown function,
+    /// an unknown `search_path`. A router may try such a text on a *physical standby*, which refuses a write before
+    /// doing it; whatever a standby is known to accept with another meaning has a higher class.
+    Unproven,
+    /// It reads or changes what belongs to the session: settings, prepared statements, cursors, advisory locks, the
+    /// process id.
+    Session,
+    /// It opens, ends or shapes a transaction.
+    Transaction,
+    /// It writes, or its first word is not on the list of forms that may be read.
+    Write,
+    /// The text could not be read to its end (see [`Why::Lexing`], [`Why::Encoding`], [`Why::TooLong`]). Anything may
+    /// be in it and [`Intent::effects`] is incomplete: the writer must serve it, and nothing known about the session
+    /// survives it.
+    Unreadable,
+}
+
+impl Class {
+    /// Whether a reader may serve it.
+    #[must_use]
+    pub fn is_read(self) -> bool {
+        matches!(self, Class::Empty | Class::Read)
+    }
+}
+
+/// Why a lexer gave up: each is a place where a server might see other token boundaries than we do, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// A quoted string, a quoted identifier, a dollar-quoted string or a comment has no end.
+    Unterminated,
+    /// A backslash in a plain literal while `standard_conforming_strings` is unknown.
+    Backslash,
+    /// A digit directly before a letter or `$`: server versions disagree on the boundary.
+    Digit,
+    /// A `$` that starts neither a parameter nor a dollar quote.
+    Dollar,
+    /// A byte that no token starts with: a control character, a lone backslash. Vertical tab is among them, because
+    /// it is white space to newer servers only.
+    Byte,
+    /// A NUL byte, which no server accepts within a text.
+    Nul,
+    /// Not UTF-8 although the client encoding is.
+    InvalidUtf8,
+    /// Parentheses do not match, or a function body's `BEGIN ATOMIC` has no `END`.
+    Unbalanced,
+}
+
+/// What a known function does that keeps it from a reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// It writes, signals, locks or changes the server.
+    Effect,
+    /// It executes SQL text that it is given, or reads tables by name.
+    RunsSql,
+    /// It reads files or other state of one machine, or fails on a standby by design.
+    ServerState,
+    /// Its answer belongs to the session: process id, `currval`, cursors.
+    SessionState,
+    /// It takes or releases an advisory lock.
+    AdvisoryLock,
+    /// `nextval`, `setval`: a sequence moves, and `currval` with it.
+    Sequence,
+    /// `set_config`.
+    SetConfig,
+    /// `setseed`.
+    SetSeed,
+    /// The caller's deny list names it.
+    Denied,
+}
+
+/// What decided a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// Nothing but white space, comments and semicolons.
+    NoStatement,
+    /// `SELECT`, `VALUES`, `TABLE` or `WITH … SELECT` of proven parts.
+    PlainSelect,
+    /// `EXPLAIN` that executes nothing.
+    Explain,
+    /// `EXPLAIN ANALYZE`, or an option that could mean it, of a statement that is not a read.
+    ExplainAnalyze,
+    /// `SHOW` of a setting that is the session's.
+    Show,
+    /// `SHOW` of a setting that tells servers apart.
+    ShowServer,
+    /// `COPY … TO STDOUT`.
+    CopyToStdout,
+    /// `COPY … TO` a file or a program.
+    CopyToServer,
+    /// `COPY … FROM`.
+    CopyFrom,
+    /// A function that is known not to be a read.
+    Function(Deed),
+    /// A function that nothing is known about.
+    UnknownFunction,
+    /// A view that shows sessions or the state of one server: `pg_cursors`, `pg_locks`, `pg_settings`.
+    SessionView,
+    /// A call, cast or operator while it is not known that `pg_catalog` is searched first.
+    SearchPath,
+    /// `FOR UPDATE`, `FOR NO KEY UPDATE`, `FOR SHARE`, `FOR KEY SHARE`.
+    LockingClause,
+    /// `INTO` in a query.
+    Into,
+    /// `INSERT`, `UPDATE`, `DELETE` or `MERGE` inside a query.
+    ModifyingWith,
+    /// A word that is a keyword of writes where it could also be a name.
+    AmbiguousWord,
+    /// The form is no query we know: a head, an option or a nesting that is not on the list.
+    UnknownForm,
+    /// The first word of a statement that is not a read.
+    Keyword,
+    /// A statement on settings, prepared statements, cursors or notifications.
+    SessionStatement,
+    /// A statement on transactions.
+    TransactionStatement,
+    /// `BEGIN READ ONLY` where the rules count it as a read.
+    BeginReadOnly,
+    /// The lexer could not go on.
+    Lexing(Doubt),
+    /// A byte of 0x80 or more in a client encoding that is unknown or whose trail bytes include quotes or backslash.
+    Encoding,
+    /// Longer than [`Rules::text_limit`](super::Rules::text_limit).
+    TooLong,
+}
+
+/// What decided, and where: a range in the text, never the text itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reason {
+    /// What decided.
+    pub why: Why,
+    /// Byte offset of the token that decided.
+    pub offset: usize,
+    /// Length of that token in bytes.
+    pub token_len: usize,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} at {}+{}", self.why, self.offset, self.token_len)
+    }
+}
+
+/// Read-only or read-write, as a transaction's access mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// `READ ONLY`.
+    ReadOnly,
+    /// `READ WRITE`.
+    ReadWrite,
+}
+
+/// A transaction's isolation level.
+///
+/// A hot standby refuses [`Isolation::Serializable`] with 0A000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// `READ UNCOMMITTED`, which PostgreSQL runs as READ COMMITTED.
+    ReadUncommitted,
+    /// `READ COMMITTED`.
+    ReadCommitted,
+    /// `REPEATABLE READ`.
+    RepeatableRead,
+    /// `SERIALIZABLE`.
+    Serializable,
+}
+
+/// The modes a `BEGIN` or `SET TRANSACTION` spells out. `None` means the default, the last of several counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TransactionModes {
+    /// The access mode.
+    pub access: Option<Access>,
+    /// The isolation level.
+    pub isolation: Option<Isolation>,
+}
+
+/// How long a setting lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// To the end of the session, unless its transaction rolls back.
+    Session,
+    /// To the end of the transaction.
+    Local,
+}
+
+/// What a settings statement does to the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettingKind {
+    /// `SET name TO value`.
+    Set,
+    /// `RESET name`, `SET name TO DEFAULT`: back to the startup value.
+    Reset,
+}
+
+/// The values of a `SET`, as far as they are plain words, numbers and literals.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SettingValue {
+    /// `DEFAULT`, or none because the statement is a `RESET`.
+    Default,
+    /// The list, unquoted and with unquoted words folded.
+    List(Vec<Box<[u8]>>),
+    /// A form that is not decoded: an escape, an interval, a sign, an unknown grammar.
+    Opaque,
+}
+
+impl fmt::Debug for SettingValue {
+    /// Names the form, never the value: it may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SettingValue::Default => f.write_str("Default"),
+            SettingValue::List(items) => write!(f, "List(<{} values>)", items.len()),
+            SettingValue::Opaque => f.write_str("Opaque"),
+        }
+    }
+}
+
+/// One setting changed by one statement.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SettingChange {
+    /// The canonical name, ASCII lower case: `TIME ZONE` is `timezone`, `NAMES` is `client_encoding`, `SCHEMA` is
+    /// `search_path`, `SESSION AUTHORIZATION` is `session_authorization`.
+    pub name: Box<[u8]>,
+    /// For the session or for the transaction.
+    pub scope: Scope,
+    /// Set or reset.
+    pub kind: SettingKind,
+    /// The value, for those who must know it.
+    pub value: SettingValue,
+    /// That one statement within the text, without its semicolon.
+    pub statement: Range<usize>,
+    /// Whether that range, sent alone, means the same on another server whatever its lexing settings: ASCII, no
+    /// backslash, plain literals and names only, one setting.
+    pub portable: bool,
+}
+
+impl fmt::Debug for SettingChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SettingChange")
+            .field("name", &format_args!("<{} bytes>", self.name.len()))
+            .field("scope", &self.scope)
+            .field("kind", &self.kind)
+            .field("value", &self.value)
+            .field("statement", &self.statement)
+            .field("portable", &self.portable)
+            .finish()
+    }
+}
+
+/// A name that the client wrote, folded as the server folds it. Its `Debug` shows the length only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Name(pub Box<[u8]>);
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} bytes>", self.0.len())
+    }
+}
+
+/// Session state that cannot be copied to another server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PinKind {
+    /// A temporary table, view, sequence, or anything in `pg_temp`.
+    TemporaryObject,
+    /// `LISTEN`.
+    Listen,
+    /// An advisory lock.
+    AdvisoryLock,
+    /// A cursor `WITH HOLD`.
+    HoldCursor,
+    /// A cursor that ends with its transaction.
+    Cursor,
+    /// `PREPARE`.
+    SqlPrepare,
+    /// `LOAD`.
+    Load,
+    /// `set_config`: a setting changed by a name and a value that the text does not show.
+    SetConfig,
+    /// `setseed`, `SET seed`.
+    SetSeed,
+    /// `nextval`, `setval`: `currval` and `lastval` have a value now.
+    SequenceState,
+    /// A settings statement that was recognised but not understood.
+    UnknownSetting,
+    /// A name that the server may fold or cut differently than we do (non-ASCII, escaped, over 63 bytes).
+    AmbiguousName,
+    /// Code that the text does not show: an unknown function, `DO`, `CALL`, `EXECUTE`. A policy may ignore it.
+    UnknownCode,
+}
+
+/// What the session must remember when a statement succeeds; a [`Effect::Pin`] as soon as it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// `BEGIN`, `START TRANSACTION`.
+    Begin(TransactionModes),
+    /// `COMMIT`, `END`.
+    Commit {
+        /// `AND CHAIN`: a new transaction with the same modes is open.
+        chain: bool,
+    },
+    /// `ROLLBACK`, `ABORT`.
+    Rollback {
+        /// `AND CHAIN`.
+        chain: bool,
+    },
+    /// `SAVEPOINT name`.
+    Savepoint(Name),
+    /// `ROLLBACK TO name`.
+    RollbackToSavepoint(Name),
+    /// `RELEASE name`.
+    Release(Name),
+    /// `PREPARE TRANSACTION`: the transaction leaves the session.
+    PrepareTransaction,
+    /// `SET TRANSACTION …`, or a `SET` of `transaction_read_only` and its kin: the open transaction's modes.
+    SetTransaction(TransactionModes),
+    /// `SET`, `RESET` of one name.
+    Setting(SettingChange),
+    /// `RESET ALL`.
+    ResetAll,
+    /// `DISCARD ALL`.
+    DiscardAll,
+    /// `DISCARD PLANS`.
+    DiscardPlans,
+    /// `DISCARD SEQUENCES`.
+    DiscardSequences,
+    /// `DISCARD TEMP`.
+    DiscardTemp,
+    /// `DEALLOCATE name`: protocol-level statements have the same name space.
+    Deallocate(Name),
+    /// `DEALLOCATE ALL`.
+    DeallocateAll,
+    /// `UNLISTEN *`.
+    UnlistenAll,
+    /// `CLOSE ALL`.
+    CloseAll,
+    /// State that binds the session to its server.
+    Pin(PinKind),
+}
+
+/// An effect and the statement that has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatementEffect {
+    /// Which statement of the text, counted from 0 without empty ones: the number of CommandCompletes before its own.
+    pub index: u32,
+    /// What it does.
+    pub effect: Effect,
+}
+
+/// What one text asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// The greatest class of its statements.
+    pub class: Class,
+    /// The first token that reached that class.
+    pub reason: Reason,
+    /// How many statements it has, empty ones not counted: as many CommandCompletes will come if all succeed. For an
+    /// unreadable text, how many were seen.
+    pub statements: u32,
+    /// What to remember, in order. Empty, and unallocated, for a read.
+    pub effects: Vec<StatementEffect>,
+}
+
+impl Intent {
+    /// The intent of a request that shows no text: a FunctionCall, or a batch without a statement of ours.
+    #[must_use]
+    pub fn opaque(why: Why) -> Intent {
+        Intent {
+            class: Class::Write,
+            reason: Reason {
+                why,
+                offset: 0,
+                token_len: 0,
+            },
+            statements: 1,
+            effects: Vec::new(),
+        }
+    }
+
+    /// The intent of a batch: the greatest class with its reason, all statements, and no effects, because those
+    /// belong to the statements of each text.
+    #[must_use]
+    pub fn of_batch<'a>(texts: impl IntoIterator<Item = &'a Intent>) -> Intent {
+        let mut batch = Intent {
+            class: Class::Empty,
+            reason: Reason {
+                why: Why::NoStatement,
+                offset: 0,
+                token_len: 0,
+            },
+            statements: 0,
+            effects: Vec::new(),
+        };
+        for text in texts {
+            if text.class > batch.class {
+                batch.class = text.class;
+                batch.reason = text.reason;
+            }
+            batch.statements = batch.statements.saturating_add(text.statements);
+        }
+        batch
+    }
+
+    /// The modes of the transaction that this text opens, when it is one `BEGIN` and nothing else.
+    #[must_use]
+    pub fn sole_begin(&self) -> Option<TransactionModes> {
+        match (self.statements, self.effects.as_slice()) {
+            (
+                1,
+                [
+                    StatementEffect {
+                        effect: Effect::Begin(modes),
+                        ..
+                    },
+                ],
+            ) => Some(*modes),
+            _ => None,
+        }
+    }
+
+    /// How many bytes it holds, itself included.
+    pub(super) fn size(&self) -> usize {
+        let slots = self
+            .effects
+            .capacity()
+            .saturating_mul(size_of::<StatementEffect>());
+        let heap = self.effects.iter().map(|effect| effect.effect.heap());
+        heap.fold(
+            slots.saturating_add(size_of::<Intent>()),
+            usize::saturating_add,
+        )
+    }
+}
+
+impl Effect {
+    /// How many bytes it holds outside itself.
+    fn heap(&self) -> usize {
+        match self {
+            Effect::Savepoint(name)
+            | Effect::RollbackToSavepoint(name)
+            | Effect::Release(name)
+            | Effect::Deallocate(name) => name.0.len(),
+            Effect::Setting(change) => change.heap(),
+            Effect::Begin(_)
+            | Effect::Commit { .. }
+            | Effect::Rollback { .. }
+            | Effect::PrepareTransaction
+            | Effect::SetTransaction(_)
+            | Effect::ResetAll
+            | Effect::DiscardAll
+            | Effect::DiscardPlans
+            | Effect::DiscardSequences
+            | Effect::DiscardTemp
+            | Effect::DeallocateAll
+            | Effect::UnlistenAll
+            | Effect::CloseAll
+            | Effect::Pin(_) => 0,
+        }
+    }
+}
+
+impl SettingChange {
+    fn heap(&self) -> usize {
+        let items = match &self.value {
+            SettingValue::List(items) => items.as_slice(),
+            SettingValue::Default | SettingValue::Opaque => &[],
+        };
+        let bytes = items
+            .iter()
+            .map(|item| item.len().saturating_add(size_of::<Box<[u8]>>()));
+        bytes.fold(self.name.len(), usize::saturating_add)
+    }
+}
