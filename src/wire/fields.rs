@@ -159,9 +159,22 @@ impl Severity {
             Severity::Panic => "PANIC",
         }
     }
+
+    /// The tag of the message that has this severity.
+    const fn tag(self) -> u8 {
+        match self {
+            Severity::Debug
+            | Severity::Log
+            | Severity::Info
+            | Severity::Notice
+            | Severity::Warning => tags::NOTICE_RESPONSE,
+            Severity::Error | Severity::Fatal | Severity::Panic => tags::ERROR_RESPONSE,
+        }
+    }
 }
 
-/// Appends an ErrorResponse with the fields S, V, C and M, and D and H where given.
+/// Appends an ErrorResponse with the fields S, V, C and M, and D and H where given; a NoticeResponse if that is what
+/// has this severity.
 ///
 /// The texts are the caller's own words. A peer's bytes go through [`Printable`] first.
 ///
@@ -185,7 +198,7 @@ pub fn error_response(
     detail: Option<&str>,
     hint: Option<&str>,
 ) -> Result<(), TooLong> {
-    let mut writer = Writer::message(out, "ErrorResponse", tags::ERROR_RESPONSE);
+    let mut writer = Writer::message(out, "ErrorResponse", severity.tag());
     let word = severity.word();
     let texts = [
         (b'S', Some(word.as_bytes())),
@@ -268,5 +281,27 @@ mod tests {
             (b'H', b"h"),
         ];
         assert!(fields.iter().eq(expected));
+    }
+
+    #[test]
+    fn what_is_no_error_is_a_notice() {
+        let rows = [
+            (Severity::Debug, b"N", "DEBUG"),
+            (Severity::Log, b"N", "LOG"),
+            (Severity::Info, b"N", "INFO"),
+            (Severity::Notice, b"N", "NOTICE"),
+            (Severity::Warning, b"N", "WARNING"),
+            (Severity::Error, b"E", "ERROR"),
+            (Severity::Fatal, b"E", "FATAL"),
+            (Severity::Panic, b"E", "PANIC"),
+        ];
+        for (severity, tag, word) in rows {
+            let mut out = BytesMut::new();
+            error_response(&mut out, severity, SqlState(*b"00000"), "", None, None).unwrap();
+            assert_eq!(&out[..1], tag);
+            let fields = Fields::from_body("Test", &out[5..]).unwrap();
+            assert_eq!(fields.severity(), Some(word.as_bytes()));
+            assert_eq!(fields.get(b'S'), fields.get(b'V'));
+        }
     }
 }

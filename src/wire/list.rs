@@ -312,3 +312,57 @@ impl<'a> Codec<'a> for &'a [u8] {
         fmt::Debug::fmt(&Hidden(self), f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(body: &[u8]) -> Values<'_> {
+        let mut reader = Reader::new("Test", body);
+        let values = Values::read_counted(&mut reader, "count", "value").unwrap();
+        reader.finish().unwrap();
+        values
+    }
+
+    #[test]
+    fn lists_are_equal_if_their_elements_are_wherever_they_come_from() {
+        let wire = values(b"\0\x02\0\0\0\x01a\xff\xff\xff\xff");
+        assert_eq!(wire, Values::new(&[Some(b"a"), None]));
+        assert_eq!(wire, values(b"\0\x02\0\0\0\x01a\xff\xff\xff\xff"));
+        assert_ne!(wire, Values::new(&[Some(b"b"), None]));
+        assert_ne!(wire, Values::new(&[Some(b"a"), Some(b"")]));
+        assert_ne!(wire, Values::new(&[Some(b"a")]));
+        assert_ne!(wire, Values::new(&[Some(b"a"), None, None]));
+        assert_eq!(values(b"\0\0"), Values::new(&[]));
+    }
+
+    #[test]
+    fn an_iterator_knows_how_many_are_left() {
+        let wire = values(b"\0\x02\0\0\0\x01a\xff\xff\xff\xff");
+        for list in [wire, Values::new(&[Some(b"a"), None])] {
+            let mut iter = list.iter();
+            assert_eq!((list.len(), iter.len()), (2, 2));
+            assert_eq!(iter.next(), Some(Some(&b"a"[..])));
+            assert_eq!((iter.len(), iter.clone().count()), (1, 1));
+            assert_eq!(iter.next(), Some(None));
+            assert_eq!((iter.next(), iter.len()), (None, 0));
+        }
+    }
+
+    #[test]
+    fn a_terminated_list_counts_what_it_walked() {
+        let mut reader = Reader::new("Test", b"a\0bc\0\0rest");
+        let names = Names::read_terminated(&mut reader, "name").unwrap();
+        assert_eq!(names, Names::new(&[b"a", b"bc"]));
+        assert_eq!((names.len(), reader.rest()), (2, &b"rest"[..]));
+    }
+
+    #[test]
+    fn debug_shows_numbers_and_lengths() {
+        assert_eq!(format!("{:?}", Formats::new(&[0, -1])), "[0, -1]");
+        assert_eq!(format!("{:?}", Names::new(&[b"name"])), "[<4 bytes>]");
+        let values = Values::new(&[Some(b"secret"), None]);
+        assert_eq!(format!("{values:?}"), "[<6 bytes>, NULL]");
+        assert_eq!(format!("{:?}", values.iter()), "Iter { left: 2 }");
+    }
+}
