@@ -324,10 +324,12 @@ impl Scan<'_> {
             }
             _ => self.session_statement(),
         }
+        let understood = understood && self.at_end();
+        self.rest(false);
         let end = self.last.end;
         let statement = self.first.start..end;
         let text = self.text(&Token { end, ..self.first });
-        let portable = understood && self.at_end() && text.is_ascii() && !text.contains(&b'\\');
+        let portable = understood && text.is_ascii() && !text.contains(&b'\\');
         self.effect(Effect::Setting(SettingChange {
             name: name.into(),
             scope,

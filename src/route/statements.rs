@@ -23,6 +23,7 @@ impl Scan<'_> {
         let is_query = head == Some(Head::Query) || self.token.kind == Kind::Open;
         if is_query && executes {
             self.raise_at(Class::Read, Why::PlainSelect, &explain);
+            self.last = Token::NONE;
             self.query();
         } else if executes {
             if head == Some(Head::Execute) {

@@ -183,6 +183,7 @@ const TABLE: &[Row] = &[
     row(b"collate", Word::Other, Head::None, Paren::Group),
     row(b"collation", Word::Collation, Head::None, Paren::Call),
     row(b"column", Word::Other, Head::None, Paren::Group),
+    row(b"columns", Word::Other, Head::None, Paren::Operand),
     row(b"comment", Word::Other, Head::Write, Paren::Call),
     row(b"commit", Word::Other, Head::Commit, Paren::Call),
     row(b"committed", Word::Committed, Head::None, Paren::Call),
