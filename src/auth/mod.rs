@@ -1,3 +1,33 @@
 //! Logging in to further upstreams on behalf of a client that has already logged in once.
+//!
+//! [`Replay`] is one login to one more server: the client's own StartupMessage, then whatever that server asks, as far
+//! as [`Methods`] allow it and the [`Credential`] serves, up to the first ReadyForQuery. Nothing of it reaches the
+//! client. Its parts can be used alone: [`scram`] is the client side of SCRAM-SHA-256, [`md5_password`] the answer to
+//! an MD5 request.
+//!
+//! Nothing in here prints a secret: `Debug` and `Display` of every type are free of passwords, digests, keys, nonces
+//! and proofs, and the bytes of secrets are overwritten when they are dropped, as far as safe Rust reaches.
+
+mod credential;
+mod error;
+mod established;
+mod md5;
+mod methods;
+mod replay;
+#[cfg(feature = "scram")]
+mod saslprep;
+#[cfg(feature = "scram")]
+pub mod scram;
+#[cfg(feature = "scram")]
+mod scram_keys;
+
+pub use credential::{Credential, CredentialKind};
+pub use error::{AuthError, ServerReport};
+pub use established::{Established, Parameters};
+pub use md5::{Md5Digest, md5_digest, md5_password};
+pub use methods::{Channel, Method, Methods};
+pub use replay::{Handshake, Replay, ScramNonce};
+#[cfg(feature = "scram")]
+pub use scram_keys::{ScramKeys, ScramVerifier};
 
 pub use crate::secret::Secret;
