@@ -185,11 +185,7 @@ fn every_text_has_the_class_reason_and_effects_of_the_table() {
             && row.token.as_ref().is_none_or(|expected| token == *expected)
             && effects(&intent, &row.text) == row.effects;
         if !same {
-            let found = format!(
-                "{:?} | {why} {}",
-                intent.class,
-                String::from_utf8_lossy(token)
-            );
+            let found = format!("{:?} | {why} {}", intent.class, token.escape_ascii());
             wrong.push(format!(
                 "line {}: {found} | … | {}",
                 row.number,
