@@ -33,11 +33,12 @@ what get-postgres.sh has fetched. With PGTURNOUT_PG_VERSION only that major vers
 DIR/env defines, each as NAME='value':
   PRIMARY_PORT STANDBY_PORT   on PGHOST=127.0.0.1
   PGBIN PGVERSION             the programs; the version as a number such as 150018
-  DATABASE                    `app`, in which every user may create in schema public
+  DATABASE                    `app`, in which every user may create in schema public, and use
+                              what the superuser makes
   SUPERUSER                   `postgres`, by trust; also for replication connections
   TLS                         on, or off when the server was built without it
-  CA CERT KEY                 certificates for localhost and 127.0.0.1, when openssl is there;
-                              CERT and KEY may serve the proxy too
+  CA CERT KEY                 who signed the servers' certificates, and a certificate of its own
+                              for a proxy, all for localhost and 127.0.0.1; empty without openssl
   DATA OWNER                  the servers' files (primary/, standby/, *.log); who is watched
 
 Users and how they log in (the password is the name followed by `-secret`):
@@ -226,15 +227,17 @@ subjectAltName = DNS:localhost, IP:127.0.0.1
 CNF
   (
     cd "$tls_dir"
-    for name in ca server; do
+    for name in ca server proxy; do
       openssl ecparam -name prime256v1 -genkey -noout -out "$name.key"
       openssl req -new -sha256 -key "$name.key" -subj "/CN=pgturnout test $name" \
         -config openssl.cnf -out "$name.csr"
     done
     openssl x509 -req -sha256 -days 30 -in ca.csr -signkey ca.key -set_serial 1 \
       -extfile openssl.cnf -extensions ca -out ca.pem
-    openssl x509 -req -sha256 -days 30 -in server.csr -CA ca.pem -CAkey ca.key -set_serial 2 \
-      -extfile openssl.cnf -extensions server -out server.pem
+    for name in server proxy; do
+      openssl x509 -req -sha256 -days 30 -in "$name.csr" -CA ca.pem -CAkey ca.key \
+        -set_serial "$RANDOM" -extfile openssl.cnf -extensions server -out "$name.pem"
+    done
     rm -f ./*.csr openssl.cnf
   ) >"$dir/openssl.log" 2>&1 || die "openssl failed: $(cat "$dir/openssl.log")"
   rm -f "$dir/openssl.log"
@@ -348,6 +351,8 @@ CREATE ROLE u_md5 LOGIN PASSWORD 'u_md5-secret';
 CREATE DATABASE app;
 \connect app
 GRANT ALL ON SCHEMA public TO PUBLIC;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO PUBLIC;
 SQL
 }
 
@@ -385,7 +390,7 @@ set_synchronous() { # PRIMARY_PORT STANDBY_NAMES
 write_env() {
   local ca='' cert='' key=''
   if [ -f "$tls_dir/ca.pem" ]; then
-    ca=$tls_dir/ca.pem cert=$tls_dir/server.pem key=$tls_dir/server.key
+    ca=$tls_dir/ca.pem cert=$tls_dir/proxy.pem key=$tls_dir/proxy.key
   fi
   cat >"$dir/env.new" <<ENV
 PGHOST='127.0.0.1'

@@ -1,0 +1,215 @@
+#!/usr/bin/env bash
+# Every test there is, and the totals.
+set -euo pipefail
+
+usage() {
+  cat <<'HELP'
+usage: tests/run.sh [PART...]
+
+Gets what the tests need (PostgreSQL, and drivers of Python and Node.js where these languages
+are installed), runs them and closes with `N passed, N failed, N skipped`. Works as root and as
+an ordinary user. What is skipped is said, with the reason, where it happens and at the end.
+
+PARTs, by default all:
+  crate    unit, documentation and other tests of cargo's, with all features and with none
+  live     raw protocol and tokio-postgres against a primary and a standby, directly and
+           through the proxy, on each PostgreSQL
+  clients  psql, pgbench, psycopg 3, asyncpg and node-postgres, on each PostgreSQL
+
+Each PostgreSQL is the one installed, or got by tests/support/get-postgres.sh, and version 18.
+
+  CI=true                  missing PostgreSQL is a failure
+  PGTURNOUT_PG_BIN         folder of PostgreSQL's programs; then no other version is tried
+  PGTURNOUT_CACHE          where fetched things are kept; by default pgturnout/ in Cargo's
+                           target directory
+  PGTURNOUT_COPY_MB        size of the file that psql copies both ways (5)
+  PGTURNOUT_BENCH_S        seconds per pgbench run (1)
+HELP
+}
+
+case ${1:-} in -h | --help) usage && exit 0 ;; esac
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$repo"
+target=${CARGO_TARGET_DIR:-$repo/target}
+export PGTURNOUT_CACHE=${PGTURNOUT_CACHE:-$target/pgturnout}
+parts=" ${*:-crate live clients} "
+passed=0 failed=0 skipped=0
+notes=
+scratch=$(mktemp -d)
+# Root's servers run as another user, who must get through.
+chmod 711 "$scratch"
+cluster=
+trap 'stop_cluster; rm -rf "$scratch"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+heading() { printf '\n=== %s\n' "$*"; }
+
+note() { notes="$notes
+  $*"; }
+
+wanted() { # PART
+  case $parts in *" $1 "*) return 0 ;; *) return 1 ;; esac
+}
+
+limited() { # SECONDS COMMAND ARG...
+  if command -v timeout >/dev/null; then
+    timeout "$@"
+  else
+    shift
+    "$@"
+  fi
+}
+
+stop_cluster() {
+  [ -n "$cluster" ] || return 0
+  bash tests/support/cluster.sh stop "$cluster" || true
+  cluster=
+}
+
+# Sums numbers that stand before a word, over lines.
+sum_of() { # WORD
+  sed -nE "s/.*[^0-9]([0-9]+) $1.*/\1/p" | awk '{ n += $1 } END { print n + 0 }'
+}
+
+# Runs one suite and adds up what it reports: cargo's `test result:` lines or a closing line of ours.
+# A suite that fails without counting a failure, as one that does not compile, counts as one.
+suite() { # NAME SECONDS COMMAND ARG...
+  local name=$1 log=$scratch/log code=0 before
+  heading "$name"
+  shift
+  limited "$@" </dev/null 2>&1 | tee "$log" || code=$?
+  before=$failed
+  count "$log"
+  if [ "$code" != 0 ]; then
+    note "FAILED  $name (exit code $code)"
+    [ "$failed" != "$before" ] || failed=$((failed + 1))
+  fi
+}
+
+count() { # LOG
+  local results silent
+  results=$(sed -nE '/^test result: /p; /^[0-9]+ passed, [0-9]+ failed/s/^/ /p' "$1")
+  # A live test without its server says so and returns: for cargo it has passed.
+  silent=$(grep -cE 'SKIPPED [a-z]+::' "$1" || true)
+  passed=$((passed + $(sum_of passed <<<"$results") - silent))
+  failed=$((failed + $(sum_of failed <<<"$results")))
+  skipped=$((skipped + silent + $(sum_of ignored <<<"$results") + $(sum_of skipped <<<"$results")))
+  while read -r line; do
+    note "$line"
+  done < <(grep -E '^(SKIPPED|FAILED) ' "$1" || true)
+}
+
+leave_out() { # WHAT REASON
+  heading "$1"
+  printf 'SKIPPED %s: %s\n' "$1" "$2"
+  note "SKIPPED $1: $2"
+  skipped=$((skipped + 1))
+}
+
+need_cargo() {
+  command -v cargo >/dev/null && cargo --version && return 0
+  cat >&2 <<'MESSAGE'
+tests/run.sh: cargo is missing. Install Rust (the version in Cargo.toml's rust-version, or
+later) with rustup or your system's package manager, and see that cargo is in the PATH.
+MESSAGE
+  exit 1
+}
+
+# --- The parts --------------------------------------------------------------------------------
+
+crate() {
+  local targets
+  # shellcheck disable=SC2207
+  targets=($(ordinary_tests))
+  suite "cargo test, all features" 1200 cargo test --all-features --lib --bins --examples \
+    "${targets[@]}"
+  suite "cargo test, documentation" 600 cargo test --all-features --doc
+  suite "cargo test, no features" 600 cargo test --no-default-features --lib
+  local feature
+  for feature in scram inspect; do
+    suite "cargo check, $feature alone" 300 cargo check --no-default-features --features "$feature"
+  done
+}
+
+# Every test target but the live one, which has a part of its own.
+ordinary_tests() {
+  local file name
+  for file in tests/*.rs tests/*/main.rs; do
+    case $file in
+      */main.rs) name=$(basename "$(dirname "$file")") ;;
+      *) name=$(basename "$file" .rs) ;;
+    esac
+    case $name in live | '*') ;; *) printf -- '--test %s\n' "$name" ;; esac
+  done
+}
+
+build_proxy() {
+  [ -z "${PGTURNOUT_PROXY:-}" ] || return 0
+  export PGTURNOUT_PROXY=$target/release/examples/proxy
+  suite "the proxy" 900 cargo build --release --all-features --example proxy
+  [ -x "$PGTURNOUT_PROXY" ]
+}
+
+major_of() { "$1/postgres" --version | sed -E 's/^[^0-9]*([0-9]+).*/\1/'; }
+
+# The folders of the PostgreSQLs to test on.
+find_servers() {
+  servers=
+  heading "PostgreSQL"
+  if ! servers=$(bash tests/support/get-postgres.sh); then
+    if [ "${CI:-}" = true ]; then
+      failed=$((failed + 1))
+      note "FAILED  no PostgreSQL"
+    else
+      leave_out "live and clients" "no PostgreSQL"
+    fi
+    return 0
+  fi
+  "$servers/postgres" --version
+  [ -z "${PGTURNOUT_PG_BIN:-}" ] && [ "$(major_of "$servers")" != 18 ] || return 0
+  local more
+  if more=$(bash tests/support/get-postgres.sh 18); then
+    "$more/postgres" --version
+    servers="$servers
+$more"
+  else
+    leave_out "PostgreSQL 18" "it cannot be had here"
+  fi
+}
+
+on_server() { # BINDIR
+  local version
+  version=PostgreSQL\ $(major_of "$1")
+  cluster=$scratch/cluster
+  bash tests/support/cluster.sh start "$cluster" --bin "$1" --owner $$ || {
+    cluster=
+    failed=$((failed + 1))
+    note "FAILED  $version: no cluster"
+    return 0
+  }
+  if wanted live; then
+    PGTURNOUT_CLUSTER=$cluster PGTURNOUT_PG_BIN=$1 \
+      suite "live, $version" 900 cargo test --all-features --test live
+  fi
+  if wanted clients; then
+    suite "clients, $version" 900 bash tests/clients/run.sh "$cluster" "$PGTURNOUT_PROXY"
+  fi
+  stop_cluster
+}
+
+need_cargo
+if wanted crate; then
+  crate
+fi
+if wanted live || wanted clients; then
+  find_servers
+  if [ -n "$servers" ] && build_proxy; then
+    while read -r bin; do
+      on_server "$bin" </dev/null
+    done <<<"$servers"
+  fi
+fi
+heading "Totals${notes:+, and what did not run or failed:$notes}"
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+[ "$failed" = 0 ]
