@@ -20,6 +20,7 @@ mod saslprep;
 pub mod scram;
 #[cfg(feature = "scram")]
 mod scram_keys;
+mod users;
 
 pub use credential::{Credential, CredentialKind};
 pub use error::{AuthError, ServerReport};
@@ -29,5 +30,7 @@ pub use methods::{Channel, Method, Methods};
 pub use replay::{Handshake, Replay, ScramNonce};
 #[cfg(feature = "scram")]
 pub use scram_keys::{ScramKeys, ScramVerifier};
+
+pub use users::Users;
 
 pub use crate::secret::Secret;

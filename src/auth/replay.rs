@@ -41,6 +41,26 @@ impl ScramNonce {
         ScramNonce(random)
     }
 
+    /// The nonce with this number, of all that can be made of one random key. Different numbers give nonces that tell
+    /// nothing of each other (HMAC-SHA-256 of the number, cut).
+    #[cfg(feature = "scram")]
+    #[must_use]
+    pub fn derive(key: &[u8], number: u64) -> ScramNonce {
+        let mut random = [0; 18];
+        let code = super::scram::keyed_code(key, &number.to_be_bytes());
+        for (byte, made) in random.iter_mut().zip(code.expose()) {
+            *byte = *made;
+        }
+        ScramNonce(random)
+    }
+
+    /// A nonce that nothing uses: without the feature `scram` no login needs one.
+    #[cfg(not(feature = "scram"))]
+    #[must_use]
+    pub fn derive(_key: &[u8], _number: u64) -> ScramNonce {
+        ScramNonce([0; 18])
+    }
+
     /// The text on the wire.
     #[cfg(feature = "scram")]
     fn text(&self) -> String {
@@ -241,7 +261,7 @@ impl Replay {
         Ok(handshake)
     }
 
-    /// Works off at most [`SCRAM_STEP_ITERATIONS`](crate::limits::SCRAM_STEP_ITERATIONS) iterations of a password's
+    /// Works off at most [`SCRAM_STEP_ITERATIONS`] iterations of a password's
     /// hash, and appends the answer to `reply` when it is ready.
     ///
     /// # Errors

@@ -390,6 +390,11 @@ fn keyed(key: &[u8]) -> HmacSha256 {
     mac
 }
 
+/// HMAC-SHA-256 of `text` under `key`.
+pub(super) fn keyed_code(key: &[u8], text: &[u8]) -> Key {
+    Key::from(keyed(key).chain_update(text))
+}
+
 impl From<HmacSha256> for Key {
     fn from(mac: HmacSha256) -> Key {
         Key::new(mac.finalize().into_bytes().into())

@@ -1,6 +1,6 @@
 //! From SQL text to intent, and from intent to an upstream.
 //!
-//! [`scan`] reads a text once with the byte rules of PostgreSQL's own lexer and says what it asks for: an [`Intent`]
+//! [`scan()`] reads a text once with the byte rules of PostgreSQL's own lexer and says what it asks for: an [`Intent`]
 //! with a [`Class`], the [`Reason`] for it, and the [`Effect`]s that the session must remember. It is total, linear,
 //! needs a constant stack, and answers doubt with a class that no reader serves. A [`Cache`] remembers texts. A
 //! [`Route`] policy turns an intent into a [`Target`].
@@ -23,6 +23,7 @@ mod encoding;
 mod intent;
 mod lex;
 mod names;
+mod outline;
 mod policy;
 mod query;
 mod rules;
@@ -37,6 +38,7 @@ pub use intent::{
     Access, Class, Deed, Doubt, Effect, Intent, Isolation, Name, PinKind, Reason, Scope,
     SettingChange, SettingKind, SettingValue, StatementEffect, TransactionModes, Why,
 };
+pub use outline::outline;
 pub use policy::{Route, RouteContext, Split, Target, WriterOnly};
 pub use rules::{BadName, Rules};
 pub use scan::scan;

@@ -28,6 +28,8 @@ impl fmt::Debug for SqlState {
     }
 }
 
+/// warning
+pub const WARNING: SqlState = SqlState(*b"01000");
 /// connection_exception
 pub const CONNECTION_EXCEPTION: SqlState = SqlState(*b"08000");
 /// sqlclient_unable_to_establish_sqlconnection

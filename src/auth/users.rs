@@ -1,0 +1,60 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::Credential;
+
+/// What further servers are logged in to with, by user name.
+///
+/// Names are compared byte for byte with the `user` of the client's StartupMessage, as PostgreSQL compares them: no
+/// folding, no patterns. A user who is not listed has no credential, which suffices where a server trusts.
+///
+/// ```
+/// use pgturnout::auth::{Credential, Users};
+///
+/// let mut users = Users::default();
+/// users.insert(b"app", Credential::password("secret"));
+/// assert_eq!(users.len(), 1);
+/// assert_eq!(format!("{users:?}"), "Users(1)");
+/// ```
+#[derive(Default)]
+pub struct Users {
+    by_name: BTreeMap<Box<[u8]>, Arc<Credential>>,
+}
+
+impl Users {
+    /// Lists a user; whether the name was new. A name that is listed already gets the new credential.
+    pub fn insert(&mut self, name: &[u8], credential: Credential) -> bool {
+        self.by_name
+            .insert(name.into(), Arc::new(credential))
+            .is_none()
+    }
+
+    /// What this user logs in with; [`Credential::None`] for one who is not listed.
+    #[must_use]
+    pub fn get(&self, name: &[u8]) -> Arc<Credential> {
+        match self.by_name.get(name) {
+            Some(credential) => Arc::clone(credential),
+            None => Arc::new(Credential::None),
+        }
+    }
+
+    /// How many users are listed.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether no user is listed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+}
+
+/// Shows how many users there are, and nothing of them.
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Users({})", self.by_name.len())
+    }
+}

@@ -1,0 +1,58 @@
+//! The first words of a text without its literals, for people who read logs.
+
+use super::encoding::LexState;
+use super::lex::{Kind, Lexer, Token};
+use crate::wire::Printable;
+
+/// How many bytes of a text an outline shows.
+const SHOWN: usize = 72;
+
+/// The first words of a text, every literal and number as `?`, comments and repeated white space left out.
+///
+/// Names are shown: they are the schema's, not the data's. What the lexer cannot read ends the outline. The result is
+/// free of control characters.
+///
+/// ```
+/// use pgturnout::route::{LexState, outline};
+///
+/// let lex = LexState::defaults();
+/// let text = b"select  name from users /* who */ where id = 42 and token = 'hunter2'";
+/// assert_eq!(outline(text, &lex), "select name from users where id = ? and token = ?");
+/// ```
+#[must_use]
+pub fn outline(sql: &[u8], lex: &LexState) -> String {
+    let mut shown = String::new();
+    let mut lexer = Lexer::new(sql, lex);
+    let mut before = Token::NONE;
+    loop {
+        let token = lexer.next();
+        if matches!(token.kind, Kind::End | Kind::Doubt(_)) {
+            break;
+        }
+        if !shown.is_empty() && token.start > before.end {
+            shown.push(' ');
+        }
+        match token.kind {
+            Kind::Literal(_) | Kind::Number => shown.push('?'),
+            Kind::Word(_)
+            | Kind::Quoted
+            | Kind::EscapedName
+            | Kind::Param
+            | Kind::Open
+            | Kind::Close
+            | Kind::Comma
+            | Kind::Semicolon
+            | Kind::Dot
+            | Kind::Cast
+            | Kind::Op(_)
+            | Kind::End
+            | Kind::Doubt(_) => shown.push_str(&Printable(lexer.text(&token)).to_string()),
+        }
+        if shown.len() >= SHOWN {
+            shown.push('…');
+            break;
+        }
+        before = token;
+    }
+    shown
+}
