@@ -1,5 +1,7 @@
 //! Every bound of the crate: what it limits, its value and why.
 
+use std::time::Duration;
+
 // Route.
 
 /// The longest SQL text that is scanned, in bytes; a longer one goes to the writer unread. Longer texts are data
@@ -77,3 +79,63 @@ pub const LOGIN_PARAMETER_BYTES_MAX: usize = 16 * 1024;
 pub const LOGIN_NOTICES_MAX: usize = 100;
 /// The bytes of all notices and notifications of one login together.
 pub const LOGIN_NOTICE_BYTES_MAX: usize = 64 * 1024;
+// Session.
+
+/// Size in bytes of a driver's read buffer for each peer, by default: PostgreSQL's own send buffer is 8 KiB, and TLS
+/// records carry 16 KiB; four of them in one read keep system calls few on large results.
+pub const READ_BUFFER: usize = 65_536;
+
+/// The least read buffer in bytes: the largest message that must be seen whole is a startup packet of 10,004 bytes
+/// (PostgreSQL's `MAX_STARTUP_PACKET_LENGTH` is 10,000).
+pub const READ_BUFFER_MIN: usize = 16_384;
+
+/// Requests that one upstream may owe before the client is not read any more. PostgreSQL has no such bound but the
+/// sockets' buffers, which hold some thousands of the shortest requests.
+pub const REQUESTS_IN_FLIGHT: usize = 4_096;
+
+/// Prepared statements remembered in one session. Drivers that cache statements keep 100 to 500.
+pub const STATEMENTS: usize = 1_000;
+
+/// Bytes of prepared statements remembered in one session.
+pub const STATEMENT_BYTES: usize = 1_048_576;
+
+/// Settings remembered in one session: all that PostgreSQL 18 knows are some 400, sessions change a handful.
+pub const JOURNAL_ENTRIES: usize = 256;
+
+/// Bytes of statements that change settings remembered in one session.
+pub const JOURNAL_BYTES: usize = 65_536;
+
+/// Portals whose statements are remembered in one transaction.
+pub const PORTALS: usize = 256;
+
+/// Texts whose intents a session keeps, so that a repeated one is not scanned again. An application repeats some
+/// dozens of texts in one session, and the table itself takes some 70 bytes for each.
+pub const SESSION_TEXTS: usize = 64;
+
+/// Bytes of texts and intents that a session keeps.
+pub const SESSION_TEXT_BYTES: usize = 32_768;
+
+/// The client's login, from its first byte: PostgreSQL's `authentication_timeout` is 60 s.
+pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A connection to an upstream, TLS included.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Our own login to an upstream.
+pub const REPLAY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What is left to send at the end of a session.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Requests in flight at a shutdown.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the writer serves the reads before a reader that was lost is tried again.
+pub const READER_RETRY: Duration = Duration::from_secs(5);
+
+/// Longest body in bytes of a client's message during its login (PostgreSQL's `PG_MAX_AUTH_TOKEN_LENGTH`).
+pub const LOGIN_MESSAGE: usize = 65_535;
+
+/// Actions that wait for the driver before nothing more is decided: a driver that takes them at every turn never
+/// has more than a handful.
+pub const ACTIONS: usize = 64;

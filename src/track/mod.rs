@@ -1,1 +1,10 @@
-//! What must be remembered about a session.
+//! What must be remembered about a session: what its upstreams still owe ([`pipeline`]), its prepared statements
+//! ([`prepared`]), its settings ([`settings`]), and what ties it to one upstream ([`Pin`]).
+
+pub mod pipeline;
+pub mod prepared;
+pub mod settings;
+
+mod pins;
+
+pub use pins::{Pin, Pins};

@@ -1,0 +1,100 @@
+//! Pins: state that lives on the writer alone, so that reads have to go there too.
+
+/// Why a session's reads stay on the writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Pin {
+    /// Temporary objects exist there, and may shadow permanent ones.
+    TemporaryObject,
+    /// A setting was changed in a way that cannot be repeated elsewhere.
+    Setting,
+    /// A setting was changed by `set_config`.
+    SetConfig,
+    /// Settings were changed under savepoints.
+    Savepoint,
+    /// More settings were changed than are remembered.
+    TooManySettings,
+    /// More statements were prepared than are remembered.
+    TooManyStatements,
+    /// A statement was too long to be looked at whole.
+    UnreadStatement,
+    /// The reader refused to take over the session's settings.
+    RestoreFailed,
+    /// A library was loaded.
+    Load,
+    /// `setseed` was called.
+    SetSeed,
+    /// A statement's effect on the session is not known.
+    Unaccounted,
+    /// The server works in a client encoding or with settings that texts cannot be read under.
+    Lexing,
+}
+
+impl Pin {
+    /// Whether DISCARD ALL on the writer ends it.
+    fn ends_with_discard_all(self) -> bool {
+        match self {
+            Pin::TemporaryObject
+            | Pin::Setting
+            | Pin::SetConfig
+            | Pin::Savepoint
+            | Pin::TooManySettings
+            | Pin::RestoreFailed
+            | Pin::Unaccounted => true,
+            Pin::TooManyStatements
+            | Pin::UnreadStatement
+            | Pin::Load
+            | Pin::SetSeed
+            | Pin::Lexing => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Pin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Pin::TemporaryObject => "temporary objects",
+            Pin::Setting => "a setting that cannot be repeated elsewhere",
+            Pin::SetConfig => "set_config",
+            Pin::Savepoint => "settings changed under a savepoint",
+            Pin::TooManySettings => "too many settings",
+            Pin::TooManyStatements => "too many prepared statements",
+            Pin::UnreadStatement => "a statement too long to be read",
+            Pin::RestoreFailed => "the reader refused the session's settings",
+            Pin::Load => "a loaded library",
+            Pin::SetSeed => "setseed",
+            Pin::Unaccounted => "a statement with an unknown effect",
+            Pin::Lexing => "lexical settings that texts cannot be read under",
+        })
+    }
+}
+
+/// The pins that hold now, oldest first.
+#[derive(Debug, Default)]
+pub struct Pins(Vec<Pin>);
+
+impl Pins {
+    /// Adds a pin; whether it is a new one.
+    pub fn add(&mut self, pin: Pin) -> bool {
+        if self.0.contains(&pin) {
+            return false;
+        }
+        self.0.push(pin);
+        true
+    }
+
+    /// The oldest pin that holds.
+    pub fn first(&self) -> Option<Pin> {
+        self.0.first().copied()
+    }
+
+    /// Every pin that holds, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = Pin> {
+        self.0.iter().copied()
+    }
+
+    /// DISCARD ALL succeeded on the writer.
+    pub fn discard_all(&mut self) {
+        self.0.retain(|pin| !pin.ends_with_discard_all());
+    }
+}

@@ -1,0 +1,461 @@
+//! What one upstream still owes: the replies to everything that was sent to it, in order.
+//!
+//! The table of what a server answers to which message, malformed ones, errors and COPY included, is the one that
+//! PostgreSQL itself follows (protocol chapter, "Message Flow"; measured on 15.18):
+//!
+//! | sent | owed | an error in it |
+//! |---|---|---|
+//! | Query, FunctionCall | everything up to ReadyForQuery | ErrorResponse, then ReadyForQuery |
+//! | Parse, Bind, Close | one Complete | ErrorResponse, then silence up to the next Sync |
+//! | Describe | RowDescription or NoData, for a statement after ParameterDescription | the same |
+//! | Execute | rows, then one of CommandComplete, EmptyQueryResponse, PortalSuspended | the same |
+//! | Sync | ReadyForQuery | ErrorResponse, then ReadyForQuery |
+//! | Flush, CopyData | nothing | |
+//! | anything but Sync while skipping to Sync | nothing | |
+//! | Sync, Flush during copy-in | nothing | |
+//!
+//! Whether a Sync that was sent close to a failing copy-in is answered depends on what the server had read when it
+//! failed. Such a Sync is counted as *uncertain*: its ReadyForQuery is expected but not waited for, and a
+//! [fence](Kind::Fence) settles it.
+
+use std::collections::VecDeque;
+
+use crate::wire::tags::backend as tag;
+
+/// For whom a reply is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The client sent the request and gets the reply.
+    Client,
+    /// We sent the request; the reply is swallowed.
+    Injected,
+}
+
+/// What kind of request a reply is owed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A simple Query.
+    Query,
+    /// A FunctionCall.
+    FunctionCall,
+    /// A Parse.
+    Parse,
+    /// A Bind.
+    Bind,
+    /// A Describe of a statement: two replies, the second ends it.
+    DescribeStatement,
+    /// A Describe of a portal.
+    DescribePortal,
+    /// An Execute.
+    Execute,
+    /// A Close.
+    Close,
+    /// A Sync.
+    Sync,
+    /// A CopyDone or CopyFail: owes nothing, marks where a copy-in ends in what was sent.
+    CopyEnd,
+    /// A message that the server answers with an error and by skipping to Sync, such as a Flush with a body.
+    Refused,
+    /// A Close of a name that nobody uses: its reply proves that everything before it was answered.
+    Fence,
+}
+
+/// One request and what the session wants to remember until it is answered.
+#[derive(Debug)]
+pub struct Owed<N> {
+    /// What was sent.
+    pub kind: Kind,
+    /// For whom the reply is.
+    pub owner: Owner,
+    /// The session's own note.
+    pub note: N,
+}
+
+/// A reply that no request in flight explains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a {} message answers nothing that was asked", char::from(self.tag).escape_default())]
+pub struct Unexpected {
+    /// The message's tag.
+    pub tag: u8,
+}
+
+/// What a reply means.
+#[derive(Debug)]
+pub struct Reply<N> {
+    /// For whom the message is.
+    pub owner: Owner,
+    /// The request that it completes, if it completes one.
+    pub done: Option<Owed<N>>,
+}
+
+/// How far the forwarding side is in a copy-in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CopyIn {
+    /// The client has not ended its data: what it sends now is swallowed by the copy.
+    Sending,
+    /// CopyDone or CopyFail was sent; the server has not answered yet.
+    Ended,
+}
+
+/// What the server does with requests that are sent to it now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taking {
+    /// It answers them.
+    Requests,
+    /// It skips them up to the next Sync.
+    Nothing,
+    /// It takes copy data for the request at the head of the queue; `swallowed` Syncs were sent since it began.
+    Copy { phase: CopyIn, swallowed: u32 },
+}
+
+/// The requests of one upstream that are not fully answered, oldest first.
+#[derive(Debug)]
+pub struct Pipeline<N> {
+    owed: VecDeque<Owed<N>>,
+    taking: Taking,
+    uncertain: u32,
+    injected: usize,
+}
+
+impl<N> Default for Pipeline<N> {
+    fn default() -> Self {
+        Pipeline {
+            owed: VecDeque::new(),
+            taking: Taking::Requests,
+            uncertain: 0,
+            injected: 0,
+        }
+    }
+}
+
+impl<N> Pipeline<N> {
+    /// An upstream that owes nothing.
+    pub fn new() -> Self {
+        Pipeline::default()
+    }
+
+    /// How many requests are in flight.
+    pub fn len(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// Whether no request is in flight.
+    pub fn is_empty(&self) -> bool {
+        self.owed.is_empty()
+    }
+
+    /// Whether the upstream owes nothing and would answer the next request: nothing in flight, no skipping, no
+    /// copy, no doubt about a ReadyForQuery.
+    pub fn is_settled(&self) -> bool {
+        self.owed.is_empty() && self.taking == Taking::Requests && self.uncertain == 0
+    }
+
+    /// Whether only a fence can tell if a further ReadyForQuery comes.
+    pub fn needs_fence(&self) -> bool {
+        self.owed.is_empty() && self.taking == Taking::Requests && self.uncertain > 0
+    }
+
+    /// Whether the server skips what is sent, up to the next Sync.
+    pub fn is_skipping(&self) -> bool {
+        self.taking == Taking::Nothing
+    }
+
+    /// Whether the server reads copy data.
+    pub fn is_copying_in(&self) -> bool {
+        matches!(
+            self.taking,
+            Taking::Copy {
+                phase: CopyIn::Sending,
+                ..
+            }
+        )
+    }
+
+    /// Whether something that we sent on our own account is in flight.
+    pub fn has_injected(&self) -> bool {
+        self.injected > 0
+    }
+
+    /// Whether a request of the client is in flight.
+    pub fn has_client(&self) -> bool {
+        self.owed.len() > self.injected
+    }
+
+    /// How many ReadyForQuery messages the client is certainly still owed for what was sent.
+    pub fn client_ready_owed(&self) -> usize {
+        self.owed
+            .iter()
+            .filter(|owed| owed.owner == Owner::Client && ends_with_ready(owed.kind))
+            .count()
+    }
+
+    /// For whom the reply is that comes next, if one is owed.
+    pub fn head(&self) -> Option<&Owed<N>> {
+        self.owed.front()
+    }
+
+    /// The request that the next reply belongs to, to change its note.
+    pub fn head_mut(&mut self) -> Option<&mut Owed<N>> {
+        self.owed.front_mut()
+    }
+
+    /// The requests in flight, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Owed<N>> {
+        self.owed.iter()
+    }
+
+    /// Takes note of a request that was just sent. Returns it when the server will not answer it,
+    /// because it skips or because a copy swallows it.
+    pub fn sent(&mut self, kind: Kind, owner: Owner, note: N) -> Option<Owed<N>> {
+        let owed = Owed { kind, owner, note };
+        match (self.taking, kind) {
+            (Taking::Nothing, Kind::Sync) => {
+                self.taking = Taking::Requests;
+                self.enqueue(owed);
+                None
+            }
+            (Taking::Nothing, _) => Some(owed),
+            (
+                Taking::Copy {
+                    phase: CopyIn::Sending,
+                    swallowed,
+                },
+                Kind::Sync,
+            ) => {
+                self.taking = Taking::Copy {
+                    phase: CopyIn::Sending,
+                    swallowed: swallowed.saturating_add(1),
+                };
+                Some(owed)
+            }
+            (
+                Taking::Copy {
+                    phase: CopyIn::Sending,
+                    swallowed,
+                },
+                Kind::CopyEnd,
+            ) => {
+                self.taking = Taking::Copy {
+                    phase: CopyIn::Ended,
+                    swallowed,
+                };
+                Some(owed)
+            }
+            (Taking::Requests, Kind::CopyEnd) if self.owed.is_empty() => Some(owed),
+            (Taking::Requests | Taking::Copy { .. }, _) => {
+                self.enqueue(owed);
+                None
+            }
+        }
+    }
+
+    fn enqueue(&mut self, owed: Owed<N>) {
+        if owed.owner == Owner::Injected {
+            self.injected = self.injected.saturating_add(1);
+        }
+        self.owed.push_back(owed);
+    }
+
+    /// Takes the oldest request, and the markers behind it of copies that never began: the server ignores their
+    /// CopyDone.
+    fn dequeue(&mut self) -> Option<Owed<N>> {
+        let owed = self.owed.pop_front()?;
+        if owed.owner == Owner::Injected {
+            self.injected = self.injected.saturating_sub(1);
+        }
+        while self
+            .owed
+            .front()
+            .is_some_and(|next| next.kind == Kind::CopyEnd)
+        {
+            self.owed.pop_front();
+        }
+        Some(owed)
+    }
+
+    /// Takes a reply other than ErrorResponse and the asynchronous messages.
+    ///
+    /// # Errors
+    /// [`Unexpected`] when the message answers nothing that is in flight; nothing has changed then.
+    pub fn reply(&mut self, reply: u8) -> Result<Reply<N>, Unexpected> {
+        if reply == tag::READY_FOR_QUERY {
+            return self.ready();
+        }
+        let unexpected = Unexpected { tag: reply };
+        let head = self.owed.front().ok_or(unexpected)?;
+        let owner = head.owner;
+        match progress(head.kind, reply).ok_or(unexpected)? {
+            Progress::More => Ok(Reply { owner, done: None }),
+            Progress::CopyIn => {
+                self.begin_copy_in();
+                Ok(Reply { owner, done: None })
+            }
+            Progress::Statement => {
+                self.end_copy();
+                Ok(Reply { owner, done: None })
+            }
+            Progress::Done => {
+                self.end_copy();
+                let done = self.dequeue();
+                if done.as_ref().is_some_and(|owed| owed.kind == Kind::Fence) {
+                    self.uncertain = 0;
+                }
+                Ok(Reply { owner, done })
+            }
+        }
+    }
+
+    fn ready(&mut self) -> Result<Reply<N>, Unexpected> {
+        match self.owed.front() {
+            Some(head) if ends_with_ready(head.kind) => {
+                let owner = head.owner;
+                self.end_copy();
+                let done = self.dequeue();
+                Ok(Reply { owner, done })
+            }
+            _ if self.uncertain > 0 => {
+                self.uncertain = self.uncertain.saturating_sub(1);
+                if self.taking == Taking::Nothing {
+                    self.taking = Taking::Requests;
+                }
+                Ok(Reply {
+                    owner: Owner::Client,
+                    done: None,
+                })
+            }
+            _ => Err(Unexpected {
+                tag: tag::READY_FOR_QUERY,
+            }),
+        }
+    }
+
+    fn end_copy(&mut self) {
+        if matches!(self.taking, Taking::Copy { .. }) {
+            self.taking = Taking::Requests;
+        }
+    }
+
+    /// The server began to read copy data: Syncs that were sent before the data's end are swallowed by it.
+    fn begin_copy_in(&mut self) {
+        let mut swallowed: u32 = 0;
+        let mut phase = CopyIn::Sending;
+        let mut at: usize = 1;
+        while let Some(owed) = self.owed.get(at) {
+            match owed.kind {
+                Kind::Sync => {
+                    self.owed.remove(at);
+                    swallowed = swallowed.saturating_add(1);
+                }
+                Kind::CopyEnd => {
+                    self.owed.remove(at);
+                    phase = CopyIn::Ended;
+                    break;
+                }
+                Kind::Query
+                | Kind::FunctionCall
+                | Kind::Parse
+                | Kind::Bind
+                | Kind::DescribeStatement
+                | Kind::DescribePortal
+                | Kind::Execute
+                | Kind::Close
+                | Kind::Refused
+                | Kind::Fence => at = at.saturating_add(1),
+            }
+        }
+        self.taking = Taking::Copy { phase, swallowed };
+    }
+
+    /// Takes an ErrorResponse: to whom it goes, and the requests that will never be answered because of it.
+    /// `None` for an error that nothing in flight explains (a server that is about to close the connection).
+    pub fn error(&mut self) -> Option<(Owner, Vec<Owed<N>>)> {
+        let head = self.owed.front()?;
+        let owner = head.owner;
+        let in_copy = self.taking;
+        if let Taking::Copy { swallowed, .. } = in_copy {
+            self.uncertain = self.uncertain.saturating_add(swallowed);
+            self.taking = Taking::Requests;
+        }
+        if ends_with_ready(head.kind) {
+            return Some((owner, Vec::new()));
+        }
+        let mut dropped = Vec::new();
+        while self
+            .owed
+            .front()
+            .is_some_and(|owed| owed.kind != Kind::Sync)
+        {
+            dropped.extend(self.dequeue());
+        }
+        if self.owed.is_empty() {
+            self.taking = Taking::Nothing;
+        }
+        Some((owner, dropped))
+    }
+
+    /// Takes everything that is in flight, for an upstream that is gone.
+    pub fn abandon(&mut self) -> Vec<Owed<N>> {
+        self.taking = Taking::Requests;
+        self.uncertain = 0;
+        self.injected = 0;
+        self.owed.drain(..).collect()
+    }
+}
+
+fn ends_with_ready(kind: Kind) -> bool {
+    matches!(kind, Kind::Query | Kind::FunctionCall | Kind::Sync)
+}
+
+/// What a reply does to the request at the head.
+enum Progress {
+    /// More replies follow.
+    More,
+    /// One statement of a Query is complete; more replies follow.
+    Statement,
+    /// The server starts to read copy data.
+    CopyIn,
+    /// The request is answered.
+    Done,
+}
+
+fn progress(kind: Kind, reply: u8) -> Option<Progress> {
+    match kind {
+        Kind::Query => query_progress(reply),
+        Kind::Execute => execute_progress(reply),
+        Kind::FunctionCall => (reply == tag::FUNCTION_CALL_RESPONSE).then_some(Progress::More),
+        Kind::Parse => (reply == tag::PARSE_COMPLETE).then_some(Progress::Done),
+        Kind::Bind => (reply == tag::BIND_COMPLETE).then_some(Progress::Done),
+        Kind::Close | Kind::Fence => (reply == tag::CLOSE_COMPLETE).then_some(Progress::Done),
+        Kind::DescribeStatement if reply == tag::PARAMETER_DESCRIPTION => Some(Progress::More),
+        Kind::DescribeStatement | Kind::DescribePortal => {
+            matches!(reply, tag::ROW_DESCRIPTION | tag::NO_DATA).then_some(Progress::Done)
+        }
+        Kind::Sync | Kind::CopyEnd | Kind::Refused => None,
+    }
+}
+
+fn query_progress(reply: u8) -> Option<Progress> {
+    match reply {
+        tag::ROW_DESCRIPTION
+        | tag::DATA_ROW
+        | tag::COPY_OUT_RESPONSE
+        | tag::COPY_DATA
+        | tag::COPY_DONE => Some(Progress::More),
+        tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE => Some(Progress::Statement),
+        tag::COPY_IN_RESPONSE | tag::COPY_BOTH_RESPONSE => Some(Progress::CopyIn),
+        _ => None,
+    }
+}
+
+fn execute_progress(reply: u8) -> Option<Progress> {
+    match reply {
+        tag::DATA_ROW | tag::COPY_OUT_RESPONSE | tag::COPY_DATA | tag::COPY_DONE => {
+            Some(Progress::More)
+        }
+        tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED => {
+            Some(Progress::Done)
+        }
+        tag::COPY_IN_RESPONSE | tag::COPY_BOTH_RESPONSE => Some(Progress::CopyIn),
+        _ => None,
+    }
+}

@@ -1,0 +1,383 @@
+//! Prepared statements: what the client believes to exist, and what exists on each upstream.
+//!
+//! The client sees one set of statements; each upstream holds some of them, in this or an older definition. A change
+//! that was sent but not answered yet is *pending*: it may fail, or be skipped, and then it never happened. Pending
+//! changes keep their order, so a late reply cannot touch a newer definition of the same name.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// How many upstreams a session can have.
+pub const LEGS: usize = 2;
+
+/// What is remembered of one Parse.
+#[derive(Debug)]
+pub struct Definition<M> {
+    /// The body of the Parse message: name, text and parameter types, byte for byte.
+    pub body: Box<[u8]>,
+    /// What the session knows of the text.
+    pub meta: M,
+    version: u64,
+}
+
+/// A change to the set of statements, in the order in which it was sent.
+#[derive(Debug)]
+pub enum Change<M> {
+    /// The client's Parse on an upstream.
+    Define {
+        /// Which upstream.
+        leg: usize,
+        /// The statement's name; empty for the unnamed one.
+        name: Box<[u8]>,
+        /// What it is.
+        definition: Arc<Definition<M>>,
+    },
+    /// Our own Parse of a statement that the client already has.
+    Restore {
+        /// Which upstream.
+        leg: usize,
+        /// The statement's name.
+        name: Box<[u8]>,
+        /// What it is.
+        definition: Arc<Definition<M>>,
+    },
+    /// The client's Close, or a DEALLOCATE: the name is gone for the client and on that upstream.
+    Forget {
+        /// Which upstream.
+        leg: usize,
+        /// The statement's name.
+        name: Box<[u8]>,
+    },
+    /// Our own Close of a definition that the client does not have any more.
+    Clear {
+        /// Which upstream.
+        leg: usize,
+        /// The statement's name.
+        name: Box<[u8]>,
+    },
+    /// DEALLOCATE ALL or DISCARD ALL on an upstream: all names are gone for the client and there.
+    ForgetAll {
+        /// Which upstream.
+        leg: usize,
+    },
+}
+
+impl<M> Change<M> {
+    fn name(&self) -> Option<&[u8]> {
+        match self {
+            Change::Define { name, .. }
+            | Change::Restore { name, .. }
+            | Change::Forget { name, .. }
+            | Change::Clear { name, .. } => Some(name),
+            Change::ForgetAll { .. } => None,
+        }
+    }
+
+    fn concerns(&self, wanted: &[u8]) -> bool {
+        self.name().is_none_or(|name| name == wanted)
+    }
+}
+
+/// A pending change's place in the order of changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+/// What has to happen on an upstream before a message that names a statement may be sent there.
+#[derive(Debug)]
+pub enum Repair<M> {
+    /// Nothing: the upstream has what the client has.
+    None,
+    /// The upstream has the name in a definition that the client does not have: close it there.
+    Close,
+    /// The upstream lacks the statement: parse it there.
+    Parse(Arc<Definition<M>>),
+    /// The upstream has another definition: close it, then parse the right one.
+    Replace(Arc<Definition<M>>),
+}
+
+/// What a name means to the client.
+#[derive(Debug)]
+pub struct Meaning<'a, M> {
+    /// The newest definition, counting what is pending; `None` when the name is unknown.
+    pub definition: Option<&'a Arc<Definition<M>>>,
+    /// Whether a pending change could still turn out otherwise and uncover another definition.
+    pub settled: bool,
+}
+
+#[derive(Debug)]
+struct Entry<M> {
+    current: Option<Arc<Definition<M>>>,
+    held: [u64; LEGS],
+}
+
+impl<M> Entry<M> {
+    fn empty() -> Self {
+        Entry {
+            current: None,
+            held: [ABSENT; LEGS],
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.current.is_none() && self.held == [ABSENT; LEGS]
+    }
+}
+
+/// The version that stands for "this upstream does not have the name"; real versions start above it.
+const ABSENT: u64 = 0;
+
+/// The bounds of a [`Statements`].
+#[derive(Clone, Copy, Debug)]
+pub struct StatementLimits {
+    /// How many names are tracked.
+    pub names: usize,
+    /// How many bytes of Parse bodies and names are kept.
+    pub bytes: usize,
+}
+
+/// The prepared statements of one session.
+#[derive(Debug)]
+pub struct Statements<M> {
+    entries: BTreeMap<Box<[u8]>, Entry<M>>,
+    pending: VecDeque<(Ticket, Change<M>)>,
+    next_ticket: u64,
+    next_version: u64,
+    bytes: usize,
+    limits: StatementLimits,
+}
+
+impl<M> Statements<M> {
+    /// An empty set.
+    pub fn new(limits: StatementLimits) -> Self {
+        Statements {
+            entries: BTreeMap::new(),
+            pending: VecDeque::new(),
+            next_ticket: 0,
+            next_version: ABSENT,
+            bytes: 0,
+            limits,
+        }
+    }
+
+    /// How many bytes are kept for definitions, names included.
+    pub fn retained(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether a definition of this many bytes, its name included, would be kept.
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        let names = self.entries.len().saturating_add(self.pending.len());
+        names < self.limits.names && self.bytes.saturating_add(bytes) <= self.limits.bytes
+    }
+
+    /// Makes a definition of a Parse that is about to be sent; `None` when the bounds leave no room for it.
+    pub fn define(&mut self, name: &[u8], body: &[u8], meta: M) -> Option<Arc<Definition<M>>> {
+        if !self.has_room_for(body.len().saturating_add(name.len())) {
+            return None;
+        }
+        self.next_version = self.next_version.saturating_add(1);
+        Some(Arc::new(Definition {
+            body: body.into(),
+            meta,
+            version: self.next_version,
+        }))
+    }
+
+    /// Takes note of a change that was just sent.
+    pub fn sent(&mut self, change: Change<M>) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket = self.next_ticket.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(pending_cost(&change));
+        self.pending.push_back((ticket, change));
+        ticket
+    }
+
+    /// The server confirmed a change.
+    pub fn confirmed(&mut self, ticket: Ticket) {
+        if let Some(change) = self.take(ticket) {
+            self.apply(change);
+        }
+    }
+
+    /// The server refused or skipped a change. A refused Parse of the unnamed statement still removes the old one.
+    pub fn refused(&mut self, ticket: Ticket, reached: Reached) {
+        let Some(change) = self.take(ticket) else {
+            return;
+        };
+        let (Change::Define { leg, name, .. } | Change::Restore { leg, name, .. }) = change else {
+            return;
+        };
+        if name.is_empty() && reached == Reached::Server {
+            self.apply(Change::Forget { leg, name });
+        }
+    }
+
+    fn take(&mut self, ticket: Ticket) -> Option<Change<M>> {
+        let at = self
+            .pending
+            .iter()
+            .position(|(pending, _)| *pending == ticket)?;
+        let (_, change) = self.pending.remove(at)?;
+        self.bytes = self.bytes.saturating_sub(pending_cost(&change));
+        Some(change)
+    }
+
+    fn apply(&mut self, change: Change<M>) {
+        match change {
+            Change::Define {
+                leg,
+                name,
+                definition,
+            } => {
+                let version = definition.version;
+                self.update(name, |entry| {
+                    entry.current = Some(definition);
+                    hold(entry, leg, version);
+                });
+            }
+            Change::Restore {
+                leg,
+                name,
+                definition,
+            } => {
+                self.update(name, |entry| hold(entry, leg, definition.version));
+            }
+            Change::Forget { leg, name } => self.update(name, |entry| {
+                entry.current = None;
+                hold(entry, leg, ABSENT);
+            }),
+            Change::Clear { leg, name } => self.update(name, |entry| hold(entry, leg, ABSENT)),
+            Change::ForgetAll { leg } => self.update_all(|entry| {
+                entry.current = None;
+                hold(entry, leg, ABSENT);
+            }),
+        }
+    }
+
+    /// An upstream is gone and with it all that it held; a new connection there starts empty.
+    pub fn leg_lost(&mut self, leg: usize) {
+        self.update_all(|entry| hold(entry, leg, ABSENT));
+    }
+
+    fn update(&mut self, name: Box<[u8]>, change: impl FnOnce(&mut Entry<M>)) {
+        let mut entry = match self.entries.remove(&name) {
+            Some(entry) => {
+                self.bytes = self.bytes.saturating_sub(entry_cost(&name, &entry));
+                entry
+            }
+            None => Entry::empty(),
+        };
+        change(&mut entry);
+        if !entry.is_empty() {
+            self.bytes = self.bytes.saturating_add(entry_cost(&name, &entry));
+            self.entries.insert(name, entry);
+        }
+    }
+
+    fn update_all(&mut self, mut change: impl FnMut(&mut Entry<M>)) {
+        let entries = std::mem::take(&mut self.entries);
+        self.bytes = self
+            .pending
+            .iter()
+            .map(|(_, change)| pending_cost(change))
+            .sum();
+        for (name, mut entry) in entries {
+            change(&mut entry);
+            if !entry.is_empty() {
+                self.bytes = self.bytes.saturating_add(entry_cost(&name, &entry));
+                self.entries.insert(name, entry);
+            }
+        }
+    }
+
+    /// What a name means to the client now, counting what was sent and not answered.
+    pub fn meaning(&self, name: &[u8]) -> Meaning<'_, M> {
+        let settled = self
+            .entries
+            .get(name)
+            .and_then(|entry| entry.current.as_ref());
+        let mut meaning = Meaning {
+            definition: settled,
+            settled: true,
+        };
+        for (_, change) in &self.pending {
+            match change {
+                Change::Define {
+                    definition,
+                    name: defined,
+                    ..
+                } if &**defined == name => {
+                    meaning.settled &= meaning.definition.is_none();
+                    meaning.definition = Some(definition);
+                }
+                Change::Forget { .. } | Change::ForgetAll { .. } if change.concerns(name) => {
+                    meaning.settled &= meaning.definition.is_none();
+                    meaning.definition = None;
+                }
+                Change::Define { .. }
+                | Change::Restore { .. }
+                | Change::Forget { .. }
+                | Change::Clear { .. }
+                | Change::ForgetAll { .. } => {}
+            }
+        }
+        meaning
+    }
+
+    /// What must be done on an upstream before a message that names `name` is sent there, so that the server's
+    /// answer is the one that a single server would give. A change that is already on its way there needs no repair.
+    pub fn repair(&self, leg: usize, name: &[u8]) -> Repair<M> {
+        if self.pending.iter().any(|(_, change)| change.concerns(name)) {
+            return Repair::None;
+        }
+        let Some(entry) = self.entries.get(name) else {
+            return Repair::None;
+        };
+        let held = entry.held.get(leg).copied().unwrap_or(ABSENT);
+        match &entry.current {
+            None if held == ABSENT => Repair::None,
+            None => Repair::Close,
+            Some(current) if current.version == held => Repair::None,
+            Some(current) if held == ABSENT || name.is_empty() => {
+                Repair::Parse(Arc::clone(current))
+            }
+            Some(current) => Repair::Replace(Arc::clone(current)),
+        }
+    }
+}
+
+/// Whether the server looked at a message before it failed or skipped it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// It did, and refused it.
+    Server,
+    /// It skipped the message.
+    Nobody,
+}
+
+fn hold<M>(entry: &mut Entry<M>, leg: usize, version: u64) {
+    if let Some(held) = entry.held.get_mut(leg) {
+        *held = version;
+    }
+}
+
+fn entry_cost<M>(name: &[u8], entry: &Entry<M>) -> usize {
+    let body = entry
+        .current
+        .as_ref()
+        .map_or(0, |definition| definition.body.len());
+    name.len().saturating_add(body)
+}
+
+/// A restored definition is shared with its entry and costs nothing of its own.
+fn pending_cost<M>(change: &Change<M>) -> usize {
+    match change {
+        Change::Define {
+            name, definition, ..
+        } => name.len().saturating_add(definition.body.len()),
+        Change::Restore { name, .. } | Change::Forget { name, .. } | Change::Clear { name, .. } => {
+            name.len()
+        }
+        Change::ForgetAll { .. } => 0,
+    }
+}
