@@ -1,1 +1,404 @@
-//! The composition: one client and its upstreams.
+//! The composition: one client and its upstreams, as one state machine.
+//!
+//! A [`Session`] is fed what happened (`handle_*`) and says what to do (`poll_*`); `&self` methods state facts. It
+//! owns no socket, no clock and no buffer of the bytes that pass through: the driver keeps one read buffer per peer,
+//! shows the session what is in it, and moves bytes from there as [`Session::poll_transmit`] says.
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `client` | the opening of the client's connection and its login through the gate |
+//! | `gate` | the login that the client and the gate do through us |
+//! | `leg` | what an upstream is while it opens and serves |
+//! | `upstream` | dialling, TLS and login of each upstream |
+//! | `look` | what the next request asks for, without claiming a byte of it |
+//! | `requests` | which upstream it goes to, and when |
+//! | `forward` | in what order messages, ours and the client's, go there |
+//! | `replies` | what each message of an upstream means and to whom it goes |
+//! | `effects` | what a finished statement changes in what the session remembers |
+//! | `loss` | what the client sees when somebody dies, and how a session ends |
+
+mod action;
+mod client;
+mod config;
+mod effects;
+mod forward;
+mod gate;
+mod leg;
+mod look;
+mod loss;
+mod outbox;
+mod peer;
+mod replies;
+mod requests;
+mod timers;
+mod upstream;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+pub use action::{Action, CancelTarget, Demand, Event, RouteReason, TlsRole, Transmit};
+pub use config::{
+    Config, ConfigError, Gate, Limits, ReaderFailure, ReaderOpen, Role, RouteTexts, Split,
+    Timeouts, Upstream,
+};
+pub use peer::{CloseCause, Destination, Lifecycle, PeerId};
+pub use timers::Timer;
+pub use upstream::{ConnectFailed, TlsFailed, TlsInfo};
+
+use crate::ledger::{Fate, Ledger};
+use crate::route::Route;
+use crate::startup::CancelKey;
+use crate::wire::{Severity, sqlstate::SqlState};
+use client::Client;
+use effects::Memory;
+use leg::{Leg, LegId};
+use outbox::Outbox;
+use requests::Requests;
+use timers::Timers;
+
+/// Randomness for one session, from the driver's cryptographic source: the cancel key, nonces and the choice of a
+/// reader come from it. Two sessions must not share one.
+#[derive(Clone)]
+pub struct Seed([u8; Seed::LEN]);
+
+impl Seed {
+    /// Length in bytes.
+    pub const LEN: usize = 64;
+
+    /// A seed of random bytes.
+    pub fn new(bytes: [u8; Seed::LEN]) -> Seed {
+        Seed(bytes)
+    }
+
+    /// The part that the cancel key's secret is made of.
+    fn cancel_secret(&self) -> &[u8] {
+        self.0.get(..32).unwrap_or_default()
+    }
+
+    /// The part that nonces are derived from.
+    fn nonce_key(&self) -> &[u8] {
+        self.0.get(32..56).unwrap_or_default()
+    }
+
+    /// The part that chooses and hashes.
+    fn number(&self) -> u64 {
+        self.0
+            .last_chunk()
+            .map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    }
+}
+
+impl std::fmt::Debug for Seed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Seed(..)")
+    }
+}
+
+/// Whether the session runs, winds down or has ended.
+#[derive(Debug)]
+enum Life {
+    Live,
+    /// No new request is taken; the session ends when those in flight are answered.
+    Finishing,
+    Closing(CloseCause),
+    Dead(CloseCause),
+}
+
+/// One client, its upstreams and everything remembered between them. See the [module page](self).
+#[derive(Debug)]
+pub struct Session<R> {
+    config: Arc<Config>,
+    route: R,
+    seed: Seed,
+    ledger: Ledger,
+    outbox: Outbox,
+    timers: Timers,
+    life: Life,
+    client: Client,
+    legs: [Leg; LegId::COUNT],
+    requests: Requests,
+    memory: Memory,
+    scratch: BytesMut,
+}
+
+impl<R: Route> Session<R> {
+    /// A session for a client that has just connected. The first action may come at once.
+    ///
+    /// A configuration that fails [`Config::check`] makes a session that ends at once.
+    pub fn new(config: Arc<Config>, route: R, seed: Seed, now: Instant) -> Session<R> {
+        let ports = u8::try_from(PeerId::COUNT).unwrap_or(u8::MAX);
+        let mut session = Session {
+            ledger: Ledger::new(ports, config.limits.ledger),
+            outbox: Outbox::default(),
+            timers: Timers::default(),
+            life: Life::Live,
+            client: Client::new(&config),
+            legs: leg::legs(&config, seed.number()),
+            requests: Requests::new(),
+            memory: Memory::new(&config, seed.number()),
+            scratch: BytesMut::new(),
+            config,
+            route,
+            seed,
+        };
+        session
+            .timers
+            .start(now, session.config.timeouts.login, Timer::Login);
+        if session.config.check().is_err() {
+            session.end(
+                now,
+                CloseCause::Misuse("the configuration contradicts itself"),
+                None,
+            );
+        }
+        session
+    }
+
+    /// Looks at what a peer has sent: `buffered` is everything of it that was not yet transmitted or discarded.
+    ///
+    /// Decides at most one thing; call again while the answer is [`Demand::Again`]. Call it for every connected peer
+    /// after anything has happened, whether or not new bytes came.
+    pub fn handle_input(&mut self, now: Instant, from: PeerId, buffered: &[u8]) -> Demand {
+        if self.outbox.len() >= crate::limits::ACTIONS {
+            return Demand::Paused;
+        }
+        let claimed = usize::try_from(self.ledger.claimed(from.port())).unwrap_or(usize::MAX);
+        let input = buffered.get(claimed..).unwrap_or_default();
+        let demand = match (&self.life, LegId::of(from)) {
+            (Life::Dead(_), _) => Demand::Bytes(0),
+            (Life::Closing(_), _) => self.ignore(from, input),
+            (Life::Live | Life::Finishing, None) => self.client_input(now, input),
+            (Life::Live | Life::Finishing, Some(leg)) => self.leg_input(now, leg, input),
+        };
+        let demand = match demand {
+            Demand::Bytes(_) => self
+                .input_ended(now, from, buffered.len())
+                .unwrap_or(demand),
+            Demand::Again | Demand::Paused => demand,
+        };
+        self.couple(now);
+        demand
+    }
+
+    /// Whatever a peer still says when the session is over is dropped.
+    fn ignore(&mut self, from: PeerId, input: &[u8]) -> Demand {
+        let len = u64::try_from(input.len()).unwrap_or(u64::MAX);
+        match self.ledger.claim(from.port(), Fate::Discard, len) {
+            Ok(()) => Demand::Bytes(0),
+            Err(_) => Demand::Paused,
+        }
+    }
+
+    /// A peer ended its stream cleanly. What it sent before is in its read buffer already.
+    pub fn handle_eof(&mut self, now: Instant, from: PeerId) {
+        self.peer_gone(now, from, loss::Gone::Eof);
+    }
+
+    /// A peer's connection broke. What it sent before stays in its read buffer until the close.
+    pub fn handle_reset(&mut self, now: Instant, peer: PeerId) {
+        self.peer_gone(now, peer, loss::Gone::Reset);
+    }
+
+    /// A dial is done.
+    pub fn handle_connected(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        result: Result<(), ConnectFailed>,
+    ) {
+        if let Some(leg) = LegId::of(peer) {
+            self.leg_connected(now, leg, result);
+            self.couple(now);
+        }
+    }
+
+    /// A TLS handshake is done. The peer's read buffer starts empty.
+    pub fn handle_secured(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        result: Result<TlsInfo, TlsFailed>,
+    ) {
+        match LegId::of(peer) {
+            Some(leg) => self.leg_secured(now, leg, result),
+            None => self.client_secured(now, result),
+        }
+        self.couple(now);
+    }
+
+    /// Time has passed: acts on every deadline that is not later than `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.expired(now) {
+            self.outbox.push(Action::Notify(Event::TimedOut(timer)));
+            self.timed_out(now, timer);
+        }
+        self.couple(now);
+    }
+
+    /// Ends the session politely: requests in flight are answered, new ones are not taken, and the client is told.
+    pub fn shutdown(&mut self, now: Instant) {
+        if matches!(self.life, Life::Live) {
+            self.life = Life::Finishing;
+            self.timers
+                .start(now, self.config.timeouts.shutdown, Timer::Shutdown);
+            self.couple(now);
+        }
+    }
+
+    /// What to write to a peer next. Changes nothing; report with [`Session::transmitted`] what was written.
+    ///
+    /// A splice whose source buffer is empty has nothing to write now.
+    pub fn poll_transmit(&self, to: PeerId) -> Option<Transmit<'_>> {
+        use crate::ledger::Transmit as Span;
+        match self.ledger.poll_transmit(to.port())? {
+            Span::Owned(bytes) => Some(Transmit::Owned(bytes)),
+            Span::Splice { from, max } => Some(Transmit::Splice {
+                from: PeerId::from_port(from)?,
+                max,
+            }),
+        }
+    }
+
+    /// `n` bytes of what [`Session::poll_transmit`] offered for `to` were written. The bytes of a splice are
+    /// to be dropped from the front of their source's buffer.
+    pub fn transmitted(&mut self, now: Instant, to: PeerId, n: usize) {
+        let n = u64::try_from(n).unwrap_or(u64::MAX);
+        if self.ledger.transmitted(to.port(), n).is_err() {
+            self.end(
+                now,
+                CloseCause::Misuse("more bytes reported as written than were offered"),
+                None,
+            );
+        }
+        self.couple(now);
+    }
+
+    /// How many bytes to drop from the front of a peer's read buffer now; they count as dropped.
+    pub fn take_discard(&mut self, from: PeerId, available: usize) -> usize {
+        self.ledger.take_discard(from.port(), available)
+    }
+
+    /// The next thing to do that is not a write.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        let action = self.outbox.poll(&self.ledger)?;
+        if let Action::Close { peer, .. } = &action {
+            self.closed(*peer);
+        }
+        Some(action)
+    }
+
+    /// The next deadline and what it is for.
+    pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
+        self.timers.next()
+    }
+
+    /// Whether reading from a peer makes sense now, given room in its buffer.
+    pub fn wants_read(&self, peer: PeerId) -> bool {
+        match (&self.life, LegId::of(peer)) {
+            (Life::Dead(_), _) => false,
+            (_, None) => self.client.wants_read(),
+            (_, Some(leg)) => self.leg(leg).wants_read(),
+        }
+    }
+
+    /// Where the session is in its life.
+    pub fn lifecycle(&self) -> Lifecycle<'_> {
+        match &self.life {
+            Life::Live | Life::Finishing => Lifecycle::Live,
+            Life::Closing(cause) => Lifecycle::Closing(cause),
+            Life::Dead(cause) => Lifecycle::Dead(cause),
+        }
+    }
+
+    /// The key that the client was given to cancel its requests with, once it is logged in.
+    pub fn client_key(&self) -> Option<&CancelKey> {
+        self.client.key()
+    }
+
+    /// Where the client's current request runs; `None` when nothing of the client is in flight.
+    pub fn cancel_target(&self) -> Option<CancelTarget> {
+        LegId::ALL.into_iter().find_map(|id| {
+            let leg = self.leg(id);
+            let serving = leg.serving()?;
+            let key = serving.key.clone()?;
+            serving.pipeline.has_client().then_some(CancelTarget {
+                peer: id.peer(),
+                to: leg.to,
+                key,
+            })
+        })
+    }
+
+    fn leg(&self, id: LegId) -> &Leg {
+        let [writer, reader] = &self.legs;
+        match id {
+            LegId::Writer => writer,
+            LegId::Reader => reader,
+        }
+    }
+
+    fn leg_mut(&mut self, id: LegId) -> &mut Leg {
+        let [writer, reader] = &mut self.legs;
+        match id {
+            LegId::Writer => writer,
+            LegId::Reader => reader,
+        }
+    }
+
+    fn notify(&mut self, event: Event) {
+        self.outbox.push(Action::Notify(event));
+    }
+
+    /// Joint transitions: what follows from the states of several parts together.
+    fn couple(&mut self, now: Instant) {
+        if matches!(self.life, Life::Live | Life::Finishing) {
+            self.leave_batch();
+            if matches!(self.life, Life::Finishing) && self.nothing_in_flight() {
+                self.end(
+                    now,
+                    CloseCause::Shutdown,
+                    Some(Tell::fatal(
+                        crate::wire::sqlstate::ADMIN_SHUTDOWN,
+                        "terminating connection because the proxy is shutting down",
+                    )),
+                );
+            }
+        }
+    }
+}
+
+/// A message of ours to the client.
+#[derive(Clone, Debug)]
+struct Tell {
+    severity: Severity,
+    state: SqlState,
+    message: String,
+    detail: Option<String>,
+}
+
+impl Tell {
+    fn fatal(state: SqlState, message: impl Into<String>) -> Tell {
+        Tell {
+            severity: Severity::Fatal,
+            state,
+            message: message.into(),
+            detail: None,
+        }
+    }
+
+    fn error(state: SqlState, message: impl Into<String>) -> Tell {
+        Tell {
+            severity: Severity::Error,
+            ..Tell::fatal(state, message)
+        }
+    }
+
+    fn with_detail(self, detail: impl Into<String>) -> Tell {
+        Tell {
+            detail: Some(detail.into()),
+            ..self
+        }
+    }
+}

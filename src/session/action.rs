@@ -1,0 +1,172 @@
+//! What a session asks of its driver, and what it answers it.
+
+use super::{CloseCause, Destination, PeerId, Timer};
+use crate::route::{Class, Why};
+use crate::startup::{CancelKey, UpstreamTlsPolicy};
+
+/// What [`Session::handle_input`](super::Session::handle_input) needs next from that peer.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// Call again at once: more can be decided from the same bytes.
+    Again,
+    /// Nothing can be decided until this many bytes of the peer are buffered beyond those already spoken for;
+    /// 0 when every buffered byte is spoken for.
+    Bytes(usize),
+    /// More bytes would not help: something else has to happen first (a dial, a reply, room in a queue).
+    Paused,
+}
+
+/// The next bytes to write to one peer.
+#[must_use]
+#[derive(Debug, PartialEq, Eq)]
+pub enum Transmit<'a> {
+    /// Bytes that the session made.
+    Owned(&'a [u8]),
+    /// Bytes at the front of another peer's read buffer: at most `max` of them, as many as are there.
+    Splice {
+        /// Whose buffer.
+        from: PeerId,
+        /// How many bytes at most; the rest of that buffer belongs to something else.
+        max: u64,
+    },
+}
+
+/// Which side of a TLS handshake the driver takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsRole {
+    /// Accept a handshake from the client.
+    Server,
+    /// Start a handshake with an upstream, verifying as the policy says.
+    Client(UpstreamTlsPolicy),
+}
+
+/// Something without bytes of its own for the driver to do. Actions come in order; carry out each before the next.
+#[must_use]
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Action {
+    /// Open a connection, then call [`Session::handle_connected`](super::Session::handle_connected).
+    Connect {
+        /// The peer that the connection will be.
+        peer: PeerId,
+        /// Where to.
+        to: Destination,
+    },
+    /// Start TLS on a connection, then call [`Session::handle_secured`](super::Session::handle_secured).
+    /// The bytes before it have been transmitted, and the peer's read buffer is empty.
+    StartTls {
+        /// Whose connection.
+        peer: PeerId,
+        /// Our side of the handshake.
+        role: TlsRole,
+    },
+    /// Close a connection and drop its read buffer. Bytes meant for the peer have been transmitted,
+    /// unless they could not be.
+    Close {
+        /// Whose connection.
+        peer: PeerId,
+        /// Why.
+        cause: CloseCause,
+    },
+    /// A CancelRequest came instead of a session. Find the session whose
+    /// [`client_key`](super::Session::client_key) equals the key (in constant time), and cancel what its
+    /// [`cancel_target`](super::Session::cancel_target) names; do nothing if there is none.
+    Cancel(CancelKey),
+    /// Something worth logging or counting; safe to ignore.
+    Notify(Event),
+}
+
+/// Why a request went where it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RouteReason {
+    /// What the request's text asks for.
+    Intent(Why),
+    /// A transaction is open there.
+    Transaction,
+    /// An extended batch was begun there and is not yet ended by Sync.
+    Batch,
+    /// The session is pinned to the writer.
+    Pinned(crate::track::Pin),
+    /// Splitting is off, or the session cannot be split.
+    NotSplit,
+    /// The reader cannot be had now.
+    ReaderDown,
+    /// The request did not fit the read buffer before its end was seen.
+    TooLong,
+}
+
+impl std::fmt::Display for RouteReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RouteReason::Intent(why) => write!(f, "{why}"),
+            RouteReason::Transaction => f.write_str("open transaction"),
+            RouteReason::Batch => f.write_str("open batch"),
+            RouteReason::Pinned(pin) => write!(f, "pinned: {pin}"),
+            RouteReason::NotSplit => f.write_str("not split"),
+            RouteReason::ReaderDown => f.write_str("reader down"),
+            RouteReason::TooLong => f.write_str("too long"),
+        }
+    }
+}
+
+/// Something that happened in a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The client is logged in.
+    LoggedIn,
+    /// An upstream is logged in and serves.
+    UpstreamReady {
+        /// Which.
+        peer: PeerId,
+        /// Where it is.
+        to: Destination,
+    },
+    /// An upstream cannot be used; the text says why and holds nothing secret.
+    UpstreamFailed {
+        /// Which.
+        peer: PeerId,
+        /// Where it is.
+        to: Destination,
+        /// Why, for a log.
+        why: String,
+    },
+    /// A request was sent to an upstream.
+    Routed {
+        /// The request's number in the session, from 1.
+        request: u64,
+        /// Where it went.
+        peer: PeerId,
+        /// The upstream's place in the configuration.
+        to: Destination,
+        /// What it asks for.
+        class: Class,
+        /// Why it went there.
+        reason: RouteReason,
+        /// The first words of its text without literals, when
+        /// [`Config::route_texts`](super::Config::route_texts) asks for them.
+        outline: Option<String>,
+    },
+    /// The session will serve its reads from the writer until the pin is lifted.
+    Pinned(crate::track::Pin),
+    /// A reader was lost; the text of `answered` says what became of the requests it owed.
+    ReaderLost {
+        /// How many requests were answered with an error for it.
+        failed_requests: usize,
+    },
+    /// A deadline passed.
+    TimedOut(Timer),
+}
+
+/// Which upstream runs the client's current request, and the key that cancels it there.
+#[derive(Clone, Debug)]
+pub struct CancelTarget {
+    /// Which upstream.
+    pub peer: PeerId,
+    /// Where to dial.
+    pub to: Destination,
+    /// The key that the upstream gave for this session.
+    pub key: CancelKey,
+}

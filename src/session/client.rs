@@ -1,0 +1,306 @@
+//! The client's side before it is served: its opening, and its login through the gate.
+//!
+//! | phase | what its bytes mean | leaves by |
+//! |---|---|---|
+//! | `Opening` | SSLRequest, GSSENCRequest, CancelRequest or StartupMessage | a StartupMessage, a refusal |
+//! | `Securing` | nothing: TLS runs | the handshake's end |
+//! | `LoggingIn` | answers to what the gate asks, one frame for each question | ReadyForQuery of the gate, or its error |
+//! | `Serving` | requests | Terminate, the end of the stream, a fault |
+//! | `Over` | nothing | the close |
+
+use std::time::Instant;
+
+use super::effects::mentions_catalog;
+use super::leg::{LegId, Phase};
+use super::loss::Stream;
+use super::{
+    Action, CloseCause, Config, Demand, Event, Gate, Life, PeerId, ReaderOpen, Session, Tell,
+    Timer, TlsRole,
+};
+use super::{TlsFailed, TlsInfo};
+use bytes::BytesMut;
+
+use crate::ledger::Fate;
+use crate::limits;
+use crate::route::Route;
+use crate::startup::{CancelKey, Negotiation, Opened, Refusal, StartupParams};
+use crate::wire::{Header, sqlstate, tags};
+
+/// The client's phase.
+#[derive(Debug)]
+pub(super) enum ClientPhase {
+    Opening(Negotiation),
+    Securing(Negotiation),
+    LoggingIn(Question),
+    Serving(CancelKey),
+    Over,
+    Closed,
+}
+
+/// Whether the gate waits for an answer of the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    None,
+    Asked,
+    /// The gate's ErrorResponse is on its way: it will close the connection.
+    Refused,
+}
+
+/// Whether the client's connection is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Channel {
+    Clear,
+    Tls,
+}
+
+/// The client and what it opened the session with.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) phase: ClientPhase,
+    pub(super) stream: Stream,
+    pub(super) startup: Option<StartupParams>,
+    /// The minor protocol version that it speaks with us.
+    pub(super) minor: u16,
+    channel: Channel,
+}
+
+impl Client {
+    pub(super) fn new(config: &Config) -> Client {
+        Client {
+            phase: ClientPhase::Opening(Negotiation::new(config.client_tls)),
+            stream: Stream::Open,
+            startup: None,
+            minor: 0,
+            channel: Channel::Clear,
+        }
+    }
+
+    pub(super) fn key(&self) -> Option<&CancelKey> {
+        match &self.phase {
+            ClientPhase::Serving(key) => Some(key),
+            ClientPhase::Opening(_)
+            | ClientPhase::Securing(_)
+            | ClientPhase::LoggingIn(_)
+            | ClientPhase::Over
+            | ClientPhase::Closed => None,
+        }
+    }
+
+    pub(super) fn wants_read(&self) -> bool {
+        let open = match self.phase {
+            ClientPhase::Opening(_)
+            | ClientPhase::LoggingIn(_)
+            | ClientPhase::Serving(_)
+            | ClientPhase::Over => true,
+            ClientPhase::Securing(_) | ClientPhase::Closed => false,
+        };
+        open && self.stream == Stream::Open
+    }
+
+    pub(super) fn was_refused(&self) -> bool {
+        matches!(self.phase, ClientPhase::LoggingIn(Question::Refused))
+    }
+
+    pub(super) fn over(&mut self) {
+        if !self.is_closed() {
+            self.phase = ClientPhase::Over;
+        }
+    }
+
+    pub(super) fn closed(&mut self) {
+        self.phase = ClientPhase::Closed;
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.phase, ClientPhase::Closed)
+    }
+}
+
+impl<R: Route> Session<R> {
+    pub(super) fn client_input(&mut self, now: Instant, input: &[u8]) -> Demand {
+        match &self.client.phase {
+            ClientPhase::Opening(_) => self.open(now, input),
+            ClientPhase::Securing(_) => self.no_bytes_yet(now, input),
+            ClientPhase::LoggingIn(question) => {
+                let question = *question;
+                self.answer_gate(now, question, input)
+            }
+            ClientPhase::Serving(_) => self.serve_client(now, input),
+            ClientPhase::Over | ClientPhase::Closed => self.ignore(PeerId::CLIENT, input),
+        }
+    }
+
+    fn open(&mut self, now: Instant, input: &[u8]) -> Demand {
+        let secured = self.client.channel == Channel::Tls;
+        let ClientPhase::Opening(negotiation) = &mut self.client.phase else {
+            return Demand::Paused;
+        };
+        match negotiation.handle(input, secured) {
+            Ok(Opened::Need(needed)) => Demand::Bytes(needed),
+            Ok(Opened::Reply { used, byte }) => {
+                self.used(used);
+                self.push(PeerId::CLIENT, &[byte]);
+                if byte == b'S' {
+                    self.secure_client();
+                }
+                Demand::Again
+            }
+            Ok(Opened::Cancel { used, key }) => {
+                self.used(used);
+                self.act(Action::Cancel(key));
+                self.end(now, CloseCause::CancelTaken, None);
+                Demand::Again
+            }
+            Ok(Opened::Start { used, params }) => {
+                self.used(used);
+                if mentions_catalog(params.raw()) {
+                    self.memory.doubt_search_path();
+                }
+                self.client.startup = Some(params);
+                self.client.phase = ClientPhase::LoggingIn(Question::None);
+                self.dial(now, self.gate());
+                Demand::Again
+            }
+            Err(refusal) => {
+                self.refuse(now, &refusal);
+                Demand::Again
+            }
+        }
+    }
+
+    /// Bytes in clear behind a request that was answered with TLS can only be somebody else's.
+    fn no_bytes_yet(&mut self, now: Instant, input: &[u8]) -> Demand {
+        if input.is_empty() {
+            return Demand::Paused;
+        }
+        self.ledger.destination_ended(PeerId::CLIENT.port());
+        self.end(now, CloseCause::ClientFault(None), None);
+        Demand::Again
+    }
+
+    fn used(&mut self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        if self
+            .ledger
+            .claim(PeerId::CLIENT.port(), Fate::Discard, bytes)
+            .is_err()
+        {
+            self.abort(CloseCause::ClientFault(None));
+        }
+    }
+
+    fn secure_client(&mut self) {
+        let phase = std::mem::replace(&mut self.client.phase, ClientPhase::Over);
+        if let ClientPhase::Opening(negotiation) = phase {
+            self.client.phase = ClientPhase::Securing(negotiation);
+            self.outbox.secure(PeerId::CLIENT, TlsRole::Server);
+        }
+    }
+
+    fn refuse(&mut self, now: Instant, refusal: &Refusal) {
+        let mut answer = BytesMut::new();
+        refusal.answer(&mut answer);
+        self.push(PeerId::CLIENT, &answer);
+        self.end(now, CloseCause::ClientRefused(*refusal), None);
+    }
+
+    pub(super) fn client_secured(&mut self, now: Instant, result: Result<TlsInfo, TlsFailed>) {
+        let phase = std::mem::replace(&mut self.client.phase, ClientPhase::Over);
+        match (phase, result) {
+            (ClientPhase::Securing(negotiation), Ok(_)) => {
+                self.client.channel = Channel::Tls;
+                self.client.phase = ClientPhase::Opening(negotiation);
+            }
+            (ClientPhase::Securing(_), Err(_)) => {
+                self.ledger.destination_ended(PeerId::CLIENT.port());
+                self.end(now, CloseCause::ClientFault(None), None);
+            }
+            (phase, _) => {
+                self.client.phase = phase;
+                self.end(now, CloseCause::Misuse("TLS was not asked for"), None);
+            }
+        }
+    }
+
+    /// The upstream that the client logs in to.
+    pub(super) fn gate(&self) -> LegId {
+        match self.config.gate {
+            Gate::Reader if self.splits() => LegId::Reader,
+            Gate::Writer | Gate::Reader => LegId::Writer,
+        }
+    }
+
+    /// One answer of the client, forwarded to the gate as it is.
+    fn answer_gate(&mut self, now: Instant, question: Question, input: &[u8]) -> Demand {
+        let header = match Header::parse(input) {
+            Ok(Some(header)) => header,
+            Ok(None) => return Demand::Bytes(Header::LEN),
+            Err(_) => {
+                self.end(now, CloseCause::ClientFault(None), None);
+                return Demand::Again;
+            }
+        };
+        if header.tag == tags::frontend::TERMINATE {
+            self.end(now, CloseCause::ClientLeft, None);
+            return Demand::Again;
+        }
+        if usize::try_from(header.body_len()).is_ok_and(|len| len > limits::LOGIN_MESSAGE) {
+            self.end(now, CloseCause::ClientFault(None), None);
+            return Demand::Again;
+        }
+        let gate = self.gate().peer().port();
+        let frame = u64::from(header.frame_len);
+        match question {
+            Question::None | Question::Refused => Demand::Paused,
+            Question::Asked
+                if self
+                    .ledger
+                    .claim(PeerId::CLIENT.port(), Fate::To(gate), frame)
+                    .is_err() =>
+            {
+                Demand::Paused
+            }
+            Question::Asked => {
+                self.client.phase = ClientPhase::LoggingIn(Question::None);
+                Demand::Again
+            }
+        }
+    }
+
+    /// The gate let the client in, and every upstream that has to serve it does.
+    pub(super) fn logged_in(&mut self, now: Instant, key: CancelKey) {
+        self.timers.stop(Timer::Login);
+        self.client.phase = ClientPhase::Serving(key);
+        self.notify(Event::LoggedIn);
+        if self.splits()
+            && self.config.reader_open == ReaderOpen::AtLogin
+            && matches!(self.leg(LegId::Reader).phase, Phase::Absent)
+        {
+            self.dial(now, LegId::Reader);
+        }
+    }
+
+    /// The key that the client gets: the writer's process id, which clients use in SQL, and a secret of ours, of
+    /// the width that the client's protocol version has (4 bytes in 3.0; 3.2 allows up to 256).
+    pub(super) fn make_key(&self, process_id: i32, minor: u16) -> Option<CancelKey> {
+        let secret = self.seed.cancel_secret();
+        let width = if minor >= 2 { secret.len() } else { 4 };
+        CancelKey::new(process_id, secret.get(..width)?).ok()
+    }
+
+    /// The login cannot go on: the client is told why, in our own words.
+    pub(super) fn login_failed(&mut self, now: Instant, leg: LegId, why: String) {
+        let which = match leg {
+            LegId::Writer => "primary",
+            LegId::Reader => "replica",
+        };
+        let tell = Tell::fatal(
+            sqlstate::CONNECTION_FAILURE,
+            format!("the proxy could not log in to the {which} server"),
+        )
+        .with_detail(why);
+        if matches!(self.life, Life::Live | Life::Finishing) {
+            self.end(now, CloseCause::LoginFailed(leg.peer()), Some(tell));
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! What a session is told once: its upstreams, policies and bounds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::{Methods, Users};
+use crate::ledger::LedgerLimits;
+use crate::limits;
+use crate::route::{CacheLimits, Rules};
+use crate::startup::{ClientTls, UpstreamTlsPolicy};
+use crate::track::prepared::StatementLimits;
+use crate::track::settings::JournalLimits;
+
+/// What an upstream is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The primary: every statement may run there.
+    Writer,
+    /// A standby of it: proven reads may run there.
+    Reader,
+}
+
+/// A server that sessions can be sent to.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Its name in logs and events; the core never resolves it.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// Whether its connections are encrypted.
+    pub tls: UpstreamTlsPolicy,
+    /// How it may let us in when we log in on behalf of a client; `None` for what suits the credential
+    /// ([`Methods::for_credential`]).
+    pub methods: Option<Methods>,
+}
+
+/// Which upstream the client logs in to through us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gate {
+    /// The writer. The reader is logged in to afterwards, when it is first needed or at once.
+    #[default]
+    Writer,
+    /// The reader. The writer is logged in to before the client is told that it may begin.
+    Reader,
+}
+
+/// Whether proven reads go to a reader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Split {
+    /// They do.
+    #[default]
+    On,
+    /// Everything goes to the writer.
+    Off,
+}
+
+/// When the reader is dialled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReaderOpen {
+    /// When the first read is to be sent there; the read waits.
+    #[default]
+    OnFirstRead,
+    /// As soon as the client is logged in.
+    AtLogin,
+}
+
+/// What happens when the reader cannot be logged in to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReaderFailure {
+    /// The writer serves the reads, and the client gets a warning once. The reader is tried again later.
+    #[default]
+    UseWriter,
+    /// The session ends with a FATAL error.
+    FailClient,
+}
+
+/// Whether events show what the client asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RouteTexts {
+    /// They do not.
+    #[default]
+    Hidden,
+    /// They show the first words of each text, without literals.
+    Outline,
+}
+
+/// How long each phase may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the client's first byte to the end of its login.
+    pub login: Duration,
+    /// From a dial to an open connection, TLS included.
+    pub dial: Duration,
+    /// From an open connection to the end of our login there.
+    pub replay: Duration,
+    /// From the end of a session to the forced close of its connections.
+    pub drain: Duration,
+    /// From a shutdown to the end of the requests that were in flight.
+    pub shutdown: Duration,
+    /// From the loss of a reader to the next try.
+    pub reader_retry: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            login: limits::LOGIN_TIMEOUT,
+            dial: limits::DIAL_TIMEOUT,
+            replay: limits::REPLAY_TIMEOUT,
+            drain: limits::DRAIN_TIMEOUT,
+            shutdown: limits::SHUTDOWN_TIMEOUT,
+            reader_retry: limits::READER_RETRY,
+        }
+    }
+}
+
+/// How much one session may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The size in bytes of the driver's read buffer for each peer: a request that fits it is looked at whole.
+    /// The driver promises at least this much.
+    pub read_buffer: usize,
+    /// Requests sent to one upstream and not answered, past which the client is not read.
+    pub requests_in_flight: usize,
+    /// The queues of bytes between peers.
+    pub ledger: LedgerLimits,
+    /// The prepared statements that are remembered.
+    pub statements: StatementLimits,
+    /// The settings that are remembered.
+    pub journal: JournalLimits,
+    /// Portals whose statements are remembered.
+    pub portals: usize,
+    /// The texts whose intents are remembered.
+    pub texts: CacheLimits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            read_buffer: limits::READ_BUFFER,
+            requests_in_flight: limits::REQUESTS_IN_FLIGHT,
+            ledger: LedgerLimits::default(),
+            statements: StatementLimits {
+                names: limits::STATEMENTS,
+                bytes: limits::STATEMENT_BYTES,
+            },
+            journal: JournalLimits {
+                entries: limits::JOURNAL_ENTRIES,
+                bytes: limits::JOURNAL_BYTES,
+            },
+            portals: limits::PORTALS,
+            texts: CacheLimits {
+                texts: limits::SESSION_TEXTS,
+                bytes: limits::SESSION_TEXT_BYTES,
+                ..CacheLimits::default()
+            },
+        }
+    }
+}
+
+/// A configuration that contradicts itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// There is no writer, or more than one.
+    #[error("exactly one upstream has to be the writer")]
+    Writers,
+    /// The gate is the reader and there is none.
+    #[error("the gate is the reader, but no reader is configured")]
+    GateWithoutReader,
+    /// The read buffer is too small for the messages that have to be looked at whole.
+    #[error("the read buffer has to hold at least {least} bytes")]
+    ReadBuffer {
+        /// The least size in bytes.
+        least: usize,
+    },
+}
+
+/// Everything that a session is told once; shared by all sessions of a proxy.
+#[derive(Debug)]
+pub struct Config {
+    /// The servers; exactly one is the writer.
+    pub upstreams: Vec<Upstream>,
+    /// Which of them the client logs in to.
+    pub gate: Gate,
+    /// Whether reads are split off.
+    pub split: Split,
+    /// Whether clients are offered TLS.
+    pub client_tls: ClientTls,
+    /// When the reader is dialled.
+    pub reader_open: ReaderOpen,
+    /// What happens when it cannot be had.
+    pub reader_failure: ReaderFailure,
+    /// With what further upstreams are logged in to.
+    pub users: Users,
+    /// Which functions are reads.
+    pub rules: Arc<Rules>,
+    /// What events show.
+    pub route_texts: RouteTexts,
+    /// How much a session may hold.
+    pub limits: Limits,
+    /// How long its phases may take.
+    pub timeouts: Timeouts,
+}
+
+impl Config {
+    /// A configuration with defaults for everything but the servers.
+    pub fn new(upstreams: Vec<Upstream>) -> Config {
+        Config {
+            upstreams,
+            gate: Gate::default(),
+            split: Split::default(),
+            client_tls: ClientTls::Disable,
+            reader_open: ReaderOpen::default(),
+            reader_failure: ReaderFailure::default(),
+            users: Users::default(),
+            rules: Arc::default(),
+            route_texts: RouteTexts::default(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
+
+    /// Checks that the parts go together. A session of a configuration that fails this ends at once.
+    ///
+    /// # Errors
+    /// The first contradiction found.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let writers = self
+            .upstreams
+            .iter()
+            .filter(|upstream| upstream.role == Role::Writer)
+            .count();
+        if writers != 1 {
+            return Err(ConfigError::Writers);
+        }
+        if self.gate == Gate::Reader && self.readers().next().is_none() {
+            return Err(ConfigError::GateWithoutReader);
+        }
+        if self.limits.read_buffer < limits::READ_BUFFER_MIN {
+            return Err(ConfigError::ReadBuffer {
+                least: limits::READ_BUFFER_MIN,
+            });
+        }
+        Ok(())
+    }
+
+    /// The writer's place in [`upstreams`](Config::upstreams).
+    pub(super) fn writer(&self) -> Option<super::Destination> {
+        let at = self
+            .upstreams
+            .iter()
+            .position(|upstream| upstream.role == Role::Writer)?;
+        Some(super::Destination(at))
+    }
+
+    /// The readers' places.
+    pub(super) fn readers(&self) -> impl Iterator<Item = super::Destination> {
+        let numbered = self.upstreams.iter().enumerate();
+        numbered
+            .filter(|(_, upstream)| upstream.role == Role::Reader)
+            .map(|(at, _)| super::Destination(at))
+    }
+
+    /// What one upstream is told about TLS.
+    pub(super) fn tls(&self, to: super::Destination) -> UpstreamTlsPolicy {
+        self.upstreams
+            .get(to.0)
+            .map_or(UpstreamTlsPolicy::Disable, |upstream| upstream.tls)
+    }
+}

@@ -1,0 +1,477 @@
+//! What a finished statement changes in what the session remembers, and what the session remembers.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::leg::LegId;
+use super::{Config, Event, Session};
+use crate::auth::Parameters;
+use crate::route::{
+    Cache, Class, Effect, Encoding, Intent, Known, LexState, PinKind, Route, Scope, SettingChange,
+    StatementEffect,
+};
+use crate::track::pipeline::Owed;
+use crate::track::prepared::{Change, Reached, Statements, Ticket};
+use crate::track::settings::{self, Journal, JournalDoubt, Topic};
+use crate::track::{Pin, Pins};
+
+/// What the session wants to know again when a request is answered.
+#[derive(Debug)]
+pub(super) enum Note {
+    Nothing,
+    /// A change to the prepared statements.
+    Statement(Ticket),
+    /// What the statements of a Query or an Execute do to the session, each when it is complete.
+    Effects(Box<Effects>),
+    /// A change of the journal on its way to an upstream that is behind.
+    Restore(u64),
+    /// The Sync that ends our part of a batch on the reader.
+    Leave,
+}
+
+/// The effects of one request that have not happened yet.
+#[derive(Debug)]
+pub(super) struct Effects {
+    intent: Arc<Intent>,
+    text: Box<[u8]>,
+    /// How many statements of the text are complete.
+    complete: u32,
+    /// The names that its DEALLOCATEs drop.
+    dropped: VecDeque<Ticket>,
+    /// The unnamed statement, which a simple Query drops.
+    unnamed: Option<Ticket>,
+}
+
+impl Note {
+    /// This note and the drop of the unnamed statement.
+    pub(super) fn and_unnamed(self, ticket: Ticket) -> Note {
+        match self {
+            Note::Effects(mut effects) => {
+                effects.unnamed = Some(ticket);
+                Note::Effects(effects)
+            }
+            Note::Nothing | Note::Statement(_) | Note::Restore(_) | Note::Leave => {
+                Note::Statement(ticket)
+            }
+        }
+    }
+}
+
+/// Everything that is remembered between requests.
+#[derive(Debug)]
+pub(super) struct Memory {
+    pub(super) statements: Statements<Arc<Intent>>,
+    pub(super) journal: Journal,
+    pub(super) pins: Pins,
+    pub(super) texts: Cache,
+    pub(super) portals: Portals,
+    pub(super) started_with: Parameters,
+    /// What the request that is being forwarded asks for, for the event about it.
+    pub(super) forwarded: Option<Arc<Intent>>,
+    pub(super) outline: Option<String>,
+    lex: LexState,
+    search_path: SearchPath,
+    unit: Unit,
+    in_flight: InFlight,
+}
+
+/// What the requests that the writer has not answered may do to its transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InFlight {
+    /// Each is a transaction of its own.
+    Plain,
+    /// One of them may open a transaction.
+    MayOpen,
+}
+
+/// Whether the transaction that is not explicitly begun has failed since the last ReadyForQuery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    Fine,
+    Failed,
+}
+
+/// Whether the names of built-in functions still mean the built-in functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SearchPath {
+    /// pg_catalog is searched first, as it is unless a path says otherwise.
+    CatalogFirst,
+    /// A path that names pg_catalog was set at the start; where is not looked into.
+    Doubtful,
+}
+
+/// The statements behind the portals of the transaction that runs.
+#[derive(Debug, Default)]
+pub(super) struct Portals {
+    unnamed: Option<Bound>,
+    named: BTreeMap<Box<[u8]>, Bound>,
+}
+
+/// What a portal runs: the statement's intent, and its text when it has effects.
+#[derive(Clone, Debug)]
+pub(super) struct Bound {
+    pub(super) intent: Arc<Intent>,
+    pub(super) text: Box<[u8]>,
+}
+
+impl Portals {
+    pub(super) fn get(&self, name: &[u8]) -> Option<&Bound> {
+        if name.is_empty() {
+            self.unnamed.as_ref()
+        } else {
+            self.named.get(name)
+        }
+    }
+
+    /// Remembers a portal; whether there was room.
+    pub(super) fn bind(&mut self, name: &[u8], bound: Bound, limit: usize) -> bool {
+        if name.is_empty() {
+            self.unnamed = Some(bound);
+            return true;
+        }
+        if self.named.len() >= limit && !self.named.contains_key(name) {
+            return false;
+        }
+        self.named.insert(name.into(), bound);
+        true
+    }
+
+    pub(super) fn close(&mut self, name: &[u8]) {
+        if name.is_empty() {
+            self.unnamed = None;
+        } else {
+            self.named.remove(name);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.unnamed = None;
+        self.named.clear();
+    }
+}
+
+impl Memory {
+    pub(super) fn new(config: &Config, seed: u64) -> Memory {
+        Memory {
+            statements: Statements::new(config.limits.statements),
+            journal: Journal::new(config.limits.journal),
+            pins: Pins::default(),
+            texts: Cache::new(Arc::clone(&config.rules), config.limits.texts, seed),
+            portals: Portals::default(),
+            started_with: Parameters::new(),
+            lex: LexState::default(),
+            search_path: SearchPath::CatalogFirst,
+            unit: Unit::Fine,
+            in_flight: InFlight::Plain,
+            forwarded: None,
+            outline: None,
+        }
+    }
+
+    /// The session begins with these parameters of the writer.
+    pub(super) fn start(&mut self, parameters: &Parameters) {
+        for (name, value) in parameters {
+            self.learn(name, value);
+        }
+        self.started_with = parameters.clone();
+    }
+
+    /// The client's startup packet names a search path that mentions pg_catalog.
+    pub(super) fn doubt_search_path(&mut self) {
+        self.search_path = SearchPath::Doubtful;
+    }
+
+    /// A text is on its way to the upstream that serves now.
+    pub(super) fn sent_text(&mut self, intent: &Arc<Intent>) {
+        if intent.class >= Class::Transaction {
+            self.in_flight = InFlight::MayOpen;
+        }
+        self.forwarded = Some(Arc::clone(intent));
+    }
+
+    /// The writer has answered everything.
+    pub(super) fn nothing_in_flight(&mut self) {
+        self.in_flight = InFlight::Plain;
+    }
+
+    /// Whether a transaction may be open when the writer has answered what is in flight.
+    pub(super) fn may_open_transaction(&self) -> bool {
+        self.in_flight == InFlight::MayOpen
+    }
+
+    /// A ParameterStatus of the writer.
+    pub(super) fn learn(&mut self, name: &[u8], value: &[u8]) {
+        match name {
+            b"standard_conforming_strings" => {
+                self.lex.standard_conforming_strings = match value {
+                    b"on" => Known::Is(true),
+                    b"off" => Known::Is(false),
+                    _ => Known::Unknown,
+                };
+            }
+            b"client_encoding" => self.lex.encoding = Encoding::from_name(value),
+            _ => {}
+        }
+    }
+
+    /// How texts are lexed now, given that nothing is in flight that could change it.
+    pub(super) fn lex(&self) -> LexState {
+        let path = self
+            .journal
+            .get(&Topic::Setting(b"search_path".as_slice().into()));
+        let mentions = path.is_some_and(|change| mentions_catalog(&change.text));
+        let first = !mentions && self.search_path == SearchPath::CatalogFirst;
+        LexState {
+            catalog_first: if first {
+                Known::Is(true)
+            } else {
+                Known::Unknown
+            },
+            ..self.lex
+        }
+    }
+}
+
+/// Whether a text names `pg_catalog` or `pg_temp`: the only ways to have built-in names searched later than first.
+pub(super) fn mentions_catalog(text: &[u8]) -> bool {
+    let names = |name: &[u8]| {
+        text.windows(name.len())
+            .any(|window| window.eq_ignore_ascii_case(name))
+    };
+    names(b"pg_catalog") || names(b"pg_temp")
+}
+
+impl<R: Route> Session<R> {
+    /// The note for a request that runs a text.
+    pub(super) fn note_effects(&mut self, leg: LegId, intent: &Arc<Intent>, text: &[u8]) -> Note {
+        if intent.class == Class::Unreadable {
+            self.pin(Pin::Unaccounted);
+        }
+        if intent.effects.is_empty() {
+            return Note::Nothing;
+        }
+        let mut dropped = VecDeque::new();
+        for effect in &intent.effects {
+            self.foresee(leg, &effect.effect, &mut dropped);
+        }
+        Note::Effects(Box::new(Effects {
+            intent: Arc::clone(intent),
+            text: text.into(),
+            complete: 0,
+            dropped,
+            unnamed: None,
+        }))
+    }
+
+    /// What is safest assumed as soon as a statement is on its way.
+    fn foresee(&mut self, leg: LegId, effect: &Effect, dropped: &mut VecDeque<Ticket>) {
+        match effect {
+            Effect::Pin(kind) => {
+                if let Some(pin) = pin_of(*kind) {
+                    self.pin(pin);
+                }
+            }
+            Effect::Deallocate(name) => {
+                let change = Change::Forget {
+                    leg: leg.index(),
+                    name: name.0.clone(),
+                };
+                dropped.push_back(self.memory.statements.sent(change));
+            }
+            Effect::DeallocateAll | Effect::DiscardAll => {
+                dropped.push_back(
+                    self.memory
+                        .statements
+                        .sent(Change::ForgetAll { leg: leg.index() }),
+                );
+            }
+            Effect::Begin(_)
+            | Effect::Commit { .. }
+            | Effect::Rollback { .. }
+            | Effect::Savepoint(_)
+            | Effect::RollbackToSavepoint(_)
+            | Effect::Release(_)
+            | Effect::SetTransaction(_)
+            | Effect::PrepareTransaction
+            | Effect::Setting(_)
+            | Effect::ResetAll
+            | Effect::DiscardPlans
+            | Effect::DiscardSequences
+            | Effect::DiscardTemp
+            | Effect::UnlistenAll
+            | Effect::CloseAll => {}
+        }
+    }
+
+    /// Adds a pin and says so once.
+    pub(super) fn pin(&mut self, pin: Pin) {
+        if self.splits() && self.memory.pins.add(pin) {
+            self.notify(Event::Pinned(pin));
+        }
+    }
+
+    /// One statement of a request is complete: its CommandComplete has this tag.
+    pub(super) fn statement_complete(&mut self, effects: &mut Effects, tag: &[u8]) {
+        let index = effects.complete;
+        effects.complete = effects.complete.saturating_add(1);
+        let intent = Arc::clone(&effects.intent);
+        for effect in intent.effects.iter().filter(|effect| effect.index == index) {
+            self.apply(effects, effect, tag);
+        }
+    }
+
+    fn apply(&mut self, effects: &mut Effects, happened: &StatementEffect, tag: &[u8]) {
+        match &happened.effect {
+            Effect::Setting(change) => self.setting_changed(&effects.text, change),
+            Effect::ResetAll => self.stage(Topic::AllSettings, b"RESET ALL"),
+            Effect::DiscardAll => {
+                self.confirm_dropped(effects);
+                self.memory.pins.discard_all();
+                self.stage(Topic::Session, b"DISCARD ALL");
+                self.memory.journal.commit();
+            }
+            Effect::Deallocate(_) | Effect::DeallocateAll => self.confirm_dropped(effects),
+            Effect::Commit { .. } | Effect::Rollback { .. } | Effect::PrepareTransaction => {
+                self.transaction_ended(tag);
+            }
+            Effect::Savepoint(_) | Effect::RollbackToSavepoint(_) | Effect::Release(_) => {
+                self.memory.journal.nested()
+            }
+            Effect::Begin(_)
+            | Effect::SetTransaction(_)
+            | Effect::Pin(_)
+            | Effect::DiscardPlans
+            | Effect::DiscardSequences
+            | Effect::DiscardTemp
+            | Effect::UnlistenAll
+            | Effect::CloseAll => {}
+        }
+    }
+
+    fn confirm_dropped(&mut self, effects: &mut Effects) {
+        if let Some(ticket) = effects.dropped.pop_front() {
+            self.memory.statements.confirmed(ticket);
+        }
+    }
+
+    /// COMMIT of a failed transaction is answered with ROLLBACK: the tag tells what happened.
+    fn transaction_ended(&mut self, tag: &[u8]) {
+        if tag == b"ROLLBACK" {
+            self.memory.journal.rollback();
+        } else {
+            self.memory.journal.commit();
+        }
+    }
+
+    fn setting_changed(&mut self, text: &[u8], change: &SettingChange) {
+        if change.scope == Scope::Local {
+            return;
+        }
+        let statement = text.get(change.statement.clone()).unwrap_or_default();
+        if !change.portable || statement.is_empty() || !can_run_on_a_standby(&change.name) {
+            self.pin(Pin::Setting);
+            return;
+        }
+        let topic = match &*change.name {
+            b"role" => Topic::Role,
+            b"session_authorization" => Topic::SessionAuthorization,
+            name => Topic::Setting(name.into()),
+        };
+        self.stage(topic, statement);
+    }
+
+    fn stage(&mut self, topic: Topic, text: &[u8]) {
+        match self.memory.journal.stage(settings::Change {
+            topic,
+            text: text.into(),
+        }) {
+            Ok(()) => {}
+            Err(JournalDoubt::Full) => self.pin(Pin::TooManySettings),
+            Err(JournalDoubt::Savepoint) => self.pin(Pin::Savepoint),
+        }
+    }
+
+    /// An error of the writer reached a request of the client.
+    pub(super) fn unit_failed(&mut self) {
+        self.memory.unit = Unit::Failed;
+    }
+
+    /// The writer is outside any transaction: what was staged in an implicit one is decided.
+    pub(super) fn unit_over(&mut self) {
+        self.memory.portals.clear();
+        match std::mem::replace(&mut self.memory.unit, Unit::Fine) {
+            Unit::Fine => self.memory.journal.commit(),
+            Unit::Failed => self.memory.journal.rollback(),
+        }
+    }
+
+    /// The writer is inside a transaction.
+    pub(super) fn unit_goes_on(&mut self) {
+        self.memory.unit = Unit::Fine;
+    }
+
+    /// A request is answered: what is left of its note did not happen.
+    pub(super) fn answered(&mut self, note: Note) {
+        match note {
+            Note::Nothing | Note::Restore(_) | Note::Leave => {}
+            Note::Statement(ticket) => self.memory.statements.confirmed(ticket),
+            Note::Effects(effects) => {
+                if let Some(ticket) = effects.unnamed {
+                    self.memory.statements.confirmed(ticket);
+                }
+                self.refuse_dropped(*effects);
+            }
+        }
+    }
+
+    /// The names that a request did not come to drop are still there.
+    fn refuse_dropped(&mut self, effects: Effects) {
+        for ticket in effects.dropped {
+            self.memory.statements.refused(ticket, Reached::Server);
+        }
+    }
+
+    /// A request that no server answers, because it skips it or is gone.
+    pub(super) fn unanswered(&mut self, item: Owed<Note>) {
+        self.undone(item.note, Reached::Nobody);
+    }
+
+    /// A request that the server refused.
+    pub(super) fn undone(&mut self, note: Note, reached: Reached) {
+        match note {
+            Note::Nothing | Note::Restore(_) | Note::Leave => {}
+            Note::Statement(ticket) => self.memory.statements.refused(ticket, reached),
+            Note::Effects(effects) => {
+                if let Some(ticket) = effects.unnamed {
+                    self.memory.statements.refused(ticket, reached);
+                }
+                self.refuse_dropped(*effects);
+            }
+        }
+    }
+}
+
+/// Settings that a standby refuses or that make its answers fail: the reads of a session that set them stay home.
+fn can_run_on_a_standby(name: &[u8]) -> bool {
+    !(name.starts_with(b"transaction_") || name.starts_with(b"default_transaction_"))
+}
+
+/// Which pins keep reads home. State that only statements which go to the writer anyway can see does not.
+fn pin_of(kind: PinKind) -> Option<Pin> {
+    match kind {
+        PinKind::TemporaryObject => Some(Pin::TemporaryObject),
+        PinKind::SetConfig => Some(Pin::SetConfig),
+        PinKind::SetSeed => Some(Pin::SetSeed),
+        PinKind::Load => Some(Pin::Load),
+        PinKind::UnknownSetting => Some(Pin::Setting),
+        PinKind::AmbiguousName => Some(Pin::Unaccounted),
+        PinKind::Listen
+        | PinKind::AdvisoryLock
+        | PinKind::HoldCursor
+        | PinKind::Cursor
+        | PinKind::SqlPrepare
+        | PinKind::SequenceState
+        | PinKind::UnknownCode => None,
+    }
+}

@@ -1,0 +1,392 @@
+//! Sending a message of the client on: what has to go before it, what it will be answered with, what to remember.
+
+use bytes::BytesMut;
+
+use super::effects::{Bound, Note};
+use super::leg::LegId;
+use super::look::{bind_names, text_of};
+use super::requests::Batch;
+use super::{Demand, PeerId, Session};
+use crate::ledger::Fate;
+use crate::route::Route;
+use crate::track::Pin;
+use crate::track::pipeline::{Kind, Owner};
+use crate::track::prepared::{Change, Reached, Repair};
+use crate::wire::{
+    Close, Describe, Execute, Frontend, Header, Parse, Target, tags::frontend as tag,
+};
+
+/// What a message of the client is to the upstream that gets it.
+enum Plan {
+    /// A request that is answered.
+    Request(Kind, Note),
+    /// Nothing is owed for it.
+    Silent,
+    /// A message of ours does not fit before it.
+    Full,
+}
+
+impl<R: Route> Session<R> {
+    /// Forwards the client's next message to an upstream. [`Demand::Again`] when it was.
+    pub(super) fn forward(&mut self, leg: LegId, header: Header, input: &[u8]) -> Demand {
+        let whole = header.split(input).map(|(body, _)| body);
+        let frame = usize::try_from(header.frame_len).unwrap_or(usize::MAX);
+        if whole.is_none() && frame <= self.config.limits.read_buffer && is_looked_into(header.tag)
+        {
+            return Demand::Bytes(frame);
+        }
+        if !self.has_room(leg) {
+            return Demand::Paused;
+        }
+        let plan = match whole {
+            Some(body) if self.splits() => self.plan(leg, header, body),
+            Some(_) => untracked(header),
+            None => self.plan_unread(leg, header, input.get(Header::LEN..).unwrap_or_default()),
+        };
+        match plan {
+            Plan::Full => return Demand::Paused,
+            Plan::Silent => {}
+            Plan::Request(kind, note) => self.expect(leg, kind, note),
+        }
+        let to = Fate::To(leg.peer().port());
+        if self
+            .ledger
+            .claim(PeerId::CLIENT.port(), to, u64::from(header.frame_len))
+            .is_err()
+        {
+            self.abort(super::CloseCause::Misuse(
+                "room was promised and is not there",
+            ));
+        }
+        self.requests.last = leg;
+        self.requests.batch = batch_after(self.requests.batch, leg, header.tag);
+        Demand::Again
+    }
+
+    /// Whether a message of the client and what may have to go before it can be queued for an upstream.
+    fn has_room(&self, leg: LegId) -> bool {
+        let Some(serving) = self.leg(leg).serving() else {
+            return false;
+        };
+        serving.pipeline.len() < self.config.limits.requests_in_flight
+            && self
+                .ledger
+                .room(PeerId::CLIENT.port(), Fate::To(leg.peer().port()))
+    }
+
+    /// Copy data, to the upstream that reads it. Where no copy runs, the upstream that served last ignores it.
+    pub(super) fn forward_copy(&mut self, header: Header, input: &[u8]) -> Demand {
+        let copying = LegId::ALL.into_iter().find(|leg| {
+            self.leg(*leg)
+                .serving()
+                .is_some_and(|serving| serving.pipeline.is_copying_in())
+        });
+        let leg = copying.unwrap_or(self.requests.last);
+        if header.tag != tag::COPY_DATA {
+            return self.forward(leg, header, input);
+        }
+        let (total, last) = run_of(tag::COPY_DATA, input);
+        match self.ledger.claim_run(
+            PeerId::CLIENT.port(),
+            Fate::To(leg.peer().port()),
+            total,
+            last,
+        ) {
+            Ok(()) => Demand::Again,
+            Err(_) => Demand::Paused,
+        }
+    }
+
+    fn expect(&mut self, leg: LegId, kind: Kind, note: Note) {
+        let Some(serving) = self.leg_mut(leg).serving_mut() else {
+            return;
+        };
+        if let Some(skipped) = serving.pipeline.sent(kind, Owner::Client, note) {
+            self.undone(skipped.note, Reached::Nobody);
+        }
+    }
+
+    fn plan(&mut self, leg: LegId, header: Header, body: &[u8]) -> Plan {
+        let message = match Frontend::parse(header.tag, body) {
+            Ok(message) => message,
+            Err(_) => return untracked(header),
+        };
+        match message {
+            Frontend::Query(query) => self.plan_query(leg, query.text),
+            Frontend::Parse(parse) => self.plan_parse(leg, body, parse),
+            Frontend::Bind(bind) => self.plan_bind(leg, bind.portal, bind.statement),
+            Frontend::Describe(Describe {
+                kind: Target::Statement,
+                name,
+            }) => {
+                if !self.repair(leg, name) {
+                    return Plan::Full;
+                }
+                Plan::Request(Kind::DescribeStatement, Note::Nothing)
+            }
+            Frontend::Describe(Describe {
+                kind: Target::Portal,
+                ..
+            }) => Plan::Request(Kind::DescribePortal, Note::Nothing),
+            Frontend::Execute(Execute { portal, .. }) => self.plan_execute(leg, portal),
+            Frontend::Close(close) => self.plan_close(leg, close),
+            Frontend::FunctionCall(_)
+            | Frontend::Sync
+            | Frontend::Flush
+            | Frontend::CopyDone
+            | Frontend::CopyFail { .. }
+            | Frontend::CopyData { .. }
+            | Frontend::Terminate
+            | Frontend::Password(_)
+            | Frontend::Unknown { .. } => untracked(header),
+        }
+    }
+
+    fn plan_query(&mut self, leg: LegId, text: &[u8]) -> Plan {
+        let intent = self.intent_of(text);
+        self.memory.sent_text(&intent);
+        self.memory.outline = self.outline_of(text);
+        let note = self.note_effects(leg, &intent, text);
+        // A simple Query drops the unnamed statement.
+        if self.memory.statements.meaning(b"").definition.is_none() {
+            return Plan::Request(Kind::Query, note);
+        }
+        let ticket = self.memory.statements.sent(Change::Forget {
+            leg: leg.index(),
+            name: Box::default(),
+        });
+        Plan::Request(Kind::Query, note.and_unnamed(ticket))
+    }
+
+    fn plan_parse(&mut self, leg: LegId, body: &[u8], parse: Parse<'_>) -> Plan {
+        if !parse.name.is_empty() && !self.repair(leg, parse.name) {
+            return Plan::Full;
+        }
+        let intent = self.intent_of(parse.text);
+        self.memory.sent_text(&intent);
+        self.memory.outline = self.outline_of(parse.text);
+        let name: Box<[u8]> = parse.name.into();
+        match self.memory.statements.define(&name, body, intent) {
+            Some(definition) => {
+                let change = Change::Define {
+                    leg: leg.index(),
+                    name,
+                    definition,
+                };
+                Plan::Request(
+                    Kind::Parse,
+                    Note::Statement(self.memory.statements.sent(change)),
+                )
+            }
+            None => {
+                self.pin(Pin::TooManyStatements);
+                Plan::Request(Kind::Parse, Note::Nothing)
+            }
+        }
+    }
+
+    fn plan_bind(&mut self, leg: LegId, portal: &[u8], statement: &[u8]) -> Plan {
+        if !self.repair(leg, statement) {
+            return Plan::Full;
+        }
+        let Some(definition) = self
+            .memory
+            .statements
+            .meaning(statement)
+            .definition
+            .cloned()
+        else {
+            self.memory.portals.close(portal);
+            return Plan::Request(Kind::Bind, Note::Nothing);
+        };
+        let intent = std::sync::Arc::clone(&definition.meta);
+        self.memory.sent_text(&intent);
+        let text = match text_of(&definition.body) {
+            Some(text) if !intent.effects.is_empty() => text.into(),
+            Some(_) | None => Box::default(),
+        };
+        let limit = self.config.limits.portals;
+        if !self
+            .memory
+            .portals
+            .bind(portal, Bound { intent, text }, limit)
+        {
+            self.pin(Pin::Unaccounted);
+        }
+        Plan::Request(Kind::Bind, Note::Nothing)
+    }
+
+    fn plan_execute(&mut self, leg: LegId, portal: &[u8]) -> Plan {
+        let Some(bound) = self.memory.portals.get(portal).cloned() else {
+            return Plan::Request(Kind::Execute, Note::Nothing);
+        };
+        let note = self.note_effects(leg, &bound.intent, &bound.text);
+        Plan::Request(Kind::Execute, note)
+    }
+
+    fn plan_close(&mut self, leg: LegId, close: Close<'_>) -> Plan {
+        match close.kind {
+            Target::Portal => {
+                self.memory.portals.close(close.name);
+                Plan::Request(Kind::Close, Note::Nothing)
+            }
+            Target::Statement => {
+                let change = Change::Forget {
+                    leg: leg.index(),
+                    name: close.name.into(),
+                };
+                Plan::Request(
+                    Kind::Close,
+                    Note::Statement(self.memory.statements.sent(change)),
+                )
+            }
+        }
+    }
+
+    /// A message of which only the beginning can be looked at, because it is longer than the read buffer.
+    fn plan_unread(&mut self, leg: LegId, header: Header, beginning: &[u8]) -> Plan {
+        if !self.splits() {
+            return untracked(header);
+        }
+        match header.tag {
+            tag::BIND => match bind_names(beginning) {
+                Some((portal, statement)) => self.plan_bind(leg, portal, statement),
+                None => self.plan_blind(header),
+            },
+            tag::QUERY | tag::PARSE | tag::EXECUTE | tag::DESCRIBE | tag::CLOSE => {
+                self.plan_blind(header)
+            }
+            _ => untracked(header),
+        }
+    }
+
+    fn plan_blind(&mut self, header: Header) -> Plan {
+        self.pin(Pin::UnreadStatement);
+        untracked(header)
+    }
+
+    /// Makes an upstream have what the client has under a statement's name. Whether there was room to.
+    fn repair(&mut self, leg: LegId, name: &[u8]) -> bool {
+        let repair = self.memory.statements.repair(leg.index(), name);
+        let (close, definition) = match repair {
+            Repair::None => return true,
+            Repair::Close => (true, None),
+            Repair::Parse(definition) => (false, Some(definition)),
+            Repair::Replace(definition) => (true, Some(definition)),
+        };
+        let mut frames = BytesMut::new();
+        let mut cut = 0;
+        if close {
+            let message = Frontend::Close(Close {
+                kind: Target::Statement,
+                name,
+            });
+            if message.encode(&mut frames).is_err() {
+                return true;
+            }
+            cut = frames.len();
+        }
+        if let Some(definition) = &definition {
+            let body = &definition.body;
+            if (Frontend::Unknown {
+                tag: tag::PARSE,
+                body,
+            })
+            .encode(&mut frames)
+            .is_err()
+            {
+                return true;
+            }
+        }
+        if !self.ledger.room_for(leg.peer().port(), frames.len()) {
+            return false;
+        }
+        if close {
+            let change = Change::Clear {
+                leg: leg.index(),
+                name: name.into(),
+            };
+            let ticket = self.memory.statements.sent(change);
+            self.inject(
+                leg,
+                frames.get(..cut).unwrap_or_default(),
+                Kind::Close,
+                Note::Statement(ticket),
+            );
+        }
+        if let Some(definition) = definition {
+            let change = Change::Restore {
+                leg: leg.index(),
+                name: name.into(),
+                definition,
+            };
+            let ticket = self.memory.statements.sent(change);
+            self.inject(
+                leg,
+                frames.get(cut..).unwrap_or_default(),
+                Kind::Parse,
+                Note::Statement(ticket),
+            );
+        }
+        true
+    }
+}
+
+/// Whether a message with this tag is looked into before it is forwarded.
+fn is_looked_into(frame: u8) -> bool {
+    matches!(
+        frame,
+        tag::QUERY | tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE
+    )
+}
+
+/// What a message owes by its tag alone.
+fn untracked(header: Header) -> Plan {
+    let empty = header.body_len() == 0;
+    let kind = match header.tag {
+        tag::QUERY => Kind::Query,
+        tag::FUNCTION_CALL => Kind::FunctionCall,
+        tag::PARSE => Kind::Parse,
+        tag::BIND => Kind::Bind,
+        tag::DESCRIBE => Kind::DescribeStatement,
+        tag::EXECUTE => Kind::Execute,
+        tag::CLOSE => Kind::Close,
+        tag::SYNC => Kind::Sync,
+        tag::COPY_DONE | tag::COPY_FAIL => Kind::CopyEnd,
+        tag::FLUSH if !empty => Kind::Refused,
+        _ => return Plan::Silent,
+    };
+    Plan::Request(kind, Note::Nothing)
+}
+
+/// Where the batch stands after a message was forwarded.
+fn batch_after(before: Batch, leg: LegId, frame: u8) -> Batch {
+    match frame {
+        tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE => Batch::On(leg),
+        tag::SYNC | tag::QUERY | tag::FUNCTION_CALL => Batch::None,
+        _ => before,
+    }
+}
+
+/// How many bytes the frames with this tag at the front of `input` have together, and the last of them alone. Its
+/// end may not have arrived.
+pub(super) fn run_of(wanted: u8, input: &[u8]) -> (u64, u64) {
+    let mut total: u64 = 0;
+    let mut last: u64 = 0;
+    let mut rest = input;
+    while let Ok(Some(header)) = Header::parse(rest) {
+        if header.tag != wanted {
+            break;
+        }
+        last = u64::from(header.frame_len);
+        total = total.saturating_add(last);
+        match usize::try_from(header.frame_len)
+            .ok()
+            .and_then(|len| rest.get(len..))
+        {
+            Some(next) => rest = next,
+            None => break,
+        }
+    }
+    (total, last)
+}

@@ -1,0 +1,315 @@
+//! The client's login, relayed: the client and the gate talk to each other through us, byte for byte.
+//!
+//! Three things of the gate are not passed on as they are: its BackendKeyData, since the client gets a key of ours;
+//! SASL mechanisms that bind to the gate's TLS connection, which ends at us; and, when the gate is the reader, all
+//! that follows AuthenticationOk, since the client is told the writer's truth once the writer has let it in too.
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use super::client::{ClientPhase, Question};
+use super::leg::{LegId, Phase, Relay, RelayStage, Serving};
+use super::upstream::frame_limit;
+use super::{Demand, Event, PeerId, Session, Tell};
+use crate::auth::Parameters;
+use crate::ledger::Fate;
+use crate::limits;
+use crate::route::Route;
+use crate::startup::CancelKey;
+use crate::wire::{Authentication, Backend, Header, Names, TransactionStatus, sqlstate};
+
+/// What becomes of one message of the gate.
+enum Step {
+    /// The client gets it.
+    Forward,
+    /// The client gets it and has to answer.
+    Ask,
+    /// The client does not get it.
+    Swallow,
+    /// The client gets this instead.
+    Replace(BytesMut),
+    /// The client gets this instead and has to answer.
+    AskInstead(BytesMut),
+    /// The client gets it, and the gate closes the connection.
+    Refuse,
+    /// The login is complete.
+    Done,
+    /// The gate broke the protocol, or asks for what cannot be relayed.
+    Fail(&'static str),
+}
+
+impl<R: Route> Session<R> {
+    pub(super) fn relay_input(&mut self, now: Instant, id: LegId, input: &[u8]) -> Demand {
+        let header = match Header::parse_within(input, frame_limit(&self.config)) {
+            Ok(Some(header)) => header,
+            Ok(None) => return Demand::Bytes(Header::LEN),
+            Err(fault) => {
+                self.leg_failed(now, id, fault.to_string());
+                return Demand::Again;
+            }
+        };
+        let Some((body, _)) = header.split(input) else {
+            return Demand::Bytes(usize::try_from(header.frame_len).unwrap_or(usize::MAX));
+        };
+        if !self
+            .ledger
+            .room(id.peer().port(), Fate::To(PeerId::CLIENT.port()))
+        {
+            return Demand::Paused;
+        }
+        let step = match Backend::parse(header.tag, body) {
+            Ok(message) => self.relay_step(id, &message),
+            Err(_) => Step::Fail("a malformed message in its login"),
+        };
+        self.relay_one(now, id, header, step);
+        Demand::Again
+    }
+
+    fn relay_step(&mut self, id: LegId, message: &Backend<'_>) -> Step {
+        let [writer, reader] = &mut self.legs;
+        let leg = match id {
+            LegId::Writer => writer,
+            LegId::Reader => reader,
+        };
+        let Phase::Relaying(relay) = &mut leg.phase else {
+            return Step::Swallow;
+        };
+        let before = relay.stage;
+        let step = relay_message(relay, message);
+        if id == LegId::Reader {
+            return for_reader(before, step);
+        }
+        match (step, message) {
+            (Step::Swallow, Backend::BackendKeyData { process_id, .. }) => {
+                let minor = relay.minor;
+                self.own_key(*process_id, minor)
+                    .map_or(Step::Swallow, Step::Replace)
+            }
+            (step, _) => step,
+        }
+    }
+
+    /// Our BackendKeyData in place of the gate's.
+    fn own_key(&self, process_id: i32, minor: Option<u16>) -> Option<BytesMut> {
+        let key = self.make_key(process_id, self.client_minor(minor))?;
+        let mut out = BytesMut::new();
+        let message = Backend::BackendKeyData {
+            process_id,
+            secret: key.secret(),
+        };
+        message.encode(&mut out).ok()?;
+        Some(out)
+    }
+
+    /// The minor version that the client speaks: what it asked for, unless the gate negotiated it down.
+    fn client_minor(&self, negotiated: Option<u16>) -> u16 {
+        let asked = self
+            .client
+            .startup
+            .as_ref()
+            .map_or(0, |startup| startup.version().minor);
+        negotiated.map_or(asked, |minor| minor.min(asked))
+    }
+
+    fn relay_one(&mut self, now: Instant, id: LegId, header: Header, step: Step) {
+        let from = id.peer().port();
+        let client = PeerId::CLIENT.port();
+        let fate = match step {
+            Step::Forward | Step::Ask | Step::Refuse => Fate::To(client),
+            Step::Done if id == LegId::Writer => Fate::To(client),
+            Step::Swallow | Step::Replace(_) | Step::AskInstead(_) | Step::Done | Step::Fail(_) => {
+                Fate::Discard
+            }
+        };
+        if self
+            .ledger
+            .claim(from, fate, u64::from(header.frame_len))
+            .is_err()
+        {
+            self.abort(super::CloseCause::Misuse(
+                "the queues are too short for a login",
+            ));
+            return;
+        }
+        match step {
+            Step::Forward | Step::Swallow => {}
+            Step::Ask => self.client.phase = ClientPhase::LoggingIn(Question::Asked),
+            Step::AskInstead(bytes) => {
+                self.push(PeerId::CLIENT, &bytes);
+                self.client.phase = ClientPhase::LoggingIn(Question::Asked);
+            }
+            Step::Refuse => self.client.phase = ClientPhase::LoggingIn(Question::Refused),
+            Step::Replace(bytes) => self.push(PeerId::CLIENT, &bytes),
+            Step::Done => self.relay_done(now, id),
+            Step::Fail(why) => self.leg_failed(now, id, why.to_owned()),
+        }
+    }
+
+    /// The gate is ready for queries.
+    fn relay_done(&mut self, now: Instant, id: LegId) {
+        let Phase::Relaying(relay) = std::mem::replace(&mut self.leg_mut(id).phase, Phase::Closing)
+        else {
+            return;
+        };
+        let minor = self.client_minor(relay.minor);
+        let process_id = relay.key.as_ref().map_or(0, CancelKey::process_id);
+        let parameters = relay.parameters.clone();
+        let serving = Serving::new(relay.parameters, relay.key, 0);
+        self.leg_mut(id).phase = Phase::Serving(Box::new(serving));
+        self.client.minor = minor;
+        let to = self.leg(id).to;
+        self.notify(Event::UpstreamReady {
+            peer: id.peer(),
+            to,
+        });
+        match id {
+            LegId::Writer => {
+                self.memory.start(&parameters);
+                self.admit(now, process_id);
+            }
+            LegId::Reader => self.dial(now, LegId::Writer),
+        }
+    }
+
+    /// The writer let us in after the gate: the client gets the writer's parameters and may begin.
+    pub(super) fn greet(&mut self, now: Instant, parameters: &Parameters, process_id: i32) {
+        let mut out = BytesMut::new();
+        let mut complete = true;
+        for (name, value) in parameters {
+            let message = Backend::ParameterStatus { name, value };
+            complete &= message.encode(&mut out).is_ok();
+        }
+        if let Some(key) = self.own_key(process_id, Some(self.client.minor)) {
+            out.extend_from_slice(&key);
+        }
+        let ready = Backend::ReadyForQuery {
+            status: TransactionStatus::Idle,
+        };
+        complete &= ready.encode(&mut out).is_ok();
+        if !complete {
+            let tell = Tell::fatal(
+                sqlstate::INTERNAL_ERROR,
+                "the primary server's parameters cannot be passed on",
+            );
+            self.end(
+                now,
+                super::CloseCause::LoginFailed(PeerId::WRITER),
+                Some(tell),
+            );
+            return;
+        }
+        self.push(PeerId::CLIENT, &out);
+        self.admit(now, process_id);
+    }
+
+    fn admit(&mut self, now: Instant, process_id: i32) {
+        match self.make_key(process_id, self.client.minor) {
+            Some(key) => self.logged_in(now, key),
+            None => self.abort(super::CloseCause::Misuse("no key for the client")),
+        }
+    }
+}
+
+/// What a message of a gate that is the writer means for the login.
+fn relay_message(relay: &mut Relay, message: &Backend<'_>) -> Step {
+    match message {
+        Backend::Authentication(request) => authentication(relay, request),
+        Backend::ParameterStatus { name, value }
+            if relay.parameters.len() < limits::LOGIN_PARAMETERS_MAX =>
+        {
+            relay.parameters.push(((*name).into(), (*value).into()));
+            Step::Forward
+        }
+        Backend::ParameterStatus { .. } => Step::Fail("it reported too many parameters"),
+        Backend::BackendKeyData { process_id, secret } => match CancelKey::new(*process_id, secret)
+        {
+            Ok(key) => {
+                relay.key = Some(key);
+                Step::Swallow
+            }
+            Err(_) => Step::Fail("its cancel key is malformed"),
+        },
+        Backend::NegotiateProtocolVersion { newest, .. } => {
+            relay.minor = u16::try_from(newest & 0xffff).ok();
+            Step::Forward
+        }
+        Backend::ErrorResponse(_) => Step::Refuse,
+        Backend::NoticeResponse(_) => Step::Forward,
+        Backend::ReadyForQuery { .. } if relay.stage == RelayStage::Accepted => Step::Done,
+        Backend::ReadyForQuery { .. }
+        | Backend::NotificationResponse { .. }
+        | Backend::CommandComplete { .. }
+        | Backend::EmptyQueryResponse
+        | Backend::ParseComplete
+        | Backend::BindComplete
+        | Backend::CloseComplete
+        | Backend::NoData
+        | Backend::ParameterDescription { .. }
+        | Backend::RowDescription { .. }
+        | Backend::DataRow { .. }
+        | Backend::PortalSuspended
+        | Backend::CopyInResponse(_)
+        | Backend::CopyOutResponse(_)
+        | Backend::CopyBothResponse(_)
+        | Backend::CopyData { .. }
+        | Backend::CopyDone
+        | Backend::FunctionCallResponse { .. }
+        | Backend::Unknown { .. } => Step::Fail("it sent a message that has no place in a login"),
+    }
+}
+
+fn authentication(relay: &mut Relay, request: &Authentication<'_>) -> Step {
+    if relay.stage == RelayStage::Accepted {
+        return Step::Fail("it asked for authentication after it had accepted it");
+    }
+    match request {
+        Authentication::Ok => {
+            relay.stage = RelayStage::Accepted;
+            Step::Forward
+        }
+        Authentication::Sasl { mechanisms } => without_binding(mechanisms),
+        Authentication::SaslFinal { .. } => Step::Forward,
+        Authentication::CleartextPassword
+        | Authentication::Md5Password { .. }
+        | Authentication::KerberosV5
+        | Authentication::Gss
+        | Authentication::GssContinue { .. }
+        | Authentication::Sspi
+        | Authentication::SaslContinue { .. }
+        | Authentication::Other { .. } => Step::Ask,
+    }
+}
+
+/// The offer without the mechanisms that bind to the TLS connection, which ends at us: a client that bound to
+/// ours would be refused by the server.
+fn without_binding(mechanisms: &Names<'_>) -> Step {
+    let kept: Vec<&[u8]> = mechanisms
+        .iter()
+        .filter(|name| !name.ends_with(b"-PLUS"))
+        .collect();
+    if kept.len() == mechanisms.len() {
+        return Step::Ask;
+    }
+    if kept.is_empty() {
+        return Step::Fail(
+            "it offers only authentication bound to its own TLS connection, which cannot be relayed",
+        );
+    }
+    let mut out = BytesMut::new();
+    let offer = Backend::Authentication(Authentication::Sasl {
+        mechanisms: Names::new(&kept),
+    });
+    match offer.encode(&mut out) {
+        Ok(()) => Step::AskInstead(out),
+        Err(_) => Step::Fail("its offer of mechanisms cannot be passed on"),
+    }
+}
+
+/// What the client gets of a gate that is the reader: the proof of who it is, and nothing of what follows.
+fn for_reader(before: RelayStage, step: Step) -> Step {
+    match (before, step) {
+        (RelayStage::Accepted, Step::Forward | Step::Replace(_)) => Step::Swallow,
+        (_, step) => step,
+    }
+}

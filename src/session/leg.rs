@@ -1,0 +1,231 @@
+//! The parts of an upstream: where it is in its life, and what is known of it while it serves.
+
+use std::time::Instant;
+
+use super::effects::Note;
+use super::loss::Stream;
+use super::{Config, Destination, PeerId};
+use crate::auth::{Channel, Parameters, Replay};
+use crate::startup::{CancelKey, UpstreamTls};
+use crate::track::pipeline::Pipeline;
+use crate::wire::TransactionStatus;
+
+/// One of the session's upstreams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LegId {
+    Writer,
+    Reader,
+}
+
+impl LegId {
+    pub(super) const COUNT: usize = 2;
+    pub(super) const ALL: [LegId; LegId::COUNT] = [LegId::Writer, LegId::Reader];
+
+    pub(super) fn of(peer: PeerId) -> Option<LegId> {
+        LegId::ALL.into_iter().find(|leg| leg.peer() == peer)
+    }
+
+    pub(super) fn peer(self) -> PeerId {
+        match self {
+            LegId::Writer => PeerId::WRITER,
+            LegId::Reader => PeerId::READER,
+        }
+    }
+
+    pub(super) fn index(self) -> usize {
+        match self {
+            LegId::Writer => 0,
+            LegId::Reader => 1,
+        }
+    }
+
+    pub(super) fn other(self) -> LegId {
+        match self {
+            LegId::Writer => LegId::Reader,
+            LegId::Reader => LegId::Writer,
+        }
+    }
+}
+
+/// Where an upstream is in its life.
+#[derive(Debug)]
+pub(super) enum Phase {
+    Absent,
+    Dialing,
+    Asking(UpstreamTls),
+    Securing,
+    Relaying(Relay),
+    Replaying(Box<Login>),
+    Serving(Box<Serving>),
+    Closing,
+}
+
+/// What the gate has said of itself while the client logs in.
+#[derive(Debug, Default)]
+pub(super) struct Relay {
+    pub(super) parameters: Parameters,
+    pub(super) key: Option<CancelKey>,
+    pub(super) minor: Option<u16>,
+    pub(super) stage: RelayStage,
+}
+
+/// A login of ours.
+#[derive(Debug)]
+pub(super) struct Login {
+    pub(super) replay: Replay,
+    pub(super) hashing: Hashing,
+}
+
+/// Whether a login of ours has a password to hash before it looks at more of the server's messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hashing {
+    Rest,
+    Running,
+}
+
+/// How far the gate has let the client in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum RelayStage {
+    #[default]
+    Proving,
+    Accepted,
+}
+
+/// Whether a serving upstream has said that it ends the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Farewell {
+    None,
+    Fatal,
+}
+
+/// How an upstream stands to the journal of settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Restore {
+    /// It has run every change up to its stamp, and none is on its way.
+    Resting,
+    /// Changes are on their way.
+    Running,
+}
+
+/// An upstream that takes requests.
+#[derive(Debug)]
+pub(super) struct Serving {
+    pub(super) pipeline: Pipeline<Note>,
+    pub(super) status: TransactionStatus,
+    pub(super) parameters: Parameters,
+    pub(super) key: Option<CancelKey>,
+    /// The newest change of the journal that it has run.
+    pub(super) stamp: u64,
+    pub(super) restore: Restore,
+    farewell: Farewell,
+}
+
+impl Serving {
+    pub(super) fn new(parameters: Parameters, key: Option<CancelKey>, stamp: u64) -> Serving {
+        Serving {
+            pipeline: Pipeline::new(),
+            status: TransactionStatus::Idle,
+            parameters,
+            key,
+            stamp,
+            restore: Restore::Resting,
+            farewell: Farewell::None,
+        }
+    }
+
+    pub(super) fn said_fatal(&self) -> bool {
+        self.farewell == Farewell::Fatal
+    }
+
+    pub(super) fn says_fatal(&mut self) {
+        self.farewell = Farewell::Fatal;
+    }
+}
+
+/// One upstream of the session.
+#[derive(Debug)]
+pub(super) struct Leg {
+    pub(super) to: Destination,
+    pub(super) phase: Phase,
+    pub(super) stream: Stream,
+    pub(super) retry_at: Option<Instant>,
+    pub(super) channel: Channel,
+    pub(super) dials: u32,
+}
+
+impl Leg {
+    fn new(to: Destination) -> Leg {
+        Leg {
+            to,
+            phase: Phase::Absent,
+            stream: Stream::Open,
+            retry_at: None,
+            channel: Channel::Clear,
+            dials: 0,
+        }
+    }
+
+    pub(super) fn serving(&self) -> Option<&Serving> {
+        match &self.phase {
+            Phase::Serving(serving) => Some(serving),
+            Phase::Absent
+            | Phase::Dialing
+            | Phase::Asking(_)
+            | Phase::Securing
+            | Phase::Relaying(_)
+            | Phase::Replaying(_)
+            | Phase::Closing => None,
+        }
+    }
+
+    pub(super) fn serving_mut(&mut self) -> Option<&mut Serving> {
+        match &mut self.phase {
+            Phase::Serving(serving) => Some(serving),
+            Phase::Absent
+            | Phase::Dialing
+            | Phase::Asking(_)
+            | Phase::Securing
+            | Phase::Relaying(_)
+            | Phase::Replaying(_)
+            | Phase::Closing => None,
+        }
+    }
+
+    pub(super) fn take_serving(&mut self) -> Option<Box<Serving>> {
+        self.serving()?;
+        match std::mem::replace(&mut self.phase, Phase::Closing) {
+            Phase::Serving(serving) => Some(serving),
+            Phase::Absent
+            | Phase::Dialing
+            | Phase::Asking(_)
+            | Phase::Securing
+            | Phase::Relaying(_)
+            | Phase::Replaying(_)
+            | Phase::Closing => None,
+        }
+    }
+
+    pub(super) fn wants_read(&self) -> bool {
+        let open = match self.phase {
+            Phase::Absent | Phase::Dialing | Phase::Securing => false,
+            Phase::Asking(_)
+            | Phase::Relaying(_)
+            | Phase::Replaying(_)
+            | Phase::Serving(_)
+            | Phase::Closing => true,
+        };
+        open && self.stream == Stream::Open
+    }
+}
+
+/// The legs of a new session. One reader is chosen for each session.
+pub(super) fn legs(config: &Config, choice: u64) -> [Leg; LegId::COUNT] {
+    let writer = config.writer().unwrap_or(Destination(0));
+    let readers: Vec<Destination> = config.readers().collect();
+    let count = u64::try_from(readers.len()).unwrap_or(0);
+    let at = choice
+        .checked_rem(count)
+        .and_then(|at| usize::try_from(at).ok());
+    let reader = at.and_then(|at| readers.get(at).copied()).unwrap_or(writer);
+    [Leg::new(writer), Leg::new(reader)]
+}

@@ -1,0 +1,306 @@
+//! Looking ahead: what the client's next requests ask for, without claiming a byte of them.
+//!
+//! A segment is what has to go to one upstream whole: a Query, a FunctionCall, or extended messages up to the next
+//! Sync or Flush. It is looked at message by message while it arrives. As soon as something in it is not a proven
+//! read its upstream is known; a segment of reads is known when its end is seen.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::leg::LegId;
+use super::requests::Batch;
+use super::{RouteReason, Session};
+use crate::route::{Class, Intent, LexState, Route, Why};
+use crate::track::Pin;
+use crate::wire::{Frontend, Header, Reader, Target, tags::frontend as tag};
+
+/// What was seen so far of the segment at the front of the client's unclaimed bytes.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// Bytes looked at: whole frames.
+    pub(super) len: usize,
+    pub(super) class: Class,
+    pub(super) why: Why,
+    /// Whether something in flight could still change how the texts were read.
+    pub(super) certainty: Certainty,
+    pub(super) outline: Option<String>,
+    pub(super) seen: Seen,
+    /// Statements that the segment itself prepares: where their names stand, and what they are.
+    parsed: Vec<(Range<usize>, Arc<Intent>)>,
+    /// The name of the portal that was bound last and not yet run to its end.
+    bound: Option<Range<usize>>,
+    portals: Portals,
+}
+
+/// Whether every portal that the segment opened was run to its end in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Portals {
+    Finished,
+    LeftOpen,
+}
+
+/// Whether what was seen holds whatever becomes of the requests in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Certainty {
+    Certain,
+    /// Look again when nothing is in flight.
+    Tentative,
+}
+
+/// How much of a segment has to be looked at before its upstream is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Its end was not seen.
+    On,
+    /// All of it was seen, or nothing that follows can make it a read.
+    Enough,
+    /// It does not fit the read buffer.
+    TooLong,
+}
+
+impl Look {
+    pub(super) fn new() -> Look {
+        Look {
+            len: 0,
+            class: Class::Empty,
+            why: Why::NoStatement,
+            certainty: Certainty::Certain,
+            outline: None,
+            seen: Seen::On,
+            parsed: Vec::new(),
+            bound: None,
+            portals: Portals::Finished,
+        }
+    }
+
+    /// Forgets what was seen, but keeps the memory for the next segment.
+    pub(super) fn restart(&mut self) {
+        let parsed = std::mem::take(&mut self.parsed);
+        *self = Look {
+            parsed,
+            ..Look::new()
+        };
+        self.parsed.clear();
+    }
+
+    /// Gives up on seeing the end.
+    pub(super) fn too_long(&mut self) {
+        self.seen = Seen::TooLong;
+        self.class = Class::Unreadable;
+        self.why = Why::TooLong;
+    }
+
+    fn join(&mut self, class: Class, why: Why) {
+        if class > self.class || self.len == 0 && self.class == Class::Empty {
+            self.class = self.class.max(class);
+            self.why = why;
+        }
+    }
+
+    fn has_open_portal(&self) -> bool {
+        self.bound.is_some() || self.portals == Portals::LeftOpen
+    }
+}
+
+impl<R: Route> Session<R> {
+    /// Looks at the next message of the segment. `input` are the client's unclaimed bytes; the message begins at
+    /// [`Look::len`] in it and `body` is its whole body.
+    pub(super) fn look_at(&mut self, input: &[u8], header: Header, body: &[u8]) {
+        let mut look = std::mem::replace(&mut self.requests.look, Look::new());
+        if self.owes_client(LegId::Writer) {
+            look.certainty = Certainty::Tentative;
+        }
+        look.seen = match Frontend::parse(header.tag, body) {
+            Ok(message) => self.look_at_message(&mut look, input, message),
+            Err(_) => {
+                // The server refuses it; which one does makes no difference to the client.
+                look.join(Class::Write, Why::UnknownForm);
+                Seen::On
+            }
+        };
+        look.len = look
+            .len
+            .saturating_add(usize::try_from(header.frame_len).unwrap_or(usize::MAX));
+        if !look.class.is_read() {
+            look.seen = Seen::Enough;
+        }
+        self.requests.look = look;
+    }
+
+    fn look_at_message(&mut self, look: &mut Look, input: &[u8], message: Frontend<'_>) -> Seen {
+        match message {
+            Frontend::Query(query) => {
+                let intent = self.intent_of(query.text);
+                look.join(intent.class, intent.reason.why);
+                self.outline(look, query.text);
+                return Seen::Enough;
+            }
+            Frontend::FunctionCall(_) => {
+                look.join(Class::Write, Why::UnknownFunction);
+                return Seen::Enough;
+            }
+            Frontend::Parse(parse) => {
+                let intent = self.intent_of(parse.text);
+                self.look_at_parse(look, parse.name, &intent);
+                self.outline(look, parse.text);
+                if !self
+                    .memory
+                    .statements
+                    .has_room_for(parse.name.len().saturating_add(parse.text.len()))
+                {
+                    self.pin(Pin::TooManyStatements);
+                    look.join(Class::Write, Why::TooLong);
+                }
+                look.parsed
+                    .push((first_field(look.len, parse.name), intent));
+            }
+            Frontend::Bind(bind) => {
+                self.look_at_statement(look, input, bind.statement);
+                if look.bound.is_some() {
+                    look.portals = Portals::LeftOpen;
+                }
+                look.bound = Some(first_field(look.len, bind.portal));
+            }
+            Frontend::Describe(describe) => match describe.kind {
+                Target::Statement => self.look_at_statement(look, input, describe.name),
+                Target::Portal => self.look_at_portal(look, input, describe.name),
+            },
+            Frontend::Execute(execute) => {
+                self.look_at_portal(look, input, execute.portal);
+                let last = look.bound.clone().and_then(|name| input.get(name));
+                if execute.max_rows <= 0 && last == Some(execute.portal) {
+                    look.bound = None;
+                }
+            }
+            Frontend::Sync => return Seen::Enough,
+            Frontend::Flush => {
+                if look.has_open_portal() {
+                    // A portal ends with its batch: were the batch to turn into a write, it could not move.
+                    look.join(Class::Session, Why::SessionStatement);
+                }
+                return Seen::Enough;
+            }
+            Frontend::Close(_)
+            | Frontend::CopyData { .. }
+            | Frontend::CopyDone
+            | Frontend::CopyFail { .. } => {}
+            Frontend::Terminate | Frontend::Password(_) | Frontend::Unknown { .. } => {
+                look.join(Class::Write, Why::UnknownForm);
+                return Seen::Enough;
+            }
+        }
+        Seen::On
+    }
+
+    /// A name that is parsed again while it is known makes the server refuse it, so either text may count.
+    fn look_at_parse(&mut self, look: &mut Look, name: &[u8], intent: &Arc<Intent>) {
+        look.join(intent.class, intent.reason.why);
+        let meaning = self.memory.statements.meaning(name);
+        if let Some(known) = meaning.definition.filter(|_| !name.is_empty()) {
+            look.join(known.meta.class, known.meta.reason.why);
+        }
+        if !meaning.settled {
+            look.certainty = Certainty::Tentative;
+        }
+    }
+
+    fn look_at_statement(&mut self, look: &mut Look, input: &[u8], name: &[u8]) {
+        let own = look
+            .parsed
+            .iter()
+            .rev()
+            .find(|(span, _)| input.get(span.clone()) == Some(name));
+        if let Some((_, intent)) = own {
+            let (class, why) = (intent.class, intent.reason.why);
+            look.join(class, why);
+            return;
+        }
+        let meaning = self.memory.statements.meaning(name);
+        if !meaning.settled {
+            look.certainty = Certainty::Tentative;
+        }
+        match meaning.definition.cloned() {
+            Some(known) => {
+                look.join(known.meta.class, known.meta.reason.why);
+                if let Some(text) = text_of(&known.body) {
+                    self.outline(look, text);
+                }
+            }
+            // Not prepared through the protocol: perhaps by PREPARE, which the writer knows.
+            None => look.join(Class::Session, Why::SessionStatement),
+        }
+    }
+
+    fn look_at_portal(&mut self, look: &mut Look, input: &[u8], name: &[u8]) {
+        let own = look
+            .bound
+            .clone()
+            .is_some_and(|bound| input.get(bound) == Some(name));
+        let known =
+            own || look.portals == Portals::LeftOpen || self.memory.portals.get(name).is_some();
+        if !known && matches!(self.requests.batch, Batch::None) {
+            // A cursor, perhaps: cursors live on the writer.
+            look.join(Class::Session, Why::SessionStatement);
+        }
+    }
+
+    /// What a text asks for, under the lexical settings that hold now or, while something is in flight that may
+    /// change them, under none.
+    pub(super) fn intent_of(&mut self, text: &[u8]) -> Arc<Intent> {
+        let lex = self.lex_now();
+        self.memory.texts.get(text, &lex)
+    }
+
+    fn lex_now(&self) -> LexState {
+        let writer_busy = self
+            .leg(LegId::Writer)
+            .serving()
+            .is_some_and(|serving| serving.pipeline.has_client());
+        if writer_busy {
+            LexState::default()
+        } else {
+            self.memory.lex()
+        }
+    }
+
+    fn outline(&self, look: &mut Look, text: &[u8]) {
+        if look.outline.is_none() {
+            look.outline = self.outline_of(text);
+        }
+    }
+
+    /// The first words of a text, if events are to show them.
+    pub(super) fn outline_of(&self, text: &[u8]) -> Option<String> {
+        match self.config.route_texts {
+            super::RouteTexts::Hidden => None,
+            super::RouteTexts::Outline => Some(crate::route::outline(text, &self.lex_now())),
+        }
+    }
+}
+
+/// Where a name stands that is the first field of the message that begins at `frame`.
+fn first_field(frame: usize, name: &[u8]) -> Range<usize> {
+    let start = frame.saturating_add(Header::LEN);
+    start..start.saturating_add(name.len())
+}
+
+/// The text in the body of a Parse.
+pub(super) fn text_of(body: &[u8]) -> Option<&[u8]> {
+    match Frontend::parse(tag::PARSE, body) {
+        Ok(Frontend::Parse(parse)) => Some(parse.text),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// The portal and the statement that a Bind names, though the rest of it may be missing.
+pub(super) fn bind_names(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut reader = Reader::new("Bind", body);
+    let portal = reader.cstr("portal").ok()?;
+    let statement = reader.cstr("statement").ok()?;
+    Some((portal, statement))
+}
+
+/// Why a decision was taken that follows what was seen.
+pub(super) fn seen_reason(look: &Look) -> RouteReason {
+    RouteReason::Intent(look.why)
+}

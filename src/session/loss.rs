@@ -1,0 +1,411 @@
+//! What the client sees when somebody dies, and how a session ends.
+
+use std::time::Instant;
+
+use super::leg::{LegId, Phase};
+use super::{Action, CloseCause, Demand, Event, Life, PeerId, Session, Tell, Timer};
+use crate::ledger::SourceEnd;
+use crate::route::Route;
+use crate::track::pipeline::{Kind, Owed, Owner};
+use crate::wire::tags::backend as tags;
+use crate::wire::{TransactionStatus, error_response, sqlstate};
+
+/// How a peer's stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gone {
+    Eof,
+    Reset,
+}
+
+/// Whether more can come from a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stream {
+    #[default]
+    Open,
+    Ended(Gone),
+}
+
+impl<R: Route> Session<R> {
+    /// Notes the end of a stream; it is acted on once everything that came before it was looked at.
+    pub(super) fn peer_gone(&mut self, now: Instant, peer: PeerId, how: Gone) {
+        match LegId::of(peer) {
+            None => {
+                self.client.stream = Stream::Ended(how);
+                if how == Gone::Reset {
+                    self.ledger.destination_ended(peer.port());
+                    self.end(now, CloseCause::ClientLost, None);
+                }
+            }
+            Some(leg) => {
+                self.leg_mut(leg).stream = Stream::Ended(how);
+                if how == Gone::Reset {
+                    self.ledger.destination_ended(peer.port());
+                }
+            }
+        }
+        self.couple(now);
+    }
+
+    /// Acts on the end of a stream whose remaining bytes decide nothing more. `arrived` bytes of it are buffered.
+    pub(super) fn input_ended(
+        &mut self,
+        now: Instant,
+        from: PeerId,
+        arrived: usize,
+    ) -> Option<Demand> {
+        let stream = LegId::of(from).map_or(self.client.stream, |leg| self.leg(leg).stream);
+        let Stream::Ended(_) = stream else {
+            return None;
+        };
+        if matches!(self.life, Life::Dead(_)) {
+            return None;
+        }
+        let arrived = u64::try_from(arrived).unwrap_or(u64::MAX);
+        let end = self.ledger.source_ended(from.port(), arrived);
+        match LegId::of(from) {
+            None => self.client_ended(now),
+            Some(leg) => self.leg_ended(now, leg, end),
+        }
+        Some(Demand::Bytes(0))
+    }
+
+    fn client_ended(&mut self, now: Instant) {
+        if matches!(self.life, Life::Closing(_)) {
+            return;
+        }
+        let waits = LegId::ALL.into_iter().any(|leg| {
+            self.leg(leg)
+                .serving()
+                .is_some_and(|serving| serving.pipeline.client_ready_owed() > 0)
+        });
+        if !waits {
+            self.end(now, CloseCause::ClientLeft, None);
+        } else if !self.timers.runs(Timer::Drain) {
+            self.timers
+                .start(now, self.config.timeouts.drain, Timer::Drain);
+        }
+    }
+
+    fn leg_ended(&mut self, now: Instant, leg: LegId, end: SourceEnd) {
+        self.leg_mut(leg).stream = Stream::Open;
+        if matches!(self.life, Life::Closing(_)) {
+            self.outbox.close(leg.peer(), CloseCause::SessionOver);
+            return;
+        }
+        if let SourceEnd::Torn { to } = end {
+            if to == PeerId::CLIENT.port() {
+                self.end(now, CloseCause::UpstreamLost(leg.peer()), None);
+                return;
+            }
+        }
+        match &self.leg(leg).phase {
+            Phase::Serving(_) if leg == LegId::Reader => {
+                self.reader_lost(now, CloseCause::UpstreamLost(leg.peer()))
+            }
+            Phase::Serving(serving) => {
+                let (cause, tell) = if serving.said_fatal() {
+                    (CloseCause::UpstreamEnded(leg.peer()), None)
+                } else {
+                    let tell = Tell::fatal(
+                        sqlstate::CONNECTION_FAILURE,
+                        "the connection to the primary server was lost",
+                    );
+                    (CloseCause::UpstreamLost(leg.peer()), Some(tell))
+                };
+                self.end(now, cause, tell);
+            }
+            Phase::Absent | Phase::Closing => {
+                self.outbox.close(leg.peer(), CloseCause::SessionOver)
+            }
+            Phase::Relaying(_) if self.client.was_refused() => {
+                self.end(now, CloseCause::UpstreamEnded(leg.peer()), None);
+            }
+            Phase::Dialing
+            | Phase::Asking(_)
+            | Phase::Securing
+            | Phase::Relaying(_)
+            | Phase::Replaying(_) => {
+                self.leg_failed(
+                    now,
+                    leg,
+                    "the server closed the connection during the login".to_owned(),
+                );
+            }
+        }
+    }
+
+    /// The reader is gone: what it owed is answered with errors, and the session goes on with the writer.
+    pub(super) fn reader_lost(&mut self, now: Instant, cause: CloseCause) {
+        let leg = LegId::Reader;
+        let owed = match self.leg_mut(leg).take_serving() {
+            Some(mut serving) => serving.pipeline.abandon(),
+            None => Vec::new(),
+        };
+        self.leg_down(now, leg, cause);
+        let failed = self.answer_for_the_lost(&owed);
+        for item in owed {
+            self.unanswered(item);
+        }
+        self.memory.statements.leg_lost(leg.index());
+        self.notify(Event::ReaderLost {
+            failed_requests: failed,
+        });
+    }
+
+    /// Gives the client, for each request that a lost reader owed, what a server gives for a failed one.
+    fn answer_for_the_lost(&mut self, owed: &[Owed<super::effects::Note>]) -> usize {
+        let mut failed: usize = 0;
+        let mut skipping = false;
+        for item in owed.iter().filter(|item| item.owner == Owner::Client) {
+            match item.kind {
+                Kind::Sync => {
+                    self.tell_ready();
+                    skipping = false;
+                }
+                Kind::Query | Kind::FunctionCall if !skipping => {
+                    failed = failed.saturating_add(1);
+                    self.tell_reader_lost();
+                    self.tell_ready();
+                }
+                Kind::CopyEnd => {}
+                Kind::Query
+                | Kind::FunctionCall
+                | Kind::Parse
+                | Kind::Bind
+                | Kind::DescribeStatement
+                | Kind::DescribePortal
+                | Kind::Execute
+                | Kind::Close
+                | Kind::Refused
+                | Kind::Fence => {
+                    if !skipping {
+                        failed = failed.saturating_add(1);
+                        self.tell_reader_lost();
+                        skipping = true;
+                    }
+                }
+            }
+        }
+        self.requests.reader_lost(skipping);
+        failed
+    }
+
+    pub(super) fn tell_reader_lost(&mut self) {
+        self.tell(&Tell::error(
+            sqlstate::CONNECTION_FAILURE,
+            "the connection to the replica was lost before the request was answered",
+        ));
+    }
+
+    /// Sends the client a ReadyForQuery of ours. Only for requests that no upstream is going to answer, outside
+    /// a transaction: a reader owns none.
+    pub(super) fn tell_ready(&mut self) {
+        let status = TransactionStatus::Idle.byte();
+        self.push(PeerId::CLIENT, &[b'Z', 0, 0, 0, 5, status]);
+    }
+
+    /// Sends the client an error of ours, behind what was queued for it.
+    pub(super) fn tell(&mut self, tell: &Tell) {
+        self.say(tell, tags::ERROR_RESPONSE);
+    }
+
+    /// Sends the client a notice of ours.
+    pub(super) fn notice(&mut self, tell: &Tell) {
+        self.say(tell, tags::NOTICE_RESPONSE);
+    }
+
+    /// A notice has the fields of an error.
+    fn say(&mut self, tell: &Tell, tag: u8) {
+        let mut out = std::mem::take(&mut self.scratch);
+        out.clear();
+        let written = error_response(
+            &mut out,
+            tell.severity,
+            tell.state,
+            &tell.message,
+            tell.detail.as_deref(),
+            None,
+        );
+        if let (Ok(()), Some(first)) = (written, out.first_mut()) {
+            *first = tag;
+            self.push(PeerId::CLIENT, &out);
+        }
+        self.scratch = out;
+    }
+
+    /// Queues bytes of ours. A queue without room ends the session: what is lost would leave a hole in the
+    /// peer's stream.
+    pub(super) fn push(&mut self, to: PeerId, bytes: &[u8]) {
+        if self.ledger.push(to.port(), bytes).is_err() {
+            self.abort(CloseCause::Misuse("a queue of our own messages is full"));
+        }
+    }
+
+    pub(super) fn timed_out(&mut self, now: Instant, timer: Timer) {
+        match timer {
+            Timer::Login => {
+                let tell = Tell::fatal(sqlstate::INVALID_AUTHORIZATION, "the login took too long");
+                self.end(now, CloseCause::Timeout(timer), Some(tell));
+            }
+            Timer::Dial(peer) | Timer::Replay(peer) => {
+                if let Some(leg) = LegId::of(peer) {
+                    self.leg_failed(now, leg, format!("{timer} took too long"));
+                }
+            }
+            Timer::Retire(peer) => self.outbox.drop_now(peer, CloseCause::Timeout(timer)),
+            Timer::Shutdown => {
+                let tell = Tell::fatal(
+                    sqlstate::ADMIN_SHUTDOWN,
+                    "terminating connection because the proxy is shutting down",
+                );
+                self.end(now, CloseCause::Shutdown, Some(tell));
+            }
+            Timer::Drain => {
+                if matches!(self.life, Life::Live | Life::Finishing) {
+                    self.end(now, CloseCause::ClientLeft, None);
+                }
+                self.outbox.hurry();
+            }
+        }
+    }
+
+    /// Ends the session: the client is told, upstreams are taken leave of, and every connection closes behind what
+    /// is already on its way.
+    pub(super) fn end(&mut self, now: Instant, cause: CloseCause, tell: Option<Tell>) {
+        if matches!(self.life, Life::Closing(_) | Life::Dead(_)) {
+            return;
+        }
+        self.life = Life::Closing(cause.clone());
+        self.timers.clear();
+        self.timers
+            .start(now, self.config.timeouts.drain, Timer::Drain);
+        if let Some(tell) = tell {
+            self.tell(&tell);
+        }
+        for leg in LegId::ALL {
+            self.take_leave(leg);
+        }
+        self.client.over();
+        self.outbox.close(PeerId::CLIENT, cause);
+    }
+
+    /// Ends the session without another byte.
+    pub(super) fn abort(&mut self, cause: CloseCause) {
+        if matches!(self.life, Life::Dead(_)) {
+            return;
+        }
+        self.timers.clear();
+        for leg in LegId::ALL {
+            if !matches!(self.leg(leg).phase, Phase::Absent) {
+                self.leg_mut(leg).phase = Phase::Closing;
+                self.outbox.drop_now(leg.peer(), CloseCause::SessionOver);
+            }
+        }
+        if !self.client.is_closed() {
+            self.client.over();
+            self.outbox.drop_now(PeerId::CLIENT, cause.clone());
+        }
+        self.life = Life::Closing(cause);
+    }
+
+    /// Closes an upstream's connection, with a Terminate where the server listens for one.
+    fn take_leave(&mut self, leg: LegId) {
+        let open = match &self.leg(leg).phase {
+            Phase::Absent => false,
+            Phase::Serving(serving) => {
+                let idle = serving.pipeline.is_settled() && !serving.said_fatal();
+                if idle && self.leg(leg).stream == Stream::Open {
+                    self.push(leg.peer(), &[b'X', 0, 0, 0, 4]);
+                }
+                true
+            }
+            Phase::Dialing
+            | Phase::Asking(_)
+            | Phase::Securing
+            | Phase::Relaying(_)
+            | Phase::Replaying(_)
+            | Phase::Closing => true,
+        };
+        if open {
+            self.leg_mut(leg).phase = Phase::Closing;
+            self.outbox.close(leg.peer(), CloseCause::SessionOver);
+        }
+    }
+
+    /// A connection was told to close: nothing of it counts any more.
+    pub(super) fn closed(&mut self, peer: PeerId) {
+        let port = peer.port();
+        self.ledger.destination_ended(port);
+        let torn = self.ledger.source_ended(port, 0);
+        let _ = self.ledger.reset(port);
+        match LegId::of(peer) {
+            None => self.client.closed(),
+            Some(leg) => {
+                self.timers.stop(Timer::Retire(peer));
+                let leg = self.leg_mut(leg);
+                leg.phase = Phase::Absent;
+                leg.stream = Stream::Open;
+            }
+        }
+        if matches!(torn, SourceEnd::Torn { to } if to == PeerId::CLIENT.port()) {
+            self.abort(CloseCause::UpstreamLost(peer));
+        }
+        let all = self.client.is_closed()
+            && LegId::ALL
+                .into_iter()
+                .all(|leg| matches!(self.leg(leg).phase, Phase::Absent));
+        if all {
+            if let Life::Closing(cause) = &self.life {
+                self.life = Life::Dead(cause.clone());
+                self.timers.clear();
+            }
+        }
+    }
+
+    /// Whether no request of the client is unanswered anywhere.
+    pub(super) fn nothing_in_flight(&self) -> bool {
+        LegId::ALL.into_iter().all(|leg| {
+            self.leg(leg)
+                .serving()
+                .is_none_or(|serving| !serving.pipeline.has_client())
+        })
+    }
+
+    pub(super) fn misbehaved(&mut self, now: Instant, leg: LegId, what: String) {
+        let to = self.leg(leg).to;
+        self.notify(Event::UpstreamFailed {
+            peer: leg.peer(),
+            to,
+            why: what,
+        });
+        match leg {
+            LegId::Reader => self.reader_lost(now, CloseCause::UpstreamFault(leg.peer())),
+            LegId::Writer => {
+                let tell = Tell::fatal(
+                    sqlstate::PROTOCOL_VIOLATION,
+                    "the primary server broke the protocol",
+                );
+                self.end(now, CloseCause::UpstreamFault(leg.peer()), Some(tell));
+            }
+        }
+    }
+
+    /// Nothing more is read of an upstream whose connection is of no use; it may be dialled again later.
+    pub(super) fn leg_down(&mut self, now: Instant, leg: LegId, cause: CloseCause) {
+        let retry = now.checked_add(self.config.timeouts.reader_retry);
+        let peer = leg.peer();
+        self.timers.stop(Timer::Dial(peer));
+        self.timers.stop(Timer::Replay(peer));
+        self.timers
+            .start(now, self.config.timeouts.drain, Timer::Retire(peer));
+        let leg = self.leg_mut(leg);
+        leg.retry_at = retry;
+        leg.phase = Phase::Closing;
+        self.outbox.close(peer, cause);
+    }
+
+    /// Asks the driver to do something at once.
+    pub(super) fn act(&mut self, action: Action) {
+        self.outbox.push(action);
+    }
+}

@@ -1,0 +1,98 @@
+//! The actions that wait for the driver.
+//!
+//! An action that changes a connection waits until the bytes before it have been transmitted: TLS starts and a
+//! connection closes behind what was queued for it.
+
+use std::collections::VecDeque;
+
+use super::{Action, CloseCause, PeerId, TlsRole};
+use crate::ledger::Ledger;
+
+/// What is planned for one connection.
+#[derive(Debug, Default)]
+enum Plan {
+    #[default]
+    Nothing,
+    /// Start TLS when everything before it is sent.
+    Secure(TlsRole),
+    /// Close when everything is sent and everything that was claimed from it has passed.
+    Close(CloseCause),
+    /// Close now.
+    Drop(CloseCause),
+}
+
+/// The actions of one session.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    queue: VecDeque<Action>,
+    plans: [Plan; PeerId::COUNT],
+}
+
+impl Outbox {
+    /// Queues an action that waits for nothing.
+    pub(super) fn push(&mut self, action: Action) {
+        self.queue.push_back(action);
+    }
+
+    /// How many actions wait unseen by the driver.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Plans TLS on a connection.
+    pub(super) fn secure(&mut self, peer: PeerId, role: TlsRole) {
+        self.plan(peer, Plan::Secure(role));
+    }
+
+    /// Plans to close a connection behind what was queued for it.
+    pub(super) fn close(&mut self, peer: PeerId, cause: CloseCause) {
+        self.plan(peer, Plan::Close(cause));
+    }
+
+    /// Plans to close a connection whatever was queued for it.
+    pub(super) fn drop_now(&mut self, peer: PeerId, cause: CloseCause) {
+        self.plan(peer, Plan::Drop(cause));
+    }
+
+    /// Turns every planned close into an immediate one.
+    pub(super) fn hurry(&mut self) {
+        for plan in &mut self.plans {
+            *plan = match std::mem::take(plan) {
+                Plan::Close(cause) | Plan::Drop(cause) => Plan::Drop(cause),
+                Plan::Nothing | Plan::Secure(_) => Plan::Nothing,
+            };
+        }
+    }
+
+    fn plan(&mut self, peer: PeerId, plan: Plan) {
+        if let Some(slot) = self.plans.get_mut(peer.index()) {
+            *slot = plan;
+        }
+    }
+
+    /// The next action whose turn has come.
+    pub(super) fn poll(&mut self, ledger: &Ledger) -> Option<Action> {
+        if let Some(action) = self.queue.pop_front() {
+            return Some(action);
+        }
+        PeerId::ALL
+            .into_iter()
+            .zip(&mut self.plans)
+            .find_map(|(peer, plan)| due(peer, plan, ledger))
+    }
+}
+
+fn due(peer: PeerId, plan: &mut Plan, ledger: &Ledger) -> Option<Action> {
+    let sent = ledger.is_drained_to(peer.port());
+    let passed = ledger.is_drained_from(peer.port());
+    match std::mem::take(plan) {
+        Plan::Nothing => None,
+        Plan::Secure(role) if sent => Some(Action::StartTls { peer, role }),
+        Plan::Close(cause) if sent && passed => Some(Action::Close { peer, cause }),
+        Plan::Drop(cause) => Some(Action::Close { peer, cause }),
+        waiting @ (Plan::Secure(_) | Plan::Close(_)) => {
+            *plan = waiting;
+            None
+        }
+    }
+}

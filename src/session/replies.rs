@@ -1,0 +1,374 @@
+//! What each message of a serving upstream means, and to whom it goes.
+
+use std::time::Instant;
+
+use super::effects::Note;
+use super::forward::run_of;
+use super::leg::{LegId, Restore};
+use super::upstream::frame_limit;
+use super::{CloseCause, Demand, PeerId, Session};
+use crate::ledger::Fate;
+use crate::route::Route;
+use crate::track::Pin;
+use crate::track::pipeline::{Owed, Owner};
+use crate::track::prepared::Reached;
+use crate::wire::{Backend, Header, TransactionStatus, tags::backend as tag};
+
+impl<R: Route> Session<R> {
+    pub(super) fn serving_input(&mut self, now: Instant, leg: LegId, input: &[u8]) -> Demand {
+        if self.is_relay_only() {
+            return self.relay_replies(leg, input);
+        }
+        let header = match Header::parse(input) {
+            Ok(Some(header)) => header,
+            Ok(None) => return Demand::Bytes(Header::LEN),
+            Err(fault) => {
+                self.misbehaved(now, leg, fault.to_string());
+                return Demand::Again;
+            }
+        };
+        match header.tag {
+            tag::DATA_ROW | tag::COPY_DATA => self.pass_rows(now, leg, header.tag, input),
+            tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE | tag::PARAMETER_STATUS => {
+                self.take_asynchronous(leg, header, input)
+            }
+            tag::ERROR_RESPONSE => self.take_error(now, leg, header, input),
+            tag::COMMAND_COMPLETE | tag::READY_FOR_QUERY => {
+                self.take_whole(now, leg, header, input)
+            }
+            other if is_known(other) => self.take_reply(now, leg, header, &[]),
+            // A message that this crate does not know belongs to what is being answered.
+            _ => self.pass_unknown(leg, header),
+        }
+    }
+
+    fn relay_replies(&mut self, leg: LegId, input: &[u8]) -> Demand {
+        let len = u64::try_from(input.len()).unwrap_or(u64::MAX);
+        match self
+            .ledger
+            .claim(leg.peer().port(), Fate::To(PeerId::CLIENT.port()), len)
+        {
+            Ok(()) => Demand::Bytes(1),
+            Err(_) => Demand::Paused,
+        }
+    }
+
+    /// Rows and copy data: as many as are there, in one go.
+    fn pass_rows(&mut self, now: Instant, leg: LegId, frames: u8, input: &[u8]) -> Demand {
+        let Some(serving) = self.leg_mut(leg).serving_mut() else {
+            return Demand::Paused;
+        };
+        let owner = match serving.pipeline.reply(frames) {
+            Ok(reply) => reply.owner,
+            Err(unexpected) => {
+                self.misbehaved(now, leg, unexpected.to_string());
+                return Demand::Again;
+            }
+        };
+        let (total, last) = run_of(frames, input);
+        match self
+            .ledger
+            .claim_run(leg.peer().port(), fate(owner), total, last)
+        {
+            Ok(()) => Demand::Again,
+            Err(_) => Demand::Paused,
+        }
+    }
+
+    /// Claims a whole message of an upstream. Whether there was room.
+    fn claim_reply(&mut self, leg: LegId, header: Header, fate: Fate) -> bool {
+        self.ledger
+            .claim(leg.peer().port(), fate, u64::from(header.frame_len))
+            .is_ok()
+    }
+
+    fn has_room_for_reply(&self, leg: LegId) -> bool {
+        self.ledger
+            .room(leg.peer().port(), Fate::To(PeerId::CLIENT.port()))
+    }
+
+    fn pass_unknown(&mut self, leg: LegId, header: Header) -> Demand {
+        let owner = self
+            .leg(leg)
+            .serving()
+            .and_then(|serving| serving.pipeline.head())
+            .map(|owed| owed.owner);
+        let owner = owner.unwrap_or(match leg {
+            LegId::Writer => Owner::Client,
+            LegId::Reader => Owner::Injected,
+        });
+        if self.claim_reply(leg, header, fate(owner)) {
+            Demand::Again
+        } else {
+            Demand::Paused
+        }
+    }
+
+    /// Notices, notifications and parameters: the client gets the writer's, and a reader's notices about its own
+    /// request; never between the messages of another upstream's reply.
+    fn take_asynchronous(&mut self, leg: LegId, header: Header, input: &[u8]) -> Demand {
+        let busy = |leg| {
+            self.leg(leg)
+                .serving()
+                .is_some_and(|serving| serving.pipeline.has_client())
+        };
+        if busy(leg.other()) && !busy(leg) {
+            return Demand::Paused;
+        }
+        let frame = usize::try_from(header.frame_len).unwrap_or(usize::MAX);
+        let body = header.split(input).map(|(body, _)| body);
+        if header.tag == tag::PARAMETER_STATUS
+            && body.is_none()
+            && frame <= self.config.limits.read_buffer
+        {
+            return Demand::Bytes(frame);
+        }
+        let head = self
+            .leg(leg)
+            .serving()
+            .and_then(|serving| serving.pipeline.head())
+            .map(|owed| owed.owner);
+        let owner = match (leg, header.tag) {
+            (LegId::Writer, tag::NOTICE_RESPONSE) => head.unwrap_or(Owner::Client),
+            (LegId::Writer, _) => Owner::Client,
+            (LegId::Reader, tag::NOTICE_RESPONSE) => head.unwrap_or(Owner::Injected),
+            (LegId::Reader, _) => Owner::Injected,
+        };
+        if !self.claim_reply(leg, header, fate(owner)) {
+            return Demand::Paused;
+        }
+        if header.tag == tag::PARAMETER_STATUS {
+            self.parameter_changed(leg, body);
+        }
+        Demand::Again
+    }
+
+    fn parameter_changed(&mut self, leg: LegId, body: Option<&[u8]>) {
+        let parsed = body.map(|body| Backend::parse(tag::PARAMETER_STATUS, body));
+        match (leg, parsed) {
+            (LegId::Writer, Some(Ok(Backend::ParameterStatus { name, value }))) => {
+                self.memory.learn(name, value)
+            }
+            (LegId::Writer, _) => self.pin(Pin::Lexing),
+            (LegId::Reader, _) => {}
+        }
+    }
+
+    fn take_error(&mut self, now: Instant, leg: LegId, header: Header, input: &[u8]) -> Demand {
+        if !self.has_room_for_reply(leg) {
+            return Demand::Paused;
+        }
+        let frame = usize::try_from(header.frame_len).unwrap_or(usize::MAX);
+        let body = header.split(input).map(|(body, _)| body);
+        if body.is_none() && frame <= self.config.limits.read_buffer {
+            return Demand::Bytes(frame);
+        }
+        let parsed = body.map(|body| Backend::parse(tag::ERROR_RESPONSE, body));
+        let fatal = matches!(parsed, Some(Ok(Backend::ErrorResponse(fields))) if fields.is_fatal());
+        let Some(serving) = self.leg_mut(leg).serving_mut() else {
+            return Demand::Paused;
+        };
+        if fatal {
+            serving.says_fatal();
+            match leg {
+                LegId::Writer => {
+                    self.claim_reply(leg, header, fate(Owner::Client));
+                }
+                LegId::Reader => {
+                    // A reader's farewell is not the session's: each request that it owes is answered by us.
+                    self.claim_reply(leg, header, Fate::Discard);
+                    self.reader_lost(now, CloseCause::UpstreamEnded(PeerId::READER));
+                }
+            }
+            return Demand::Again;
+        }
+        let answered = serving.pipeline.error();
+        let (owner, dropped) = match answered {
+            Some((owner, dropped)) => (owner, dropped),
+            None => (
+                if leg == LegId::Writer {
+                    Owner::Client
+                } else {
+                    Owner::Injected
+                },
+                Vec::new(),
+            ),
+        };
+        let to = self.owner_of_error(leg, owner, &dropped);
+        self.claim_reply(leg, header, fate(to));
+        if leg == LegId::Writer {
+            self.unit_failed();
+        }
+        let mut reached = Reached::Server;
+        for item in dropped {
+            self.undone(item.note, reached);
+            reached = Reached::Nobody;
+        }
+        Demand::Again
+    }
+
+    /// An error in a message of ours belongs to the client's message that needed it, unless nothing of the client's
+    /// is skipped because of it.
+    fn owner_of_error(&mut self, leg: LegId, owner: Owner, dropped: &[Owed<Note>]) -> Owner {
+        if owner == Owner::Client || dropped.iter().any(|item| item.owner == Owner::Client) {
+            return Owner::Client;
+        }
+        let head = self
+            .leg(leg)
+            .serving()
+            .and_then(|serving| serving.pipeline.head());
+        if matches!(head.map(|owed| &owed.note), Some(Note::Restore(_))) {
+            self.pin(Pin::RestoreFailed);
+        }
+        Owner::Injected
+    }
+
+    fn take_whole(&mut self, now: Instant, leg: LegId, header: Header, input: &[u8]) -> Demand {
+        match header.split(input) {
+            Some((body, _)) => self.take_reply(now, leg, header, body),
+            None if header.frame_len <= frame_limit(&self.config) => {
+                Demand::Bytes(usize::try_from(header.frame_len).unwrap_or(usize::MAX))
+            }
+            None => {
+                self.misbehaved(
+                    now,
+                    leg,
+                    "a message that ends a request is longer than any can be".to_owned(),
+                );
+                Demand::Again
+            }
+        }
+    }
+
+    fn take_reply(&mut self, now: Instant, leg: LegId, header: Header, body: &[u8]) -> Demand {
+        if !self.has_room_for_reply(leg) {
+            return Demand::Paused;
+        }
+        if header.tag == tag::COMMAND_COMPLETE {
+            self.complete_statement(leg, body);
+        }
+        let Some(serving) = self.leg_mut(leg).serving_mut() else {
+            return Demand::Paused;
+        };
+        let reply = match serving.pipeline.reply(header.tag) {
+            Ok(reply) => reply,
+            Err(unexpected) => {
+                self.misbehaved(now, leg, unexpected.to_string());
+                return Demand::Again;
+            }
+        };
+        self.claim_reply(leg, header, fate(reply.owner));
+        let note = reply.done.map(|done| done.note);
+        if header.tag == tag::READY_FOR_QUERY {
+            return self.ready(now, leg, body, note);
+        }
+        if let Some(note) = note {
+            self.answered(note);
+        }
+        Demand::Again
+    }
+
+    /// The tag of a finished statement is shown to the effects of the request it belongs to.
+    fn complete_statement(&mut self, leg: LegId, body: &[u8]) {
+        let Some(serving) = self.leg_mut(leg).serving_mut() else {
+            return;
+        };
+        let Some(head) = serving.pipeline.head_mut() else {
+            return;
+        };
+        if !matches!(head.note, Note::Effects(_)) {
+            return;
+        }
+        let Note::Effects(mut effects) = std::mem::replace(&mut head.note, Note::Nothing) else {
+            return;
+        };
+        let command = body.strip_suffix(&[0]).unwrap_or(body);
+        self.statement_complete(&mut effects, command);
+        if let Some(head) = self
+            .leg_mut(leg)
+            .serving_mut()
+            .and_then(|serving| serving.pipeline.head_mut())
+        {
+            head.note = Note::Effects(effects);
+        }
+    }
+
+    fn ready(&mut self, now: Instant, leg: LegId, body: &[u8], note: Option<Note>) -> Demand {
+        let status = match Backend::parse(tag::READY_FOR_QUERY, body) {
+            Ok(Backend::ReadyForQuery { status }) => status,
+            Ok(_) | Err(_) => {
+                self.misbehaved(now, leg, "a ReadyForQuery without a status".to_owned());
+                return Demand::Again;
+            }
+        };
+        let Some(serving) = self.leg_mut(leg).serving_mut() else {
+            return Demand::Paused;
+        };
+        serving.status = status;
+        let empty = serving.pipeline.is_empty();
+        if let Some(Note::Restore(stamp)) = note {
+            serving.stamp = serving.stamp.max(stamp);
+            if !serving.pipeline.has_injected() {
+                serving.restore = Restore::Resting;
+            }
+        } else if let Some(note) = note {
+            self.answered(note);
+        }
+        match leg {
+            LegId::Writer => self.writer_ready(status, empty),
+            LegId::Reader if status != TransactionStatus::Idle => {
+                self.misbehaved(
+                    now,
+                    leg,
+                    "a transaction is open where none was begun".to_owned(),
+                );
+            }
+            LegId::Reader => {}
+        }
+        Demand::Again
+    }
+
+    fn writer_ready(&mut self, status: TransactionStatus, empty: bool) {
+        match status {
+            TransactionStatus::Idle => self.unit_over(),
+            TransactionStatus::InTransaction | TransactionStatus::Failed => self.unit_goes_on(),
+        }
+        if empty {
+            self.memory.nothing_in_flight();
+        }
+        // The writer has run every statement that is in the journal: it is where they come from.
+        let stamp = self.memory.journal.stamp();
+        if let Some(serving) = self.leg_mut(LegId::Writer).serving_mut() {
+            serving.stamp = stamp;
+        }
+    }
+}
+
+fn fate(owner: Owner) -> Fate {
+    match owner {
+        Owner::Client => Fate::To(PeerId::CLIENT.port()),
+        Owner::Injected => Fate::Discard,
+    }
+}
+
+fn is_known(frame: u8) -> bool {
+    matches!(
+        frame,
+        tag::PARSE_COMPLETE
+            | tag::BIND_COMPLETE
+            | tag::CLOSE_COMPLETE
+            | tag::PARAMETER_DESCRIPTION
+            | tag::ROW_DESCRIPTION
+            | tag::NO_DATA
+            | tag::PORTAL_SUSPENDED
+            | tag::EMPTY_QUERY_RESPONSE
+            | tag::COPY_IN_RESPONSE
+            | tag::COPY_OUT_RESPONSE
+            | tag::COPY_BOTH_RESPONSE
+            | tag::COPY_DONE
+            | tag::FUNCTION_CALL_RESPONSE
+            | tag::AUTHENTICATION
+            | tag::BACKEND_KEY_DATA
+            | tag::NEGOTIATE_PROTOCOL_VERSION
+    )
+}

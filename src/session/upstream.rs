@@ -1,0 +1,424 @@
+//! An upstream before it serves: dial, TLS, and the login, relayed for the gate and replayed for the others.
+//!
+//! | phase | waits for | leaves by |
+//! |---|---|---|
+//! | `Absent` | a reason to dial | a dial |
+//! | `Dialing` | the driver's connection | SSLRequest, or the login at once |
+//! | `Asking` | one byte: `S` or `N` | TLS, the login in clear, or a failure |
+//! | `Securing` | the driver's handshake | the login |
+//! | `Relaying` | the gate and the client to come to terms | ReadyForQuery |
+//! | `Replaying` | the server to accept our login | ReadyForQuery |
+//! | `Serving` | requests | a loss, the session's end |
+//! | `Closing` | the close | the close |
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use super::leg::{Hashing, LegId, Login, Phase, Relay, Serving};
+use super::loss::Stream;
+use super::{
+    Action, CloseCause, Config, Demand, Event, PeerId, ReaderFailure, Session, Split, Timer,
+    TlsRole,
+};
+use crate::auth::{
+    AuthError, Channel, Established, Handshake, Methods, Parameters, Replay, ScramNonce,
+};
+use crate::ledger::Fate;
+use crate::route::Route;
+use crate::startup::{CancelKey, Replication, Upgrade, UpstreamTls, UpstreamTlsPolicy};
+use crate::wire::{Backend, Header};
+
+/// Why a dial failed, in words for a log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConnectFailed(pub String);
+
+/// Why a TLS handshake failed, in words for a log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TlsFailed(pub String);
+
+/// What a driver knows of a TLS connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsInfo {}
+
+impl<R: Route> Session<R> {
+    /// Whether this session sends reads to a reader at all.
+    pub(super) fn splits(&self) -> bool {
+        self.config.split == Split::On
+            && self.config.readers().next().is_some()
+            && !self.is_relay_only()
+    }
+
+    /// Whether the session is handed through whole: a replication connection has no requests to route.
+    pub(super) fn is_relay_only(&self) -> bool {
+        self.client
+            .startup
+            .as_ref()
+            .is_some_and(|startup| startup.replication() != Replication::Off)
+    }
+
+    pub(super) fn dial(&mut self, now: Instant, id: LegId) {
+        let timeout = self.config.timeouts.dial;
+        let leg = self.leg_mut(id);
+        leg.phase = Phase::Dialing;
+        leg.stream = Stream::Open;
+        leg.channel = Channel::Clear;
+        leg.dials = leg.dials.saturating_add(1);
+        let to = leg.to;
+        self.timers.start(now, timeout, Timer::Dial(id.peer()));
+        self.act(Action::Connect {
+            peer: id.peer(),
+            to,
+        });
+    }
+
+    pub(super) fn leg_connected(
+        &mut self,
+        now: Instant,
+        id: LegId,
+        result: Result<(), ConnectFailed>,
+    ) {
+        match (&self.leg(id).phase, result) {
+            (Phase::Dialing, Ok(())) => {
+                let mut tls = UpstreamTls::new(self.config.tls(self.leg(id).to));
+                let mut request = BytesMut::new();
+                match tls.start(&mut request) {
+                    Ok(Upgrade::Wait | Upgrade::StartTls { .. }) => {
+                        self.leg_mut(id).phase = Phase::Asking(tls);
+                        self.push(id.peer(), &request);
+                    }
+                    Ok(Upgrade::Clear { .. }) => self.log_in(now, id),
+                    Err(fault) => self.leg_failed(now, id, fault.to_string()),
+                }
+            }
+            (Phase::Dialing, Err(failed)) => self.leg_failed(now, id, failed.0),
+            (Phase::Closing | Phase::Absent, _) => {}
+            (
+                Phase::Asking(_)
+                | Phase::Securing
+                | Phase::Relaying(_)
+                | Phase::Replaying(_)
+                | Phase::Serving(_),
+                _,
+            ) => self.end(now, CloseCause::Misuse("no dial was asked for"), None),
+        }
+    }
+
+    pub(super) fn leg_secured(
+        &mut self,
+        now: Instant,
+        id: LegId,
+        result: Result<TlsInfo, TlsFailed>,
+    ) {
+        match (&self.leg(id).phase, result) {
+            (Phase::Securing, Ok(_)) => {
+                self.leg_mut(id).channel = self.secured_channel(id);
+                self.log_in(now, id);
+            }
+            (Phase::Securing, Err(failed)) => {
+                self.leg_failed(now, id, format!("TLS failed: {}", failed.0))
+            }
+            (Phase::Closing | Phase::Absent, _) => {}
+            (
+                Phase::Dialing
+                | Phase::Asking(_)
+                | Phase::Relaying(_)
+                | Phase::Replaying(_)
+                | Phase::Serving(_),
+                _,
+            ) => self.end(now, CloseCause::Misuse("TLS was not asked for"), None),
+        }
+    }
+
+    fn secured_channel(&self, id: LegId) -> Channel {
+        match self.config.tls(self.leg(id).to) {
+            UpstreamTlsPolicy::VerifyFull => Channel::VerifiedTls,
+            UpstreamTlsPolicy::Disable | UpstreamTlsPolicy::Prefer | UpstreamTlsPolicy::Require => {
+                Channel::Tls
+            }
+        }
+    }
+
+    pub(super) fn leg_input(&mut self, now: Instant, id: LegId, input: &[u8]) -> Demand {
+        match &self.leg(id).phase {
+            Phase::Absent | Phase::Dialing => Demand::Paused,
+            Phase::Securing if input.is_empty() => Demand::Paused,
+            Phase::Securing => {
+                self.leg_failed(
+                    now,
+                    id,
+                    "bytes in clear before its TLS handshake".to_owned(),
+                );
+                Demand::Again
+            }
+            Phase::Asking(_) => self.judge_tls_answer(now, id, input),
+            Phase::Relaying(_) => self.relay_input(now, id, input),
+            Phase::Replaying(_) => self.replay_input(now, id, input),
+            Phase::Serving(_) => self.serving_input(now, id, input),
+            Phase::Closing => self.ignore(id.peer(), input),
+        }
+    }
+
+    fn judge_tls_answer(&mut self, now: Instant, id: LegId, input: &[u8]) -> Demand {
+        let Phase::Asking(tls) = &mut self.leg_mut(id).phase else {
+            return Demand::Paused;
+        };
+        let (used, upgrade) = match tls.handle(input) {
+            Ok(Upgrade::Wait) => return Demand::Bytes(1),
+            Ok(upgrade @ (Upgrade::StartTls { used, .. } | Upgrade::Clear { used })) => {
+                (used, upgrade)
+            }
+            Err(fault) => {
+                self.leg_failed(now, id, fault.to_string());
+                return Demand::Again;
+            }
+        };
+        let used = u64::try_from(used).unwrap_or(u64::MAX);
+        if self
+            .ledger
+            .claim(id.peer().port(), Fate::Discard, used)
+            .is_err()
+        {
+            self.leg_failed(now, id, "its queue is full".to_owned());
+            return Demand::Again;
+        }
+        match upgrade {
+            Upgrade::StartTls { .. } | Upgrade::Wait => {
+                let policy = self.config.tls(self.leg(id).to);
+                self.leg_mut(id).phase = Phase::Securing;
+                self.outbox.secure(id.peer(), TlsRole::Client(policy));
+            }
+            Upgrade::Clear { .. } => self.log_in(now, id),
+        }
+        Demand::Again
+    }
+
+    /// The connection stands: the gate gets the client's own StartupMessage, another upstream a login of ours.
+    fn log_in(&mut self, now: Instant, id: LegId) {
+        self.timers.stop(Timer::Dial(id.peer()));
+        let Some(startup) = self.client.startup.clone() else {
+            self.end(
+                now,
+                CloseCause::Misuse("no client has opened the session"),
+                None,
+            );
+            return;
+        };
+        if id == self.gate() && self.client.key().is_none() {
+            self.leg_mut(id).phase = Phase::Relaying(Relay::default());
+            self.push(id.peer(), startup.raw());
+            return;
+        }
+        self.timers
+            .start(now, self.config.timeouts.replay, Timer::Replay(id.peer()));
+        let credential = self.config.users.get(startup.user());
+        let methods = self
+            .methods(id)
+            .unwrap_or_else(|| Methods::for_credential(&credential));
+        let mut replay = Replay::new(
+            &startup,
+            credential,
+            methods,
+            self.leg(id).channel,
+            self.nonce(id),
+        );
+        let mut hello = BytesMut::new();
+        if let Err(error) = replay.start(&mut hello) {
+            self.leg_failed(now, id, error.to_string());
+            return;
+        }
+        self.leg_mut(id).phase = Phase::Replaying(Box::new(Login {
+            replay,
+            hashing: Hashing::Rest,
+        }));
+        self.push(id.peer(), &hello);
+    }
+
+    fn methods(&self, id: LegId) -> Option<Methods> {
+        self.config.upstreams.get(self.leg(id).to.0)?.methods
+    }
+
+    /// A nonce of its own for each dial of each upstream.
+    fn nonce(&self, id: LegId) -> ScramNonce {
+        let dials = u64::from(self.leg(id).dials);
+        let legs = u64::try_from(LegId::COUNT).unwrap_or(u64::MAX);
+        let leg = u64::try_from(id.index()).unwrap_or(u64::MAX);
+        ScramNonce::derive(
+            self.seed.nonce_key(),
+            dials.saturating_mul(legs).saturating_add(leg),
+        )
+    }
+
+    fn replay_input(&mut self, now: Instant, id: LegId, input: &[u8]) -> Demand {
+        let mut reply = std::mem::take(&mut self.scratch);
+        reply.clear();
+        let step = self.replay_step(id, input, &mut reply);
+        if !reply.is_empty() {
+            self.push(id.peer(), &reply);
+        }
+        self.scratch = reply;
+        match step {
+            ReplayStep::Need(bytes) => return Demand::Bytes(bytes),
+            ReplayStep::Full => return Demand::Paused,
+            ReplayStep::On => {}
+            ReplayStep::Ready(established) => self.leg_ready(now, id, *established),
+            ReplayStep::Failed(why) => self.leg_failed(now, id, why),
+        }
+        Demand::Again
+    }
+
+    /// One step of a login of ours: a piece of hashing, or one message of the server, which nobody else sees.
+    fn replay_step(&mut self, id: LegId, input: &[u8], reply: &mut BytesMut) -> ReplayStep {
+        let port = id.peer().port();
+        let [writer, reader] = &mut self.legs;
+        let leg = match id {
+            LegId::Writer => writer,
+            LegId::Reader => reader,
+        };
+        let Phase::Replaying(login) = &mut leg.phase else {
+            return ReplayStep::Full;
+        };
+        if login.hashing == Hashing::Running {
+            let result = login.replay.work(reply);
+            return login.step(result);
+        }
+        let header = match Header::parse_within(input, frame_limit(&self.config)) {
+            Ok(Some(header)) => header,
+            Ok(None) => return ReplayStep::Need(Header::LEN),
+            Err(fault) => return ReplayStep::Failed(fault.to_string()),
+        };
+        let Some((body, _)) = header.split(input) else {
+            return ReplayStep::Need(usize::try_from(header.frame_len).unwrap_or(usize::MAX));
+        };
+        let message = match Backend::parse(header.tag, body) {
+            Ok(message) => message,
+            Err(fault) => return ReplayStep::Failed(fault.to_string()),
+        };
+        if self
+            .ledger
+            .claim(port, Fate::Discard, u64::from(header.frame_len))
+            .is_err()
+        {
+            return ReplayStep::Full;
+        }
+        let result = login.replay.handle(message, reply);
+        login.step(result)
+    }
+
+    /// A login of ours is done.
+    fn leg_ready(&mut self, now: Instant, id: LegId, established: Established) {
+        let peer = id.peer();
+        self.timers.stop(Timer::Replay(peer));
+        if id == LegId::Reader {
+            if let Some(name) = self.differs(&established.parameters) {
+                self.leg_failed(now, id, format!("its {name} differs from the primary's"));
+                return;
+            }
+        }
+        let process_id = established.key.as_ref().map_or(0, CancelKey::process_id);
+        let parameters = established.parameters.clone();
+        let serving = Serving::new(established.parameters, established.key, 0);
+        let to = self.leg(id).to;
+        self.leg_mut(id).phase = Phase::Serving(Box::new(serving));
+        self.notify(Event::UpstreamReady { peer, to });
+        if id == LegId::Writer {
+            self.memory.start(&parameters);
+            self.compare_gate(now);
+            self.greet(now, &parameters, process_id);
+        }
+    }
+
+    /// A reader that was logged in to first is measured by the writer's parameters now.
+    fn compare_gate(&mut self, now: Instant) {
+        let reader = self
+            .leg(LegId::Reader)
+            .serving()
+            .map(|serving| &serving.parameters);
+        if let Some(name) = reader.and_then(|reader| self.differs(reader)) {
+            let to = self.leg(LegId::Reader).to;
+            let why = format!("its {name} differs from the primary's");
+            self.notify(Event::UpstreamFailed {
+                peer: PeerId::READER,
+                to,
+                why,
+            });
+            self.leg_down(now, LegId::Reader, CloseCause::LoginFailed(PeerId::READER));
+        }
+    }
+
+    /// The first parameter that makes the same text mean something else on a reader. The values compared are
+    /// those that a new session starts with: what the client changed since is the journal's.
+    fn differs(&self, reader: &Parameters) -> Option<&'static str> {
+        const SAME: [&str; 6] = [
+            "server_encoding",
+            "integer_datetimes",
+            "standard_conforming_strings",
+            "DateStyle",
+            "IntervalStyle",
+            "TimeZone",
+        ];
+        let value = |all: &Parameters, name: &str| {
+            all.iter()
+                .rev()
+                .find(|(known, _)| **known == *name.as_bytes())
+                .map(|(_, value)| value.clone())
+        };
+        SAME.into_iter().find(|name| {
+            let ours = value(&self.memory.started_with, name);
+            let theirs = value(reader, name);
+            ours.is_some() && theirs.is_some() && ours != theirs
+        })
+    }
+
+    /// An upstream cannot be had.
+    pub(super) fn leg_failed(&mut self, now: Instant, id: LegId, why: String) {
+        let (peer, to) = (id.peer(), self.leg(id).to);
+        self.notify(Event::UpstreamFailed {
+            peer,
+            to,
+            why: why.clone(),
+        });
+        let in_login = self.client.key().is_none();
+        if id == LegId::Writer
+            || in_login
+            || self.config.reader_failure == ReaderFailure::FailClient
+        {
+            self.login_failed(now, id, why);
+            return;
+        }
+        self.leg_down(now, id, CloseCause::LoginFailed(peer));
+        self.requests.warn_of(why);
+    }
+}
+
+/// What came of one step of a login of ours.
+enum ReplayStep {
+    On,
+    Need(usize),
+    Full,
+    Ready(Box<Established>),
+    Failed(String),
+}
+
+impl Login {
+    fn step(&mut self, result: Result<Handshake, AuthError>) -> ReplayStep {
+        self.hashing = Hashing::Rest;
+        match result {
+            Ok(Handshake::Wait) => ReplayStep::On,
+            Ok(Handshake::Working) => {
+                self.hashing = Hashing::Running;
+                ReplayStep::On
+            }
+            Ok(Handshake::Ready(established)) => ReplayStep::Ready(Box::new(established)),
+            Err(error) => ReplayStep::Failed(error.to_string()),
+        }
+    }
+}
+
+/// The longest frame that can be looked at whole.
+pub(super) fn frame_limit(config: &Config) -> u32 {
+    u32::try_from(config.limits.read_buffer).unwrap_or(u32::MAX)
+}
