@@ -1,0 +1,402 @@
+//! The command line: the table of flags, the parser, the help text.
+//!
+//! The table is the only list of names; the configuration file ([`crate::config`]) uses the same one.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// One flag: `--name VALUE`, `--name=VALUE`, or a bare `--name` for a switch.
+pub(crate) struct Flag {
+    pub(crate) name: &'static str,
+    pub(crate) takes: Takes,
+    help: &'static [&'static str],
+}
+
+/// What stands behind a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Takes {
+    /// Nothing: the flag is on when it is there.
+    Nothing,
+    /// One value, described by this word in the help.
+    One(&'static str),
+    /// A value each time it is given.
+    Many(&'static str),
+}
+
+impl Flag {
+    const fn new(name: &'static str, takes: Takes, help: &'static [&'static str]) -> Flag {
+        Flag { name, takes, help }
+    }
+
+    pub(crate) fn find(name: &str) -> Option<&'static Flag> {
+        let mut flags = GROUPS.iter().flat_map(|(_, flags)| flags.iter());
+        flags.find(|flag| flag.name == name)
+    }
+
+    /// The left column of the help.
+    fn usage(&self) -> String {
+        match self.takes {
+            Takes::Nothing => format!("--{}", self.name),
+            Takes::One(value) => format!("--{} {value}", self.name),
+            Takes::Many(value) => format!("--{} {value} ...", self.name),
+        }
+    }
+}
+
+type Group = (&'static str, &'static [Flag]);
+
+const GROUPS: &[Group] = &[
+    ("Where", WHERE),
+    ("Who", WHO),
+    ("How", HOW),
+    ("TLS", TLS),
+    ("Other", OTHER),
+];
+
+const WHERE: &[Flag] = &[
+    Flag::new(
+        "listen",
+        Takes::One("ADDR"),
+        &[
+            "where clients connect, as HOST:PORT or [IPV6]:PORT;",
+            "port 0 takes a free one (required)",
+        ],
+    ),
+    Flag::new(
+        "writer",
+        Takes::One("HOST:PORT"),
+        &["the primary (required)"],
+    ),
+    Flag::new(
+        "reader",
+        Takes::Many("HOST:PORT"),
+        &[
+            "a standby; a session stays with one of those given",
+            "(default: none, the writer serves everything)",
+        ],
+    ),
+];
+
+const WHO: &[Flag] = &[
+    Flag::new(
+        "user",
+        Takes::Many("NAME:SECRET"),
+        &[
+            "what a user needs to log in to the other upstream;",
+            "other processes can see it: prefer --users-file",
+        ],
+    ),
+    Flag::new(
+        "users-file",
+        Takes::One("FILE"),
+        &[
+            "lines NAME:SECRET or \"name\" \"secret\", # comments;",
+            "--user wins over a line of the same name",
+        ],
+    ),
+    Flag::new(
+        "gate",
+        Takes::One("writer|reader"),
+        &[
+            "the upstream that checks the client's login",
+            "(default: writer)",
+        ],
+    ),
+];
+
+const HOW: &[Flag] = &[
+    Flag::new(
+        "split",
+        Takes::One("on|off"),
+        &["send proven reads to the reader (default: on)"],
+    ),
+    Flag::new(
+        "log-routes",
+        Takes::Nothing,
+        &[
+            "one line per request on standard error, its text",
+            "without literals",
+        ],
+    ),
+];
+
+const TLS: &[Flag] = &[
+    Flag::new(
+        "client-tls",
+        Takes::One("disable|allow|require"),
+        &["TLS with clients (default: disable)"],
+    ),
+    Flag::new(
+        "tls-cert",
+        Takes::One("FILE"),
+        &["the proxy's certificate chain, PEM"],
+    ),
+    Flag::new("tls-key", Takes::One("FILE"), &["its private key, PEM"]),
+    Flag::new(
+        "upstream-tls",
+        Takes::One("disable|prefer|require|verify-full"),
+        &[
+            "TLS with upstreams; only verify-full checks who",
+            "answers (default: prefer)",
+        ],
+    ),
+    Flag::new(
+        "upstream-ca",
+        Takes::One("FILE"),
+        &["the authorities that verify-full trusts, PEM"],
+    ),
+];
+
+const OTHER: &[Flag] = &[
+    Flag::new(
+        "config",
+        Takes::One("FILE.toml"),
+        &[
+            "read flags from a file: the names above as keys,",
+            "lists where a flag repeats, true for a switch;",
+            "the command line wins, flag by flag",
+        ],
+    ),
+    Flag::new("help", Takes::Nothing, &["print this and exit"]),
+];
+
+/// Where a setting was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    CommandLine,
+    File { path: PathBuf, line: usize },
+}
+
+/// One flag with its value, as written.
+pub(crate) struct Setting {
+    pub(crate) flag: &'static Flag,
+    pub(crate) value: String,
+    pub(crate) origin: Origin,
+}
+
+/// Something is wrong with how the program was called. Says where and which flag; never repeats a secret.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct UsageError {
+    pub(crate) origin: Origin,
+    /// Its name without dashes; empty when no flag is to blame.
+    pub(crate) flag: String,
+    pub(crate) message: String,
+}
+
+impl UsageError {
+    pub(crate) fn new(origin: Origin, flag: &str, message: impl Into<String>) -> UsageError {
+        UsageError {
+            origin,
+            flag: flag.to_owned(),
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Origin::CommandLine if self.flag.is_empty() => f.write_str(&self.message),
+            Origin::CommandLine => write!(f, "--{}: {}", self.flag, self.message),
+            Origin::File { path, line } => {
+                write!(f, "{}:{line}: ", path.display())?;
+                if !self.flag.is_empty() {
+                    write!(f, "{}: ", self.flag)?;
+                }
+                f.write_str(&self.message)
+            }
+        }
+    }
+}
+
+/// What the arguments ask for.
+pub(crate) enum Command {
+    Help,
+    Run(Vec<Setting>),
+}
+
+/// Reads the arguments, the program's name not among them.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+    let mut args = args.into_iter().peekable();
+    let mut settings: Vec<Setting> = Vec::new();
+    while let Some(arg) = args.next() {
+        let (name, inline) = split(arg, settings.last())?;
+        let Some(flag) = Flag::find(&name) else {
+            return Err(wrong(&name, "no such flag"));
+        };
+        if flag.name == "help" {
+            return Ok(Command::Help);
+        }
+        let value = match (flag.takes, inline) {
+            (Takes::Nothing, None) => "true".to_owned(),
+            (Takes::Nothing, Some(_)) => return Err(wrong(&name, "takes no value")),
+            (Takes::One(_) | Takes::Many(_), Some(value)) => value,
+            (Takes::One(what) | Takes::Many(what), None) => args
+                .next_if(|next| !next.as_encoded_bytes().starts_with(b"--"))
+                .ok_or_else(|| wrong(&name, format!("needs a value: {what}")))?
+                .into_string()
+                .map_err(|_| wrong(&name, "the value is not UTF-8"))?,
+        };
+        let again = settings.iter().any(|other| other.flag.name == name);
+        if again && !matches!(flag.takes, Takes::Many(_)) {
+            return Err(wrong(&name, "given twice"));
+        }
+        settings.push(Setting {
+            flag,
+            value,
+            origin: Origin::CommandLine,
+        });
+    }
+    Ok(Command::Run(settings))
+}
+
+/// Takes `--name` or `--name=value` apart. What is neither is not repeated in the error: it may be a secret whose
+/// flag was forgotten.
+fn split(arg: OsString, before: Option<&Setting>) -> Result<(String, Option<String>), UsageError> {
+    if arg == "-h" {
+        return Ok(("help".to_owned(), None));
+    }
+    let text = arg.to_str().and_then(|text| text.strip_prefix("--"));
+    let Some(text) = text else {
+        return Err(match before {
+            Some(setting) => wrong(setting.flag.name, "followed by something that is no flag"),
+            None => wrong("", "the first argument is no flag"),
+        });
+    };
+    Ok(match text.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (text.to_owned(), None),
+    })
+}
+
+fn wrong(flag: &str, message: impl Into<String>) -> UsageError {
+    UsageError::new(Origin::CommandLine, flag, message)
+}
+
+/// The text of `--help`.
+pub(crate) fn help() -> String {
+    let mut out = String::from(INTRODUCTION);
+    for (title, flags) in GROUPS {
+        let _ = writeln!(out, "\n{title}:");
+        for flag in *flags {
+            let usage = flag.usage();
+            // A name too wide for the column gets a line of its own.
+            let mut left = if usage.len() > COLUMN {
+                let _ = writeln!(out, "  {usage}");
+                ""
+            } else {
+                &usage
+            };
+            for line in flag.help {
+                let _ = writeln!(out, "  {left:COLUMN$}  {line}");
+                left = "";
+            }
+        }
+    }
+    out.push_str(EXAMPLES);
+    out
+}
+
+/// The width of the help's left column: lines stay within 80 characters.
+const COLUMN: usize = 22;
+
+const INTRODUCTION: &str = "\
+A PostgreSQL proxy: reads go to a standby, everything else to the primary.
+
+Usage: proxy --listen ADDR --writer HOST:PORT [--reader HOST:PORT]... [FLAG]...
+
+A client logs in at the gate upstream, through the proxy; nothing needs to be
+configured for that. To log in a second time, at the other upstream, the proxy
+needs the user's secret (unless that server trusts it): a password, md5... or
+SCRAM-SHA-256$... as the server stores it. Without one, the gate serves alone.
+";
+
+const EXAMPLES: &str = "
+Examples:
+  proxy --listen 127.0.0.1:6432 --writer db1:5432 --reader db2:5432 \\
+        --users-file users.txt --log-routes
+  proxy --listen 0.0.0.0:6432 --writer db1:5432 --reader db2:5432 \\
+        --reader db3:5432 --client-tls require --tls-cert proxy.crt \\
+        --tls-key proxy.key --upstream-tls verify-full --upstream-ca ca.crt
+  proxy --config proxy.toml --split off
+
+It prints `listening on ADDR` when it is ready. SIGTERM or SIGINT lets requests
+in flight finish, for 10 seconds at most. A client takes up to three open files:
+see `ulimit -n`.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(args: &[&str]) -> Result<Vec<(&'static str, String)>, String> {
+        match parse(args.iter().map(OsString::from)) {
+            Ok(Command::Help) => Ok(vec![("help", String::new())]),
+            Ok(Command::Run(settings)) => Ok(settings
+                .into_iter()
+                .map(|setting| (setting.flag.name, setting.value))
+                .collect()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn both_spellings_of_a_value_and_repetition() {
+        let given = run(&[
+            "--reader",
+            "a:1",
+            "--reader=b:2",
+            "--log-routes",
+            "--user=x:p=q",
+        ]);
+        let expected = [
+            ("reader", "a:1"),
+            ("reader", "b:2"),
+            ("log-routes", "true"),
+            ("user", "x:p=q"),
+        ];
+        assert_eq!(
+            given.unwrap(),
+            expected.map(|(flag, value)| (flag, value.to_owned()))
+        );
+    }
+
+    #[test]
+    fn wrong_usage_names_the_flag() {
+        for (args, message) in [
+            (&["--wrong", "1"][..], "--wrong: no such flag"),
+            (&["--usr=name:secret"], "--usr: no such flag"),
+            (&["--writer"], "--writer: needs a value: HOST:PORT"),
+            (
+                &["--writer", "--split"],
+                "--writer: needs a value: HOST:PORT",
+            ),
+            (&["--log-routes=yes"], "--log-routes: takes no value"),
+            (
+                &["--gate", "reader", "--gate=writer"],
+                "--gate: given twice",
+            ),
+            (
+                &["--user", "a:secret", "b:secret"],
+                "--user: followed by something that is no flag",
+            ),
+            (&["secret"], "the first argument is no flag"),
+        ] {
+            assert_eq!(run(args), Err(message.to_owned()), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn help_wins_and_names_every_flag_within_80_columns() {
+        assert_eq!(run(&["--split", "on", "-h"]).unwrap()[0].0, "help");
+        assert_eq!(run(&["--help"]).unwrap()[0].0, "help");
+        let text = help();
+        for flag in GROUPS.iter().flat_map(|(_, flags)| flags.iter()) {
+            assert!(text.contains(&flag.usage()), "{}", flag.name);
+        }
+        let widest = text.lines().map(str::len).max();
+        assert!(widest <= Some(80), "{widest:?}");
+    }
+}

@@ -1,0 +1,279 @@
+//! One session and its connections: the loop.
+//!
+//! The [`Session`] decides everything. What is here shows it what came, writes what it says, carries out its actions
+//! and reads the clock: one future per session, without an inner task or an allocation per message.
+
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use pgturnout::route;
+use pgturnout::session::{
+    Action, CloseCause, ConnectFailed, Demand, Destination, Event, PeerId, Seed, Session,
+    TlsFailed, TlsInfo, TlsRole, Transmit,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::Sleep;
+
+use crate::connection::{Connection, Heard, Sent, Step};
+use crate::peer_io::{ReadBuffer, Stream};
+use crate::registry::{Ask, Entry, Mailbox};
+use crate::{Proxy, cancel, log};
+
+/// Writes to one peer before the others get their turn.
+const WRITES_PER_TURN: usize = 4;
+
+/// How long the client's connection may take to close: a client that was told why should get to read it.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A session with everything that it needs to run. The arrays are indexed by peer.
+pub(crate) struct Driver {
+    session: Session<route::Split>,
+    connections: [Connection; PeerId::COUNT],
+    buffers: [ReadBuffer; PeerId::COUNT],
+    /// Where each upstream was dialled.
+    destinations: [Option<Destination>; PeerId::COUNT],
+    alarm: Option<Pin<Box<Sleep>>>,
+    mailbox: Mailbox,
+    entry: Entry,
+    number: u64,
+    proxy: Arc<Proxy>,
+    /// The client's connection after its close, and the cancel request whose end it waits for.
+    leaving: Option<Stream>,
+    cancel: Option<JoinHandle<()>>,
+}
+
+impl Driver {
+    /// A session for a client that has just connected.
+    pub(crate) fn new(proxy: Arc<Proxy>, client: TcpStream, seed: Seed, number: u64) -> Driver {
+        let (entry, mailbox) = proxy.registry.enter(number);
+        let config = Arc::clone(&proxy.config);
+        let size = config.limits.read_buffer;
+        let client = Connection::open(Stream::plain(client));
+        Driver {
+            session: Session::new(config, route::Split, seed, Instant::now()),
+            connections: [client, Connection::None, Connection::None],
+            buffers: PeerId::ALL.map(|_| ReadBuffer::new(size)),
+            destinations: [None; PeerId::COUNT],
+            alarm: None,
+            mailbox,
+            entry,
+            number,
+            proxy,
+            leaving: None,
+            cancel: None,
+        }
+    }
+
+    /// Runs the session to its end.
+    pub(crate) async fn run(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+        if let Some(cancel) = self.cancel.take() {
+            // Whoever asks for a cancel learns from the end of its connection that it was delivered.
+            let _ = cancel.await;
+        }
+        if let Some(client) = self.leaving.take() {
+            let _ = tokio::time::timeout(FAREWELL, say_goodbye(client)).await;
+        }
+    }
+
+    /// Does what can be done now. What could not be done wakes this again: reads, writes, dials, the timer, the
+    /// mailbox.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let now = Instant::now();
+            let mut progressed = self.listen(cx, now);
+            for peer in PeerId::ALL {
+                progressed |= self.set_up(cx, now, peer);
+                progressed |= self.read(cx, now, peer);
+                progressed |= self.decide(now, peer);
+            }
+            for peer in PeerId::ALL {
+                progressed |= self.write(cx, now, peer);
+            }
+            while let Some(action) = self.session.poll_action() {
+                self.act(cx, now, action);
+                progressed = true;
+            }
+            if self.session.lifecycle().is_dead() {
+                return Poll::Ready(());
+            }
+            if !progressed {
+                ready!(self.wait(cx));
+                self.session.handle_timeout(Instant::now());
+            }
+        }
+    }
+
+    /// Answers what other tasks ask.
+    fn listen(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let Poll::Ready(Some(ask)) = self.mailbox.poll_recv(cx) else {
+            return false;
+        };
+        match ask {
+            Ask::Shutdown => self.session.shutdown(now),
+            // Whoever asked may have gone.
+            Ask::CancelTarget(answer) => drop(answer.send(self.session.cancel_target())),
+        }
+        true
+    }
+
+    fn set_up(&mut self, cx: &mut Context<'_>, now: Instant, peer: PeerId) -> bool {
+        match self.connections[peer.index()].poll_setup(cx) {
+            None => return false,
+            Some((Step::Dial, outcome)) => {
+                let outcome = outcome.map_err(ConnectFailed);
+                self.session.handle_connected(now, peer, outcome);
+            }
+            Some((Step::Tls, outcome)) => {
+                let outcome = outcome.map(|()| TlsInfo::default()).map_err(TlsFailed);
+                self.session.handle_secured(now, peer, outcome);
+            }
+        }
+        true
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, now: Instant, peer: PeerId) -> bool {
+        let wanted = self.session.wants_read(peer);
+        let buffer = &mut self.buffers[peer.index()];
+        match self.connections[peer.index()].poll_read(cx, buffer, wanted) {
+            None => return false,
+            Some(Heard::Bytes) => {}
+            Some(Heard::End) => self.session.handle_eof(now, peer),
+            Some(Heard::Broken) => self.session.handle_reset(now, peer),
+        }
+        true
+    }
+
+    /// Shows the session what there is of a peer.
+    fn decide(&mut self, now: Instant, peer: PeerId) -> bool {
+        if !self.connections[peer.index()].is_open() {
+            return false;
+        }
+        let buffer = &mut self.buffers[peer.index()];
+        let mut decided = false;
+        while self.session.handle_input(now, peer, buffer.bytes()) == Demand::Again {
+            decided = true;
+        }
+        let dropped = self.session.take_discard(peer, buffer.bytes().len());
+        buffer.consume(dropped);
+        decided || dropped > 0
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, now: Instant, to: PeerId) -> bool {
+        let connection = &mut self.connections[to.index()];
+        let mut progressed = false;
+        for _ in 0..WRITES_PER_TURN {
+            let (from, bytes) = match self.session.poll_transmit(to) {
+                Some(Transmit::Owned(bytes)) => (None, bytes),
+                Some(Transmit::Splice { from, max }) => {
+                    let bytes = self.buffers[from.index()].bytes();
+                    let max = usize::try_from(max).unwrap_or(usize::MAX);
+                    (Some(from), &bytes[..bytes.len().min(max)])
+                }
+                None => break,
+            };
+            if bytes.is_empty() {
+                break;
+            }
+            match connection.poll_write(cx, bytes) {
+                Some(Sent::Bytes(n)) => {
+                    if let Some(from) = from {
+                        self.buffers[from.index()].consume(n);
+                    }
+                    self.session.transmitted(now, to, n);
+                }
+                Some(Sent::Failed) => {}
+                Some(Sent::Broken) => self.session.handle_reset(now, to),
+                None => break,
+            }
+            progressed = true;
+        }
+        connection.flush(cx);
+        progressed
+    }
+
+    /// Ready when a deadline has passed.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some((deadline, _)) = self.session.poll_timeout() else {
+            self.alarm = None;
+            return Poll::Pending;
+        };
+        let deadline = tokio::time::Instant::from_std(deadline);
+        let alarm = self
+            .alarm
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if alarm.deadline() != deadline {
+            alarm.as_mut().reset(deadline);
+        }
+        alarm.as_mut().poll(cx)
+    }
+
+    fn act(&mut self, cx: &mut Context<'_>, now: Instant, action: Action) {
+        match action {
+            Action::Connect { peer, to } => {
+                let dial = Proxy::dial(Arc::clone(&self.proxy), to);
+                self.destinations[peer.index()] = Some(to);
+                self.connections[peer.index()] = Connection::pending(Step::Dial, dial);
+            }
+            Action::StartTls { peer, role } => self.start_tls(now, peer, role),
+            Action::Close { peer, cause } => self.close(cx, peer, &cause),
+            Action::Cancel(key) => {
+                let relay = cancel::relay(Arc::clone(&self.proxy), key);
+                self.cancel = Some(tokio::spawn(relay));
+            }
+            Action::Notify(event) => {
+                if let (Event::LoggedIn, Some(key)) = (&event, self.session.client_key()) {
+                    self.entry.publish(key);
+                }
+                log::event(&self.proxy, self.number, &event);
+            }
+            _ => {}
+        }
+    }
+
+    fn start_tls(&mut self, now: Instant, peer: PeerId, role: TlsRole) {
+        let proxy = Arc::clone(&self.proxy);
+        let connection = &mut self.connections[peer.index()];
+        let to = self.destinations[peer.index()];
+        *connection = match (connection.take(), role, to) {
+            (Some(stream), TlsRole::Server, _) => {
+                Connection::pending(Step::Tls, Proxy::accept_tls(proxy, stream))
+            }
+            (Some(stream), TlsRole::Client(_), Some(to)) => {
+                Connection::pending(Step::Tls, Proxy::encrypt(proxy, to, stream))
+            }
+            (_, TlsRole::Server | TlsRole::Client(_), _) => {
+                let failed = TlsFailed("there is no connection".to_owned());
+                return self.session.handle_secured(now, peer, Err(failed));
+            }
+        };
+    }
+
+    /// Drops a connection. A client that was told something gets the time to read it.
+    fn close(&mut self, cx: &mut Context<'_>, peer: PeerId, cause: &CloseCause) {
+        self.buffers[peer.index()].clear();
+        let Some(mut stream) = self.connections[peer.index()].take() else {
+            return;
+        };
+        // The end of the stream, with that of TLS, if it can be written at once.
+        let _ = Pin::new(&mut stream).poll_shutdown(cx);
+        let left = matches!(cause, CloseCause::ClientLeft | CloseCause::ClientLost);
+        if peer == PeerId::CLIENT && !left {
+            self.leaving = Some(stream);
+        }
+    }
+}
+
+/// Ends our direction, then waits for the other to end: closing earlier, with something unread, would reset the
+/// connection, and take from the client what it has not read yet.
+async fn say_goodbye(mut client: Stream) -> io::Result<()> {
+    client.shutdown().await?;
+    while client.read(&mut [0; 512]).await? > 0 {}
+    Ok(())
+}

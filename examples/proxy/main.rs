@@ -1,0 +1,258 @@
+//! A read/write-splitting PostgreSQL proxy on tokio. `--help` says how to use it.
+//!
+//! Everything about PostgreSQL is decided by [`pgturnout::session::Session`]; the files here are what a driver adds:
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `drive` | the loop: one future per session |
+//! | `connection` | what there is of a peer, from the dial to the end of each direction |
+//! | `peer_io` | streams, encrypted or not, and the blocks that are read into |
+//! | `tls` | rustls, both sides |
+//! | `registry`, `cancel` | finds the session of a cancel key, sends the request on |
+//! | `cli`, `config`, `users`, `options` | from arguments and files to typed options |
+//! | `log` | lines on standard error |
+#![allow(clippy::disallowed_methods, reason = "the driver owns the clock")]
+
+mod cancel;
+mod cli;
+mod config;
+mod connection;
+mod drive;
+mod log;
+mod options;
+mod peer_io;
+mod registry;
+mod tls;
+mod users;
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgturnout::auth::{Channel, Methods};
+use pgturnout::session::{Config, Destination, Role, RouteTexts, Seed, Upstream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use cli::{Command, Origin, UsageError};
+use drive::Driver;
+use options::{Given, HostPort, Options};
+use peer_io::Stream;
+use registry::Registry;
+use tls::Tls;
+
+/// Connections waiting to be accepted: what Linux allows by default (net.core.somaxconn).
+const BACKLOG: u32 = 4096;
+
+/// How long to wait when a connection cannot be accepted, for want of file descriptors most likely.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a shutdown may take, from the signal to the exit.
+const SHUTDOWN: Duration = Duration::from_secs(10);
+
+/// What a shutdown leaves for telling the clients and closing.
+const SHUTDOWN_CLOSING: Duration = Duration::from_secs(1);
+
+/// How an upstream may let us in on behalf of a client: as libpq would by default, except that a password leaves in
+/// clear only over TLS.
+const METHODS: Methods = Methods::NONE
+    .allow_trust()
+    .allow_cleartext(Channel::Tls)
+    .allow_md5(Channel::Clear)
+    .allow_scram();
+
+/// What all sessions share.
+pub(crate) struct Proxy {
+    config: Arc<Config>,
+    /// Where the upstreams of the configuration are.
+    addresses: Vec<HostPort>,
+    tls: Tls,
+    registry: Arc<Registry>,
+    log_routes: bool,
+}
+
+fn main() -> ExitCode {
+    let options = match cli::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Help) => {
+            let _ = io::stdout().write_all(cli::help().as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Ok(Command::Run(settings)) => {
+            Given::with_config_file(settings).and_then(|given| Options::new(&given))
+        }
+        Err(error) => Err(error),
+    };
+    let prepared = options.and_then(|options| {
+        let listen = options.listen.clone();
+        Ok((Proxy::new(options)?, listen))
+    });
+    let (proxy, listen) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            log::line(&format!("proxy: {error}\nTry --help."));
+            return ExitCode::from(2);
+        }
+    };
+    match run(proxy, &listen) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::line(&format!("proxy: --listen {listen}: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(proxy: Proxy, listen: &HostPort) -> io::Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let served = runtime.block_on(async {
+        let signals = (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        );
+        let listener = bind(listen).await?;
+        let ready = format!("listening on {}\n", listener.local_addr()?);
+        io::stdout()
+            .write_all(ready.as_bytes())
+            .and_then(|()| io::stdout().flush())?;
+        serve(Arc::new(proxy), listener, signals).await;
+        Ok(())
+    });
+    runtime.shutdown_background();
+    served
+}
+
+async fn bind(listen: &HostPort) -> io::Result<TcpListener> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in lookup_host((listen.host.as_str(), listen.port)).await? {
+        match bind_to(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A proxy that is restarted has connections of its former life in TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Accepts clients until a signal comes, then lets their requests finish.
+async fn serve(proxy: Arc<Proxy>, listener: TcpListener, signals: (Signal, Signal)) {
+    let (mut terminate, mut interrupt) = signals;
+    // Closed when the last session has dropped its sender.
+    let (running, mut all_gone) = mpsc::channel::<()>(1);
+    let mut number = 0;
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted.and_then(|(client, _)| Ok((client, tls::random()?))) {
+                Ok((client, seed)) => {
+                    number += 1;
+                    let driver = Driver::new(Arc::clone(&proxy), client, Seed::new(seed), number);
+                    let running = running.clone();
+                    tokio::spawn(async move {
+                        driver.run().await;
+                        drop(running);
+                    });
+                }
+                Err(error) => {
+                    let sessions = proxy.registry.len();
+                    log::line(&format!("cannot accept a connection beside {sessions} sessions: {error}"));
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    drop((listener, running));
+    proxy.registry.shut_down();
+    if tokio::time::timeout(SHUTDOWN, all_gone.recv())
+        .await
+        .is_err()
+    {
+        let sessions = proxy.registry.len();
+        log::line(&format!("{sessions} sessions did not end in time"));
+    }
+}
+
+impl Proxy {
+    fn new(options: Options) -> Result<Proxy, UsageError> {
+        let mut addresses = vec![options.writer.clone()];
+        addresses.extend(options.readers.iter().cloned());
+        let upstreams = addresses
+            .iter()
+            .enumerate()
+            .map(|(place, address)| Upstream {
+                name: address.to_string(),
+                role: if place == 0 {
+                    Role::Writer
+                } else {
+                    Role::Reader
+                },
+                tls: options.upstream_tls,
+                methods: Some(METHODS),
+            });
+        let tls = Tls::new(&options)?;
+        let mut config = Config::new(upstreams.collect());
+        config.gate = options.gate;
+        config.split = options.split;
+        config.client_tls = options.client_tls;
+        config.users = options.users;
+        if options.log_routes {
+            config.route_texts = RouteTexts::Outline;
+        }
+        config.timeouts.shutdown = SHUTDOWN - SHUTDOWN_CLOSING;
+        if !options.readers.is_empty() && !options.verifiers.is_empty() {
+            let names = options.verifiers.join(", ");
+            log::line(&format!(
+                "warning: of these users only a SCRAM verifier is known, which cannot log in to a further upstream yet: {names}"
+            ));
+        }
+        let wrong = |error: pgturnout::session::ConfigError| {
+            UsageError::new(Origin::CommandLine, "", error.to_string())
+        };
+        config.check().map_err(wrong)?;
+        Ok(Proxy {
+            config: Arc::new(config),
+            addresses,
+            tls,
+            registry: Arc::default(),
+            log_routes: options.log_routes,
+        })
+    }
+
+    /// What an upstream is called in logs.
+    fn name(&self, to: Destination) -> &str {
+        &self.config.upstreams[to.0].name
+    }
+
+    /// Connects to the first address of an upstream that answers.
+    async fn dial(self: Arc<Self>, to: Destination) -> io::Result<Stream> {
+        let HostPort { host, port } = &self.addresses[to.0];
+        let stream = TcpStream::connect((host.as_str(), *port)).await?;
+        Ok(Stream::plain(stream))
+    }
+
+    /// The client's side of a TLS handshake, with an upstream.
+    async fn encrypt(self: Arc<Self>, to: Destination, stream: Stream) -> io::Result<Stream> {
+        let stream = stream.into_plain()?;
+        let stream = self.tls.connect(&self.addresses[to.0].host, stream).await?;
+        Ok(Stream::Tls(Box::new(stream)))
+    }
+
+    /// The server's side, with a client.
+    async fn accept_tls(self: Arc<Self>, stream: Stream) -> io::Result<Stream> {
+        let stream = self.tls.accept(stream.into_plain()?).await?;
+        Ok(Stream::Tls(Box::new(stream)))
+    }
+}

@@ -1,0 +1,477 @@
+//! What the settings mean: every flag as its type, defaults filled in, contradictions refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+
+use pgturnout::auth::{AuthError, Credential, Users};
+use pgturnout::session::{Gate, Split};
+use pgturnout::startup::{ClientTls, UpstreamTlsPolicy};
+
+use crate::cli::{Origin, Setting, UsageError};
+use crate::config;
+use crate::users;
+
+/// A host, by name or address, and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostPort {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// The whole configuration of the proxy.
+pub(crate) struct Options {
+    pub(crate) listen: HostPort,
+    pub(crate) writer: HostPort,
+    pub(crate) readers: Vec<HostPort>,
+    pub(crate) users: Users,
+    /// Names of users of whom only a SCRAM verifier is known.
+    pub(crate) verifiers: Vec<String>,
+    pub(crate) gate: Gate,
+    pub(crate) split: Split,
+    pub(crate) client_tls: ClientTls,
+    /// Certificate chain and private key.
+    pub(crate) identity: Option<(PathBuf, PathBuf)>,
+    pub(crate) upstream_tls: UpstreamTlsPolicy,
+    pub(crate) upstream_ca: Option<PathBuf>,
+    pub(crate) log_routes: bool,
+}
+
+/// All settings, the configuration file's where the command line has nothing of that name.
+pub(crate) struct Given(Vec<Setting>);
+
+impl Given {
+    /// Adds the file that the command line names, if it names one.
+    pub(crate) fn with_config_file(command_line: Vec<Setting>) -> Result<Given, UsageError> {
+        let mut given = Given(command_line);
+        if let Some(setting) = given.one("config") {
+            let path = PathBuf::from(&setting.value);
+            let text =
+                std::fs::read_to_string(&path).map_err(|error| unreadable(setting, &error))?;
+            let file = config::parse(&path, &text)?;
+            let only_in_file: Vec<Setting> = file
+                .into_iter()
+                .filter(|setting| given.one(setting.flag.name).is_none())
+                .collect();
+            given.0.extend(only_in_file);
+        }
+        Ok(given)
+    }
+
+    fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Setting> {
+        self.0
+            .iter()
+            .filter(move |setting| setting.flag.name == name)
+    }
+
+    fn one(&self, name: &str) -> Option<&Setting> {
+        self.0.iter().find(|setting| setting.flag.name == name)
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.one(name).map(|setting| PathBuf::from(&setting.value))
+    }
+
+    fn required(&self, name: &str) -> Result<&Setting, UsageError> {
+        self.one(name)
+            .ok_or_else(|| UsageError::new(Origin::CommandLine, name, "required, and not given"))
+    }
+
+    /// One of a few words.
+    fn choice<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Result<Option<T>, UsageError> {
+        let Some(setting) = self.one(name) else {
+            return Ok(None);
+        };
+        let found = words.iter().find(|(word, _)| *word == setting.value);
+        let Some((_, meaning)) = found else {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let message = format!("{:?} is none of {}", setting.value, known.join(", "));
+            return Err(blame(setting, message));
+        };
+        Ok(Some(*meaning))
+    }
+}
+
+impl Options {
+    /// Gives every setting its meaning.
+    pub(crate) fn new(given: &Given) -> Result<Options, UsageError> {
+        let (users, verifiers) = collect_users(given)?;
+        let options = Options {
+            listen: host_port(given.required("listen")?, Port::AnyFree)?,
+            writer: host_port(given.required("writer")?, Port::Fixed)?,
+            readers: given
+                .all("reader")
+                .map(|setting| host_port(setting, Port::Fixed))
+                .collect::<Result<_, _>>()?,
+            users,
+            verifiers,
+            gate: given
+                .choice(
+                    "gate",
+                    &[("writer", Gate::Writer), ("reader", Gate::Reader)],
+                )?
+                .unwrap_or(Gate::Writer),
+            split: given
+                .choice("split", &[("on", Split::On), ("off", Split::Off)])?
+                .unwrap_or(Split::On),
+            client_tls: given
+                .choice("client-tls", CLIENT_TLS)?
+                .unwrap_or(ClientTls::Disable),
+            identity: given.path("tls-cert").zip(given.path("tls-key")),
+            upstream_tls: given
+                .choice("upstream-tls", UPSTREAM_TLS)?
+                .unwrap_or(UpstreamTlsPolicy::Prefer),
+            upstream_ca: given.path("upstream-ca"),
+            log_routes: given.one("log-routes").is_some(),
+        };
+        options.check(given)?;
+        Ok(options)
+    }
+
+    /// Refuses settings that contradict each other, or that would be ignored.
+    fn check(&self, given: &Given) -> Result<(), UsageError> {
+        let refuse = |name: &str, message: &str| match given.one(name) {
+            Some(setting) => Err(blame(setting, message)),
+            None => Err(UsageError::new(Origin::CommandLine, name, message)),
+        };
+        if self.gate == Gate::Reader && self.readers.is_empty() {
+            return refuse("gate", "there is no --reader");
+        }
+        match (given.one("tls-cert"), given.one("tls-key"), self.client_tls) {
+            (None, Some(_), _) => return refuse("tls-cert", "missing: --tls-key is given"),
+            (Some(_), None, _) => return refuse("tls-key", "missing: --tls-cert is given"),
+            (Some(_), Some(_), ClientTls::Disable) => {
+                return refuse("tls-cert", "unused: --client-tls is disable");
+            }
+            (None, None, ClientTls::Allow | ClientTls::Require) => {
+                return refuse("client-tls", "needs --tls-cert and --tls-key");
+            }
+            _ => {}
+        }
+        match (
+            self.upstream_tls == UpstreamTlsPolicy::VerifyFull,
+            &self.upstream_ca,
+        ) {
+            (true, None) => refuse("upstream-tls", "verify-full needs --upstream-ca"),
+            (false, Some(_)) => refuse("upstream-ca", "unused: --upstream-tls is not verify-full"),
+            (true, Some(_)) | (false, None) => Ok(()),
+        }
+    }
+}
+
+const CLIENT_TLS: &[(&str, ClientTls)] = &[
+    ("disable", ClientTls::Disable),
+    ("allow", ClientTls::Allow),
+    ("require", ClientTls::Require),
+];
+
+const UPSTREAM_TLS: &[(&str, UpstreamTlsPolicy)] = &[
+    ("disable", UpstreamTlsPolicy::Disable),
+    ("prefer", UpstreamTlsPolicy::Prefer),
+    ("require", UpstreamTlsPolicy::Require),
+    ("verify-full", UpstreamTlsPolicy::VerifyFull),
+];
+
+fn blame(setting: &Setting, message: impl Into<String>) -> UsageError {
+    UsageError::new(setting.origin.clone(), setting.flag.name, message)
+}
+
+fn unreadable(setting: &Setting, error: &std::io::Error) -> UsageError {
+    blame(setting, format!("{}: {error}", setting.value))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Port {
+    Fixed,
+    AnyFree,
+}
+
+fn host_port(setting: &Setting, kind: Port) -> Result<HostPort, UsageError> {
+    let wrong = |what: &str| Err(blame(setting, format!("{:?}: {what}", setting.value)));
+    let Some((host, port)) = setting.value.rsplit_once(':') else {
+        return wrong("expected HOST:PORT");
+    };
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    if bare.is_none() && host.contains(':') {
+        return wrong("an IPv6 address goes in brackets, as [::1]:5432");
+    }
+    let host = bare.unwrap_or(host);
+    if host.is_empty() {
+        return wrong("the host is empty");
+    }
+    match port.parse() {
+        Ok(0) if kind == Port::Fixed => wrong("port 0 is no port to connect to"),
+        Ok(port) => Ok(HostPort {
+            host: host.to_owned(),
+            port,
+        }),
+        Err(_) => wrong("the port is not a number up to 65535"),
+    }
+}
+
+/// The users of the file, then those of `--user`, which win; and the names of those with a mere verifier.
+fn collect_users(given: &Given) -> Result<(Users, Vec<String>), UsageError> {
+    let mut secrets: BTreeMap<Vec<u8>, (Vec<u8>, &Setting, usize)> = BTreeMap::new();
+    if let Some(setting) = given.one("users-file") {
+        let text = std::fs::read(&setting.value).map_err(|error| unreadable(setting, &error))?;
+        for user in users::parse(&text).map_err(|bad| bad_line(setting, &bad))? {
+            secrets.insert(user.name, (user.secret, setting, user.line));
+        }
+    }
+    let mut named = BTreeSet::new();
+    for setting in given.all("user") {
+        let pair = users::parse_pair(setting.value.as_bytes());
+        let (name, secret) = pair.map_err(|message| blame(setting, message))?;
+        if !named.insert(name.clone()) {
+            let message = format!("{} is given twice", name.escape_ascii());
+            return Err(blame(setting, message));
+        }
+        secrets.insert(name, (secret, setting, 0));
+    }
+    let mut users = Users::default();
+    let mut verifiers = Vec::new();
+    for (name, (secret, setting, line)) in secrets {
+        let wrong = |error: AuthError| match line {
+            0 => blame(setting, format!("{}: {error}", name.escape_ascii())),
+            line => blame(setting, format!("{}:{line}: {error}", setting.value)),
+        };
+        let credential = Credential::from_secret(&secret).map_err(wrong)?;
+        if matches!(credential, Credential::ScramVerifier(_)) {
+            verifiers.push(name.escape_ascii().to_string());
+        }
+        users.insert(&name, credential);
+    }
+    Ok((users, verifiers))
+}
+
+fn bad_line(setting: &Setting, bad: &users::BadLine) -> UsageError {
+    blame(
+        setting,
+        format!("{}:{}: {}", setting.value, bad.line, bad.message),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{self, Command};
+
+    fn options(args: &[&str]) -> Result<Options, String> {
+        let settings = match cli::parse(args.iter().map(std::ffi::OsString::from)) {
+            Ok(Command::Run(settings)) => settings,
+            Ok(Command::Help) => panic!("asked for help"),
+            Err(error) => return Err(error.to_string()),
+        };
+        Given::with_config_file(settings)
+            .and_then(|given| Options::new(&given))
+            .map_err(|error| error.to_string())
+    }
+
+    /// The least that has to be given, and more.
+    fn with(more: &[&str]) -> Result<Options, String> {
+        options(&[&["--listen", "127.0.0.1:0", "--writer", "db:5432"], more].concat())
+    }
+
+    fn refused(more: &[&str]) -> String {
+        with(more)
+            .err()
+            .unwrap_or_else(|| panic!("{more:?} was taken"))
+    }
+
+    /// A file that is removed at the end of the test.
+    struct TestFile(PathBuf);
+
+    impl TestFile {
+        fn new(name: &str, text: &str) -> TestFile {
+            let path =
+                std::env::temp_dir().join(format!("pgturnout-{}-{name}", std::process::id()));
+            std::fs::write(&path, text).unwrap();
+            TestFile(path)
+        }
+
+        fn path(&self) -> &str {
+            self.0.to_str().unwrap()
+        }
+    }
+
+    impl Drop for TestFile {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    #[test]
+    fn defaults() {
+        let options = with(&[]).unwrap();
+        assert_eq!(
+            options.listen,
+            HostPort {
+                host: "127.0.0.1".to_owned(),
+                port: 0
+            }
+        );
+        assert_eq!(options.writer.to_string(), "db:5432");
+        assert!(options.readers.is_empty() && options.users.is_empty());
+        assert_eq!((options.gate, options.split), (Gate::Writer, Split::On));
+        assert_eq!(options.client_tls, ClientTls::Disable);
+        assert_eq!(options.upstream_tls, UpstreamTlsPolicy::Prefer);
+        assert!(!options.log_routes);
+    }
+
+    #[test]
+    fn addresses() {
+        let options = with(&["--reader", "[::1]:5433", "--reader=standby.example:1"]).unwrap();
+        let readers: Vec<_> = options.readers.iter().map(HostPort::to_string).collect();
+        assert_eq!(readers, ["[::1]:5433", "standby.example:1"]);
+        assert_eq!(options.readers[0].host, "::1");
+        for (value, why) in [
+            ("db", "expected HOST:PORT"),
+            (":5432", "the host is empty"),
+            ("[]:5432", "the host is empty"),
+            (
+                "::1:5432",
+                "an IPv6 address goes in brackets, as [::1]:5432",
+            ),
+            ("db:", "the port is not a number up to 65535"),
+            ("db:65536", "the port is not a number up to 65535"),
+            ("db:0", "port 0 is no port to connect to"),
+        ] {
+            let error = refused(&["--reader", value]);
+            assert_eq!(error, format!("--reader: {value:?}: {why}"));
+        }
+    }
+
+    #[test]
+    fn what_is_missing_unknown_or_contradictory_names_its_flag() {
+        assert_eq!(
+            options(&["--listen", "a:1"]).err().unwrap(),
+            "--writer: required, and not given"
+        );
+        for (more, message) in [
+            (
+                &["--split", "yes"][..],
+                "--split: \"yes\" is none of on, off",
+            ),
+            (&["--gate", "reader"], "--gate: there is no --reader"),
+            (
+                &["--client-tls", "allow"],
+                "--client-tls: needs --tls-cert and --tls-key",
+            ),
+            (
+                &["--tls-cert", "c"],
+                "--tls-key: missing: --tls-cert is given",
+            ),
+            (
+                &["--tls-key", "k"],
+                "--tls-cert: missing: --tls-key is given",
+            ),
+            (
+                &["--tls-cert", "c", "--tls-key", "k"],
+                "--tls-cert: unused: --client-tls is disable",
+            ),
+            (
+                &["--upstream-tls", "verify-full"],
+                "--upstream-tls: verify-full needs --upstream-ca",
+            ),
+            (
+                &["--upstream-ca", "ca"],
+                "--upstream-ca: unused: --upstream-tls is not verify-full",
+            ),
+        ] {
+            assert_eq!(refused(more), message, "{more:?}");
+        }
+        let no_file = refused(&["--users-file", "/no/such/file"]);
+        assert!(
+            no_file.starts_with("--users-file: /no/such/file: "),
+            "{no_file}"
+        );
+    }
+
+    #[test]
+    fn users_come_from_the_file_and_the_command_line_which_wins() {
+        let file = TestFile::new("users", "a:1\n\"b\" \"2\"\n");
+        let options = with(&[
+            "--users-file",
+            file.path(),
+            "--user",
+            "b:3",
+            "--user",
+            "c:x:y",
+        ])
+        .unwrap();
+        let password = |name: &str| match &*options.users.get(name.as_bytes()) {
+            Credential::Password(secret) => secret.expose().to_vec(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(options.users.len(), 3);
+        assert_eq!(
+            [password("a"), password("b"), password("c")],
+            [&b"1"[..], b"3", b"x:y"]
+        );
+    }
+
+    #[test]
+    fn a_wrong_user_names_its_place_and_not_its_secret() {
+        let file = TestFile::new("broken", "a:1\nSCRAM-SHA-256$hunter2\n");
+        let place = format!("--users-file: {}:2: expected NAME:SECRET", file.path());
+        assert_eq!(refused(&["--users-file", file.path()]), place);
+        assert_eq!(
+            refused(&["--user", "hunter2"]),
+            "--user: expected NAME:SECRET"
+        );
+        assert_eq!(
+            refused(&["--user", "a:hunter2", "--user", "a:x"]),
+            "--user: a is given twice"
+        );
+        let verifier = refused(&["--user", "a:SCRAM-SHA-256$hunter2"]);
+        assert!(
+            verifier.starts_with("--user: a: ") && !verifier.contains("hunter2"),
+            "{verifier}"
+        );
+    }
+
+    #[test]
+    fn a_verifier_is_taken_and_noted() {
+        // RFC 7677's example: user `user`, password `pencil`.
+        let verifier = "user:SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$\
+            WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+        let options = with(&["--user", verifier, "--user", "other:x"]).unwrap();
+        assert_eq!(options.verifiers, ["user"]);
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file_flag_by_flag() {
+        let text = "listen = 'a:1'\nwriter = 'b:2'\nreader = ['c:3', 'd:4']\nsplit = 'off'\nlog-routes = true\n";
+        let file = TestFile::new("config", text);
+        let config = ["--config", file.path()];
+        let options = options(&[&config[..], &["--reader", "e:5", "--split=on"]].concat()).unwrap();
+        let readers: Vec<_> = options.readers.iter().map(HostPort::to_string).collect();
+        assert_eq!(
+            (options.writer.to_string(), readers),
+            ("b:2".to_owned(), vec!["e:5".to_owned()])
+        );
+        assert!(options.split == Split::On && options.log_routes);
+    }
+
+    #[test]
+    fn a_wrong_value_in_the_file_names_the_file_and_line() {
+        let file = TestFile::new("wrong", "\ngate = 'both'\n");
+        let expected = format!(
+            "{}:2: gate: \"both\" is none of writer, reader",
+            file.path()
+        );
+        assert_eq!(refused(&["--config", file.path()]), expected);
+    }
+}

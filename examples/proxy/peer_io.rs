@@ -1,0 +1,227 @@
+//! One connection and the fixed block that is read into.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
+
+/// A connection, encrypted or not.
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// A connection over TCP. Requests and replies are small and waited for: nothing is gained by delaying them.
+    pub(crate) fn plain(stream: TcpStream) -> Stream {
+        // Fails only on a connection that is gone, which the first read will tell.
+        let _ = stream.set_nodelay(true);
+        Stream::Plain(stream)
+    }
+
+    /// Back to TCP, for a handshake that may happen once.
+    pub(crate) fn into_plain(self) -> io::Result<TcpStream> {
+        match self {
+            Stream::Plain(stream) => Ok(stream),
+            Stream::Tls(_) => Err(io::Error::other("encrypted already")),
+        }
+    }
+
+    fn reader(&mut self) -> Pin<&mut (dyn AsyncRead + Unpin)> {
+        match self {
+            Stream::Plain(stream) => Pin::new(stream),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()),
+        }
+    }
+
+    fn writer(&mut self) -> Pin<&mut (dyn AsyncWrite + Unpin)> {
+        match self {
+            Stream::Plain(stream) => Pin::new(stream),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.get_mut().reader().poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().writer().poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().writer().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().writer().poll_shutdown(cx)
+    }
+}
+
+/// How many empty blocks each thread keeps. A block is taken at every read and given back when nothing was read, so
+/// a thread needs one, and a few more when sessions with half a message in their blocks become idle.
+const SPARE_BLOCKS: usize = 16;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A block of memory with unread bytes in it. The block is there only while there are such bytes, or a read is
+/// tried: thousands of idle connections share a handful of blocks.
+pub(crate) struct ReadBuffer {
+    size: usize,
+    block: Option<Box<[u8]>>,
+    start: usize,
+    end: usize,
+}
+
+impl ReadBuffer {
+    /// An empty buffer that holds up to `size` bytes. All buffers of a process have the same size.
+    pub(crate) fn new(size: usize) -> ReadBuffer {
+        ReadBuffer {
+            size,
+            block: None,
+            start: 0,
+            end: 0,
+        }
+    }
+
+    /// The bytes not yet consumed.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match &self.block {
+            Some(block) => &block[self.start..self.end],
+            None => &[],
+        }
+    }
+
+    pub(crate) fn consume(&mut self, n: usize) {
+        self.start += n;
+        assert!(self.start <= self.end, "more consumed than was there");
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
+    /// One read into the free part, of which there is none if the answer is `None`; 0 is the end of the stream.
+    pub(crate) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+    ) -> Option<Poll<io::Result<usize>>> {
+        let block = self.block.get_or_insert_with(|| take_block(self.size));
+        // Moving the rest to the front costs a copy: do it when less than half of the block can be read into.
+        if self.start > 0 && block.len() - self.end < block.len() / 2 {
+            block.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.end == block.len() {
+            return None;
+        }
+        let mut room = ReadBuf::new(&mut block[self.end..]);
+        let read = Pin::new(stream).poll_read(cx, &mut room);
+        let n = room.filled().len();
+        self.end += n;
+        self.give_back();
+        Some(read.map_ok(|()| n))
+    }
+
+    /// Forgets the bytes.
+    pub(crate) fn clear(&mut self) {
+        self.consume(self.end - self.start);
+        self.give_back();
+    }
+
+    /// Returns an empty block to its thread.
+    pub(crate) fn give_back(&mut self) {
+        if self.start != self.end {
+            return;
+        }
+        if let Some(block) = self.block.take() {
+            SPARE.with_borrow_mut(|spare| {
+                if spare.len() < SPARE_BLOCKS {
+                    spare.push(block);
+                }
+            });
+        }
+    }
+}
+
+fn take_block(size: usize) -> Box<[u8]> {
+    SPARE
+        .with_borrow_mut(Vec::pop)
+        .unwrap_or_else(|| vec![0; size].into_boxed_slice())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(bytes: &[u8], size: usize) -> ReadBuffer {
+        let mut block = vec![0; size].into_boxed_slice();
+        block[..bytes.len()].copy_from_slice(bytes);
+        ReadBuffer {
+            block: Some(block),
+            end: bytes.len(),
+            ..ReadBuffer::new(size)
+        }
+    }
+
+    #[test]
+    fn a_block_is_given_back_when_it_is_empty_and_not_before() {
+        let mut buffer = with(b"abc", 8);
+        buffer.consume(2);
+        buffer.give_back();
+        assert_eq!(buffer.bytes(), b"c");
+        buffer.consume(1);
+        buffer.give_back();
+        assert!(buffer.block.is_none());
+        assert_eq!(buffer.bytes(), b"");
+    }
+
+    #[tokio::test]
+    async fn a_read_takes_the_room_left_by_what_was_consumed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut stream = Stream::plain(listener.accept().await.unwrap().0);
+        io::Write::write_all(&mut far, b"abcdefghijkl").unwrap();
+
+        let mut buffer = ReadBuffer::new(8);
+        let mut fill = async |buffer: &mut ReadBuffer| {
+            std::future::poll_fn(|cx| match buffer.poll_fill(cx, &mut stream) {
+                Some(read) => read.map(Some),
+                None => Poll::Ready(None),
+            })
+            .await
+        };
+        assert_eq!(fill(&mut buffer).await.unwrap().unwrap(), 8);
+        assert!(fill(&mut buffer).await.is_none(), "the block is full");
+        buffer.consume(5);
+        assert_eq!(buffer.bytes(), b"fgh");
+        assert_eq!(fill(&mut buffer).await.unwrap().unwrap(), 4);
+        assert_eq!(buffer.bytes(), b"fghijkl");
+        drop(far);
+        assert_eq!(
+            fill(&mut buffer).await.unwrap().unwrap(),
+            0,
+            "the end of the stream"
+        );
+    }
+}

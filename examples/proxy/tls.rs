@@ -1,0 +1,173 @@
+//! TLS by rustls: our side of both handshakes.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use pgturnout::startup::UpstreamTlsPolicy;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use crate::cli::{Origin, UsageError};
+use crate::options::Options;
+
+/// What both sides offer; PostgreSQL 17 and later insist on it when TLS starts without an SSLRequest.
+const ALPN: &[u8] = b"postgresql";
+
+/// Everything that a handshake needs, made once.
+pub(crate) struct Tls {
+    clients: Option<TlsAcceptor>,
+    upstreams: TlsConnector,
+}
+
+impl Tls {
+    /// Reads the files that the options name.
+    pub(crate) fn new(options: &Options) -> Result<Tls, UsageError> {
+        let provider = Arc::new(ring::default_provider());
+        let clients = match &options.identity {
+            Some((cert, key)) => Some(acceptor(provider.clone(), cert, key)?),
+            None => None,
+        };
+        let upstreams = match &options.upstream_ca {
+            Some(ca) if options.upstream_tls == UpstreamTlsPolicy::VerifyFull => {
+                connector(provider, Trust::Only(roots(ca)?))?
+            }
+            _ => connector(provider, Trust::Anybody)?,
+        };
+        Ok(Tls { clients, upstreams })
+    }
+
+    /// The server's side, with a client.
+    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let acceptor = self.clients.as_ref();
+        let acceptor = acceptor.ok_or_else(|| io::Error::other("there is no certificate"))?;
+        acceptor.accept(stream).await.map(TlsStream::from)
+    }
+
+    /// The client's side, with an upstream of this name or address.
+    pub(crate) async fn connect(
+        &self,
+        host: &str,
+        stream: TcpStream,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let stream = self.upstreams.connect(name, stream).await?;
+        Ok(TlsStream::from(stream))
+    }
+}
+
+/// Fills a block from the provider's random source.
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let filled = ring::default_provider().secure_random.fill(&mut bytes);
+    filled.map_err(|_| io::Error::other("the random source failed"))?;
+    Ok(bytes)
+}
+
+fn acceptor(
+    provider: Arc<CryptoProvider>,
+    cert: &Path,
+    key: &Path,
+) -> Result<TlsAcceptor, UsageError> {
+    let chain = certificates("tls-cert", cert)?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| bad("tls-key", key, error))?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| bad("client-tls", cert, error))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| bad("tls-cert", cert, error))?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Whom to believe.
+enum Trust {
+    Only(RootCertStore),
+    Anybody,
+}
+
+fn connector(provider: Arc<CryptoProvider>, trust: Trust) -> Result<TlsConnector, UsageError> {
+    let algorithms = provider.signature_verification_algorithms;
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| UsageError::new(Origin::CommandLine, "upstream-tls", error.to_string()))?;
+    let mut config = match trust {
+        Trust::Only(roots) => builder.with_root_certificates(roots),
+        Trust::Anybody => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Unverified(algorithms))),
+    }
+    .with_no_client_auth();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+fn roots(ca: &Path) -> Result<RootCertStore, UsageError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates("upstream-ca", ca)? {
+        let added = roots.add(certificate);
+        added.map_err(|error| bad("upstream-ca", ca, error))?;
+    }
+    Ok(roots)
+}
+
+fn certificates(flag: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, UsageError> {
+    let found: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(path).and_then(|certificates| certificates.collect());
+    match found {
+        Ok(found) if found.is_empty() => Err(bad(flag, path, "no certificate in it")),
+        Ok(found) => Ok(found),
+        Err(error) => Err(bad(flag, path, error)),
+    }
+}
+
+fn bad(flag: &str, path: &Path, error: impl std::fmt::Display) -> UsageError {
+    let message = format!("{}: {error}", path.display());
+    UsageError::new(Origin::CommandLine, flag, message)
+}
+
+/// `prefer` and `require` encrypt without asking who answers, as libpq's modes of these names do. The peer still
+/// has to own the key of the certificate that it shows.
+#[derive(Debug)]
+struct Unverified(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, signature, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, signature, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
