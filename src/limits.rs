@@ -99,6 +99,10 @@ pub const STATEMENTS: usize = 1_000;
 /// Bytes of prepared statements remembered in one session.
 pub const STATEMENT_BYTES: usize = 1_048_576;
 
+/// The longest statement that is remembered, in bytes: half the queue of our own messages to one upstream, so that
+/// sending it again never waits for more room than there can be.
+pub const STATEMENT_BODY: usize = LEDGER_OWNED_PER_QUEUE / 2;
+
 /// Settings remembered in one session: all that PostgreSQL 18 knows are some 400, sessions change a handful.
 pub const JOURNAL_ENTRIES: usize = 256;
 
@@ -139,3 +143,7 @@ pub const LOGIN_MESSAGE: usize = 65_535;
 /// Actions that wait for the driver before nothing more is decided: a driver that takes them at every turn never
 /// has more than a handful.
 pub const ACTIONS: usize = 64;
+
+/// Everything of a session that has no limit of its own: startup packets, parameters and keys of three peers, the
+/// tables of the maps, and the session itself.
+pub const SESSION_FIXED: usize = 262_144;

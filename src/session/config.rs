@@ -143,6 +143,7 @@ impl Default for Limits {
             statements: StatementLimits {
                 names: limits::STATEMENTS,
                 bytes: limits::STATEMENT_BYTES,
+                body: limits::STATEMENT_BODY,
             },
             journal: JournalLimits {
                 entries: limits::JOURNAL_ENTRIES,
@@ -242,6 +243,32 @@ impl Config {
             });
         }
         Ok(())
+    }
+
+    /// Bytes that one session never exceeds, the driver's read buffers and TLS not counted.
+    ///
+    /// It is reached only by a client that fills everything it can at once; an idle session holds a few KiB.
+    pub fn memory_bound(&self) -> usize {
+        let limits = &self.limits;
+        let ports = u8::try_from(super::PeerId::COUNT).unwrap_or(u8::MAX);
+        let requests = limits
+            .requests_in_flight
+            .saturating_mul(super::effects::REQUEST_BYTES)
+            .saturating_mul(crate::track::prepared::LEGS);
+        let portals = limits.portals.saturating_mul(limits.statements.body);
+        let texts =
+            crate::route::Cache::new(Arc::clone(&self.rules), limits.texts, 0).memory_bound();
+        [
+            limits.ledger.memory_bound(ports),
+            limits.statements.bytes,
+            limits.journal.bytes.saturating_mul(2),
+            requests,
+            portals,
+            texts,
+            limits::SESSION_FIXED,
+        ]
+        .into_iter()
+        .fold(0, usize::saturating_add)
     }
 
     /// The writer's place in [`upstreams`](Config::upstreams).

@@ -12,9 +12,14 @@ use crate::route::{
     StatementEffect,
 };
 use crate::track::pipeline::Owed;
-use crate::track::prepared::{Change, Reached, Statements, Ticket};
+use crate::track::prepared::{Change, Definition, Reached, Statements, Ticket};
 use crate::track::settings::{self, Journal, JournalDoubt, Topic};
 use crate::track::{Pin, Pins};
+
+/// What one request in flight costs at most beside the texts that it keeps: its place in the pipeline, its note, a
+/// pending change and the name in it.
+pub(super) const REQUEST_BYTES: usize =
+    std::mem::size_of::<Owed<Note>>() + std::mem::size_of::<Effects>() + 256;
 
 /// What the session wants to know again when a request is answered.
 #[derive(Debug)]
@@ -34,13 +39,23 @@ pub(super) enum Note {
 #[derive(Debug)]
 pub(super) struct Effects {
     intent: Arc<Intent>,
-    text: Box<[u8]>,
+    /// The text, if a setting that it changes is to be repeated elsewhere.
+    text: KeptText,
     /// How many statements of the text are complete.
     complete: u32,
     /// The names that its DEALLOCATEs drop.
     dropped: VecDeque<Ticket>,
     /// The unnamed statement, which a simple Query drops.
     unnamed: Option<Ticket>,
+}
+
+/// A text that is kept while its request is in flight. `Debug` shows its length.
+struct KeptText(Box<[u8]>);
+
+impl std::fmt::Debug for KeptText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "<{} bytes>", self.0.len())
+    }
 }
 
 impl Note {
@@ -74,6 +89,8 @@ pub(super) struct Memory {
     search_path: SearchPath,
     unit: Unit,
     in_flight: InFlight,
+    /// Bytes of texts that are kept for requests in flight.
+    kept: usize,
 }
 
 /// What the requests that the writer has not answered may do to its transaction.
@@ -101,22 +118,18 @@ enum SearchPath {
     Doubtful,
 }
 
+/// A statement as the session remembers it.
+pub(super) type Prepared = Arc<Definition<Arc<Intent>>>;
+
 /// The statements behind the portals of the transaction that runs.
 #[derive(Debug, Default)]
 pub(super) struct Portals {
-    unnamed: Option<Bound>,
-    named: BTreeMap<Box<[u8]>, Bound>,
-}
-
-/// What a portal runs: the statement's intent, and its text when it has effects.
-#[derive(Clone, Debug)]
-pub(super) struct Bound {
-    pub(super) intent: Arc<Intent>,
-    pub(super) text: Box<[u8]>,
+    unnamed: Option<Prepared>,
+    named: BTreeMap<Box<[u8]>, Prepared>,
 }
 
 impl Portals {
-    pub(super) fn get(&self, name: &[u8]) -> Option<&Bound> {
+    pub(super) fn get(&self, name: &[u8]) -> Option<&Prepared> {
         if name.is_empty() {
             self.unnamed.as_ref()
         } else {
@@ -125,7 +138,7 @@ impl Portals {
     }
 
     /// Remembers a portal; whether there was room.
-    pub(super) fn bind(&mut self, name: &[u8], bound: Bound, limit: usize) -> bool {
+    pub(super) fn bind(&mut self, name: &[u8], bound: Prepared, limit: usize) -> bool {
         if name.is_empty() {
             self.unnamed = Some(bound);
             return true;
@@ -164,6 +177,7 @@ impl Memory {
             search_path: SearchPath::CatalogFirst,
             unit: Unit::Fine,
             in_flight: InFlight::Plain,
+            kept: 0,
             forwarded: None,
             outline: None,
         }
@@ -257,11 +271,22 @@ impl<R: Route> Session<R> {
         }
         Note::Effects(Box::new(Effects {
             intent: Arc::clone(intent),
-            text: text.into(),
+            text: self.keep_text(intent, text),
             complete: 0,
             dropped,
             unnamed: None,
         }))
+    }
+
+    /// Keeps a text that may have to be repeated on another upstream, within the journal's own bound.
+    fn keep_text(&mut self, intent: &Intent, text: &[u8]) -> KeptText {
+        let repeats = |effect: &StatementEffect| matches!(&effect.effect, Effect::Setting(change) if change.portable && change.scope == Scope::Session);
+        let kept = self.memory.kept.saturating_add(text.len());
+        if !intent.effects.iter().any(repeats) || kept > self.config.limits.journal.bytes {
+            return KeptText(Box::default());
+        }
+        self.memory.kept = kept;
+        KeptText(text.into())
     }
 
     /// What is safest assumed as soon as a statement is on its way.
@@ -323,7 +348,7 @@ impl<R: Route> Session<R> {
 
     fn apply(&mut self, effects: &mut Effects, happened: &StatementEffect, tag: &[u8]) {
         match &happened.effect {
-            Effect::Setting(change) => self.setting_changed(&effects.text, change),
+            Effect::Setting(change) => self.setting_changed(&effects.text.0, change),
             Effect::ResetAll => self.stage(Topic::AllSettings, b"RESET ALL"),
             Effect::DiscardAll => {
                 self.confirm_dropped(effects);
@@ -427,6 +452,7 @@ impl<R: Route> Session<R> {
 
     /// The names that a request did not come to drop are still there.
     fn refuse_dropped(&mut self, effects: Effects) {
+        self.memory.kept = self.memory.kept.saturating_sub(effects.text.0.len());
         for ticket in effects.dropped {
             self.memory.statements.refused(ticket, Reached::Server);
         }

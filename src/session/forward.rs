@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::effects::{Bound, Note};
+use super::effects::Note;
 use super::leg::LegId;
 use super::look::{bind_names, text_of};
 use super::requests::Batch;
@@ -11,7 +11,7 @@ use crate::ledger::Fate;
 use crate::route::Route;
 use crate::track::Pin;
 use crate::track::pipeline::{Kind, Owner};
-use crate::track::prepared::{Change, Reached, Repair};
+use crate::track::prepared::{Change, Reached, Repair, key};
 use crate::wire::{
     Close, Describe, Execute, Frontend, Header, Parse, Target, tags::frontend as tag,
 };
@@ -114,12 +114,12 @@ impl<R: Route> Session<R> {
         match message {
             Frontend::Query(query) => self.plan_query(leg, query.text),
             Frontend::Parse(parse) => self.plan_parse(leg, body, parse),
-            Frontend::Bind(bind) => self.plan_bind(leg, bind.portal, bind.statement),
+            Frontend::Bind(bind) => self.plan_bind(leg, key(bind.portal), key(bind.statement)),
             Frontend::Describe(Describe {
                 kind: Target::Statement,
                 name,
             }) => {
-                if !self.repair(leg, name) {
+                if !self.repair(leg, key(name)) {
                     return Plan::Full;
                 }
                 Plan::Request(Kind::DescribeStatement, Note::Nothing)
@@ -159,13 +159,13 @@ impl<R: Route> Session<R> {
     }
 
     fn plan_parse(&mut self, leg: LegId, body: &[u8], parse: Parse<'_>) -> Plan {
-        if !parse.name.is_empty() && !self.repair(leg, parse.name) {
+        if !parse.name.is_empty() && !self.repair(leg, key(parse.name)) {
             return Plan::Full;
         }
         let intent = self.intent_of(parse.text);
         self.memory.sent_text(&intent);
         self.memory.outline = self.outline_of(parse.text);
-        let name: Box<[u8]> = parse.name.into();
+        let name: Box<[u8]> = key(parse.name).into();
         match self.memory.statements.define(&name, body, intent) {
             Some(definition) => {
                 let change = Change::Define {
@@ -199,41 +199,33 @@ impl<R: Route> Session<R> {
             self.memory.portals.close(portal);
             return Plan::Request(Kind::Bind, Note::Nothing);
         };
-        let intent = std::sync::Arc::clone(&definition.meta);
-        self.memory.sent_text(&intent);
-        let text = match text_of(&definition.body) {
-            Some(text) if !intent.effects.is_empty() => text.into(),
-            Some(_) | None => Box::default(),
-        };
+        self.memory.sent_text(&definition.meta);
         let limit = self.config.limits.portals;
-        if !self
-            .memory
-            .portals
-            .bind(portal, Bound { intent, text }, limit)
-        {
+        if !self.memory.portals.bind(portal, definition, limit) {
             self.pin(Pin::Unaccounted);
         }
         Plan::Request(Kind::Bind, Note::Nothing)
     }
 
     fn plan_execute(&mut self, leg: LegId, portal: &[u8]) -> Plan {
-        let Some(bound) = self.memory.portals.get(portal).cloned() else {
+        let Some(bound) = self.memory.portals.get(key(portal)).cloned() else {
             return Plan::Request(Kind::Execute, Note::Nothing);
         };
-        let note = self.note_effects(leg, &bound.intent, &bound.text);
+        let text = text_of(&bound.body).unwrap_or_default();
+        let note = self.note_effects(leg, &bound.meta, text);
         Plan::Request(Kind::Execute, note)
     }
 
     fn plan_close(&mut self, leg: LegId, close: Close<'_>) -> Plan {
         match close.kind {
             Target::Portal => {
-                self.memory.portals.close(close.name);
+                self.memory.portals.close(key(close.name));
                 Plan::Request(Kind::Close, Note::Nothing)
             }
             Target::Statement => {
                 let change = Change::Forget {
                     leg: leg.index(),
-                    name: close.name.into(),
+                    name: key(close.name).into(),
                 };
                 Plan::Request(
                     Kind::Close,
@@ -250,7 +242,7 @@ impl<R: Route> Session<R> {
         }
         match header.tag {
             tag::BIND => match bind_names(beginning) {
-                Some((portal, statement)) => self.plan_bind(leg, portal, statement),
+                Some((portal, statement)) => self.plan_bind(leg, key(portal), key(statement)),
                 None => self.plan_blind(header),
             },
             tag::QUERY | tag::PARSE | tag::EXECUTE | tag::DESCRIBE | tag::CLOSE => {

@@ -12,6 +12,7 @@ use super::requests::Batch;
 use super::{RouteReason, Session};
 use crate::route::{Class, Intent, LexState, Route, Why};
 use crate::track::Pin;
+use crate::track::prepared::key;
 use crate::wire::{Frontend, Header, Reader, Target, tags::frontend as tag};
 
 /// What was seen so far of the segment at the front of the client's unclaimed bytes.
@@ -195,7 +196,7 @@ impl<R: Route> Session<R> {
     /// A name that is parsed again while it is known makes the server refuse it, so either text may count.
     fn look_at_parse(&mut self, look: &mut Look, name: &[u8], intent: &Arc<Intent>) {
         look.join(intent.class, intent.reason.why);
-        let meaning = self.memory.statements.meaning(name);
+        let meaning = self.memory.statements.meaning(key(name));
         if let Some(known) = meaning.definition.filter(|_| !name.is_empty()) {
             look.join(known.meta.class, known.meta.reason.why);
         }
@@ -215,7 +216,7 @@ impl<R: Route> Session<R> {
             look.join(class, why);
             return;
         }
-        let meaning = self.memory.statements.meaning(name);
+        let meaning = self.memory.statements.meaning(key(name));
         if !meaning.settled {
             look.certainty = Certainty::Tentative;
         }
@@ -236,8 +237,9 @@ impl<R: Route> Session<R> {
             .bound
             .clone()
             .is_some_and(|bound| input.get(bound) == Some(name));
-        let known =
-            own || look.portals == Portals::LeftOpen || self.memory.portals.get(name).is_some();
+        let known = own
+            || look.portals == Portals::LeftOpen
+            || self.memory.portals.get(key(name)).is_some();
         if !known && matches!(self.requests.batch, Batch::None) {
             // A cursor, perhaps: cursors live on the writer.
             look.join(Class::Session, Why::SessionStatement);

@@ -10,14 +10,32 @@ use std::sync::Arc;
 /// How many upstreams a session can have.
 pub const LEGS: usize = 2;
 
-/// What is remembered of one Parse.
-#[derive(Debug)]
+/// How many bytes of a statement's or portal's name count: PostgreSQL keeps them in tables keyed by 63 bytes
+/// (`NAMEDATALEN` less one), in which longer names with the same beginning are one.
+const NAME_BYTES: usize = 63;
+
+/// The part of a statement's or portal's name that tells it from others.
+pub fn key(name: &[u8]) -> &[u8] {
+    name.get(..NAME_BYTES).unwrap_or(name)
+}
+
+/// What is remembered of one Parse. `Debug` shows the length of its text.
 pub struct Definition<M> {
     /// The body of the Parse message: name, text and parameter types, byte for byte.
     pub body: Box<[u8]>,
     /// What the session knows of the text.
     pub meta: M,
     version: u64,
+}
+
+impl<M: std::fmt::Debug> std::fmt::Debug for Definition<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Definition")
+            .field("body", &format_args!("<{} bytes>", self.body.len()))
+            .field("meta", &self.meta)
+            .field("version", &self.version)
+            .finish()
+    }
 }
 
 /// A change to the set of statements, in the order in which it was sent.
@@ -133,6 +151,8 @@ pub struct StatementLimits {
     pub names: usize,
     /// How many bytes of Parse bodies and names are kept.
     pub bytes: usize,
+    /// The longest Parse body that is kept: it has to fit a queue of our own messages when it is sent again.
+    pub body: usize,
 }
 
 /// The prepared statements of one session.
@@ -167,7 +187,9 @@ impl<M> Statements<M> {
     /// Whether a definition of this many bytes, its name included, would be kept.
     pub fn has_room_for(&self, bytes: usize) -> bool {
         let names = self.entries.len().saturating_add(self.pending.len());
-        names < self.limits.names && self.bytes.saturating_add(bytes) <= self.limits.bytes
+        names < self.limits.names
+            && bytes <= self.limits.body
+            && self.bytes.saturating_add(bytes) <= self.limits.bytes
     }
 
     /// Makes a definition of a Parse that is about to be sent; `None` when the bounds leave no room for it.

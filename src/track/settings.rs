@@ -34,13 +34,22 @@ impl Topic {
     }
 }
 
-/// One statement that changes the session, as the client sent it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One statement that changes the session, as the client sent it. `Debug` shows the length of its text.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Change {
     /// What it is about.
     pub topic: Topic,
     /// The statement's text, which means the same whatever the lexical settings are.
     pub text: Box<[u8]>,
+}
+
+impl std::fmt::Debug for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Change")
+            .field("topic", &self.topic)
+            .field("text", &format_args!("<{} bytes>", self.text.len()))
+            .finish()
+    }
 }
 
 #[derive(Debug)]
