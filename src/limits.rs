@@ -93,6 +93,10 @@ pub const READ_BUFFER_MIN: usize = 16_384;
 /// sockets' buffers, which hold some thousands of the shortest requests.
 pub const REQUESTS_IN_FLIGHT: usize = 4_096;
 
+/// Requests that a reader may owe: the errors that answer them if it is lost, some 150 bytes each, have to fit
+/// [`LEDGER_OWNED_PER_QUEUE`].
+pub const READER_REQUESTS_IN_FLIGHT: usize = 256;
+
 /// Prepared statements remembered in one session. Drivers that cache statements keep 100 to 500.
 pub const STATEMENTS: usize = 1_000;
 

@@ -122,6 +122,9 @@ pub struct Limits {
     pub read_buffer: usize,
     /// Requests sent to one upstream and not answered, past which the client is not read.
     pub requests_in_flight: usize,
+    /// The same for a reader. Each of them has to be answered with an error if it is lost, within
+    /// [`LedgerLimits::owned_bytes_per_queue`].
+    pub reader_requests_in_flight: usize,
     /// The queues of bytes between peers.
     pub ledger: LedgerLimits,
     /// The prepared statements that are remembered.
@@ -139,6 +142,7 @@ impl Default for Limits {
         Limits {
             read_buffer: limits::READ_BUFFER,
             requests_in_flight: limits::REQUESTS_IN_FLIGHT,
+            reader_requests_in_flight: limits::READER_REQUESTS_IN_FLIGHT,
             ledger: LedgerLimits::default(),
             statements: StatementLimits {
                 names: limits::STATEMENTS,

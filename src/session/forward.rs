@@ -68,7 +68,11 @@ impl<R: Route> Session<R> {
         let Some(serving) = self.leg(leg).serving() else {
             return false;
         };
-        serving.pipeline.len() < self.config.limits.requests_in_flight
+        let limit = match leg {
+            LegId::Writer => self.config.limits.requests_in_flight,
+            LegId::Reader => self.config.limits.reader_requests_in_flight,
+        };
+        serving.pipeline.len() < limit
             && self
                 .ledger
                 .room(PeerId::CLIENT.port(), Fate::To(leg.peer().port()))

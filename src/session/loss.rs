@@ -15,6 +15,8 @@ use crate::wire::{TransactionStatus, error_response, sqlstate};
 pub(super) enum Gone {
     Eof,
     Reset,
+    /// The client said Terminate; its connection may still stand.
+    Terminated,
 }
 
 /// Whether more can come from a peer.
@@ -54,7 +56,7 @@ impl<R: Route> Session<R> {
         arrived: usize,
     ) -> Option<Demand> {
         let stream = LegId::of(from).map_or(self.client.stream, |leg| self.leg(leg).stream);
-        let Stream::Ended(_) = stream else {
+        let Stream::Ended(how) = stream else {
             return None;
         };
         if matches!(self.life, Life::Dead(_)) {
@@ -63,13 +65,13 @@ impl<R: Route> Session<R> {
         let arrived = u64::try_from(arrived).unwrap_or(u64::MAX);
         let end = self.ledger.source_ended(from.port(), arrived);
         match LegId::of(from) {
-            None => self.client_ended(now),
+            None => self.client_ended(now, how),
             Some(leg) => self.leg_ended(now, leg, end),
         }
         Some(Demand::Bytes(0))
     }
 
-    fn client_ended(&mut self, now: Instant) {
+    fn client_ended(&mut self, now: Instant, how: Gone) {
         if matches!(self.life, Life::Closing(_)) {
             return;
         }
@@ -80,7 +82,7 @@ impl<R: Route> Session<R> {
         });
         if !waits {
             self.end(now, CloseCause::ClientLeft, None);
-        } else if !self.timers.runs(Timer::Drain) {
+        } else if how == Gone::Eof && !self.timers.runs(Timer::Drain) {
             self.timers
                 .start(now, self.config.timeouts.drain, Timer::Drain);
         }
@@ -103,7 +105,7 @@ impl<R: Route> Session<R> {
                 self.reader_lost(now, CloseCause::UpstreamLost(leg.peer()))
             }
             Phase::Serving(serving) => {
-                let (cause, tell) = if serving.said_fatal() {
+                let (cause, tell) = if serving.said_fatal() || self.is_relay_only() {
                     (CloseCause::UpstreamEnded(leg.peer()), None)
                 } else {
                     let tell = Tell::fatal(
@@ -247,6 +249,7 @@ impl<R: Route> Session<R> {
                 let tell = Tell::fatal(sqlstate::INVALID_AUTHORIZATION, "the login took too long");
                 self.end(now, CloseCause::Timeout(timer), Some(tell));
             }
+            Timer::Restore(peer) => self.restore_timed_out(now, peer),
             Timer::Dial(peer) | Timer::Replay(peer) => {
                 if let Some(leg) = LegId::of(peer) {
                     self.leg_failed(now, leg, format!("{timer} took too long"));
@@ -266,6 +269,14 @@ impl<R: Route> Session<R> {
                 }
                 self.outbox.hurry();
             }
+        }
+    }
+
+    /// A reader that does not take over the session is of no use to it.
+    fn restore_timed_out(&mut self, now: Instant, peer: PeerId) {
+        if let Some(leg) = LegId::of(peer) {
+            let why = format!("{} took too long", Timer::Restore(peer));
+            self.misbehaved(now, leg, why);
         }
     }
 
@@ -396,6 +407,7 @@ impl<R: Route> Session<R> {
         let peer = leg.peer();
         self.timers.stop(Timer::Dial(peer));
         self.timers.stop(Timer::Replay(peer));
+        self.timers.stop(Timer::Restore(peer));
         self.timers
             .start(now, self.config.timeouts.drain, Timer::Retire(peer));
         let leg = self.leg_mut(leg);

@@ -6,7 +6,7 @@ use super::effects::Note;
 use super::forward::run_of;
 use super::leg::{LegId, Restore};
 use super::upstream::frame_limit;
-use super::{CloseCause, Demand, PeerId, Session};
+use super::{CloseCause, Demand, PeerId, Session, Timer};
 use crate::ledger::Fate;
 use crate::route::Route;
 use crate::track::Pin;
@@ -310,6 +310,7 @@ impl<R: Route> Session<R> {
             serving.stamp = serving.stamp.max(stamp);
             if !serving.pipeline.has_injected() {
                 serving.restore = Restore::Resting;
+                self.timers.stop(Timer::Restore(leg.peer()));
             }
         } else if let Some(note) = note {
             self.answered(note);

@@ -6,15 +6,21 @@
 
 use std::time::Instant;
 
+use bytes::BytesMut;
+
+use super::effects::Note;
 use super::leg::{LegId, Phase, Restore};
 use super::look::{Certainty, Look, Seen, seen_reason};
 use super::loss::{Gone, Stream};
-use super::{CloseCause, Demand, Event, Life, PeerId, RouteReason, Session, Tell};
+use super::{CloseCause, Demand, Event, Life, PeerId, RouteReason, Session, Tell, Timer};
 use crate::ledger::Fate;
 use crate::route::{Class, Intent, Reason, Route, RouteContext, Target, Why};
 use crate::startup::StartupParams;
 use crate::track::pipeline::{Kind, Owner};
-use crate::wire::{Header, Severity, TransactionStatus, sqlstate, tags::frontend as tag};
+use crate::wire::tags::frontend as tag;
+use crate::wire::{
+    Close, Frontend, Header, Query, Severity, Target as WireTarget, TransactionStatus, sqlstate,
+};
 
 /// Where the extended batch stands that is not yet ended by Sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +180,7 @@ impl<R: Route> Session<R> {
         {
             return Demand::Paused;
         }
-        self.client.stream = Stream::Ended(Gone::Eof);
+        self.client.stream = Stream::Ended(Gone::Terminated);
         Demand::Bytes(0)
     }
 
@@ -221,7 +227,8 @@ impl<R: Route> Session<R> {
         input: &[u8],
     ) -> Demand {
         self.requests.look.restart();
-        if self.owes_client(leg.other()) {
+        if !self.is_quiet(leg.other()) {
+            self.fence(leg.other());
             return Demand::Paused;
         }
         let fresh = self.begins_request(header.tag);
@@ -233,6 +240,13 @@ impl<R: Route> Session<R> {
             self.routed(leg, class, reason, outline);
         }
         demand
+    }
+
+    /// Whether nothing more comes from an upstream for what the client has sent so far.
+    fn is_quiet(&self, leg: LegId) -> bool {
+        self.leg(leg)
+            .serving()
+            .is_none_or(|serving| serving.pipeline.is_quiet())
     }
 
     pub(super) fn owes_client(&self, leg: LegId) -> bool {
@@ -365,12 +379,10 @@ impl<R: Route> Session<R> {
     /// What has to happen before a segment can go to an upstream; whatever can be set going is.
     fn obstacle(&mut self, now: Instant, leg: LegId) -> Obstacle {
         if self.requests.batch == Batch::On(LegId::Reader) && leg == LegId::Writer {
-            return self.leave_reader();
+            return self.leave_reader(now);
         }
-        if self.owes_client(leg.other()) {
-            return Obstacle::Wait;
-        }
-        if self.fence(leg.other()) {
+        if !self.is_quiet(leg.other()) {
+            self.fence(leg.other());
             return Obstacle::Wait;
         }
         match leg {
@@ -397,7 +409,7 @@ impl<R: Route> Session<R> {
             }
             Phase::Serving(serving) if serving.restore == Restore::Running => Obstacle::Wait,
             Phase::Serving(serving) if serving.stamp < self.memory.journal.stamp() => {
-                self.restore(LegId::Reader);
+                self.restore(now, LegId::Reader);
                 Obstacle::Wait
             }
             Phase::Serving(_) => Obstacle::None,
@@ -405,7 +417,7 @@ impl<R: Route> Session<R> {
     }
 
     /// A batch that stands on the reader has to go on at the writer: its part there is ended with a Sync of ours.
-    fn leave_reader(&mut self) -> Obstacle {
+    fn leave_reader(&mut self, now: Instant) -> Obstacle {
         let Some(serving) = self.leg(LegId::Reader).serving() else {
             return Obstacle::NoReader;
         };
@@ -417,9 +429,12 @@ impl<R: Route> Session<R> {
             LegId::Reader,
             &[tag::SYNC, 0, 0, 0, 4],
             Kind::Sync,
-            super::effects::Note::Leave,
+            Note::Leave,
         );
         self.requests.batch = Batch::Leaving;
+        let timeout = self.config.timeouts.replay;
+        self.timers
+            .start(now, timeout, Timer::Restore(PeerId::READER));
         Obstacle::Wait
     }
 
@@ -430,6 +445,7 @@ impl<R: Route> Session<R> {
             .serving()
             .is_none_or(|serving| serving.pipeline.is_settled());
         if self.requests.batch == Batch::Leaving && settled {
+            self.timers.stop(Timer::Restore(PeerId::READER));
             self.requests.batch = Batch::Left;
         }
     }
@@ -503,13 +519,7 @@ impl<R: Route> Session<R> {
     }
 
     /// Sends a message of ours to an upstream, with the reply to be swallowed.
-    pub(super) fn inject(
-        &mut self,
-        leg: LegId,
-        frame: &[u8],
-        kind: Kind,
-        note: super::effects::Note,
-    ) {
+    pub(super) fn inject(&mut self, leg: LegId, frame: &[u8], kind: Kind, note: Note) {
         let Some(serving) = self.leg_mut(leg).serving_mut() else {
             return;
         };
@@ -521,7 +531,9 @@ impl<R: Route> Session<R> {
     }
 
     /// Sends an upstream the changes of settings that it has not run. Whether there was anything to send.
-    fn restore(&mut self, leg: LegId) {
+    fn restore(&mut self, now: Instant, leg: LegId) {
+        let timeout = self.config.timeouts.replay;
+        self.timers.start(now, timeout, Timer::Restore(leg.peer()));
         let Some(serving) = self.leg_mut(leg).serving_mut() else {
             return;
         };
@@ -534,38 +546,32 @@ impl<R: Route> Session<R> {
             .map(|(stamp, change)| (stamp, change.text.clone()))
             .collect();
         for (stamp, text) in behind {
-            let mut frame = bytes::BytesMut::new();
-            let query = crate::wire::Frontend::Query(crate::wire::Query { text: &text });
+            let mut frame = BytesMut::new();
+            let query = Frontend::Query(Query { text: &text });
             if query.encode(&mut frame).is_ok() {
-                self.inject(
-                    leg,
-                    &frame,
-                    Kind::Query,
-                    super::effects::Note::Restore(stamp),
-                );
+                self.inject(leg, &frame, Kind::Query, Note::Restore(stamp));
             }
         }
     }
 
-    /// Settles whether an upstream still owes a ReadyForQuery for a Sync near a failed copy. Whether that is open.
-    fn fence(&mut self, leg: LegId) -> bool {
-        let Some(serving) = self.leg(leg).serving() else {
-            return false;
-        };
-        if !serving.pipeline.needs_fence() {
-            return false;
+    /// Finds out, where it is open, whether an upstream still owes a ReadyForQuery for a Sync near a failed copy.
+    fn fence(&mut self, leg: LegId) {
+        let open = self
+            .leg(leg)
+            .serving()
+            .is_some_and(|serving| serving.pipeline.needs_fence());
+        if !open {
+            return;
         }
-        let mut frame = bytes::BytesMut::new();
         let name = self.fence_name();
-        let close = crate::wire::Frontend::Close(crate::wire::Close {
-            kind: crate::wire::Target::Statement,
+        let close = Frontend::Close(Close {
+            kind: WireTarget::Statement,
             name: name.as_bytes(),
         });
-        if close.encode(&mut frame).is_ok() {
-            frame.extend_from_slice(&[tag::FLUSH, 0, 0, 0, 4]);
-            self.inject(leg, &frame, Kind::Fence, super::effects::Note::Nothing);
+        let mut frames = BytesMut::new();
+        if close.encode(&mut frames).is_ok() && Frontend::Flush.encode(&mut frames).is_ok() {
+            self.inject(leg, &frames, Kind::Fence, Note::Nothing);
         }
-        true
     }
 
     /// A statement name that no client uses: closing it does nothing.

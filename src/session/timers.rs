@@ -14,6 +14,8 @@ pub enum Timer {
     Dial(PeerId),
     /// The login to this upstream has to be done.
     Replay(PeerId),
+    /// This upstream has to take over the session's settings, or to end its part of a batch.
+    Restore(PeerId),
     /// What a server of no further use still owes the client has to arrive before its connection is closed.
     Retire(PeerId),
     /// Requests in flight have to be answered before a shutdown.
@@ -28,6 +30,7 @@ impl std::fmt::Display for Timer {
             Timer::Login => f.write_str("the client's login"),
             Timer::Dial(peer) => write!(f, "the connection to the {peer}"),
             Timer::Replay(peer) => write!(f, "the login to the {peer}"),
+            Timer::Restore(peer) => write!(f, "the {peer} to take over the session"),
             Timer::Retire(peer) => write!(f, "the rest of what the {peer} had begun to send"),
             Timer::Shutdown => f.write_str("requests in flight at a shutdown"),
             Timer::Drain => f.write_str("the last bytes"),
@@ -36,7 +39,7 @@ impl std::fmt::Display for Timer {
 }
 
 /// One slot per timer of each peer that can have one.
-const SLOTS: usize = 3 + 3 * PeerId::COUNT;
+const SLOTS: usize = 3 + 4 * PeerId::COUNT;
 
 /// The deadlines that run.
 #[derive(Debug, Default)]
@@ -97,6 +100,7 @@ fn slot(timer: Timer) -> usize {
         Timer::Dial(peer) => of_peer(0, peer),
         Timer::Replay(peer) => of_peer(1, peer),
         Timer::Retire(peer) => of_peer(2, peer),
+        Timer::Restore(peer) => of_peer(3, peer),
     }
 }
 

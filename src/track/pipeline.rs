@@ -150,6 +150,11 @@ impl<N> Pipeline<N> {
         self.owed.is_empty() && self.taking == Taking::Requests && self.uncertain == 0
     }
 
+    /// Whether nothing more can come for the client unless something more is sent.
+    pub fn is_quiet(&self) -> bool {
+        !self.has_client() && self.taking == Taking::Requests && self.uncertain == 0
+    }
+
     /// Whether only a fence can tell if a further ReadyForQuery comes.
     pub fn needs_fence(&self) -> bool {
         self.owed.is_empty() && self.taking == Taking::Requests && self.uncertain > 0
