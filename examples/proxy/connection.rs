@@ -45,6 +45,8 @@ enum Flow {
 /// What a read came to.
 pub(crate) enum Heard {
     Bytes,
+    /// Nothing now; the task is woken when there is something.
+    Nothing,
     /// The end of the stream.
     End,
     /// The connection is broken, and nothing more can be read.
@@ -109,7 +111,7 @@ impl Connection {
         Some((step, outcome))
     }
 
-    /// One read, if it is wanted and there is room.
+    /// One read, if it is wanted, possible, and there is room.
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -135,7 +137,8 @@ impl Connection {
                 open.flow = Flow::Write;
                 Some(Heard::End)
             }
-            Some(Poll::Pending) | None if !failed => None,
+            Some(Poll::Pending) if !failed => Some(Heard::Nothing),
+            None if !failed => None,
             Some(_) | None => {
                 open.flow = Flow::Neither;
                 Some(Heard::Broken)
@@ -200,8 +203,8 @@ mod tests {
 
     async fn read(connection: &mut Connection, buffer: &mut ReadBuffer) -> Heard {
         poll_fn(|cx| match connection.poll_read(cx, buffer, true) {
+            Some(Heard::Nothing) | None => Poll::Pending,
             Some(heard) => Poll::Ready(heard),
-            None => Poll::Pending,
         })
         .await
     }

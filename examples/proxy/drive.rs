@@ -36,6 +36,8 @@ pub(crate) struct Driver {
     session: Session<route::Split>,
     connections: [Connection; PeerId::COUNT],
     buffers: [ReadBuffer; PeerId::COUNT],
+    /// Of whom nothing was to be read already in this call of `poll`: they are not asked again before the next.
+    silent: [bool; PeerId::COUNT],
     /// Where each upstream was dialled.
     destinations: [Option<Destination>; PeerId::COUNT],
     alarm: Option<Pin<Box<Sleep>>>,
@@ -59,6 +61,7 @@ impl Driver {
             session: Session::new(config, route::Split, seed, Instant::now()),
             connections: [client, Connection::None, Connection::None],
             buffers: PeerId::ALL.map(|_| ReadBuffer::new(size)),
+            silent: [false; PeerId::COUNT],
             destinations: [None; PeerId::COUNT],
             alarm: None,
             mailbox,
@@ -85,9 +88,11 @@ impl Driver {
     /// Does what can be done now. What could not be done wakes this again: reads, writes, dials, the timer, the
     /// mailbox.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut now = Instant::now();
+        self.silent = [false; PeerId::COUNT];
+        self.listen(cx, now);
         loop {
-            let now = Instant::now();
-            let mut progressed = self.listen(cx, now);
+            let mut progressed = false;
             for peer in PeerId::ALL {
                 progressed |= self.set_up(cx, now, peer);
                 progressed |= self.read(cx, now, peer);
@@ -105,22 +110,21 @@ impl Driver {
             }
             if !progressed {
                 ready!(self.wait(cx));
-                self.session.handle_timeout(Instant::now());
+                now = Instant::now();
+                self.session.handle_timeout(now);
             }
         }
     }
 
     /// Answers what other tasks ask.
-    fn listen(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let Poll::Ready(Some(ask)) = self.mailbox.poll_recv(cx) else {
-            return false;
-        };
-        match ask {
-            Ask::Shutdown => self.session.shutdown(now),
-            // Whoever asked may have gone.
-            Ask::CancelTarget(answer) => drop(answer.send(self.session.cancel_target())),
+    fn listen(&mut self, cx: &mut Context<'_>, now: Instant) {
+        while let Poll::Ready(Some(ask)) = self.mailbox.poll_recv(cx) {
+            match ask {
+                Ask::Shutdown => self.session.shutdown(now),
+                // Whoever asked may have gone.
+                Ask::CancelTarget(answer) => drop(answer.send(self.session.cancel_target())),
+            }
         }
-        true
     }
 
     fn set_up(&mut self, cx: &mut Context<'_>, now: Instant, peer: PeerId) -> bool {
@@ -135,14 +139,23 @@ impl Driver {
                 self.session.handle_secured(now, peer, outcome);
             }
         }
+        // Another connection, or another way to read this one.
+        self.silent[peer.index()] = false;
         true
     }
 
     fn read(&mut self, cx: &mut Context<'_>, now: Instant, peer: PeerId) -> bool {
+        if self.silent[peer.index()] {
+            return false;
+        }
         let wanted = self.session.wants_read(peer);
         let buffer = &mut self.buffers[peer.index()];
         match self.connections[peer.index()].poll_read(cx, buffer, wanted) {
             None => return false,
+            Some(Heard::Nothing) => {
+                self.silent[peer.index()] = true;
+                return false;
+            }
             Some(Heard::Bytes) => {}
             Some(Heard::End) => self.session.handle_eof(now, peer),
             Some(Heard::Broken) => self.session.handle_reset(now, peer),

@@ -24,11 +24,14 @@ pub(crate) fn event(proxy: &Proxy, number: u64, event: &Event) {
             outline,
         } if proxy.log_routes => {
             let text = outline.as_deref().unwrap_or_default();
-            let class = format!("{class:?}").to_ascii_lowercase();
             line(&format!(
-                "route session={number} request={request} upstream={peer} at={} class={class} reason={reason} text={text:?}",
+                "route session={number} request={request} upstream={peer} at={} class={class} reason={:?} text={text:?}",
                 proxy.name(*to),
+                reason.to_string(),
             ));
+        }
+        Event::Pinned(pin) if proxy.log_routes => {
+            line(&format!("pin session={number} why={:?}", pin.to_string()));
         }
         Event::UpstreamFailed { peer, to, why } => {
             line(&format!(

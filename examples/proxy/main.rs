@@ -166,7 +166,7 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, signals: (Signal, Signa
                 }
                 Err(error) => {
                     let sessions = proxy.registry.len();
-                    log::line(&format!("cannot accept a connection beside {sessions} sessions: {error}"));
+                    log::line(&format!("cannot accept a connection (sessions open: {sessions}): {error}"));
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -181,7 +181,7 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, signals: (Signal, Signa
         .is_err()
     {
         let sessions = proxy.registry.len();
-        log::line(&format!("{sessions} sessions did not end in time"));
+        log::line(&format!("sessions that did not end in time: {sessions}"));
     }
 }
 
