@@ -196,8 +196,12 @@ impl<R: Route> Session<R> {
     /// A name that is parsed again while it is known makes the server refuse it, so either text may count.
     fn look_at_parse(&mut self, look: &mut Look, name: &[u8], intent: &Arc<Intent>) {
         look.join(intent.class, intent.reason.why);
+        if name.is_empty() {
+            // The unnamed statement is replaced, whatever it was.
+            return;
+        }
         let meaning = self.memory.statements.meaning(key(name));
-        if let Some(known) = meaning.definition.filter(|_| !name.is_empty()) {
+        if let Some(known) = meaning.definition {
             look.join(known.meta.class, known.meta.reason.why);
         }
         if !meaning.settled {

@@ -32,7 +32,11 @@ impl<R: Route> Session<R> {
     pub(super) fn peer_gone(&mut self, now: Instant, peer: PeerId, how: Gone) {
         match LegId::of(peer) {
             None => {
-                self.client.stream = Stream::Ended(how);
+                if self.client.stream == Stream::Ended(Gone::Terminated) {
+                    self.drain_for_client(now);
+                } else {
+                    self.client.stream = Stream::Ended(how);
+                }
                 if how == Gone::Reset {
                     self.ledger.destination_ended(peer.port());
                     self.end(now, CloseCause::ClientLost, None);
@@ -82,7 +86,14 @@ impl<R: Route> Session<R> {
         });
         if !waits {
             self.end(now, CloseCause::ClientLeft, None);
-        } else if how == Gone::Eof && !self.timers.runs(Timer::Drain) {
+        } else if how == Gone::Eof {
+            self.drain_for_client(now);
+        }
+    }
+
+    /// What a client that is gone is still owed has to come soon.
+    fn drain_for_client(&mut self, now: Instant) {
+        if !self.timers.runs(Timer::Drain) {
             self.timers
                 .start(now, self.config.timeouts.drain, Timer::Drain);
         }

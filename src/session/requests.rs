@@ -102,6 +102,9 @@ impl<R: Route> Session<R> {
         if self.is_relay_only() {
             return self.relay_whole(input);
         }
+        if self.client.stream == Stream::Ended(Gone::Terminated) {
+            return self.ignore(PeerId::CLIENT, input);
+        }
         if self.requests.warning.is_some() && self.nothing_in_flight() {
             self.warn();
         }
@@ -181,7 +184,7 @@ impl<R: Route> Session<R> {
             return Demand::Paused;
         }
         self.client.stream = Stream::Ended(Gone::Terminated);
-        Demand::Bytes(0)
+        Demand::Again
     }
 
     /// The upstream that a request must go to whatever it asks for.

@@ -289,7 +289,10 @@ impl<N> Pipeline<N> {
         let unexpected = Unexpected { tag: reply };
         let head = self.owed.front().ok_or(unexpected)?;
         let owner = head.owner;
-        match progress(head.kind, reply).ok_or(unexpected)? {
+        let progress = progress(head.kind, reply).ok_or(unexpected)?;
+        // Every Sync that was sent before the request that is being answered has had its answer.
+        self.uncertain = 0;
+        match progress {
             Progress::More => Ok(Reply { owner, done: None }),
             Progress::CopyIn => {
                 self.begin_copy_in();
@@ -302,9 +305,6 @@ impl<N> Pipeline<N> {
             Progress::Done => {
                 self.end_copy();
                 let done = self.dequeue();
-                if done.as_ref().is_some_and(|owed| owed.kind == Kind::Fence) {
-                    self.uncertain = 0;
-                }
                 Ok(Reply { owner, done })
             }
         }
@@ -312,7 +312,11 @@ impl<N> Pipeline<N> {
 
     fn ready(&mut self) -> Result<Reply<N>, Unexpected> {
         match self.owed.front() {
-            Some(head) if ends_with_ready(head.kind) => {
+            // A Query has other answers before its ReadyForQuery: one that comes first is an uncertain Sync's.
+            Some(head)
+                if ends_with_ready(head.kind)
+                    && (self.uncertain == 0 || head.kind == Kind::Sync) =>
+            {
                 let owner = head.owner;
                 self.end_copy();
                 let done = self.dequeue();
@@ -374,12 +378,16 @@ impl<N> Pipeline<N> {
     /// Takes an ErrorResponse: to whom it goes, and the requests that will never be answered because of it.
     /// `None` for an error that nothing in flight explains (a server that is about to close the connection).
     pub fn error(&mut self) -> Option<(Owner, Vec<Owed<N>>)> {
-        let head = self.owed.front()?;
+        let head = self.owed.front_mut()?;
         let owner = head.owner;
-        let in_copy = self.taking;
-        if let Taking::Copy { swallowed, .. } = in_copy {
-            self.uncertain = self.uncertain.saturating_add(swallowed);
+        self.uncertain = 0;
+        if let Taking::Copy { swallowed, .. } = self.taking {
+            self.uncertain = swallowed;
             self.taking = Taking::Requests;
+            if head.kind == Kind::Query {
+                // All that is left of its answer is what a Sync's is.
+                head.kind = Kind::Sync;
+            }
         }
         if ends_with_ready(head.kind) {
             return Some((owner, Vec::new()));
