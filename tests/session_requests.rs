@@ -544,13 +544,12 @@ fn a_client_that_ends_inside_a_message_completes_none() {
     });
 }
 
-/// The last answer may take its time while the client waits for it, but not for a client that is gone.
+/// The end of a stream may be all that is seen of a client that is gone, so the wait has an end.
 #[test]
-fn a_client_that_is_gone_is_not_answered_for_ever() {
+fn a_client_that_ended_its_stream_is_not_answered_for_ever() {
     each(config, |rig| {
         rig.both();
-        rig.client("Q(select 1) X");
-        assert_eq!(rig.session.poll_timeout(), None);
+        rig.client("Q(select 1)");
         rig.eof(CLIENT);
         rig.expire(pgturnout::session::Timer::Drain);
         assert_eq!(rig.cause(), pgturnout::session::CloseCause::ClientLeft);

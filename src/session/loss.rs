@@ -32,9 +32,7 @@ impl<R: Route> Session<R> {
     pub(super) fn peer_gone(&mut self, now: Instant, peer: PeerId, how: Gone) {
         match LegId::of(peer) {
             None => {
-                if self.client.stream == Stream::Ended(Gone::Terminated) {
-                    self.drain_for_client(now);
-                } else {
+                if self.client.stream != Stream::Ended(Gone::Terminated) {
                     self.client.stream = Stream::Ended(how);
                 }
                 if how == Gone::Reset {
@@ -86,14 +84,7 @@ impl<R: Route> Session<R> {
         });
         if !waits {
             self.end(now, CloseCause::ClientLeft, None);
-        } else if how == Gone::Eof {
-            self.drain_for_client(now);
-        }
-    }
-
-    /// What a client that is gone is still owed has to come soon.
-    fn drain_for_client(&mut self, now: Instant) {
-        if !self.timers.runs(Timer::Drain) {
+        } else if how == Gone::Eof && !self.timers.runs(Timer::Drain) {
             self.timers
                 .start(now, self.config.timeouts.drain, Timer::Drain);
         }
@@ -277,8 +268,9 @@ impl<R: Route> Session<R> {
             Timer::Drain => {
                 if matches!(self.life, Life::Live | Life::Finishing) {
                     self.end(now, CloseCause::ClientLeft, None);
+                } else {
+                    self.outbox.hurry();
                 }
-                self.outbox.hurry();
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A [`Rig`] does what a driver does, with one buffer of fixed size for each peer, and hands over bytes in chunks of a
 //! chosen size. Tests write and read messages in a small notation: see [`frames`].
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
 pub(crate) mod frames;
 mod rig;

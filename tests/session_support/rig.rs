@@ -157,6 +157,10 @@ pub(crate) fn each(make: impl Fn() -> Config, script: impl Fn(&mut Rig)) {
 }
 
 impl Rig {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "some instant to count from; no outcome depends on which"
+    )]
     pub(crate) fn new(config: Config, chunk: Chunk) -> Rig {
         let capacity = config.limits.read_buffer;
         let now = Instant::now();
