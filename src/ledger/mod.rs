@@ -289,6 +289,22 @@ impl Ledger {
         }
     }
 
+    /// Whether a push of `len` bytes to `to` and, behind it, a claim of a frame of `from` to it fit now, both.
+    pub fn room_for_both(&self, to: Port, len: usize, from: Port) -> bool {
+        let fits = |held: usize| held < self.limits.segments_per_queue;
+        let splice = match self.destinations.get(to.index()) {
+            None | Some(Destination::Ended) => true,
+            Some(Destination::Open(queue)) => match queue.segments.back() {
+                Some(Segment::Owned { .. }) => fits(queue.segments.len()),
+                Some(Segment::Splice { .. }) | None => fits(queue.segments.len().saturating_add(1)),
+            },
+        };
+        let run = self
+            .source(from)
+            .is_some_and(|source| fits(source.runs.len()));
+        self.room_for(to, len) && splice && run
+    }
+
     /// Bytes of `from` that are claimed and not yet released: the offset in the driver's buffer of the first
     /// byte that is undecided. It exceeds the buffer while a claimed frame is still arriving.
     pub fn claimed(&self, from: Port) -> u64 {

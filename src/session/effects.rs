@@ -11,7 +11,7 @@ use crate::route::{
     Cache, Class, Effect, Encoding, Intent, Known, LexState, PinKind, Route, Scope, SettingChange,
     StatementEffect,
 };
-use crate::track::pipeline::Owed;
+use crate::track::pipeline::{Kind, Owed};
 use crate::track::prepared::{Change, Definition, Reached, Statements, Ticket};
 use crate::track::settings::{self, Journal, JournalDoubt, Topic};
 use crate::track::{Pin, Pins};
@@ -158,7 +158,7 @@ impl Portals {
         }
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.unnamed = None;
         self.named.clear();
     }
@@ -352,7 +352,9 @@ impl<R: Route> Session<R> {
             Effect::ResetAll => self.stage(Topic::AllSettings, b"RESET ALL"),
             Effect::DiscardAll => {
                 self.confirm_dropped(effects);
-                self.memory.pins.discard_all();
+                if self.nothing_runs_behind() {
+                    self.memory.pins.discard_all();
+                }
                 self.stage(Topic::Session, b"DISCARD ALL");
                 self.memory.journal.commit();
             }
@@ -372,6 +374,15 @@ impl<R: Route> Session<R> {
             | Effect::UnlistenAll
             | Effect::CloseAll => {}
         }
+    }
+
+    /// Whether no further statement is on its way behind the one that the writer answers now: it could be the reason
+    /// for a pin.
+    fn nothing_runs_behind(&self) -> bool {
+        self.leg(LegId::Writer).serving().is_none_or(|serving| {
+            let mut behind = serving.pipeline.iter().skip(1);
+            !behind.any(|owed| matches!(owed.kind, Kind::Query | Kind::Execute))
+        })
     }
 
     fn confirm_dropped(&mut self, effects: &mut Effects) {
@@ -424,7 +435,6 @@ impl<R: Route> Session<R> {
 
     /// The writer is outside any transaction: what was staged in an implicit one is decided.
     pub(super) fn unit_over(&mut self) {
-        self.memory.portals.clear();
         match std::mem::replace(&mut self.memory.unit, Unit::Fine) {
             Unit::Fine => self.memory.journal.commit(),
             Unit::Failed => self.memory.journal.rollback(),

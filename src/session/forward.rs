@@ -58,6 +58,9 @@ impl<R: Route> Session<R> {
                 "room was promised and is not there",
             ));
         }
+        if header.tag == tag::SYNC {
+            self.memory.statements.synced();
+        }
         self.requests.last = leg;
         self.requests.batch = batch_after(self.requests.batch, leg, header.tag);
         Demand::Again
@@ -266,6 +269,7 @@ impl<R: Route> Session<R> {
         let repair = self.memory.statements.repair(leg.index(), name);
         let (close, definition) = match repair {
             Repair::None => return true,
+            Repair::Wait => return false,
             Repair::Close => (true, None),
             Repair::Parse(definition) => (false, Some(definition)),
             Repair::Replace(definition) => (true, Some(definition)),
@@ -294,7 +298,8 @@ impl<R: Route> Session<R> {
                 return true;
             }
         }
-        if !self.ledger.room_for(leg.peer().port(), frames.len()) {
+        let (client, to) = (PeerId::CLIENT.port(), leg.peer().port());
+        if !self.ledger.room_for_both(to, frames.len(), client) {
             return false;
         }
         if close {

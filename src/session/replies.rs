@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::effects::Note;
 use super::forward::run_of;
 use super::leg::{LegId, Restore};
+use super::requests::Batch;
 use super::upstream::frame_limit;
 use super::{CloseCause, Demand, PeerId, Session, Timer};
 use crate::ledger::Fate;
@@ -314,6 +315,9 @@ impl<R: Route> Session<R> {
             }
         } else if let Some(note) = note {
             self.answered(note);
+        }
+        if empty && status == TransactionStatus::Idle && self.requests.batch == Batch::None {
+            self.memory.portals.clear();
         }
         match leg {
             LegId::Writer => self.writer_ready(status, empty),

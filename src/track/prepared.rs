@@ -91,6 +91,14 @@ impl<M> Change<M> {
         }
     }
 
+    /// Whether the client did not ask for it.
+    fn is_ours(&self) -> bool {
+        match self {
+            Change::Restore { .. } | Change::Clear { .. } => true,
+            Change::Define { .. } | Change::Forget { .. } | Change::ForgetAll { .. } => false,
+        }
+    }
+
     fn concerns(&self, wanted: &[u8]) -> bool {
         self.name().is_none_or(|name| name == wanted)
     }
@@ -111,6 +119,9 @@ pub enum Repair<M> {
     Parse(Arc<Definition<M>>),
     /// The upstream has another definition: close it, then parse the right one.
     Replace(Arc<Definition<M>>),
+    /// A repair of an earlier batch is on its way, and an error there would make the server skip it: wait for its
+    /// answer.
+    Wait,
 }
 
 /// What a name means to the client.
@@ -161,6 +172,8 @@ pub struct Statements<M> {
     entries: BTreeMap<Box<[u8]>, Entry<M>>,
     pending: VecDeque<(Ticket, Change<M>)>,
     next_ticket: u64,
+    /// The first ticket of the batch that is being sent.
+    batch: u64,
     next_version: u64,
     bytes: usize,
     limits: StatementLimits,
@@ -173,6 +186,7 @@ impl<M> Statements<M> {
             entries: BTreeMap::new(),
             pending: VecDeque::new(),
             next_ticket: 0,
+            batch: 0,
             next_version: ABSENT,
             bytes: 0,
             limits,
@@ -212,6 +226,11 @@ impl<M> Statements<M> {
         self.bytes = self.bytes.saturating_add(pending_cost(&change));
         self.pending.push_back((ticket, change));
         ticket
+    }
+
+    /// A Sync was sent: whatever is skipped before it, what comes behind it is not.
+    pub fn synced(&mut self) {
+        self.batch = self.next_ticket;
     }
 
     /// The server confirmed a change.
@@ -349,8 +368,14 @@ impl<M> Statements<M> {
     /// What must be done on an upstream before a message that names `name` is sent there, so that the server's
     /// answer is the one that a single server would give. A change that is already on its way there needs no repair.
     pub fn repair(&self, leg: usize, name: &[u8]) -> Repair<M> {
-        if self.pending.iter().any(|(_, change)| change.concerns(name)) {
-            return Repair::None;
+        let mut pending = self
+            .pending
+            .iter()
+            .filter(|(_, change)| change.concerns(name))
+            .peekable();
+        if pending.peek().is_some() {
+            let waits = pending.any(|(ticket, change)| change.is_ours() && ticket.0 < self.batch);
+            return if waits { Repair::Wait } else { Repair::None };
         }
         let Some(entry) = self.entries.get(name) else {
             return Repair::None;

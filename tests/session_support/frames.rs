@@ -351,5 +351,5 @@ fn show(mut bytes: &[u8], word: impl Fn(u8, &[u8]) -> String) -> String {
     if !bytes.is_empty() {
         out.push(format!("~{}", bytes.len()));
     }
-    out.join(" ")
+    out.join(" ").replace("\\'", "'")
 }
