@@ -1,0 +1,242 @@
+#!/usr/bin/env bash
+# Suites that nobody here wrote: PostgreSQL's regression tests and libpq_pipeline.
+set -euo pipefail
+
+usage() {
+  cat <<'HELP'
+usage: tests/suites.sh [NAME...]
+
+Runs suites of PostgreSQL's own directly on a primary and then through the proxy, with the
+split off and on, and reports what differs from the direct run. NAMEs select; by default all:
+  regress   the SQL regression tests (pg_regress): results of every file compared
+  pipeline  libpq_pipeline: protocol traces of pipelined work compared
+
+For a person, not for every change: it takes minutes, and needs PostgreSQL's source and its
+development files. Debian: installs postgresql-server-dev-N and libpq-dev, and takes the source
+package of the installed version. Elsewhere name the source of the installed version in
+PGTURNOUT_PG_SOURCE. Differences with the split off are failures; with the split on they are
+counted and listed, for reading: some tests ask what only a primary can answer.
+
+Results stay in suites/ of the cache (PGTURNOUT_CACHE, by default pgturnout/ in Cargo's target
+directory). Closes with `N passed, N failed, N skipped`.
+HELP
+}
+
+case ${1:-} in -h | --help) usage && exit 0 ;; esac
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$repo"
+target=${CARGO_TARGET_DIR:-$repo/target}
+export PGTURNOUT_CACHE=${PGTURNOUT_CACHE:-$target/pgturnout}
+out=$PGTURNOUT_CACHE/suites
+names=" ${*:-regress pipeline} "
+host=127.0.0.1
+passed=0 failed=0 skipped=0
+# Not below the cache: the servers' user reads and writes here.
+scratch=$(mktemp -d)
+chmod 777 "$scratch"
+cluster=$scratch/cluster
+proxy_pid=
+trap 'clean_up' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+clean_up() {
+  [ ! -e "$cluster" ] || bash tests/support/cluster.sh stop "$cluster" || true
+  rm -rf "$scratch"
+}
+
+die() {
+  printf 'suites.sh: %s\n' "$*" >&2
+  exit 1
+}
+
+wanted() { case $names in *" $1 "*) return 0 ;; *) return 1 ;; esac }
+
+pass() {
+  passed=$((passed + 1))
+  printf 'ok      %s\n' "$1"
+}
+
+fail() { # NAME FILE
+  failed=$((failed + 1))
+  printf 'FAILED  %s\n' "$1"
+  head -n 100 "$2" | sed 's/^/        /'
+}
+
+# --- Source and development files -------------------------------------------------------------
+
+find_source() {
+  bin=$(PGTURNOUT_PG_VERSION='' bash tests/support/get-postgres.sh)
+  version=$("$bin/pg_config" --version | sed -E 's/^[^0-9]*([0-9.]+).*/\1/')
+  major=${version%%.*}
+  source=${PGTURNOUT_PG_SOURCE:-$PGTURNOUT_CACHE/postgresql-$version}
+  if ! [ -d "$source/src/test/regress" ]; then
+    fetch_source || die "PostgreSQL's source is missing: name it in PGTURNOUT_PG_SOURCE"
+  fi
+  regress_bin=$("$bin/pg_config" --pgxs)
+  regress_bin=$(dirname "$(dirname "$regress_bin")")/test/regress/pg_regress
+  if ! [ -x "$regress_bin" ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q "postgresql-server-dev-$major" libpq-dev \
+      </dev/null >"$scratch/apt.log" 2>&1 || cat "$scratch/apt.log" >&2
+  fi
+  [ -x "$regress_bin" ] || die "pg_regress is missing: install PostgreSQL's development files"
+}
+
+# The system's own sources, asked for source packages in lists of our own, so that nothing of the
+# system's configuration changes.
+fetch_source() {
+  command -v apt-get >/dev/null || return 1
+  local lists=$scratch/apt file
+  mkdir -p "$lists/parts" "$lists/lists/partial"
+  for file in /etc/apt/sources.list /etc/apt/sources.list.d/debian*; do
+    [ -f "$file" ] || continue
+    sed -E 's/^Types: .*/Types: deb-src/; s/^deb /deb-src /' "$file" >"$lists/parts/$(basename "$file")"
+  done
+  mv "$lists/parts/sources.list" "$lists/parts/main.list" 2>/dev/null || true
+  (
+    cd "$lists"
+    set -- -o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$lists/parts" \
+      -o "Dir::State::lists=$lists/lists" -o APT::Sandbox::User=root
+    apt-get "$@" update -q
+    apt-get "$@" source -q --download-only \
+      "postgresql-$major=$(dpkg-query -W -f '${Version}' "postgresql-$major")"
+  ) >"$scratch/source.log" 2>&1 || {
+    tail -n 5 "$scratch/source.log" >&2
+    return 1
+  }
+  mkdir -p "$PGTURNOUT_CACHE"
+  tar -xf "$lists"/*.orig.tar.* -C "$PGTURNOUT_CACHE"
+}
+
+# --- Servers and proxy ------------------------------------------------------------------------
+
+start() {
+  [ -n "${PGTURNOUT_PROXY:-}" ] || cargo build --release --example proxy </dev/null
+  bash tests/support/cluster.sh start "$cluster" --bin "$bin" --owner $$
+  # shellcheck source=/dev/null
+  . "$cluster/env"
+  unset PGHOST
+}
+
+start_proxy() { # ARG...; sets `port`
+  stop_proxy
+  : >"$scratch/listening"
+  bash tests/support/cluster.sh run "$cluster" "${PGTURNOUT_PROXY:-$target/release/examples/proxy}" \
+    --listen "$host:0" --writer "$host:$PRIMARY_PORT" --reader "$host:$STANDBY_PORT" "$@" \
+    </dev/null >"$scratch/listening" 2>"$scratch/proxy.log" &
+  proxy_pid=$!
+  local tries=0
+  until port=$(sed -n 's/^listening on .*:\([0-9]*\)$/\1/p' "$scratch/listening") && [ -n "$port" ]; do
+    tries=$((tries + 1))
+    [ "$tries" -le 200 ] || die "the proxy does not listen: $(cat "$scratch/proxy.log")"
+    sleep 0.05
+  done
+}
+
+stop_proxy() {
+  [ -n "$proxy_pid" ] || return 0
+  kill "$proxy_pid" 2>/dev/null || true
+  wait "$proxy_pid" 2>/dev/null || true
+  proxy_pid=
+}
+
+# Runs a suite three ways; SUITE is a function that takes a port and a folder for its results.
+three_ways() { # NAME SUITE
+  local way
+  rm -rf "${out:?}/$1"
+  mkdir -p "$out/$1"
+  "$2" "$PRIMARY_PORT" "$out/$1/direct"
+  for way in off on; do
+    start_proxy --split "$way"
+    "$2" "$port" "$out/$1/split-$way"
+    cp "$scratch/proxy.log" "$out/$1/split-$way.log"
+    judge "$1" "$way"
+  done
+}
+
+judge() { # NAME WAY
+  local name=$1 way=$2 file same=0 differ=0
+  for file in "$out/$name/direct"/*; do
+    if diff "$file" "$out/$name/split-$way/" >>"$out/$name/split-$way.diff" 2>&1; then
+      same=$((same + 1))
+    else
+      differ=$((differ + 1))
+      basename "$file" >>"$out/$name/split-$way.differ"
+    fi
+  done
+  if [ "$differ" = 0 ] && [ "$same" -gt 0 ]; then
+    pass "$name, split $way: $same files as directly"
+  elif [ "$way" = off ]; then
+    fail "$name, split off: $differ of $((same + differ)) files differ, see $out/$name" \
+      "$out/$name/split-off.differ"
+  else
+    skipped=$((skipped + differ))
+    printf 'READ    %s, split on: %d of %d files differ, see %s\n' "$name" "$differ" \
+      "$((same + differ))" "$out/$name"
+    sed 's/^/        /' "$out/$name/split-on.differ"
+  fi
+}
+
+# --- regress ----------------------------------------------------------------------------------
+
+build_regress() {
+  # Functions in C that the tests load.
+  cc -shared -fPIC -O1 -w -I"$("$bin/pg_config" --includedir-server)" \
+    -o "$scratch/regress.so" "$source/src/test/regress/regress.c"
+  cp -R "$source/src/test/regress" "$scratch/regress"
+  chmod -R a+rX "$scratch/regress"
+}
+
+regress() { # PORT RESULTS
+  local work
+  work=$scratch/regress-out
+  rm -rf "$work"
+  # The server writes results, too.
+  (umask 000 && mkdir -p "$work/results" "$work/testtablespace")
+  (
+    umask 000
+    cd "$scratch/regress"
+    "$regress_bin" --bindir="$bin" --dlpath="$scratch" --inputdir=. --outputdir="$work" \
+      --host="$host" --port="$1" --user="$SUPERUSER" --schedule=parallel_schedule \
+      --max-concurrent-tests=20
+  ) </dev/null >"$work/log" 2>&1 || true
+  tail -n 6 "$work/log"
+  mkdir -p "$2"
+  cp "$work"/results/*.out "$2/"
+}
+
+# --- pipeline ---------------------------------------------------------------------------------
+
+build_pipeline() {
+  local include
+  include=$("$bin/pg_config" --includedir)
+  cc -O1 -w -I"$include" -I"$("$bin/pg_config" --includedir-server)" -I"$source/src/include" \
+    -o "$scratch/libpq_pipeline" "$source/src/test/modules/libpq_pipeline/libpq_pipeline.c" \
+    -L"$("$bin/pg_config" --libdir)" -lpgcommon -lpgport -lpq
+}
+
+pipeline() { # PORT RESULTS
+  local test
+  mkdir -p "$2"
+  for test in $("$scratch/libpq_pipeline" tests); do
+    # Traces without times, and without what differs between any two runs.
+    PGUSER=u_trust "$scratch/libpq_pipeline" -r -t "$2/$test.trace" "$test" \
+      "host=$host port=$1 dbname=$DATABASE" 700 >"$2/$test.out" 2>&1 ||
+      printf 'exit code %d\n' $? >>"$2/$test.out"
+    sed -i.bak -E 's/("application_name"|NegotiateProtocolVersion).*/\1/' "$2/$test.trace"
+    rm -f "$2/$test.trace.bak"
+  done
+}
+
+find_source
+start
+if wanted regress; then
+  build_regress
+  three_ways regress regress
+fi
+if wanted pipeline; then
+  build_pipeline
+  three_ways pipeline pipeline
+fi
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+[ "$failed" = 0 ]
