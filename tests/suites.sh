@@ -212,7 +212,7 @@ build_pipeline() {
   include=$("$bin/pg_config" --includedir)
   cc -O1 -w -I"$include" -I"$("$bin/pg_config" --includedir-server)" -I"$source/src/include" \
     -o "$scratch/libpq_pipeline" "$source/src/test/modules/libpq_pipeline/libpq_pipeline.c" \
-    -L"$("$bin/pg_config" --libdir)" -lpgcommon -lpgport -lpq
+    -L"$("$bin/pg_config" --libdir)" -L"$(dirname "$bin")/lib" -lpgcommon -lpgport -lpq
 }
 
 pipeline() { # PORT RESULTS

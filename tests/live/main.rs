@@ -1,0 +1,23 @@
+//! The proxy example between real clients and a real primary with a streaming standby.
+//!
+//! Most tests run one script directly against the primary and then through the proxy, whole, in small
+//! pieces and without a split, and demand the same frames (laws L2 to L4, L7). Where a statement ran is
+//! taken from the servers' own logs.
+//!
+//! Without PostgreSQL every test says `SKIPPED` on standard error. `tests/run.sh` gets PostgreSQL.
+
+// These tests start processes and wait for them: the bans are for the library.
+#![allow(clippy::disallowed_methods)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cancel;
+mod copy;
+mod driver;
+mod extended;
+mod lifecycle;
+mod login;
+mod routing;
+mod simple;
+mod state;
