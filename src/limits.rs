@@ -93,6 +93,10 @@ pub const READ_BUFFER_MIN: usize = 16_384;
 /// sockets' buffers, which hold some thousands of the shortest requests.
 pub const REQUESTS_IN_FLIGHT: usize = 4_096;
 
+/// The least that [`REQUESTS_IN_FLIGHT`] may be set to. A server collects its replies in 8 KiB before it sends them
+/// unasked, the shortest of them has 5 bytes, and with fewer allowed a batch could wait for replies that wait for it.
+pub const REQUESTS_IN_FLIGHT_MIN: usize = 2_048;
+
 /// Requests that a reader may owe: the errors that answer them if it is lost, some 150 bytes each, have to fit
 /// [`LEDGER_OWNED_PER_QUEUE`].
 pub const READER_REQUESTS_IN_FLIGHT: usize = 256;

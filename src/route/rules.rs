@@ -129,7 +129,7 @@ impl Rules {
         self
     }
 
-    pub(super) fn begin_read_only(&self) -> bool {
+    pub(crate) fn begin_read_only(&self) -> bool {
         self.begin_read_only
     }
 

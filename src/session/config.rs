@@ -172,6 +172,15 @@ pub enum ConfigError {
     /// The gate is the reader and there is none.
     #[error("the gate is the reader, but no reader is configured")]
     GateWithoutReader,
+    /// Fewer requests in flight than a server may answer in one go.
+    #[error("at least {least} requests have to be allowed in flight")]
+    RequestsInFlight {
+        /// The least number.
+        least: usize,
+    },
+    /// The rules count `BEGIN READ ONLY` as a read, and a session does not send transactions to a reader.
+    #[error("transactions that are READ ONLY cannot be sent to a reader")]
+    BeginReadOnly,
     /// The read buffer is too small for the messages that have to be looked at whole.
     #[error("the read buffer has to hold at least {least} bytes")]
     ReadBuffer {
@@ -240,6 +249,14 @@ impl Config {
         }
         if self.gate == Gate::Reader && self.readers().next().is_none() {
             return Err(ConfigError::GateWithoutReader);
+        }
+        if self.limits.requests_in_flight < limits::REQUESTS_IN_FLIGHT_MIN {
+            return Err(ConfigError::RequestsInFlight {
+                least: limits::REQUESTS_IN_FLIGHT_MIN,
+            });
+        }
+        if self.rules.begin_read_only() {
+            return Err(ConfigError::BeginReadOnly);
         }
         if self.limits.read_buffer < limits::READ_BUFFER_MIN {
             return Err(ConfigError::ReadBuffer {

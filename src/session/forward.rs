@@ -62,6 +62,7 @@ impl<R: Route> Session<R> {
             self.memory.statements.synced();
         }
         self.requests.last = leg;
+        self.requests.flushed = (header.tag == tag::FLUSH).then_some(leg);
         self.requests.batch = batch_after(self.requests.batch, leg, header.tag);
         Demand::Again
     }
@@ -71,14 +72,17 @@ impl<R: Route> Session<R> {
         let Some(serving) = self.leg(leg).serving() else {
             return false;
         };
-        let limit = match leg {
-            LegId::Writer => self.config.limits.requests_in_flight,
-            LegId::Reader => self.config.limits.reader_requests_in_flight,
+        // A batch is never held back half way for the requests before it: what it owes may only come at its Sync.
+        let limits = &self.config.limits;
+        let few = match leg {
+            LegId::Writer => true,
+            LegId::Reader => {
+                serving.pipeline.client_ready_owed() < limits.reader_requests_in_flight
+            }
         };
-        serving.pipeline.len() < limit
-            && self
-                .ledger
-                .room(PeerId::CLIENT.port(), Fate::To(leg.peer().port()))
+        let to = Fate::To(leg.peer().port());
+        few && serving.pipeline.len() < limits.requests_in_flight
+            && self.ledger.room(PeerId::CLIENT.port(), to)
     }
 
     /// Copy data, to the upstream that reads it. Where no copy runs, the upstream that served last ignores it.

@@ -117,6 +117,8 @@ pub(super) struct Serving {
     /// The newest change of the journal that it has run.
     pub(super) stamp: u64,
     pub(super) restore: Restore,
+    /// The tag of the message that was looked at last.
+    pub(super) newest: u8,
     farewell: Farewell,
 }
 
@@ -129,6 +131,7 @@ impl Serving {
             key,
             stamp,
             restore: Restore::Resting,
+            newest: 0,
             farewell: Farewell::None,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::effects::Note;
 use super::leg::{LegId, Phase};
 use super::{Action, CloseCause, Demand, Event, Life, PeerId, Session, Tell, Timer};
 use crate::ledger::SourceEnd;
@@ -25,6 +26,50 @@ pub(super) enum Stream {
     #[default]
     Open,
     Ended(Gone),
+    /// It has ended and what follows from that was done.
+    Over,
+}
+
+/// Whether a peer's stream ended inside a message for the client of which nothing was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    None,
+    Reply,
+}
+
+/// What of a request's answer a cut message was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lost {
+    Nothing,
+    /// The ReadyForQuery: everything else was delivered.
+    Ready,
+    /// A reply to an extended message, which counts as given.
+    Reply,
+}
+
+/// What the client lacks because of a cut message, beside what is still owed.
+fn lost_by(cut: Cut, newest: u8, owed: &[Owed<Note>]) -> Lost {
+    let head = owed.iter().find(|item| item.owner == Owner::Client);
+    let within = head.is_some_and(|item| matches!(item.kind, Kind::Query | Kind::FunctionCall));
+    match cut {
+        Cut::None => Lost::Nothing,
+        Cut::Reply if newest == tags::READY_FOR_QUERY => Lost::Ready,
+        Cut::Reply if within || is_row(newest) => Lost::Nothing,
+        Cut::Reply => Lost::Reply,
+    }
+}
+
+/// Rows and what comes asynchronously end no request: what they belong to is still owed.
+fn is_row(newest: u8) -> bool {
+    matches!(
+        newest,
+        tags::DATA_ROW
+            | tags::COPY_DATA
+            | tags::PARAMETER_DESCRIPTION
+            | tags::NOTICE_RESPONSE
+            | tags::NOTIFICATION_RESPONSE
+            | tags::PARAMETER_STATUS
+    )
 }
 
 impl<R: Route> Session<R> {
@@ -77,11 +122,7 @@ impl<R: Route> Session<R> {
         if matches!(self.life, Life::Closing(_)) {
             return;
         }
-        let waits = LegId::ALL.into_iter().any(|leg| {
-            self.leg(leg)
-                .serving()
-                .is_some_and(|serving| serving.pipeline.client_ready_owed() > 0)
-        });
+        let waits = LegId::ALL.into_iter().any(|leg| self.will_answer(leg));
         if !waits {
             self.end(now, CloseCause::ClientLeft, None);
         } else if how == Gone::Eof && !self.timers.runs(Timer::Drain) {
@@ -90,8 +131,18 @@ impl<R: Route> Session<R> {
         }
     }
 
+    /// Whether an upstream is going to answer the client without being sent anything more.
+    fn will_answer(&self, leg: LegId) -> bool {
+        let Some(serving) = self.leg(leg).serving() else {
+            return false;
+        };
+        let pipeline = &serving.pipeline;
+        let flushed = self.requests.flushed == Some(leg) && pipeline.has_client();
+        !pipeline.is_copying_in() && (pipeline.client_ready_owed() > 0 || flushed)
+    }
+
     fn leg_ended(&mut self, now: Instant, leg: LegId, end: SourceEnd) {
-        self.leg_mut(leg).stream = Stream::Open;
+        self.leg_mut(leg).stream = Stream::Over;
         if matches!(self.life, Life::Closing(_)) {
             self.outbox.close(leg.peer(), CloseCause::SessionOver);
             return;
@@ -104,7 +155,13 @@ impl<R: Route> Session<R> {
         }
         match &self.leg(leg).phase {
             Phase::Serving(_) if leg == LegId::Reader => {
-                self.reader_lost(now, CloseCause::UpstreamLost(leg.peer()))
+                let cut = match end {
+                    SourceEnd::RolledBack { to: Some(_), .. } => Cut::Reply,
+                    SourceEnd::RolledBack { to: None, .. }
+                    | SourceEnd::Whole
+                    | SourceEnd::Torn { .. } => Cut::None,
+                };
+                self.reader_lost(now, CloseCause::UpstreamLost(leg.peer()), cut)
             }
             Phase::Serving(serving) => {
                 let (cause, tell) = if serving.said_fatal() || self.is_relay_only() {
@@ -139,14 +196,16 @@ impl<R: Route> Session<R> {
     }
 
     /// The reader is gone: what it owed is answered with errors, and the session goes on with the writer.
-    pub(super) fn reader_lost(&mut self, now: Instant, cause: CloseCause) {
+    pub(super) fn reader_lost(&mut self, now: Instant, cause: CloseCause, cut: Cut) {
         let leg = LegId::Reader;
-        let owed = match self.leg_mut(leg).take_serving() {
-            Some(mut serving) => serving.pipeline.abandon(),
-            None => Vec::new(),
+        let Some(mut serving) = self.leg_mut(leg).take_serving() else {
+            self.leg_down(now, leg, cause);
+            return;
         };
+        let skips = serving.pipeline.is_skipping();
+        let owed = serving.pipeline.abandon();
         self.leg_down(now, leg, cause);
-        let failed = self.answer_for_the_lost(&owed);
+        let failed = self.answer_for_the_lost(&owed, skips, lost_by(cut, serving.newest, &owed));
         for item in owed {
             self.unanswered(item);
         }
@@ -157,24 +216,33 @@ impl<R: Route> Session<R> {
     }
 
     /// Gives the client, for each request that a lost reader owed, what a server gives for a failed one.
-    fn answer_for_the_lost(&mut self, owed: &[Owed<super::effects::Note>]) -> usize {
+    fn answer_for_the_lost(&mut self, owed: &[Owed<Note>], skips: bool, first: Lost) -> usize {
         let mut failed: usize = 0;
-        let mut skipping = false;
+        let mut skipping = skips;
+        match first {
+            Lost::Nothing => {}
+            Lost::Ready => self.tell_ready(),
+            Lost::Reply if skipping => {}
+            Lost::Reply => {
+                failed = 1;
+                self.tell_reader_lost();
+                skipping = true;
+            }
+        }
         for item in owed.iter().filter(|item| item.owner == Owner::Client) {
             match item.kind {
                 Kind::Sync => {
                     self.tell_ready();
                     skipping = false;
                 }
-                Kind::Query | Kind::FunctionCall if !skipping => {
+                Kind::CopyEnd => {}
+                _ if skipping => {}
+                Kind::Query | Kind::FunctionCall => {
                     failed = failed.saturating_add(1);
                     self.tell_reader_lost();
                     self.tell_ready();
                 }
-                Kind::CopyEnd => {}
-                Kind::Query
-                | Kind::FunctionCall
-                | Kind::Parse
+                Kind::Parse
                 | Kind::Bind
                 | Kind::DescribeStatement
                 | Kind::DescribePortal
@@ -182,11 +250,9 @@ impl<R: Route> Session<R> {
                 | Kind::Close
                 | Kind::Refused
                 | Kind::Fence => {
-                    if !skipping {
-                        failed = failed.saturating_add(1);
-                        self.tell_reader_lost();
-                        skipping = true;
-                    }
+                    failed = failed.saturating_add(1);
+                    self.tell_reader_lost();
+                    skipping = true;
                 }
             }
         }
@@ -393,7 +459,9 @@ impl<R: Route> Session<R> {
             why: what,
         });
         match leg {
-            LegId::Reader => self.reader_lost(now, CloseCause::UpstreamFault(leg.peer())),
+            LegId::Reader => {
+                self.reader_lost(now, CloseCause::UpstreamFault(leg.peer()), Cut::None)
+            }
             LegId::Writer => {
                 let tell = Tell::fatal(
                     sqlstate::PROTOCOL_VIOLATION,
@@ -411,8 +479,12 @@ impl<R: Route> Session<R> {
         self.timers.stop(Timer::Dial(peer));
         self.timers.stop(Timer::Replay(peer));
         self.timers.stop(Timer::Restore(peer));
-        self.timers
-            .start(now, self.config.timeouts.drain, Timer::Retire(peer));
+        // It reads nothing more: what waits for it must not hold up what the client says next.
+        self.ledger.destination_ended(peer.port());
+        if self.leg(leg).stream == Stream::Open {
+            let drain = self.config.timeouts.drain;
+            self.timers.start(now, drain, Timer::Retire(peer));
+        }
         let leg = self.leg_mut(leg);
         leg.retry_at = retry;
         leg.phase = Phase::Closing;

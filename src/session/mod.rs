@@ -11,7 +11,8 @@
 //! | `leg` | what an upstream is while it opens and serves |
 //! | `upstream` | dialling, TLS and login of each upstream |
 //! | `look` | what the next request asks for, without claiming a byte of it |
-//! | `requests` | which upstream it goes to, and when |
+//! | `decide` | which upstream it goes to, and what has to happen first |
+//! | `requests` | the order of requests: batches, what is forced, what is dropped |
 //! | `forward` | in what order messages, ours and the client's, go there |
 //! | `replies` | what each message of an upstream means and to whom it goes |
 //! | `effects` | what a finished statement changes in what the session remembers |
@@ -20,6 +21,7 @@
 mod action;
 mod client;
 mod config;
+mod decide;
 mod effects;
 mod forward;
 mod gate;

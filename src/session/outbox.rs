@@ -87,7 +87,7 @@ fn due(peer: PeerId, plan: &mut Plan, ledger: &Ledger) -> Option<Action> {
     let passed = ledger.is_drained_from(peer.port());
     match std::mem::take(plan) {
         Plan::Nothing => None,
-        Plan::Secure(role) if sent => Some(Action::StartTls { peer, role }),
+        Plan::Secure(role) if sent && passed => Some(Action::StartTls { peer, role }),
         Plan::Close(cause) if sent && passed => Some(Action::Close { peer, cause }),
         Plan::Drop(cause) => Some(Action::Close { peer, cause }),
         waiting @ (Plan::Secure(_) | Plan::Close(_)) => {

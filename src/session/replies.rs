@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::effects::Note;
 use super::forward::run_of;
 use super::leg::{LegId, Restore};
+use super::loss::Cut;
 use super::requests::Batch;
 use super::upstream::frame_limit;
 use super::{CloseCause, Demand, PeerId, Session, Timer};
@@ -28,6 +29,9 @@ impl<R: Route> Session<R> {
                 return Demand::Again;
             }
         };
+        if let Some(serving) = self.leg_mut(leg).serving_mut() {
+            serving.newest = header.tag;
+        }
         match header.tag {
             tag::DATA_ROW | tag::COPY_DATA => self.pass_rows(now, leg, header.tag, input),
             tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE | tag::PARAMETER_STATUS => {
@@ -83,9 +87,18 @@ impl<R: Route> Session<R> {
             .is_ok()
     }
 
+    /// Whether the next message fits the queues, whoever it turns out to be for.
     fn has_room_for_reply(&self, leg: LegId) -> bool {
-        self.ledger
-            .room(leg.peer().port(), Fate::To(PeerId::CLIENT.port()))
+        let from = leg.peer().port();
+        self.ledger.room(from, Fate::To(PeerId::CLIENT.port()))
+            && self.ledger.room(from, Fate::Discard)
+    }
+
+    /// Claims a message for which there is room.
+    fn take_claim(&mut self, leg: LegId, header: Header, fate: Fate) {
+        if !self.claim_reply(leg, header, fate) {
+            self.abort(CloseCause::Misuse("room was there and is gone"));
+        }
     }
 
     fn pass_unknown(&mut self, leg: LegId, header: Header) -> Demand {
@@ -173,12 +186,13 @@ impl<R: Route> Session<R> {
             serving.says_fatal();
             match leg {
                 LegId::Writer => {
-                    self.claim_reply(leg, header, fate(Owner::Client));
+                    self.take_claim(leg, header, fate(Owner::Client));
+                    self.end(now, CloseCause::UpstreamEnded(leg.peer()), None);
                 }
                 LegId::Reader => {
                     // A reader's farewell is not the session's: each request that it owes is answered by us.
-                    self.claim_reply(leg, header, Fate::Discard);
-                    self.reader_lost(now, CloseCause::UpstreamEnded(PeerId::READER));
+                    self.take_claim(leg, header, Fate::Discard);
+                    self.reader_lost(now, CloseCause::UpstreamEnded(PeerId::READER), Cut::None);
                 }
             }
             return Demand::Again;
@@ -196,7 +210,7 @@ impl<R: Route> Session<R> {
             ),
         };
         let to = self.owner_of_error(leg, owner, &dropped);
-        self.claim_reply(leg, header, fate(to));
+        self.take_claim(leg, header, fate(to));
         if leg == LegId::Writer {
             self.unit_failed();
         }
@@ -258,7 +272,7 @@ impl<R: Route> Session<R> {
                 return Demand::Again;
             }
         };
-        self.claim_reply(leg, header, fate(reply.owner));
+        self.take_claim(leg, header, fate(reply.owner));
         let note = reply.done.map(|done| done.note);
         if header.tag == tag::READY_FOR_QUERY {
             return self.ready(now, leg, body, note);

@@ -9,18 +9,15 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::effects::Note;
-use super::leg::{LegId, Phase, Restore};
-use super::look::{Certainty, Look, Seen, seen_reason};
+use super::leg::LegId;
+use super::look::Look;
 use super::loss::{Gone, Stream};
-use super::{CloseCause, Demand, Event, Life, PeerId, RouteReason, Session, Tell, Timer};
+use super::{CloseCause, Demand, Event, Life, PeerId, RouteReason, Session, Tell};
 use crate::ledger::Fate;
-use crate::route::{Class, Intent, Reason, Route, RouteContext, Target, Why};
-use crate::startup::StartupParams;
+use crate::route::{Class, Route};
 use crate::track::pipeline::{Kind, Owner};
 use crate::wire::tags::frontend as tag;
-use crate::wire::{
-    Close, Frontend, Header, Query, Severity, Target as WireTarget, TransactionStatus, sqlstate,
-};
+use crate::wire::{Close, Frontend, Header, Severity, Target, TransactionStatus, sqlstate};
 
 /// Where the extended batch stands that is not yet ended by Sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +47,21 @@ pub(super) struct Requests {
     pub(super) batch: Batch,
     pub(super) look: Look,
     /// A segment that was looked at and decided, with its bytes that are still to be forwarded.
-    decided: Option<(LegId, usize)>,
+    pub(super) decided: Option<(LegId, usize)>,
     /// The upstream that served last.
     pub(super) last: LegId,
+    /// The upstream that was sent a Flush, and nothing of the client's since.
+    pub(super) flushed: Option<LegId>,
     count: u64,
-    warning: Option<String>,
+    warning: Warning,
+}
+
+/// Whether the client was warned that the reader cannot be had: once is enough.
+#[derive(Debug)]
+enum Warning {
+    None,
+    Due(String),
+    Given,
 }
 
 impl Requests {
@@ -65,13 +72,16 @@ impl Requests {
             decided: None,
             last: LegId::Writer,
             count: 0,
-            warning: None,
+            flushed: None,
+            warning: Warning::None,
         }
     }
 
     /// The client is to be warned that the reader cannot be had.
     pub(super) fn warn_of(&mut self, why: String) {
-        self.warning = Some(why);
+        if matches!(self.warning, Warning::None) {
+            self.warning = Warning::Due(why);
+        }
     }
 
     /// The reader is lost; `skipping` when the batch that stands there has its error already.
@@ -88,15 +98,6 @@ impl Requests {
     }
 }
 
-/// What keeps a request from being forwarded.
-enum Obstacle {
-    None,
-    /// Something has to happen first.
-    Wait,
-    /// The reader cannot serve it.
-    NoReader,
-}
-
 impl<R: Route> Session<R> {
     pub(super) fn serve_client(&mut self, now: Instant, input: &[u8]) -> Demand {
         if self.is_relay_only() {
@@ -105,7 +106,7 @@ impl<R: Route> Session<R> {
         if self.client.stream == Stream::Ended(Gone::Terminated) {
             return self.ignore(PeerId::CLIENT, input);
         }
-        if self.requests.warning.is_some() && self.nothing_in_flight() {
+        if matches!(self.requests.warning, Warning::Due(_)) && self.nothing_in_flight() {
             self.warn();
         }
         let header = match Header::parse(input) {
@@ -136,7 +137,7 @@ impl<R: Route> Session<R> {
         if matches!(header.tag, tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL) {
             return self.forward_copy(header, input);
         }
-        if matches!(self.life, Life::Finishing) && self.nothing_in_flight() {
+        if matches!(self.life, Life::Finishing) && self.requests.batch == Batch::None {
             return Demand::Paused;
         }
         match self.forced() {
@@ -158,7 +159,8 @@ impl<R: Route> Session<R> {
     }
 
     fn warn(&mut self) {
-        if let Some(why) = self.requests.warning.take() {
+        let warning = std::mem::replace(&mut self.requests.warning, Warning::Given);
+        if let Warning::Due(why) = warning {
             let tell = Tell {
                 severity: Severity::Warning,
                 ..Tell::error(
@@ -246,7 +248,7 @@ impl<R: Route> Session<R> {
     }
 
     /// Whether nothing more comes from an upstream for what the client has sent so far.
-    fn is_quiet(&self, leg: LegId) -> bool {
+    pub(super) fn is_quiet(&self, leg: LegId) -> bool {
         self.leg(leg)
             .serving()
             .is_none_or(|serving| serving.pipeline.is_quiet())
@@ -269,7 +271,13 @@ impl<R: Route> Session<R> {
         }
     }
 
-    fn routed(&mut self, leg: LegId, class: Class, reason: RouteReason, outline: Option<String>) {
+    pub(super) fn routed(
+        &mut self,
+        leg: LegId,
+        class: Class,
+        reason: RouteReason,
+        outline: Option<String>,
+    ) {
         self.requests.count = self.requests.count.saturating_add(1);
         let to = self.leg(leg).to;
         let request = self.requests.count;
@@ -281,197 +289,6 @@ impl<R: Route> Session<R> {
             reason,
             outline,
         });
-    }
-
-    /// Looks at the next message of a segment, or chooses its upstream when enough was seen.
-    fn look_ahead(&mut self, now: Instant, input: &[u8]) -> Demand {
-        if self.requests.look.seen != Seen::On {
-            return self.decide(now);
-        }
-        let len = self.requests.look.len;
-        let rest = input.get(len..).unwrap_or_default();
-        let header = match Header::parse(rest) {
-            Ok(Some(header)) if header.tag != tag::TERMINATE || len == 0 => header,
-            Ok(None) => return self.look_further(len.saturating_add(Header::LEN)),
-            // What precedes a Terminate or a fault is a segment of its own.
-            Ok(Some(_)) | Err(_) => {
-                self.requests.look.seen = Seen::Enough;
-                return Demand::Again;
-            }
-        };
-        match header.split(rest) {
-            Some((body, _)) => self.look_at(input, header, body),
-            None => {
-                let frame = usize::try_from(header.frame_len).unwrap_or(usize::MAX);
-                return self.look_further(len.saturating_add(frame));
-            }
-        }
-        Demand::Again
-    }
-
-    /// The segment goes on past what has arrived: if it cannot all be buffered, the writer takes it unseen.
-    fn look_further(&mut self, needed: usize) -> Demand {
-        if needed <= self.config.limits.read_buffer {
-            return Demand::Bytes(needed);
-        }
-        self.requests.look.too_long();
-        Demand::Again
-    }
-
-    /// Chooses the upstream of the segment that was looked at, and waits until it can take it.
-    fn decide(&mut self, now: Instant) -> Demand {
-        let Some((leg, reason)) = self.choose() else {
-            if self.nothing_in_flight() {
-                self.requests.look.restart();
-                return Demand::Again;
-            }
-            return Demand::Paused;
-        };
-        match self.obstacle(now, leg) {
-            Obstacle::None => self.settle_on(leg, reason),
-            Obstacle::Wait => Demand::Paused,
-            Obstacle::NoReader => self.settle_on(LegId::Writer, RouteReason::ReaderDown),
-        }
-    }
-
-    /// Which upstream the segment asks for; `None` when it has to be looked at again with nothing in flight.
-    fn choose(&mut self) -> Option<(LegId, RouteReason)> {
-        let look = &self.requests.look;
-        let reason = seen_reason(look);
-        if look.seen == Seen::TooLong {
-            return Some((LegId::Writer, RouteReason::TooLong));
-        }
-        if look.class == Class::Empty {
-            let there = if self.is_serving(self.requests.last) {
-                self.requests.last
-            } else {
-                LegId::Writer
-            };
-            return Some((there, reason));
-        }
-        let certainty = look.certainty;
-        match self.ask_policy(look.class, look.why) {
-            Target::Writer => Some((LegId::Writer, reason)),
-            Target::Reader if certainty == Certainty::Tentative => None,
-            Target::Reader => Some((LegId::Reader, reason)),
-        }
-    }
-
-    fn ask_policy(&mut self, class: Class, why: Why) -> Target {
-        let intent = Intent {
-            class,
-            reason: Reason {
-                why,
-                offset: 0,
-                token_len: 0,
-            },
-            statements: 1,
-            effects: Vec::new(),
-        };
-        let mut context = RouteContext::new(true);
-        let startup = self.client.startup.as_ref();
-        context.user = startup.map_or(&[], StartupParams::user);
-        context.database = startup.map_or(&[], StartupParams::database);
-        self.route.route(&intent, &context)
-    }
-
-    fn is_serving(&self, leg: LegId) -> bool {
-        self.leg(leg).serving().is_some()
-    }
-
-    /// What has to happen before a segment can go to an upstream; whatever can be set going is.
-    fn obstacle(&mut self, now: Instant, leg: LegId) -> Obstacle {
-        if self.requests.batch == Batch::On(LegId::Reader) && leg == LegId::Writer {
-            return self.leave_reader(now);
-        }
-        if !self.is_quiet(leg.other()) {
-            self.fence(leg.other());
-            return Obstacle::Wait;
-        }
-        match leg {
-            LegId::Writer => Obstacle::None,
-            LegId::Reader => self.reader_obstacle(now),
-        }
-    }
-
-    fn reader_obstacle(&mut self, now: Instant) -> Obstacle {
-        let leg = self.leg(LegId::Reader);
-        match &leg.phase {
-            Phase::Absent if leg.retry_at.is_none_or(|at| at <= now) => {
-                self.dial(now, LegId::Reader);
-                Obstacle::Wait
-            }
-            Phase::Absent | Phase::Closing => Obstacle::NoReader,
-            Phase::Dialing
-            | Phase::Asking(_)
-            | Phase::Securing
-            | Phase::Relaying(_)
-            | Phase::Replaying(_) => Obstacle::Wait,
-            Phase::Serving(serving) if serving.said_fatal() || leg.stream != Stream::Open => {
-                Obstacle::Wait
-            }
-            Phase::Serving(serving) if serving.restore == Restore::Running => Obstacle::Wait,
-            Phase::Serving(serving) if serving.stamp < self.memory.journal.stamp() => {
-                self.restore(now, LegId::Reader);
-                Obstacle::Wait
-            }
-            Phase::Serving(_) => Obstacle::None,
-        }
-    }
-
-    /// A batch that stands on the reader has to go on at the writer: its part there is ended with a Sync of ours.
-    fn leave_reader(&mut self, now: Instant) -> Obstacle {
-        let Some(serving) = self.leg(LegId::Reader).serving() else {
-            return Obstacle::NoReader;
-        };
-        if !serving.pipeline.is_settled() {
-            // Everything sent there was followed by Flush, so the replies come.
-            return Obstacle::Wait;
-        }
-        self.inject(
-            LegId::Reader,
-            &[tag::SYNC, 0, 0, 0, 4],
-            Kind::Sync,
-            Note::Leave,
-        );
-        self.requests.batch = Batch::Leaving;
-        let timeout = self.config.timeouts.replay;
-        self.timers
-            .start(now, timeout, Timer::Restore(PeerId::READER));
-        Obstacle::Wait
-    }
-
-    /// The reader has answered the Sync that ends our part of a batch there.
-    pub(super) fn leave_batch(&mut self) {
-        let settled = self
-            .leg(LegId::Reader)
-            .serving()
-            .is_none_or(|serving| serving.pipeline.is_settled());
-        if self.requests.batch == Batch::Leaving && settled {
-            self.timers.stop(Timer::Restore(PeerId::READER));
-            self.requests.batch = Batch::Left;
-        }
-    }
-
-    fn settle_on(&mut self, leg: LegId, reason: RouteReason) -> Demand {
-        let look = &mut self.requests.look;
-        let (len, class) = (look.len, look.class);
-        let outline = look.outline.take();
-        look.restart();
-        if len == 0 {
-            // Nothing of it could be looked at: it is taken message by message.
-            self.requests.batch = match self.requests.batch {
-                Batch::None | Batch::On(_) | Batch::Leaving | Batch::Left | Batch::Broken(_) => {
-                    Batch::Left
-                }
-            };
-        } else {
-            self.requests.decided = Some((leg, len));
-        }
-        if class != Class::Empty {
-            self.routed(leg, class, reason, outline);
-        }
-        Demand::Again
     }
 
     fn forward_decided(
@@ -495,6 +312,11 @@ impl<R: Route> Session<R> {
     fn drop_broken(&mut self, told: Told, header: Header) -> Demand {
         if header.tag == tag::TERMINATE {
             return self.terminated(header);
+        }
+        if told == Told::NotYet && matches!(header.tag, tag::QUERY | tag::FUNCTION_CALL) {
+            // It ends the batch as Sync does, and nothing of it was sent anywhere.
+            self.requests.batch = Batch::None;
+            return Demand::Again;
         }
         if self
             .ledger
@@ -533,32 +355,8 @@ impl<R: Route> Session<R> {
         self.push(leg.peer(), frame);
     }
 
-    /// Sends an upstream the changes of settings that it has not run. Whether there was anything to send.
-    fn restore(&mut self, now: Instant, leg: LegId) {
-        let timeout = self.config.timeouts.replay;
-        self.timers.start(now, timeout, Timer::Restore(leg.peer()));
-        let Some(serving) = self.leg_mut(leg).serving_mut() else {
-            return;
-        };
-        let from = serving.stamp;
-        serving.restore = Restore::Running;
-        let behind: Vec<(u64, Box<[u8]>)> = self
-            .memory
-            .journal
-            .behind(from)
-            .map(|(stamp, change)| (stamp, change.text.clone()))
-            .collect();
-        for (stamp, text) in behind {
-            let mut frame = BytesMut::new();
-            let query = Frontend::Query(Query { text: &text });
-            if query.encode(&mut frame).is_ok() {
-                self.inject(leg, &frame, Kind::Query, Note::Restore(stamp));
-            }
-        }
-    }
-
     /// Finds out, where it is open, whether an upstream still owes a ReadyForQuery for a Sync near a failed copy.
-    fn fence(&mut self, leg: LegId) {
+    pub(super) fn fence(&mut self, leg: LegId) {
         let open = self
             .leg(leg)
             .serving()
@@ -568,7 +366,7 @@ impl<R: Route> Session<R> {
         }
         let name = self.fence_name();
         let close = Frontend::Close(Close {
-            kind: WireTarget::Statement,
+            kind: Target::Statement,
             name: name.as_bytes(),
         });
         let mut frames = BytesMut::new();

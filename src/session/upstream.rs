@@ -312,6 +312,7 @@ impl<R: Route> Session<R> {
     fn leg_ready(&mut self, now: Instant, id: LegId, established: Established) {
         let peer = id.peer();
         self.timers.stop(Timer::Replay(peer));
+        self.leg_mut(id).retry_at = None;
         if id == LegId::Reader {
             if let Some(name) = self.differs(&established.parameters) {
                 self.leg_failed(now, id, format!("its {name} differs from the primary's"));

@@ -115,6 +115,8 @@ pub struct Pipeline<N> {
     taking: Taking,
     uncertain: u32,
     injected: usize,
+    /// Requests of the client in the queue that end with ReadyForQuery.
+    client_ready: usize,
 }
 
 impl<N> Default for Pipeline<N> {
@@ -124,6 +126,7 @@ impl<N> Default for Pipeline<N> {
             taking: Taking::Requests,
             uncertain: 0,
             injected: 0,
+            client_ready: 0,
         }
     }
 }
@@ -188,10 +191,7 @@ impl<N> Pipeline<N> {
 
     /// How many ReadyForQuery messages the client is certainly still owed for what was sent.
     pub fn client_ready_owed(&self) -> usize {
-        self.owed
-            .iter()
-            .filter(|owed| owed.owner == Owner::Client && ends_with_ready(owed.kind))
-            .count()
+        self.client_ready
     }
 
     /// For whom the reply is that comes next, if one is owed.
@@ -258,6 +258,9 @@ impl<N> Pipeline<N> {
         if owed.owner == Owner::Injected {
             self.injected = self.injected.saturating_add(1);
         }
+        if owes_client_ready(&owed) {
+            self.client_ready = self.client_ready.saturating_add(1);
+        }
         self.owed.push_back(owed);
     }
 
@@ -267,6 +270,9 @@ impl<N> Pipeline<N> {
         let owed = self.owed.pop_front()?;
         if owed.owner == Owner::Injected {
             self.injected = self.injected.saturating_sub(1);
+        }
+        if owes_client_ready(&owed) {
+            self.client_ready = self.client_ready.saturating_sub(1);
         }
         while self
             .owed
@@ -352,6 +358,9 @@ impl<N> Pipeline<N> {
         while let Some(owed) = self.owed.get(at) {
             match owed.kind {
                 Kind::Sync => {
+                    if owes_client_ready(owed) {
+                        self.client_ready = self.client_ready.saturating_sub(1);
+                    }
                     self.owed.remove(at);
                     swallowed = swallowed.saturating_add(1);
                 }
@@ -411,8 +420,13 @@ impl<N> Pipeline<N> {
         self.taking = Taking::Requests;
         self.uncertain = 0;
         self.injected = 0;
+        self.client_ready = 0;
         self.owed.drain(..).collect()
     }
+}
+
+fn owes_client_ready<N>(owed: &Owed<N>) -> bool {
+    owed.owner == Owner::Client && ends_with_ready(owed.kind)
 }
 
 fn ends_with_ready(kind: Kind) -> bool {

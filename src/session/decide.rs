@@ -1,0 +1,258 @@
+//! Choosing the upstream of what was looked at, and getting that upstream ready to take it.
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use super::effects::Note;
+use super::leg::{LegId, Phase, Restore};
+use super::look::{Certainty, Seen, seen_reason};
+use super::loss::Stream;
+use super::requests::Batch;
+use super::{Demand, PeerId, RouteReason, Session, Timer};
+use crate::route::{Class, Intent, Reason, Route, RouteContext, Target, Why};
+use crate::startup::StartupParams;
+use crate::track::pipeline::Kind;
+use crate::wire::tags::frontend as tag;
+use crate::wire::{Frontend, Header, Query};
+
+/// What keeps a request from being forwarded.
+enum Obstacle {
+    None,
+    /// Something has to happen first.
+    Wait,
+    /// The reader cannot serve it.
+    NoReader,
+}
+
+impl<R: Route> Session<R> {
+    /// Looks at the next message of a segment, or chooses its upstream when enough was seen.
+    pub(super) fn look_ahead(&mut self, now: Instant, input: &[u8]) -> Demand {
+        if self.requests.look.seen != Seen::On {
+            return self.decide(now);
+        }
+        let len = self.requests.look.len;
+        let rest = input.get(len..).unwrap_or_default();
+        let header = match Header::parse(rest) {
+            Ok(Some(header)) if header.tag != tag::TERMINATE || len == 0 => header,
+            Ok(None) => return self.look_further(len.saturating_add(Header::LEN)),
+            // What precedes a Terminate or a fault is a segment of its own.
+            Ok(Some(_)) | Err(_) => {
+                self.requests.look.seen = Seen::Enough;
+                return Demand::Again;
+            }
+        };
+        match header.split(rest) {
+            Some((body, _)) => self.look_at(input, header, body),
+            None => {
+                let frame = usize::try_from(header.frame_len).unwrap_or(usize::MAX);
+                return self.look_further(len.saturating_add(frame));
+            }
+        }
+        Demand::Again
+    }
+
+    /// The segment goes on past what has arrived: if it cannot all be buffered, the writer takes it unseen.
+    fn look_further(&mut self, needed: usize) -> Demand {
+        if needed <= self.config.limits.read_buffer {
+            return Demand::Bytes(needed);
+        }
+        self.requests.look.too_long();
+        Demand::Again
+    }
+
+    /// Chooses the upstream of the segment that was looked at, and waits until it can take it.
+    fn decide(&mut self, now: Instant) -> Demand {
+        let Some((leg, reason)) = self.choose() else {
+            if self.nothing_in_flight() {
+                self.requests.look.restart();
+                return Demand::Again;
+            }
+            return Demand::Paused;
+        };
+        match self.obstacle(now, leg) {
+            Obstacle::None => self.settle_on(leg, reason),
+            Obstacle::Wait => Demand::Paused,
+            Obstacle::NoReader => self.settle_on(LegId::Writer, RouteReason::ReaderDown),
+        }
+    }
+
+    /// Which upstream the segment asks for; `None` when it has to be looked at again with nothing in flight.
+    fn choose(&mut self) -> Option<(LegId, RouteReason)> {
+        let look = &self.requests.look;
+        let reason = seen_reason(look);
+        if look.seen == Seen::TooLong {
+            return Some((LegId::Writer, RouteReason::TooLong));
+        }
+        if look.class == Class::Empty {
+            let there = if self.is_serving(self.requests.last) {
+                self.requests.last
+            } else {
+                LegId::Writer
+            };
+            return Some((there, reason));
+        }
+        let certainty = look.certainty;
+        match self.ask_policy(look.class, look.why) {
+            Target::Writer => Some((LegId::Writer, reason)),
+            Target::Reader if certainty == Certainty::Tentative => None,
+            Target::Reader => Some((LegId::Reader, reason)),
+        }
+    }
+
+    fn ask_policy(&mut self, class: Class, why: Why) -> Target {
+        let intent = Intent {
+            class,
+            reason: Reason {
+                why,
+                offset: 0,
+                token_len: 0,
+            },
+            statements: 1,
+            effects: Vec::new(),
+        };
+        let mut context = RouteContext::new(true);
+        let startup = self.client.startup.as_ref();
+        context.user = startup.map_or(&[], StartupParams::user);
+        context.database = startup.map_or(&[], StartupParams::database);
+        self.route.route(&intent, &context)
+    }
+
+    fn is_serving(&self, leg: LegId) -> bool {
+        self.leg(leg).serving().is_some()
+    }
+
+    /// What has to happen before a segment can go to an upstream; whatever can be set going is.
+    fn obstacle(&mut self, now: Instant, leg: LegId) -> Obstacle {
+        if self.requests.batch == Batch::On(LegId::Reader) && leg == LegId::Writer {
+            return self.leave_reader(now);
+        }
+        if !self.is_quiet(leg.other()) {
+            self.fence(leg.other());
+            return Obstacle::Wait;
+        }
+        match leg {
+            LegId::Writer => Obstacle::None,
+            LegId::Reader => self.reader_obstacle(now),
+        }
+    }
+
+    fn reader_obstacle(&mut self, now: Instant) -> Obstacle {
+        let leg = self.leg(LegId::Reader);
+        match &leg.phase {
+            Phase::Absent if leg.retry_at.is_none_or(|at| at <= now) => {
+                let again = leg.retry_at.is_some();
+                self.dial(now, LegId::Reader);
+                if again {
+                    Obstacle::NoReader
+                } else {
+                    Obstacle::Wait
+                }
+            }
+            Phase::Absent | Phase::Closing => Obstacle::NoReader,
+            // A reader that failed before is tried beside the requests, not in front of them.
+            Phase::Dialing
+            | Phase::Asking(_)
+            | Phase::Securing
+            | Phase::Relaying(_)
+            | Phase::Replaying(_)
+                if leg.retry_at.is_some() =>
+            {
+                Obstacle::NoReader
+            }
+            Phase::Dialing
+            | Phase::Asking(_)
+            | Phase::Securing
+            | Phase::Relaying(_)
+            | Phase::Replaying(_) => Obstacle::Wait,
+            Phase::Serving(serving) if serving.said_fatal() || leg.stream != Stream::Open => {
+                Obstacle::Wait
+            }
+            Phase::Serving(serving) if serving.restore == Restore::Running => Obstacle::Wait,
+            Phase::Serving(serving) if serving.stamp < self.memory.journal.stamp() => {
+                self.restore(now, LegId::Reader);
+                Obstacle::Wait
+            }
+            Phase::Serving(_) => Obstacle::None,
+        }
+    }
+
+    /// A batch that stands on the reader has to go on at the writer: its part there is ended with a Sync of ours.
+    fn leave_reader(&mut self, now: Instant) -> Obstacle {
+        let Some(serving) = self.leg(LegId::Reader).serving() else {
+            return Obstacle::NoReader;
+        };
+        if !serving.pipeline.is_settled() {
+            // Everything sent there was followed by Flush, so the replies come.
+            return Obstacle::Wait;
+        }
+        self.inject(
+            LegId::Reader,
+            &[tag::SYNC, 0, 0, 0, 4],
+            Kind::Sync,
+            Note::Leave,
+        );
+        self.requests.batch = Batch::Leaving;
+        let timeout = self.config.timeouts.replay;
+        self.timers
+            .start(now, timeout, Timer::Restore(PeerId::READER));
+        Obstacle::Wait
+    }
+
+    /// The reader has answered the Sync that ends our part of a batch there.
+    pub(super) fn leave_batch(&mut self) {
+        let settled = self
+            .leg(LegId::Reader)
+            .serving()
+            .is_none_or(|serving| serving.pipeline.is_settled());
+        if self.requests.batch == Batch::Leaving && settled {
+            self.timers.stop(Timer::Restore(PeerId::READER));
+            self.requests.batch = Batch::Left;
+        }
+    }
+
+    fn settle_on(&mut self, leg: LegId, reason: RouteReason) -> Demand {
+        let look = &mut self.requests.look;
+        let (len, class) = (look.len, look.class);
+        let outline = look.outline.take();
+        look.restart();
+        if len == 0 {
+            // Nothing of it could be looked at: it is taken message by message.
+            self.requests.batch = match self.requests.batch {
+                Batch::None | Batch::On(_) | Batch::Leaving | Batch::Left | Batch::Broken(_) => {
+                    Batch::Left
+                }
+            };
+        } else {
+            self.requests.decided = Some((leg, len));
+        }
+        if class != Class::Empty {
+            self.routed(leg, class, reason, outline);
+        }
+        Demand::Again
+    }
+
+    /// Sends an upstream the changes of settings that it has not run. Whether there was anything to send.
+    fn restore(&mut self, now: Instant, leg: LegId) {
+        let timeout = self.config.timeouts.replay;
+        self.timers.start(now, timeout, Timer::Restore(leg.peer()));
+        let Some(serving) = self.leg_mut(leg).serving_mut() else {
+            return;
+        };
+        let from = serving.stamp;
+        serving.restore = Restore::Running;
+        let behind: Vec<(u64, Box<[u8]>)> = self
+            .memory
+            .journal
+            .behind(from)
+            .map(|(stamp, change)| (stamp, change.text.clone()))
+            .collect();
+        for (stamp, text) in behind {
+            let mut frame = BytesMut::new();
+            let query = Frontend::Query(Query { text: &text });
+            if query.encode(&mut frame).is_ok() {
+                self.inject(leg, &frame, Kind::Query, Note::Restore(stamp));
+            }
+        }
+    }
+}
