@@ -359,15 +359,18 @@ impl Scan<'_> {
     /// Whether an unreserved keyword before the parenthesis is part of a clause where it stands.
     fn is_clause_word(&self, word: Word) -> bool {
         let before = self.chain.before.word();
-        let second = |word| before == Some(word);
+        let after = |first| before == Some(first);
         if word == Word::By {
-            second(Word::Group) || second(Word::Order) || second(Word::Partition)
+            after(Word::Group) || after(Word::Order) || after(Word::Partition)
         } else if word == Word::Sets {
-            second(Word::Grouping)
+            after(Word::Grouping)
         } else if word == Word::Rollup {
-            second(Word::By) && self.chain.before_that.word() == Some(Word::Group)
+            after(Word::By) && self.chain.before_that.word() == Some(Word::Group)
+        } else if word == Word::Second {
+            let literal = matches!(self.chain.before.kind, Kind::Literal(_));
+            literal || after(Word::To) || after(Word::Interval)
         } else {
-            word == Word::Varying && second(Word::Character)
+            word == Word::Varying && after(Word::Character)
         }
     }
 
@@ -484,9 +487,7 @@ impl Scan<'_> {
         } else {
             text
         };
-        let system = name
-            .get(..3)
-            .is_some_and(|start| start.eq_ignore_ascii_case(b"pg_"));
+        let system = matches!(name, [b'p' | b'P', b'g' | b'G', b'_', ..]);
         if system && (self.is_temporary_schema() || shows_sessions(name)) {
             self.raise(Class::Session, Why::SessionView);
         }

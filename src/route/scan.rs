@@ -48,7 +48,8 @@ fn unreadable(sql: &[u8], lex: &LexState, rules: &Rules) -> Option<(Why, usize)>
     if sql.len() > rules.text_limit() {
         return Some((Why::TooLong, rules.text_limit()));
     }
-    if let Some(at) = sql.iter().position(|byte| *byte == 0) {
+    if sql.contains(&0) {
+        let at = sql.iter().position(|byte| *byte == 0).unwrap_or(0);
         return Some((Why::Lexing(Doubt::Nul), at));
     }
     match lex.encoding {

@@ -6,10 +6,10 @@
 pub(super) enum Word {
     All, Analyze, And, As, Atomic, Authorization, Begin, Binary, By, Case, Catalog, Chain, Character,
     Characteristics, Collation, Committed, Constraints, Current, Cursor, Cycle, Default, Deferrable, Delete,
-    Distinct, End, Escape, False, Filter, For, From, Function, Global, Group, Grouping, Groups, Hold, Insert, Into, Is,
+    Distinct, End, Escape, False, Filter, For, From, Function, Global, Group, Grouping, Groups, Hold, Insert, Interval, Into, Is,
     Isolation, Join, Key, Level, Local, Materialized, Merge, Names, No, None, Not, Off, On, Only, Operator, Or,
     Order, Ordinality, Over, Partition, Plans, Prepare, Prepared, Procedure, Program, Range, Read, Recursive,
-    Repeatable, Replace, Role, Rollup, Rows, Savepoint, Schema, Search, Select, Sequences, Serializable, Session,
+    Repeatable, Replace, Role, Rollup, Rows, Savepoint, Schema, Search, Second, Select, Sequences, Serializable, Session,
     Set, Sets, Share, Snapshot, Stdout, Table, Tablesample, Temp, Time, To, Transaction, True, Uncommitted, Update, Using,
     Values, Varying, Verbose, With, Within, Without, Work, Write, Xml, Zone,
     /// A keyword that names an operator: `IN`, `LIKE`, …
@@ -96,6 +96,10 @@ impl Keyword {
 /// A word of the table has at most this many bytes; `CURRENT_TIMESTAMP`, the one longer keyword, is looked at apart.
 const KEY_LEN: usize = 16;
 
+/// The bit that makes ASCII letters lower case, in every byte of a key. No two other bytes that a word can contain
+/// (digits, `_`, `$`, non-ASCII) fall together with it, and the padding becomes the same everywhere.
+const FOLD: u128 = u128::from_be_bytes([0x20; KEY_LEN]);
+
 /// The keyword that `name` is, whatever its case. Only ASCII letters fold.
 pub(super) fn lookup(name: &[u8]) -> Keyword {
     if name.len() > KEY_LEN {
@@ -109,20 +113,53 @@ pub(super) fn lookup(name: &[u8]) -> Keyword {
             Keyword::NAME
         };
     }
-    let mut folded = [0_u8; KEY_LEN];
-    for (to, from) in folded.iter_mut().zip(name) {
-        *to = from.to_ascii_lowercase();
+    let mut word = [0_u8; KEY_LEN];
+    for (to, from) in word.iter_mut().zip(name) {
+        *to = *from;
     }
-    let key = u128::from_be_bytes(folded);
-    match TABLE.binary_search_by_key(&key, |row| row.0) {
-        Ok(at) => TABLE.get(at).map_or(Keyword::NAME, |row| row.1),
-        Err(_) => Keyword::NAME,
+    let key = u128::from_be_bytes(word) | FOLD;
+    let [first, ..] = key.to_be_bytes();
+    let same_letter = usize::from(first)
+        .checked_sub(usize::from(b'a'))
+        .and_then(|at| LETTERS.get(at));
+    let rows = same_letter
+        .and_then(|(from, to)| TABLE.get(*from..*to))
+        .unwrap_or_default();
+    rows.iter()
+        .find(|row| row.0 == key)
+        .map_or(Keyword::NAME, |row| row.1)
+}
+
+/// Where in the table the words of each letter are.
+const LETTERS: [(usize, usize); 26] = letters();
+
+const fn letters() -> [(usize, usize); 26] {
+    let mut letters = [(0, 0); 26];
+    let mut rest: &[Row] = TABLE;
+    let mut at = 0_usize;
+    while let Some(((key, _), tail)) = rest.split_first() {
+        let [first, ..] = key.to_be_bytes();
+        let mut left: &mut [(usize, usize)] = &mut letters;
+        let mut letter = b'a';
+        while let Some((slot, others)) = left.split_first_mut() {
+            if letter == first {
+                if slot.1 == 0 {
+                    slot.0 = at;
+                }
+                slot.1 = at.wrapping_add(1);
+            }
+            letter = letter.wrapping_add(1);
+            left = others;
+        }
+        at = at.wrapping_add(1);
+        rest = tail;
     }
+    letters
 }
 
 type Row = (u128, Keyword);
 
-/// A row: the word as an integer whose order is the alphabet's.
+/// A row: the word as an integer.
 #[allow(
     clippy::as_conversions,
     reason = "`u128::from` is not const, and a u8 always fits"
@@ -139,11 +176,11 @@ const fn row(name: &[u8], word: Word, head: Head, paren: Paren) -> Row {
             rest = tail;
         }
     }
-    (key, Keyword { word, head, paren })
+    (key | FOLD, Keyword { word, head, paren })
 }
 
 /// Every keyword that some rule looks at, with every reserved and column-name keyword of PostgreSQL 15 to 18
-/// (`pg_get_keywords()`), in alphabetical order.
+/// (`pg_get_keywords()`), those of one first letter together.
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
     row(b"abort", Word::Other, Head::Rollback, Paren::Call),
@@ -247,7 +284,7 @@ const TABLE: &[Row] = &[
     row(b"int", Word::Other, Head::None, Paren::Group),
     row(b"integer", Word::Other, Head::None, Paren::Group),
     row(b"intersect", Word::Other, Head::None, Paren::Group),
-    row(b"interval", Word::Other, Head::None, Paren::Group),
+    row(b"interval", Word::Interval, Head::None, Paren::Group),
     row(b"into", Word::Into, Head::None, Paren::Group),
     row(b"is", Word::Is, Head::None, Paren::Call),
     row(b"isnull", Word::Other, Head::None, Paren::Operand),
@@ -341,6 +378,7 @@ const TABLE: &[Row] = &[
     row(b"schema", Word::Schema, Head::None, Paren::Call),
     row(b"search", Word::Search, Head::None, Paren::Call),
     row(b"security", Word::Other, Head::Write, Paren::Call),
+    row(b"second", Word::Second, Head::None, Paren::Call),
     row(b"select", Word::Select, Head::Query, Paren::Group),
     row(b"sequences", Word::Sequences, Head::None, Paren::Call),
     row(b"serializable", Word::Serializable, Head::None, Paren::Call),
@@ -417,13 +455,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn table_is_sorted_and_every_word_finds_itself() {
-        assert!(TABLE.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    fn every_word_finds_itself_in_any_case() {
         for (key, keyword) in TABLE {
-            let name: Vec<u8> = key.to_be_bytes().into_iter().filter(|b| *b != 0).collect();
-            assert_eq!(lookup(&name), *keyword);
-            assert_eq!(lookup(&name.to_ascii_uppercase()), *keyword);
+            let padded = key.to_be_bytes();
+            let name: Vec<u8> = padded
+                .into_iter()
+                .filter(|b| *b != b' ')
+                .map(|b| if b == 0x7f { b'_' } else { b })
+                .collect();
+            assert_eq!(lookup(&name), *keyword, "{name:?}");
+            assert_eq!(lookup(&name.to_ascii_uppercase()), *keyword, "{name:?}");
         }
+        let mut keys: Vec<u128> = TABLE.iter().map(|row| row.0).collect();
+        keys.sort_unstable();
+        assert!(
+            keys.windows(2).all(|pair| pair[0] < pair[1]),
+            "a word is there twice"
+        );
     }
 
     #[test]
