@@ -10,6 +10,21 @@ pub const SCAN_TEXT_MAX: usize = 1 << 20;
 /// How deep parentheses may nest in a query before its inner forms are no longer told apart. Generated queries reach
 /// about twenty; each level costs the scanner two bytes of stack.
 pub const SCAN_DEPTH_MAX: usize = 64;
+/// How many effects one text may have; one with more counts as unreadable. A megabyte of `SET` would otherwise become
+/// twenty of them.
+pub const SCAN_EFFECTS_MAX: usize = 256;
+/// How many values of one `SET` are told apart; a longer list is opaque. A `search_path` has a handful.
+pub const SCAN_VALUES_MAX: usize = 64;
+/// The longest text that a parser sees, in bytes. This limit and the next three were set where the worst families of
+/// texts known cost a parser less than a millisecond and a few kilobytes of stack.
+pub const INSPECT_TEXT_MAX: usize = 2 << 10;
+/// How many tokens a text for the parser may have.
+pub const INSPECT_TOKENS_MAX: usize = 400;
+/// How deep brackets and `CASE` may nest in a text for the parser; some families double their cost with each level.
+pub const INSPECT_DEPTH_MAX: usize = 6;
+/// How many operators, joins and unions a text for the parser may have: a chain becomes a tree as deep as it is long,
+/// which is walked and dropped by recursion.
+pub const INSPECT_OPERATORS_MAX: usize = 32;
 /// The longest text that the statement cache keeps, in bytes: longer ones are rarely repeated, and hashing one costs
 /// about what scanning it does.
 pub const CACHED_TEXT_MAX: usize = 8 << 10;

@@ -137,6 +137,10 @@ pub enum Why {
     Encoding,
     /// Longer than [`Rules::text_limit`](super::Rules::text_limit).
     TooLong,
+    /// More effects than [`limits::SCAN_EFFECTS_MAX`](crate::limits::SCAN_EFFECTS_MAX).
+    TooManyEffects,
+    /// A parser asked for a second opinion sees another number of statements, or a write where the scan sees a read.
+    Disagreement,
 }
 
 /// What decided, and where: a range in the text, never the text itself.

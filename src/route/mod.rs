@@ -20,6 +20,8 @@
 mod builtins;
 mod cache;
 mod encoding;
+#[cfg(feature = "inspect")]
+pub mod inspect;
 mod intent;
 mod lex;
 mod names;

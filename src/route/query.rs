@@ -378,6 +378,9 @@ impl Scan<'_> {
     /// or `::`, after `WITH ORDINALITY`, or directly after the parenthesis that closes a subquery or a call. Nothing
     /// else in the grammar stands there, and names inside are judged as usual.
     fn is_alias(&self, closed: Opened) -> bool {
+        if self.is_known_alias() {
+            return true;
+        }
         let before = self.chain.before;
         match before.kind {
             Kind::Close => matches!(closed, Opened::Query | Opened::Call),
@@ -399,6 +402,21 @@ impl Scan<'_> {
             | Kind::End
             | Kind::Doubt(_) => false,
         }
+    }
+
+    /// Whether the caller of the scan said so.
+    fn is_known_alias(&self) -> bool {
+        let name = self.chain.name;
+        let folded = if self.aliases.is_empty() {
+            None
+        } else {
+            Folded::new(&name, self.text(&name))
+        };
+        folded.is_some_and(|folded| {
+            self.aliases
+                .iter()
+                .any(|alias| **alias == *folded.as_bytes())
+        })
     }
 
     /// Judges the function whose name ends before the parenthesis.

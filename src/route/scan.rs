@@ -8,6 +8,7 @@ use super::lex::{Kind, Lexer, Token};
 use super::names;
 use super::rules::{Rules, Verdict};
 use super::words::{Head, Word};
+use crate::limits;
 
 /// Says what a text asks for.
 ///
@@ -24,6 +25,17 @@ use super::words::{Head, Word};
 /// ```
 #[must_use]
 pub fn scan(sql: &[u8], lex: &LexState, rules: &Rules) -> Intent {
+    scan_knowing(sql, lex, rules, &[])
+}
+
+/// [`scan`] for a caller who knows that these names, folded, are aliases of tables wherever they stand before a
+/// parenthesis.
+pub(super) fn scan_knowing(
+    sql: &[u8],
+    lex: &LexState,
+    rules: &Rules,
+    aliases: &[Box<[u8]>],
+) -> Intent {
     match unreadable(sql, lex, rules) {
         Some((why, offset)) => Intent {
             class: Class::Unreadable,
@@ -37,6 +49,7 @@ pub fn scan(sql: &[u8], lex: &LexState, rules: &Rules) -> Intent {
         },
         None => {
             let mut scan = Scan::new(sql, lex, rules);
+            scan.aliases = aliases;
             scan.run();
             scan.finish()
         }
@@ -112,6 +125,8 @@ impl Chain {
 pub(super) struct Scan<'a> {
     pub(super) lexer: Lexer<'a>,
     pub(super) rules: &'a Rules,
+    /// Names known to be aliases of tables.
+    pub(super) aliases: &'a [Box<[u8]>],
     /// Whether a built-in name is known to mean the built-in.
     pub(super) catalog_first: bool,
     /// Whether the functions that are named are called: not under `EXPLAIN`.
@@ -124,6 +139,8 @@ pub(super) struct Scan<'a> {
     pub(super) chain: Chain,
     /// The first token of the statement.
     pub(super) first: Token,
+    /// Whether the statement has a class: one that no form has judged is a write.
+    judged: bool,
     class: Class,
     reason: Reason,
     statements: u32,
@@ -137,12 +154,14 @@ impl<'a> Scan<'a> {
         Scan {
             lexer,
             rules,
+            aliases: &[],
             catalog_first: lex.catalog_first.is(&true),
             executes: true,
             token,
             last: Token::NONE,
             chain: Chain::NONE,
             first: Token::NONE,
+            judged: false,
             class: Class::Empty,
             reason: Reason {
                 why: Why::NoStatement,
@@ -174,6 +193,7 @@ impl<'a> Scan<'a> {
                 self.bump();
             } else {
                 self.first = self.token;
+                self.judged = false;
                 self.last = Token::NONE;
                 self.chain = Chain::NONE;
                 self.statement();
@@ -220,6 +240,10 @@ impl<'a> Scan<'a> {
             }
             Head::None => self.write(Why::UnknownForm),
         }
+        if !self.judged {
+            let first = self.first;
+            self.raise_at(Class::Write, Why::UnknownForm, &first);
+        }
         self.rest(false);
     }
 
@@ -236,6 +260,7 @@ impl<'a> Scan<'a> {
 
     /// Raises the class to at least this one; `token` is the reason.
     pub(super) fn raise_at(&mut self, class: Class, why: Why, token: &Token) {
+        self.judged = true;
         if class > self.class {
             self.class = class;
             self.reason = Reason {
@@ -266,7 +291,11 @@ impl<'a> Scan<'a> {
 
     /// The token after the one to look at.
     pub(super) fn peek(&self) -> Token {
-        self.lexer.clone().next()
+        let mut ahead = self.lexer.clone();
+        let token = ahead.next();
+        #[cfg(test)]
+        self.lexer.steps.set(ahead.steps.get());
+        token
     }
 
     pub(super) fn text(&self, token: &Token) -> &'a [u8] {
@@ -292,25 +321,26 @@ impl<'a> Scan<'a> {
 
     /// Remembers an effect of this statement.
     pub(super) fn effect(&mut self, effect: Effect) {
-        self.effects.push(StatementEffect {
-            index: self.statements,
-            effect,
-        });
+        if self.effects.len() < limits::SCAN_EFFECTS_MAX {
+            self.effects.push(StatementEffect {
+                index: self.statements,
+                effect,
+            });
+        } else {
+            self.raise(Class::Unreadable, Why::TooManyEffects);
+        }
     }
 
     /// Remembers a pin of this statement, once.
     pub(super) fn pin(&mut self, kind: PinKind) {
-        let pin = StatementEffect {
-            index: self.statements,
-            effect: Effect::Pin(kind),
-        };
+        let pin = Effect::Pin(kind);
         let mut same = self
             .effects
             .iter()
             .rev()
-            .take_while(|have| have.index == pin.index);
-        if !same.any(|have| *have == pin) {
-            self.effects.push(pin);
+            .take_while(|have| have.index == self.statements);
+        if !same.any(|have| have.effect == pin) {
+            self.effect(pin);
         }
     }
 
@@ -424,5 +454,87 @@ impl<'a> Scan<'a> {
             | Deed::SessionState
             | Deed::Denied => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The turns of all loops that one text costs.
+    fn steps(sql: &str) -> u64 {
+        let rules = Rules::default();
+        let mut scan = Scan::new(sql.as_bytes(), &LexState::defaults(), &rules);
+        scan.run();
+        scan.lexer.steps.get()
+    }
+
+    /// Law L9: what a text costs grows with its length, whatever is in it.
+    #[test]
+    fn steps_are_linear() {
+        for (start, unit, end) in [
+            ("select ", "(", ""),
+            ("select ", "(1)+", "1"),
+            ("", "/*", ""),
+            ("select ", "/**/", "1"),
+            ("select ", "--\n", "1"),
+            ("select ", "'a'\n", ""),
+            ("select ", "'a'--c\n", ""),
+            ("select ", "'a' \t ", ""),
+            ("select '", "''", "'"),
+            ("select \"", "\"\"", "\""),
+            ("select $a$", "$b$", "$a$"),
+            ("select $a$", "$", "$a$"),
+            ("select 1", ", lower('x')", ""),
+            ("select 1", ", f('x')", ""),
+            ("select * from t", " as x(a, b)", ""),
+            ("select ", "for ", ""),
+            ("select ", "into ", ""),
+            ("with x as (select 1)", ", y(a) as (select 1)", " select 1"),
+            ("explain (", "analyze off, ", "costs) select 1"),
+            ("", "select 1;", ""),
+            ("", "begin;", ""),
+            ("", "set a = 1;", ""),
+            ("set a = 1", ", 1", ""),
+            ("set a", ".a", " = 1"),
+            ("create function f() begin atomic ", "begin ", ""),
+            ("create function f() begin atomic ", "case end ", "end"),
+            ("insert into t values (1)", ", (nextval('s'))", ""),
+            ("declare c", " with hold", " for select 1"),
+            ("begin", " read only", ""),
+            ("copy t (", "a, ", "b) to stdout"),
+            ("select 1", "1_1", ""),
+            ("select 0", ".", ""),
+        ] {
+            let text = |count: usize| format!("{start}{}{end}", unit.repeat(count));
+            let (small, large) = (text(1_000), text(4_000));
+            let (few, many) = (steps(&small), steps(&large));
+            let size = u64::try_from(large.len()).unwrap();
+            assert!(many <= few * 4 + 200, "{unit:?}: {few} steps, then {many}");
+            assert!(many <= size * 6, "{unit:?}: {many} steps for {size} bytes");
+        }
+    }
+
+    #[test]
+    fn effects_are_bounded() {
+        let rules = Rules::default();
+        let of = |count: usize| {
+            scan(
+                "set a = 1;".repeat(count).as_bytes(),
+                &LexState::defaults(),
+                &rules,
+            )
+        };
+        let most = of(limits::SCAN_EFFECTS_MAX);
+        assert_eq!(
+            (most.class, most.effects.len()),
+            (Class::Session, limits::SCAN_EFFECTS_MAX)
+        );
+        let more = of(limits::SCAN_EFFECTS_MAX + 1);
+        assert_eq!(
+            (more.class, more.reason.why),
+            (Class::Unreadable, Why::TooManyEffects)
+        );
+        assert_eq!(more.effects.len(), limits::SCAN_EFFECTS_MAX);
     }
 }

@@ -8,6 +8,7 @@ use super::lex::{Kind, Token};
 use super::names;
 use super::scan::Scan;
 use super::words::Word;
+use crate::limits;
 
 /// The names and old names by which one setting is known, and its canonical name: `map_old_guc_names` of `guc.c`.
 const OLD_NAMES: &[(&[u8], &[u8])] = &[
@@ -238,7 +239,7 @@ impl Scan<'_> {
             if self.at_end() {
                 return SettingValue::List(items);
             }
-            if self.token.kind != Kind::Comma {
+            if self.token.kind != Kind::Comma || items.len() >= limits::SCAN_VALUES_MAX {
                 return SettingValue::Opaque;
             }
             self.bump();

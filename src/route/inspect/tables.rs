@@ -1,0 +1,344 @@
+//! What a syntax tree says about tables and names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    CopySource, Expr, FromTable, Ident, MergeAction, ObjectName, ObjectType, Query, Statement,
+    TableFactor, TableObject, TableWithJoins, Visit, Visitor,
+};
+
+/// What is done to a table: the operations that Envoy's PostgreSQL filter reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// It is read.
+    Select,
+    /// Rows are added: `INSERT`, `COPY … FROM`, `MERGE`.
+    Insert,
+    /// Rows are changed.
+    Update,
+    /// Rows are removed: `DELETE`, `TRUNCATE`, `MERGE`.
+    Delete,
+    /// It is created.
+    Create,
+    /// It is dropped.
+    Drop,
+    /// Its definition is changed.
+    Alter,
+}
+
+impl Operation {
+    const ALL: [Operation; 7] = [
+        Operation::Select,
+        Operation::Insert,
+        Operation::Update,
+        Operation::Delete,
+        Operation::Create,
+        Operation::Drop,
+        Operation::Alter,
+    ];
+
+    /// Its name, in lower case, as in Envoy's metadata.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::Select => "select",
+            Operation::Insert => "insert",
+            Operation::Update => "update",
+            Operation::Delete => "delete",
+            Operation::Create => "create",
+            Operation::Drop => "drop",
+            Operation::Alter => "alter",
+        }
+    }
+
+    fn bit(self) -> u8 {
+        match self {
+            Operation::Select => 1,
+            Operation::Insert => 2,
+            Operation::Update => 4,
+            Operation::Delete => 8,
+            Operation::Create => 16,
+            Operation::Drop => 32,
+            Operation::Alter => 64,
+        }
+    }
+}
+
+/// A set of operations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Operations(u8);
+
+impl Operations {
+    /// Whether the operation is in it.
+    #[must_use]
+    pub fn contains(self, operation: Operation) -> bool {
+        self.0 & operation.bit() != 0
+    }
+
+    /// Its operations, in the order of the type.
+    pub fn iter(self) -> impl Iterator<Item = Operation> {
+        Operation::ALL
+            .into_iter()
+            .filter(move |operation| self.contains(*operation))
+    }
+
+    fn insert(&mut self, operation: Operation) {
+        self.0 |= operation.bit();
+    }
+}
+
+/// One table and what a text does to it. Names are as the server folds them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableUse {
+    /// The schema, if the text names it.
+    pub schema: Option<String>,
+    /// The table, view or materialized view.
+    pub table: String,
+    /// What is done to it.
+    pub operations: Operations,
+}
+
+impl fmt::Display for TableUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(schema) = &self.schema {
+            write!(f, "{schema}.")?;
+        }
+        write!(f, "{}:", self.table)?;
+        self.operations
+            .iter()
+            .try_for_each(|operation| write!(f, " {}", operation.name()))
+    }
+}
+
+/// What the tree says.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) tables: Vec<TableUse>,
+    /// Names that are aliases with a column list somewhere and called nowhere.
+    pub(super) aliases: Vec<Box<[u8]>>,
+    /// Whether the statement is of a kind that can be a read, with no other inside that is executed.
+    pub(super) may_be_read: bool,
+}
+
+/// Walks a tree.
+pub(super) fn facts(statement: &Statement) -> Facts {
+    let mut walk = Walk::default();
+    let ControlFlow::Continue(()) = statement.visit(&mut walk);
+    let executed = !matches!(statement, Statement::Explain { analyze: false, .. });
+    let aliases = walk.aliases.difference(&walk.called);
+    Facts {
+        aliases: aliases.map(|name| name.as_bytes().into()).collect(),
+        may_be_read: !(executed && walk.writes),
+        tables: walk.tables(),
+    }
+}
+
+type Key = (Option<String>, String);
+
+#[derive(Debug, Default)]
+struct Walk {
+    uses: BTreeMap<Key, Operations>,
+    /// Relations still to be met as the target of a statement already seen.
+    targets: Vec<Key>,
+    /// Names of `WITH` items.
+    items: BTreeSet<String>,
+    aliases: BTreeSet<String>,
+    called: BTreeSet<String>,
+    writes: bool,
+}
+
+/// A name as the server folds it. Letters beyond ASCII are left alone.
+fn fold(ident: &Ident) -> String {
+    if ident.quote_style.is_some() {
+        ident.value.clone()
+    } else {
+        ident.value.to_ascii_lowercase()
+    }
+}
+
+/// The schema and the name of an object.
+fn key(name: &ObjectName) -> Option<Key> {
+    let mut parts = name.0.iter().rev().map(|part| part.as_ident().map(fold));
+    let table = parts.next()??;
+    Some((parts.next().flatten(), table))
+}
+
+impl Walk {
+    fn tables(self) -> Vec<TableUse> {
+        let items = self.items;
+        let uses = self
+            .uses
+            .into_iter()
+            .filter(|((schema, table), _)| schema.is_some() || !items.contains(table));
+        uses.map(|((schema, table), operations)| TableUse {
+            schema,
+            table,
+            operations,
+        })
+        .collect()
+    }
+
+    fn add(&mut self, name: &ObjectName, operation: Operation) {
+        if let Some(key) = key(name) {
+            self.uses.entry(key).or_default().insert(operation);
+        }
+    }
+
+    /// A statement's target, which the walk will meet again as a relation.
+    fn target(&mut self, name: &ObjectName, operation: Operation) {
+        self.add(name, operation);
+        self.targets.extend(key(name));
+    }
+
+    fn target_factor(&mut self, factor: &TableFactor, operation: Operation) {
+        if let TableFactor::Table { name, .. } = factor {
+            self.target(name, operation);
+        }
+    }
+
+    fn call(&mut self, name: &ObjectName) {
+        self.called
+            .extend(name.0.last().and_then(|part| part.as_ident()).map(fold));
+    }
+
+    /// A statement that changes rows.
+    fn data(&mut self, statement: &Statement) -> bool {
+        if let Statement::Insert(insert) = statement {
+            if let TableObject::TableName(name) = &insert.table {
+                self.target(name, Operation::Insert);
+            }
+        } else if let Statement::Update(update) = statement {
+            self.target_factor(&update.table.relation, Operation::Update);
+        } else if let Statement::Delete(delete) = statement {
+            let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &delete.from;
+            for TableWithJoins { relation, .. } in from {
+                self.target_factor(relation, Operation::Delete);
+            }
+        } else if let Statement::Merge(merge) = statement {
+            let mut operations = merge
+                .clauses
+                .iter()
+                .filter_map(|clause| merge_operation(&clause.action))
+                .peekable();
+            // A MERGE that does nothing reads its target.
+            if operations.peek().is_some() {
+                operations.for_each(|operation| self.target_factor(&merge.table, operation));
+            }
+        } else if let Statement::Truncate(truncate) = statement {
+            for table in &truncate.table_names {
+                self.target(&table.name, Operation::Delete);
+            }
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// A statement that changes definitions.
+    fn definition(&mut self, statement: &Statement) -> bool {
+        if let Statement::CreateTable(create) = statement {
+            self.target(&create.name, Operation::Create);
+        } else if let Statement::CreateView(create) = statement {
+            self.target(&create.name, Operation::Create);
+        } else if let Statement::AlterTable(alter) = statement {
+            self.target(&alter.name, Operation::Alter);
+        } else if let Statement::AlterView { name, .. } = statement {
+            self.target(name, Operation::Alter);
+        } else if let Statement::Drop {
+            object_type, names, ..
+        } = statement
+        {
+            if matches!(
+                object_type,
+                ObjectType::Table | ObjectType::View | ObjectType::MaterializedView
+            ) {
+                names
+                    .iter()
+                    .for_each(|name| self.add(name, Operation::Drop));
+            }
+        } else {
+            return false;
+        }
+        true
+    }
+}
+
+fn merge_operation(action: &MergeAction) -> Option<Operation> {
+    match action {
+        MergeAction::Insert(_) => Some(Operation::Insert),
+        MergeAction::Update(_) => Some(Operation::Update),
+        MergeAction::Delete { .. } => Some(Operation::Delete),
+        MergeAction::DoNothing { .. } => None,
+    }
+}
+
+impl Visitor for Walk {
+    type Break = std::convert::Infallible;
+
+    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<Self::Break> {
+        if self.data(statement) || self.definition(statement) {
+            self.writes = true;
+        } else if let Statement::Copy {
+            source: CopySource::Table { table_name, .. },
+            to,
+            ..
+        } = statement
+        {
+            self.add(
+                table_name,
+                if *to {
+                    Operation::Select
+                } else {
+                    Operation::Insert
+                },
+            );
+            self.writes |= !to;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
+        let items = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.items.extend(items.map(|item| fold(&item.alias.name)));
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Self::Break> {
+        let target =
+            key(relation).and_then(|key| self.targets.iter().position(|have| *have == key));
+        match target {
+            Some(at) => {
+                self.targets.swap_remove(at);
+            }
+            None => self.add(relation, Operation::Select),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Self::Break> {
+        if let TableFactor::Table {
+            name, alias, args, ..
+        } = factor
+        {
+            if args.is_some() {
+                self.call(name);
+                self.targets.extend(key(name));
+            } else if let Some(alias) = alias {
+                let has_columns = !alias.columns.is_empty();
+                self.aliases.extend(has_columns.then(|| fold(&alias.name)));
+            }
+        } else if let TableFactor::Function { name, .. } = factor {
+            self.call(name);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Self::Break> {
+        if let Expr::Function(function) = expr {
+            self.call(&function.name);
+        }
+        ControlFlow::Continue(())
+    }
+}
