@@ -190,7 +190,7 @@ impl<'a> Scan<'a> {
             } else if self.token.kind == Kind::End {
                 return;
             } else if self.token.kind == Kind::Semicolon {
-                self.bump();
+                self.step();
             } else {
                 self.first = self.token;
                 self.judged = false;
@@ -281,7 +281,15 @@ impl<'a> Scan<'a> {
         self.raise_at(Class::Unreadable, Why::Lexing(doubt), &token);
     }
 
+    /// Steps to the next token of the statement; its end is never stepped over.
     pub(super) fn bump(&mut self) {
+        if !self.at_end() {
+            self.step();
+        }
+    }
+
+    /// Steps to the next token of the text.
+    fn step(&mut self) {
         if self.token.is_name() {
             self.chain.extend(&self.token, &self.last);
         }
@@ -389,7 +397,7 @@ impl<'a> Scan<'a> {
             if self.is_temporary_schema() {
                 self.pin(PinKind::TemporaryObject);
             }
-            self.bump();
+            self.step();
         }
     }
 
