@@ -17,6 +17,7 @@ use pgturnout::session::{
 };
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
@@ -41,7 +42,7 @@ pub(crate) struct Driver {
     /// Where each upstream was dialled.
     destinations: [Option<Destination>; PeerId::COUNT],
     alarm: Option<Pin<Box<Sleep>>>,
-    mailbox: Mailbox,
+    mailbox: Arc<Mailbox>,
     entry: Entry,
     number: u64,
     proxy: Arc<Proxy>,
@@ -52,12 +53,17 @@ pub(crate) struct Driver {
 
 impl Driver {
     /// A session for a client that has just connected.
-    pub(crate) fn new(proxy: Arc<Proxy>, client: TcpStream, seed: Seed, number: u64) -> Driver {
+    pub(crate) fn new(
+        proxy: Arc<Proxy>,
+        client: TcpStream,
+        seed: Seed,
+        number: u64,
+    ) -> Box<Driver> {
         let (entry, mailbox) = proxy.registry.enter(number);
         let config = Arc::clone(&proxy.config);
         let size = config.limits.read_buffer;
         let client = Connection::open(Stream::plain(client));
-        Driver {
+        Box::new(Driver {
             session: Session::new(config, route::Split, seed, Instant::now()),
             connections: [client, Connection::None, Connection::None],
             buffers: PeerId::ALL.map(|_| ReadBuffer::new(size)),
@@ -70,19 +76,22 @@ impl Driver {
             proxy,
             leaving: None,
             cancel: None,
-        }
+        })
     }
 
-    /// Runs the session to its end.
-    pub(crate) async fn run(mut self) {
+    /// Runs the session to its end; `running` is dropped then.
+    pub(crate) async fn run(mut self: Box<Self>, running: mpsc::Sender<()>) {
         poll_fn(|cx| self.poll(cx)).await;
-        if let Some(cancel) = self.cancel.take() {
+        let (cancel, leaving) = (self.cancel.take(), self.leaving.take());
+        drop(self);
+        if let Some(cancel) = cancel {
             // Whoever asks for a cancel learns from the end of its connection that it was delivered.
             let _ = cancel.await;
         }
-        if let Some(client) = self.leaving.take() {
+        if let Some(client) = leaving {
             let _ = tokio::time::timeout(FAREWELL, say_goodbye(client)).await;
         }
+        drop(running);
     }
 
     /// Does what can be done now. What could not be done wakes this again: reads, writes, dials, the timer, the
@@ -118,7 +127,7 @@ impl Driver {
 
     /// Answers what other tasks ask.
     fn listen(&mut self, cx: &mut Context<'_>, now: Instant) {
-        while let Poll::Ready(Some(ask)) = self.mailbox.poll_recv(cx) {
+        while let Some(ask) = self.mailbox.poll(cx) {
             match ask {
                 Ask::Shutdown => self.session.shutdown(now),
                 // Whoever asked may have gone.

@@ -158,11 +158,7 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, signals: (Signal, Signa
                 Ok((client, seed)) => {
                     number += 1;
                     let driver = Driver::new(Arc::clone(&proxy), client, Seed::new(seed), number);
-                    let running = running.clone();
-                    tokio::spawn(async move {
-                        driver.run().await;
-                        drop(running);
-                    });
+                    tokio::spawn(driver.run(running.clone()));
                 }
                 Err(error) => {
                     let sessions = proxy.registry.len();

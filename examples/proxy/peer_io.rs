@@ -1,11 +1,13 @@
 //! One connection and the fixed block that is read into.
 
 use std::cell::RefCell;
+use std::future::Future as _;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::BufMut as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
@@ -79,16 +81,17 @@ impl AsyncWrite for Stream {
 const SPARE_BLOCKS: usize = 16;
 
 thread_local! {
-    static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A block of memory with unread bytes in it. The block is there only while there are such bytes, or a read is
 /// tried: thousands of idle connections share a handful of blocks.
 pub(crate) struct ReadBuffer {
     size: usize,
-    block: Option<Box<[u8]>>,
+    /// Never longer than `size`, so that it never moves.
+    block: Option<Vec<u8>>,
+    /// How much of it is consumed.
     start: usize,
-    end: usize,
 }
 
 impl ReadBuffer {
@@ -98,24 +101,31 @@ impl ReadBuffer {
             size,
             block: None,
             start: 0,
-            end: 0,
         }
     }
 
     /// The bytes not yet consumed.
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.block {
-            Some(block) => &block[self.start..self.end],
+            Some(block) => &block[self.start..],
             None => &[],
         }
     }
 
     pub(crate) fn consume(&mut self, n: usize) {
+        assert!(n <= self.bytes().len(), "more consumed than was there");
         self.start += n;
-        assert!(self.start <= self.end, "more consumed than was there");
-        if self.start == self.end {
-            self.start = 0;
-            self.end = 0;
+        if self.bytes().is_empty() {
+            self.clear();
+        }
+    }
+
+    /// Forgets the bytes.
+    pub(crate) fn clear(&mut self) {
+        self.start = 0;
+        if let Some(mut block) = self.block.take() {
+            block.clear();
+            give_back(block);
         }
     }
 
@@ -125,49 +135,39 @@ impl ReadBuffer {
         cx: &mut Context<'_>,
         stream: &mut Stream,
     ) -> Option<Poll<io::Result<usize>>> {
-        let block = self.block.get_or_insert_with(|| take_block(self.size));
+        let size = self.size;
+        let block = self.block.get_or_insert_with(|| take_block(size));
         // Moving the rest to the front costs a copy: do it when less than half of the block can be read into.
-        if self.start > 0 && block.len() - self.end < block.len() / 2 {
-            block.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
+        if self.start > 0 && size - block.len() < size / 2 {
+            block.drain(..self.start);
             self.start = 0;
         }
-        if self.end == block.len() {
+        if block.len() == size {
             return None;
         }
-        let mut room = ReadBuf::new(&mut block[self.end..]);
-        let read = Pin::new(stream).poll_read(cx, &mut room);
-        let n = room.filled().len();
-        self.end += n;
-        self.give_back();
-        Some(read.map_ok(|()| n))
-    }
-
-    /// Forgets the bytes.
-    pub(crate) fn clear(&mut self) {
-        self.consume(self.end - self.start);
-        self.give_back();
-    }
-
-    /// Returns an empty block to its thread.
-    pub(crate) fn give_back(&mut self) {
-        if self.start != self.end {
-            return;
+        let free = size - block.len();
+        let mut room = block.limit(free);
+        let read = pin!(stream.read_buf(&mut room)).poll(cx);
+        if self.bytes().is_empty() {
+            self.clear();
         }
-        if let Some(block) = self.block.take() {
-            SPARE.with_borrow_mut(|spare| {
-                if spare.len() < SPARE_BLOCKS {
-                    spare.push(block);
-                }
-            });
-        }
+        Some(read)
     }
 }
 
-fn take_block(size: usize) -> Box<[u8]> {
+/// A block, whose memory costs nothing until something is read into it.
+fn take_block(size: usize) -> Vec<u8> {
     SPARE
         .with_borrow_mut(Vec::pop)
-        .unwrap_or_else(|| vec![0; size].into_boxed_slice())
+        .unwrap_or_else(|| Vec::with_capacity(size))
+}
+
+fn give_back(block: Vec<u8>) {
+    SPARE.with_borrow_mut(|spare| {
+        if spare.len() < SPARE_BLOCKS {
+            spare.push(block);
+        }
+    });
 }
 
 #[cfg(test)]
@@ -175,11 +175,10 @@ mod tests {
     use super::*;
 
     fn with(bytes: &[u8], size: usize) -> ReadBuffer {
-        let mut block = vec![0; size].into_boxed_slice();
-        block[..bytes.len()].copy_from_slice(bytes);
+        let mut block = Vec::with_capacity(size);
+        block.extend_from_slice(bytes);
         ReadBuffer {
             block: Some(block),
-            end: bytes.len(),
             ..ReadBuffer::new(size)
         }
     }
@@ -188,10 +187,8 @@ mod tests {
     fn a_block_is_given_back_when_it_is_empty_and_not_before() {
         let mut buffer = with(b"abc", 8);
         buffer.consume(2);
-        buffer.give_back();
         assert_eq!(buffer.bytes(), b"c");
         buffer.consume(1);
-        buffer.give_back();
         assert!(buffer.block.is_none());
         assert_eq!(buffer.bytes(), b"");
     }
