@@ -393,7 +393,9 @@ impl<R: Route> Session<R> {
         let open = match &self.leg(leg).phase {
             Phase::Absent => false,
             Phase::Serving(serving) => {
-                let idle = serving.pipeline.is_settled() && !serving.said_fatal();
+                // Where frames are not looked into, whose end would a Terminate of ours be put behind?
+                let idle =
+                    serving.pipeline.is_settled() && !serving.said_fatal() && !self.is_relay_only();
                 if idle && self.leg(leg).stream == Stream::Open {
                     self.push(leg.peer(), &[b'X', 0, 0, 0, 4]);
                 }

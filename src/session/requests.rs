@@ -137,13 +137,24 @@ impl<R: Route> Session<R> {
         if matches!(header.tag, tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL) {
             return self.forward_copy(header, input);
         }
-        if matches!(self.life, Life::Finishing) && self.requests.batch == Batch::None {
+        if matches!(self.life, Life::Finishing) && self.is_new(header.tag) {
             return Demand::Paused;
         }
         match self.forced() {
             Some((leg, reason)) => self.serve_forced(leg, reason, header, input),
             None => self.look_ahead(now, input),
         }
+    }
+
+    /// Whether a message with this tag belongs to nothing that was begun before it.
+    fn is_new(&self, frame: u8) -> bool {
+        let taken_by_the_batch = self.requests.batch != Batch::None
+            || LegId::ALL.into_iter().any(|leg| {
+                self.leg(leg).serving().is_some_and(|serving| {
+                    serving.pipeline.is_skipping() || serving.pipeline.is_copying_in()
+                })
+            });
+        self.nothing_in_flight() || !taken_by_the_batch && self.begins_request(frame)
     }
 
     /// A session that is not looked into: every byte passes.

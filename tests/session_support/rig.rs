@@ -473,7 +473,11 @@ impl Rig {
         }
         let room = self.capacity - peer.buffer.len();
         let count = room.min(size).min(peer.wire.len());
-        peer.buffer.extend(peer.wire.drain(..count));
+        let (front, back) = peer.wire.as_slices();
+        let first = count.min(front.len());
+        peer.buffer.extend_from_slice(&front[..first]);
+        peer.buffer.extend_from_slice(&back[..count - first]);
+        peer.wire.drain(..count);
         let zeros = (room - count)
             .min(size)
             .min(usize::try_from(peer.flood).unwrap_or(usize::MAX));
@@ -506,10 +510,12 @@ impl Rig {
             }
             Some(Transmit::Splice { from, max }) => {
                 let max = usize::try_from(max).unwrap_or(usize::MAX).min(size);
-                let source = &mut self.peers[from.index()].buffer;
-                let bytes: Vec<u8> = source.drain(..max.min(source.len())).collect();
-                self.peers[index].take(&bytes);
-                bytes.len()
+                let mut source = std::mem::take(&mut self.peers[from.index()].buffer);
+                let count = max.min(source.len());
+                self.peers[index].take(&source[..count]);
+                source.drain(..count);
+                self.peers[from.index()].buffer = source;
+                count
             }
         };
         if sent > 0 {

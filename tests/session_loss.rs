@@ -1,0 +1,461 @@
+//! What the client sees when a server, the driver or the time fails.
+
+mod session_support;
+
+use std::time::Duration;
+
+use pgturnout::session::{CloseCause, Event, PeerId, Timer};
+use session_support::frames::{backend, frontend};
+use session_support::{Chunk, Rig, config, each};
+
+const CLIENT: PeerId = PeerId::CLIENT;
+const WRITER: PeerId = PeerId::WRITER;
+const READER: PeerId = PeerId::READER;
+const ROW: &str = "T D(1) C(SELECT 1) Z(I)";
+/// What the client gets for a read whose reader is lost.
+const LOST: &str = "E(08006) Z(I)";
+
+/// The session lives, and the writer serves everything.
+#[track_caller]
+fn goes_on_with_the_writer(rig: &mut Rig) {
+    rig.take(WRITER);
+    rig.client("Q(select 7)");
+    rig.see(WRITER, "Q(select 7)");
+    rig.writer(ROW);
+    rig.see(CLIENT, ROW);
+    assert!(!rig.is_open(READER));
+}
+
+#[test]
+fn a_reader_that_dies_idle_is_not_missed() {
+    each(config, |rig| {
+        rig.both();
+        rig.eof(READER);
+        rig.see(CLIENT, "");
+        goes_on_with_the_writer(rig);
+        rig.pass(Duration::from_secs(60));
+        rig.client("Q(select 1)");
+        rig.reader_in();
+        rig.see(READER, "Q(select 1)");
+    });
+    each(config, |rig| {
+        rig.both();
+        rig.reset(READER);
+        goes_on_with_the_writer(rig);
+    });
+    each(config, |rig| {
+        rig.both();
+        rig.reader("FATAL(57P05)");
+        rig.eof(READER);
+        rig.see(CLIENT, "");
+        goes_on_with_the_writer(rig);
+    });
+}
+
+#[test]
+fn a_reader_that_dies_before_it_answers_costs_the_request() {
+    for how in [Rig::eof, Rig::reset] {
+        each(config, |rig| {
+            rig.both();
+            rig.client("Q(select 1)");
+            how(rig, READER);
+            rig.see(CLIENT, LOST);
+            goes_on_with_the_writer(rig);
+        });
+    }
+}
+
+/// Between two messages a reply can be ended by an error; inside one the stream is torn.
+#[test]
+fn a_reader_that_dies_between_the_messages_of_a_reply() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        rig.reader("T D(1)");
+        rig.eof(READER);
+        rig.see(CLIENT, &format!("T D(1) {LOST}"));
+        goes_on_with_the_writer(rig);
+    });
+}
+
+#[test]
+fn a_reader_that_dies_inside_a_message_tears_the_clients_stream() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        let row = backend("D(0123456789)");
+        rig.raw(READER, &[backend("T"), row[..12].to_vec()].concat());
+        rig.eof(READER);
+        let seen = rig.shown(CLIENT);
+        assert!(seen == "T ~12", "{seen}");
+        assert_eq!(rig.cause(), CloseCause::UpstreamLost(READER));
+    });
+}
+
+/// Nothing of the message had reached the client: it is as if it had not come.
+#[test]
+fn a_message_of_which_nothing_was_sent_is_taken_back() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        rig.reader("T");
+        rig.takes(CLIENT, false);
+        rig.raw(READER, &backend("D(0123456789)")[..12]);
+        rig.eof(READER);
+        rig.takes(CLIENT, true);
+        rig.see(CLIENT, &format!("T {LOST}"));
+        goes_on_with_the_writer(rig);
+    });
+}
+
+#[test]
+fn every_request_that_a_lost_reader_owed_is_answered() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1) P(,select 2) B(,) E S Q(select 3) S");
+        rig.reader("T D(1) C(SELECT 1) Z(I) 1");
+        rig.eof(READER);
+        rig.see(CLIENT, &format!("{ROW} 1 {LOST} {LOST} Z(I)"));
+        assert!(rig.has_event(|event| matches!(event, Event::ReaderLost { failed_requests: 2 })));
+        goes_on_with_the_writer(rig);
+    });
+}
+
+#[test]
+fn a_farewell_of_the_reader_is_not_the_sessions() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        rig.reader("T FATAL(57P01)");
+        rig.eof(READER);
+        rig.see(CLIENT, &format!("T {LOST}"));
+        goes_on_with_the_writer(rig);
+    });
+}
+
+/// The rest of a broken batch is dropped up to its Sync, with one error and one ReadyForQuery.
+#[test]
+fn a_reader_that_dies_inside_an_open_batch() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(,select 1) DS H");
+        rig.eof(READER);
+        rig.see(CLIENT, "E(08006)");
+        rig.client("B(,) E H");
+        rig.see(CLIENT, "");
+        rig.client("S");
+        rig.see(CLIENT, "Z(I)");
+        goes_on_with_the_writer(rig);
+    });
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(,select 1) DS H");
+        rig.reader("1 t T");
+        rig.eof(READER);
+        rig.see(CLIENT, "1 t T");
+        rig.client("B(,) E");
+        rig.see(CLIENT, "E(08006)");
+        rig.client("S");
+        rig.see(CLIENT, "Z(I)");
+        goes_on_with_the_writer(rig);
+    });
+}
+
+/// The batch has its error already: there is no second one.
+#[test]
+fn a_reader_that_dies_while_it_skips() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(,select nothing) H");
+        rig.reader("E(42703)");
+        rig.eof(READER);
+        rig.see(CLIENT, "E(42703)");
+        rig.client("B(,) E S");
+        rig.see(CLIENT, "Z(I)");
+        goes_on_with_the_writer(rig);
+    });
+}
+
+#[test]
+fn a_reader_that_dies_while_a_batch_leaves_it() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(,select 1) DS H");
+        rig.reader("1 t T");
+        rig.take(CLIENT);
+        rig.client("P(,insert into t values(1)) B(,) E S");
+        rig.eof(READER);
+        rig.see(WRITER, "P(,insert into t values(1)) B(,) E S");
+        rig.writer("1 2 C(INSERT 0 1) Z(I)");
+        rig.see(CLIENT, "1 2 C(INSERT 0 1) Z(I)");
+        goes_on_with_the_writer(rig);
+    });
+}
+
+#[test]
+fn a_reader_that_never_ends_its_part_of_a_batch_is_left() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(,select 1) DS H");
+        rig.reader("1 t T");
+        rig.take(CLIENT);
+        rig.client("P(,insert into t values(1)) B(,) E S");
+        rig.see(WRITER, "");
+        rig.expire(Timer::Restore(READER));
+        rig.see(WRITER, "P(,insert into t values(1)) B(,) E S");
+    });
+}
+
+#[test]
+fn a_reader_that_never_takes_a_setting_is_left() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(set timezone = 'UTC')");
+        rig.writer("C(SET) Z(I)");
+        rig.client("Q(select 1)");
+        rig.take(WRITER);
+        rig.expire(Timer::Restore(READER));
+        rig.see(WRITER, "Q(select 1)");
+    });
+}
+
+#[test]
+fn a_reader_that_breaks_the_protocol_is_left() {
+    for nonsense in ["Z(I)", "1", "C(SELECT 1)", "T", "R", "K(1,abcd)"] {
+        each(config, |rig| {
+            rig.both();
+            rig.reader(nonsense);
+            rig.see(CLIENT, "");
+            goes_on_with_the_writer(rig);
+        });
+    }
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        rig.reader("T 1");
+        rig.see(CLIENT, &format!("T {LOST}"));
+        goes_on_with_the_writer(rig);
+    });
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        rig.raw(READER, b"D\0\0\0\x03");
+        rig.see(CLIENT, LOST);
+        goes_on_with_the_writer(rig);
+    });
+}
+
+#[test]
+fn a_writer_that_breaks_the_protocol_ends_the_session() {
+    for nonsense in ["Z(I)", "1", "D(1)", "R"] {
+        each(config, |rig| {
+            rig.both();
+            rig.writer(nonsense);
+            rig.see(CLIENT, "FATAL(08P01)");
+            assert_eq!(rig.cause(), CloseCause::UpstreamFault(WRITER));
+        });
+    }
+}
+
+/// H46: no silent retry of what may have been done.
+#[test]
+fn a_writer_that_dies_ends_the_session_with_a_fatal_error() {
+    for how in [Rig::eof, Rig::reset] {
+        each(config, |rig| {
+            rig.both();
+            rig.client("Q(insert into t values(1))");
+            how(rig, WRITER);
+            rig.see(CLIENT, "FATAL(08006)");
+            rig.see(READER, "X");
+            assert_eq!(rig.cause(), CloseCause::UpstreamLost(WRITER));
+        });
+        each(config, |rig| {
+            rig.both();
+            how(rig, WRITER);
+            rig.see(CLIENT, "FATAL(08006)");
+        });
+    }
+}
+
+/// D6: its own words are the client's to read, and ours are not put behind them.
+#[test]
+fn a_farewell_of_the_writer_is_relayed() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(insert into t values(1))");
+        rig.writer("FATAL(57P01)");
+        rig.eof(WRITER);
+        rig.see(CLIENT, "FATAL(57P01)");
+        assert_eq!(rig.cause(), CloseCause::UpstreamEnded(WRITER));
+    });
+}
+
+#[test]
+fn a_writer_that_dies_inside_a_message_tears_the_clients_stream() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(delete from t returning a)");
+        rig.raw(WRITER, &backend("D(0123456789)")[..12]);
+        rig.eof(WRITER);
+        let seen = rig.shown(CLIENT);
+        assert_eq!(seen, "~12");
+        assert_eq!(rig.cause(), CloseCause::UpstreamLost(WRITER));
+    });
+}
+
+#[test]
+fn a_shutdown_waits_for_what_is_in_flight() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        rig.shutdown();
+        rig.see(CLIENT, "");
+        rig.reader(ROW);
+        rig.see(CLIENT, &format!("{ROW} FATAL(57P01)"));
+        assert_eq!(rig.cause(), CloseCause::Shutdown);
+    });
+    each(config, |rig| {
+        rig.both();
+        rig.shutdown();
+        rig.see(CLIENT, "FATAL(57P01)");
+        rig.take(READER);
+        rig.take(WRITER);
+        assert!(rig.is_dead());
+    });
+}
+
+#[test]
+fn a_shutdown_takes_no_new_request() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        rig.shutdown();
+        rig.take(READER);
+        rig.client("Q(select 2) Q(delete from t)");
+        rig.see(READER, "");
+        rig.reader(ROW);
+        rig.see(CLIENT, &format!("{ROW} FATAL(57P01)"));
+        rig.see(WRITER, "X");
+        assert_eq!(rig.cause(), CloseCause::Shutdown);
+    });
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(delete from a)");
+        rig.shutdown();
+        rig.client("Q(delete from b)");
+        rig.see(WRITER, "Q(delete from a)");
+    });
+}
+
+/// What was begun is ended: the rest of a batch, and the data of a copy.
+#[test]
+fn a_shutdown_lets_a_batch_and_a_copy_end() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(,insert into t values(1)) H");
+        rig.writer("");
+        rig.shutdown();
+        rig.client("B(,) E S");
+        rig.see(WRITER, "P(,insert into t values(1)) H B(,) E S");
+        rig.writer("1 2 C(INSERT 0 1) Z(I)");
+        rig.see(CLIENT, "1 2 C(INSERT 0 1) Z(I) FATAL(57P01)");
+    });
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(,copy t from stdin) B(,) E S");
+        rig.writer("1 2 G");
+        rig.shutdown();
+        rig.client("d(1) c S");
+        rig.see(WRITER, "P(,copy t from stdin) B(,) E S d(1) c S");
+        rig.writer("C(COPY 1) Z(I)");
+        rig.see(CLIENT, "1 2 G C(COPY 1) Z(I) FATAL(57P01)");
+    });
+}
+
+#[test]
+fn a_shutdown_has_a_deadline() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(delete from t)");
+        rig.shutdown();
+        rig.expire(Timer::Shutdown);
+        rig.see(CLIENT, "FATAL(57P01)");
+        assert_eq!(rig.cause(), CloseCause::Shutdown);
+    });
+}
+
+/// A client that takes nothing cannot keep a session that is over.
+#[test]
+fn what_cannot_be_delivered_is_dropped_at_the_deadline() {
+    each(config, |rig| {
+        rig.both();
+        rig.takes(CLIENT, false);
+        rig.client("Q(delete from t)");
+        rig.writer("C(DELETE 1) Z(I)");
+        rig.shutdown();
+        assert!(!rig.is_dead());
+        rig.expire(Timer::Drain);
+        assert_eq!(rig.cause(), CloseCause::Shutdown);
+    });
+}
+
+#[test]
+fn a_driver_that_reports_too_many_bytes_ends_the_session() {
+    let mut rig = Rig::new(config(), Chunk::Whole);
+    rig.both();
+    rig.session.transmitted(rig.now, WRITER, 1);
+    rig.run();
+    assert!(matches!(rig.cause(), CloseCause::Misuse(_)));
+}
+
+#[test]
+fn a_driver_that_answers_what_was_not_asked_ends_the_session() {
+    let mut rig = Rig::new(config(), Chunk::Whole);
+    rig.both();
+    rig.session.handle_connected(rig.now, WRITER, Ok(()));
+    rig.run();
+    assert!(matches!(rig.cause(), CloseCause::Misuse(_)));
+    let mut rig = Rig::new(config(), Chunk::Whole);
+    rig.both();
+    rig.session
+        .handle_secured(rig.now, CLIENT, Ok(Default::default()));
+    rig.run();
+    assert!(matches!(rig.cause(), CloseCause::Misuse(_)));
+}
+
+#[test]
+fn a_dead_session_does_nothing_more() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("X");
+        let cause = rig.cause();
+        rig.take(READER);
+        rig.take(WRITER);
+        for peer in PeerId::ALL {
+            let _ = rig.session.handle_input(rig.now, peer, &frontend("Q(x)"));
+            rig.session.handle_eof(rig.now, peer);
+            rig.session.handle_reset(rig.now, peer);
+            rig.session.handle_connected(rig.now, peer, Ok(()));
+            assert!(rig.session.poll_transmit(peer).is_none());
+            assert!(!rig.session.wants_read(peer));
+        }
+        rig.session.shutdown(rig.now);
+        rig.session
+            .handle_timeout(rig.now + Duration::from_secs(3600));
+        assert!(rig.session.poll_action().is_none());
+        assert_eq!(rig.session.poll_timeout(), None);
+        assert_eq!(rig.cause(), cause);
+    });
+}
+
+#[test]
+fn a_length_that_is_no_length_ends_the_session() {
+    for word in [[0, 0, 0, 3], [0xff; 4], [0x80, 0, 0, 0]] {
+        each(config, |rig| {
+            rig.both();
+            rig.raw(CLIENT, &[&b"Q"[..], &word].concat());
+            rig.see(CLIENT, "FATAL(08P01)");
+            assert!(matches!(rig.cause(), CloseCause::ClientFault(Some(_))));
+        });
+    }
+}
