@@ -2,8 +2,6 @@
 
 mod session_support;
 
-use std::time::Duration;
-
 use pgturnout::auth::Credential;
 use pgturnout::session::{
     CloseCause, Config, Event, Gate, PeerId, ReaderFailure, ReaderOpen, Role, Timer,
@@ -291,9 +289,8 @@ fn a_reader_that_refuses_costs_one_warning() {
         rig.see(CLIENT, ROW);
         assert!(rig.has_event(|event| matches!(event, Event::UpstreamFailed { .. })));
         // It is tried again later.
-        rig.pass(Duration::from_secs(60));
+        rig.reader_again();
         rig.client("Q(select 3)");
-        rig.reader_in();
         rig.see(READER, "Q(select 3)");
     });
 }

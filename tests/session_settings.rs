@@ -195,9 +195,8 @@ fn a_reader_that_is_dialled_again_gets_every_setting() {
         write(rig, "set timezone = 'UTC'", "C(SET) Z(I)");
         read_behind(rig, &["set timezone = 'UTC'"]);
         rig.eof(READER);
-        rig.pass(std::time::Duration::from_secs(60));
+        rig.reader_again();
         rig.client("Q(select 1)");
-        rig.reader_in();
         rig.see(READER, "Q(set timezone = 'UTC')");
         rig.reader("C(SET) Z(I)");
         rig.see(READER, "Q(select 1)");

@@ -396,9 +396,8 @@ fn a_new_connection_of_the_reader_starts_empty() {
     each(config, |rig| {
         prepared(rig);
         rig.eof(READER);
-        rig.pass(std::time::Duration::from_secs(60));
+        rig.reader_again();
         rig.client("B(,s) E S");
-        rig.reader_in();
         rig.see(READER, "P(s,select 1) B(,s) E S");
         rig.reader("1 2 D(1) C(SELECT 1) Z(I)");
         rig.see(CLIENT, "2 D(1) C(SELECT 1) Z(I)");

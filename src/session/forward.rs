@@ -31,9 +31,10 @@ impl<R: Route> Session<R> {
     pub(super) fn forward(&mut self, leg: LegId, header: Header, input: &[u8]) -> Demand {
         let whole = header.split(input).map(|(body, _)| body);
         let frame = usize::try_from(header.frame_len).unwrap_or(usize::MAX);
-        if whole.is_none() && frame <= self.config.limits.read_buffer && is_looked_into(header.tag)
-        {
-            return Demand::Bytes(frame);
+        // What is longer than the buffer is looked into as far as the buffer goes, however it arrives.
+        let looked_into = frame.min(self.config.limits.read_buffer);
+        if whole.is_none() && input.len() < looked_into && is_looked_into(header.tag) {
+            return Demand::Bytes(looked_into);
         }
         if !self.has_room(leg) {
             return Demand::Paused;

@@ -1,0 +1,230 @@
+//! Sizes and counts: what passes whatever its length, what is held back, and that one script has one outcome.
+
+mod session_support;
+
+use pgturnout::session::PeerId;
+use session_support::frames::{backend, frontend, raw};
+use session_support::{Chunk, Rig, config, each};
+
+const CLIENT: PeerId = PeerId::CLIENT;
+const WRITER: PeerId = PeerId::WRITER;
+const READER: PeerId = PeerId::READER;
+const ROW: &str = "T D(1) C(SELECT 1) Z(I)";
+const MIB: u64 = 1 << 20;
+
+fn rig() -> Rig {
+    let mut rig = Rig::new(config(), Chunk::Whole);
+    rig.both();
+    rig
+}
+
+/// The header of a frame with a body of this many bytes.
+fn header(tag: u8, body: u64) -> Vec<u8> {
+    let length = u32::try_from(body + 4).unwrap();
+    [&[tag], &length.to_be_bytes()[..]].concat()
+}
+
+/// A row of 1 GiB through buffers of 64 KiB, in either direction of the split.
+#[test]
+fn a_row_of_a_gibibyte_passes() {
+    for (text, from) in [
+        ("select a from t", READER),
+        ("delete from t returning a", WRITER),
+    ] {
+        let mut rig = rig();
+        rig.client(&format!("Q({text})"));
+        rig.count_only(CLIENT);
+        let before = rig.total(CLIENT);
+        rig.say(from, "T");
+        rig.raw(from, &header(b'D', 1024 * MIB));
+        rig.flood(from, 1024 * MIB);
+        rig.say(from, "C(SELECT 1) Z(I)");
+        let frames = (backend("T C(SELECT 1) Z(I)").len() + 5) as u64;
+        assert_eq!(rig.total(CLIENT) - before, 1024 * MIB + frames);
+        assert!(rig.is_open(CLIENT));
+        rig.client("Q(select 1)");
+        assert!(rig.shown(READER).ends_with("Q(select 1)"));
+    }
+}
+
+#[test]
+fn copy_data_of_a_gibibyte_passes() {
+    let mut rig = rig();
+    rig.client("Q(copy t from stdin)");
+    rig.writer("G");
+    rig.take(CLIENT);
+    rig.count_only(WRITER);
+    let before = rig.total(WRITER);
+    rig.raw(CLIENT, &header(b'd', 1024 * MIB));
+    rig.flood(CLIENT, 1024 * MIB);
+    rig.client("c");
+    assert_eq!(rig.total(WRITER) - before, 1024 * MIB + 5 + 5);
+    rig.writer("C(COPY 1) Z(I)");
+    rig.see(CLIENT, "C(COPY 1) Z(I)");
+}
+
+/// A Query that no buffer holds is not read; where it went the session stays.
+#[test]
+fn a_query_of_a_hundred_megabytes_passes() {
+    let mut rig = rig();
+    rig.count_only(WRITER);
+    let before = rig.total(WRITER);
+    rig.raw(CLIENT, &header(b'Q', 100 * MIB));
+    rig.flood(CLIENT, 100 * MIB);
+    assert_eq!(rig.total(WRITER) - before, 100 * MIB + 5);
+    rig.writer("C(INSERT 0 1) Z(I)");
+    rig.see(CLIENT, "C(INSERT 0 1) Z(I)");
+    rig.client("Q(select 1)");
+    rig.see(READER, "");
+    rig.writer(ROW);
+    rig.see(CLIENT, ROW);
+}
+
+/// A Bind names its statement at its beginning, which is all that has to be read.
+#[test]
+fn a_bind_of_a_megabyte_passes() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(s,insert into t values($1)) S");
+        rig.see(WRITER, "P(s,insert into t values($1)) S");
+        rig.writer("1 Z(I)");
+        rig.see(CLIENT, "1 Z(I)");
+        let mut body = b"\0s\0\0\0\0\x01".to_vec();
+        body.extend_from_slice(&100_000_u32.to_be_bytes());
+        body.extend(vec![b'v'; 100_000]);
+        body.extend_from_slice(b"\0\0");
+        let bind = raw(b'B', &body);
+        rig.raw(CLIENT, &[bind.clone(), frontend("E S")].concat());
+        assert_eq!(rig.take(WRITER), [bind, frontend("E S")].concat());
+        rig.writer("2 C(INSERT 0 1) Z(I)");
+        rig.see(CLIENT, "2 C(INSERT 0 1) Z(I)");
+        rig.client("Q(select 1)");
+        rig.see(READER, "Q(select 1)");
+    });
+}
+
+/// A large Bind of a statement that is on the other upstream.
+#[test]
+fn a_bind_longer_than_the_buffer_brings_its_statement() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(s,select $1) S");
+        rig.reader("1 Z(I)");
+        rig.take(READER);
+        rig.take(CLIENT);
+        let mut body = b"\0s\0\0\0\0\x01".to_vec();
+        body.extend_from_slice(&80_000_u32.to_be_bytes());
+        body.extend(vec![b'v'; 80_000]);
+        body.extend_from_slice(b"\0\0");
+        let bind = raw(b'B', &body);
+        rig.raw(CLIENT, &[bind.clone(), frontend("E S")].concat());
+        let expected = [frontend("P(s,select $1)"), bind, frontend("E S")].concat();
+        let got = rig.take(WRITER);
+        assert_eq!(got.len(), expected.len());
+        assert!(got == expected);
+        rig.writer("1 2 D(x) C(SELECT 1) Z(I)");
+        rig.see(CLIENT, "2 D(x) C(SELECT 1) Z(I)");
+    });
+}
+
+/// A batch that does not fit the buffer goes to the writer, whatever is in it.
+#[test]
+fn a_batch_longer_than_the_buffer_goes_to_the_writer() {
+    let mut rig = rig();
+    let one = "P(,select 1 /* a long text of which few are too many for the buffer */) B(,) E ";
+    let count = 70_000 / frontend(one).len() + 1;
+    let batch = format!("{}S", one.repeat(count));
+    rig.client(&batch);
+    rig.see(READER, "");
+    assert!(rig.take(WRITER) == frontend(&batch));
+    rig.writer(&format!("{}Z(I)", "1 2 D(1) C(SELECT 1) ".repeat(count)));
+    rig.client("Q(select 1)");
+    rig.see(READER, "Q(select 1)");
+}
+
+/// A server may collect its replies until Sync: no part of a batch waits for the replies to another (L10).
+#[test]
+fn a_batch_of_many_messages_does_not_wait_for_replies() {
+    for (text, to) in [("select 1", READER), ("delete from t", WRITER)] {
+        each(config, |rig| {
+            rig.both();
+            let batch = format!("P(,{text}) {}S", "B(,) E ".repeat(1_000));
+            rig.client(&batch);
+            rig.see(to, &batch);
+            rig.say(to, &format!("1 {}Z(I)", "2 C(OK) ".repeat(1_000)));
+            let seen = rig.shown(CLIENT);
+            assert!(seen.ends_with(" C(OK) Z(I)"));
+        });
+    }
+}
+
+/// A client that asks and never listens is not read any further, and nothing piles up.
+#[test]
+fn a_client_that_does_not_read_is_held_back() {
+    let mut rig = rig();
+    let unread = |rig: &Rig| rig.unread(CLIENT);
+    rig.takes(CLIENT, false);
+    let one = frontend("Q(select 1)");
+    let many = one.repeat(1_000_000);
+    let sent = many.len() as u64;
+    rig.raw(CLIENT, &many);
+    for _ in 0..50 {
+        let asked = rig.take(READER).len() / one.len();
+        if asked == 0 {
+            break;
+        }
+        rig.reader(&format!("{ROW} ").repeat(asked));
+    }
+    // What the buffers of the three peers hold, and the requests that were answered into them.
+    assert!(sent - unread(&rig) < 4 * 65_536, "{}", sent - unread(&rig));
+    assert!(rig.unread(READER) < 4 * 65_536 + 1_000_000);
+    assert!(rig.is_open(CLIENT));
+}
+
+/// The same with servers that do not answer.
+#[test]
+fn a_client_that_asks_without_end_is_held_back() {
+    for text in ["select 1", "insert into t values(1)"] {
+        let mut rig = rig();
+        let one = frontend(&format!("Q({text})"));
+        let many = one.repeat(1_000_000);
+        rig.raw(CLIENT, &many);
+        let asked = (rig.take(READER).len() + rig.take(WRITER).len()) / one.len();
+        assert!(asked <= 4_096, "{asked}");
+        assert!(many.len() as u64 - rig.unread(CLIENT) < 2 * 65_536 + 4_096 * one.len() as u64);
+    }
+}
+
+/// A server that does not take what it is sent holds its client back.
+#[test]
+fn a_writer_that_does_not_read_holds_the_client_back() {
+    let mut rig = rig();
+    rig.client("Q(copy t from stdin)");
+    rig.writer("G");
+    rig.takes(WRITER, false);
+    rig.raw(CLIENT, &frontend("d(0123456789)").repeat(100_000));
+    assert!(rig.unread(CLIENT) > 1_000_000);
+    rig.takes(WRITER, true);
+    assert_eq!(rig.unread(CLIENT), 0);
+}
+
+/// L1: the same events give the same outputs.
+#[test]
+fn one_script_has_one_outcome() {
+    let run = || {
+        let mut rig = Rig::new(config(), Chunk::Seeded(9));
+        rig.both();
+        rig.client("P(s,select 1) S Q(set timezone = 'UTC') Q(begin) B(,s) E S Q(commit)");
+        rig.reader("1 Z(I)");
+        rig.writer("C(SET) Z(I) C(BEGIN) Z(T)");
+        rig.writer("1 2 D(1) C(SELECT 1) Z(T) C(COMMIT) Z(I)");
+        rig.client("Q(select 1)");
+        rig.reader("C(SET) Z(I)");
+        rig.eof(READER);
+        let bytes = PeerId::ALL.map(|peer| rig.take(peer));
+        (bytes, format!("{:?} {:?}", rig.events, rig.session))
+    };
+    let (first, second) = (run(), run());
+    assert_eq!(first.0, second.0);
+    assert!(!first.0[1].is_empty() && !first.0[2].is_empty());
+}
