@@ -129,8 +129,9 @@ pub const STATEMENT_BODY: usize = LEDGER_OWNED_PER_QUEUE / 2;
 /// Settings remembered in one session: all that PostgreSQL 18 knows are some 400, sessions change a handful.
 pub const JOURNAL_ENTRIES: usize = 256;
 
-/// Bytes of statements that change settings remembered in one session.
-pub const JOURNAL_BYTES: usize = 65_536;
+/// Bytes of statements that change settings remembered in one session: with their framing they fit the queue of our
+/// own messages to an upstream that has to run them all.
+pub const JOURNAL_BYTES: usize = LEDGER_OWNED_PER_QUEUE / 2;
 
 /// Portals whose statements are remembered in one transaction.
 pub const PORTALS: usize = 256;

@@ -316,8 +316,10 @@ pub enum PinKind {
     UnknownSetting,
     /// A name that the server may fold or cut differently than we do (non-ASCII, escaped, over 63 bytes).
     AmbiguousName,
-    /// Code that the text does not show: an unknown function, `DO`, `CALL`, `EXECUTE`. A policy may ignore it.
+    /// Code that the text does not show: an unknown function in a query. A policy may ignore it.
     UnknownCode,
+    /// `DO`, `CALL`, `EXECUTE`: a procedure of any content.
+    Procedure,
 }
 
 /// What the session must remember when a statement succeeds; a [`Effect::Pin`] as soon as it was sent.

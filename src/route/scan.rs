@@ -235,7 +235,7 @@ impl<'a> Scan<'a> {
             Head::Create => self.create(),
             Head::Dml | Head::Write => self.write(Why::Keyword),
             Head::Execute | Head::Code => {
-                self.pin(PinKind::UnknownCode);
+                self.pin(PinKind::Procedure);
                 self.write(Why::Keyword);
             }
             Head::None => self.write(Why::UnknownForm),

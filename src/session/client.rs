@@ -10,7 +10,7 @@
 
 use std::time::Instant;
 
-use super::effects::mentions_catalog;
+use super::effects::startup_mentions_catalog;
 use super::leg::{LegId, Phase};
 use super::loss::Stream;
 use super::{
@@ -23,7 +23,7 @@ use bytes::BytesMut;
 use crate::ledger::Fate;
 use crate::limits;
 use crate::route::Route;
-use crate::startup::{CancelKey, Negotiation, Opened, Refusal, StartupParams};
+use crate::startup::{CancelKey, Negotiation, Opened, Refusal, Replication, StartupParams};
 use crate::wire::{Header, sqlstate, tags};
 
 /// The client's phase.
@@ -53,12 +53,31 @@ enum Channel {
     Tls,
 }
 
+/// What a session consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SessionKind {
+    /// Requests, each of which has an upstream.
+    Requests,
+    /// A replication stream, or what the server may take for one: it passes whole.
+    Stream,
+}
+
+impl SessionKind {
+    fn of(startup: &StartupParams) -> SessionKind {
+        match startup.replication() {
+            Replication::Off => SessionKind::Requests,
+            Replication::On | Replication::Invalid => SessionKind::Stream,
+        }
+    }
+}
+
 /// The client and what it opened the session with.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) phase: ClientPhase,
     pub(super) stream: Stream,
     pub(super) startup: Option<StartupParams>,
+    pub(super) kind: SessionKind,
     /// The minor protocol version that it speaks with us.
     pub(super) minor: u16,
     channel: Channel,
@@ -70,6 +89,7 @@ impl Client {
             phase: ClientPhase::Opening(Negotiation::new(config.client_tls)),
             stream: Stream::Open,
             startup: None,
+            kind: SessionKind::Requests,
             minor: 0,
             channel: Channel::Clear,
         }
@@ -153,9 +173,10 @@ impl<R: Route> Session<R> {
             }
             Ok(Opened::Start { used, params }) => {
                 self.used(used);
-                if mentions_catalog(params.raw()) {
+                if startup_mentions_catalog(&params) {
                     self.memory.doubt_search_path();
                 }
+                self.client.kind = SessionKind::of(&params);
                 self.client.startup = Some(params);
                 self.client.phase = ClientPhase::LoggingIn(Question::None);
                 self.dial(now, self.gate());

@@ -16,6 +16,9 @@ use crate::track::pipeline::Kind;
 use crate::wire::tags::frontend as tag;
 use crate::wire::{Frontend, Header, Query};
 
+/// How many forgotten statements are closed before one request: they cost it a little each.
+const STALE_AT_ONCE: usize = 32;
+
 /// What keeps a request from being forwarded.
 enum Obstacle {
     None,
@@ -71,7 +74,10 @@ impl<R: Route> Session<R> {
             return Demand::Paused;
         };
         match self.obstacle(now, leg) {
-            Obstacle::None => self.settle_on(leg, reason),
+            Obstacle::None => {
+                self.clear_stale(leg);
+                self.settle_on(leg, reason)
+            }
             Obstacle::Wait => Demand::Paused,
             Obstacle::NoReader => self.settle_on(LegId::Writer, RouteReason::ReaderDown),
         }
@@ -116,6 +122,20 @@ impl<R: Route> Session<R> {
         context.user = startup.map_or(&[], StartupParams::user);
         context.database = startup.map_or(&[], StartupParams::database);
         self.route.route(&intent, &context)
+    }
+
+    /// Closes statements on an upstream that the client has closed while it was served elsewhere.
+    fn clear_stale(&mut self, leg: LegId) {
+        let settled = self
+            .leg(leg)
+            .serving()
+            .is_some_and(|serving| serving.pipeline.is_settled());
+        if !settled || self.requests.batch != Batch::None {
+            return;
+        }
+        for name in self.memory.statements.stale(leg.index(), STALE_AT_ONCE) {
+            self.repair(leg, &name);
+        }
     }
 
     fn is_serving(&self, leg: LegId) -> bool {

@@ -11,6 +11,7 @@ use crate::route::{
     Cache, Class, Effect, Encoding, Intent, Known, LexState, PinKind, Route, Scope, SettingChange,
     StatementEffect,
 };
+use crate::startup::StartupParams;
 use crate::track::pipeline::{Kind, Owed};
 use crate::track::prepared::{Change, Definition, Reached, Statements, Ticket};
 use crate::track::settings::{self, Journal, JournalDoubt, Topic};
@@ -89,6 +90,8 @@ pub(super) struct Memory {
     search_path: SearchPath,
     unit: Unit,
     in_flight: InFlight,
+    /// The state of the journal that `lex` was made from.
+    seen_stamp: u64,
     /// Bytes of texts that are kept for requests in flight.
     kept: usize,
 }
@@ -177,6 +180,7 @@ impl Memory {
             search_path: SearchPath::CatalogFirst,
             unit: Unit::Fine,
             in_flight: InFlight::Plain,
+            seen_stamp: 0,
             kept: 0,
             forwarded: None,
             outline: None,
@@ -189,6 +193,7 @@ impl Memory {
             self.learn(name, value);
         }
         self.started_with = parameters.clone();
+        self.journal_changed();
     }
 
     /// The client's startup packet names a search path that mentions pg_catalog.
@@ -229,21 +234,22 @@ impl Memory {
         }
     }
 
-    /// How texts are lexed now, given that nothing is in flight that could change it.
-    pub(super) fn lex(&self) -> LexState {
-        let path = self
-            .journal
-            .get(&Topic::Setting(b"search_path".as_slice().into()));
+    /// Looks again at what the journal says of the search path.
+    fn journal_changed(&mut self) {
+        let topic = Topic::Setting(b"search_path".as_slice().into());
+        let path = self.journal.get(&topic);
         let mentions = path.is_some_and(|change| mentions_catalog(&change.text));
         let first = !mentions && self.search_path == SearchPath::CatalogFirst;
-        LexState {
-            catalog_first: if first {
-                Known::Is(true)
-            } else {
-                Known::Unknown
-            },
-            ..self.lex
-        }
+        self.lex.catalog_first = if first {
+            Known::Is(true)
+        } else {
+            Known::Unknown
+        };
+    }
+
+    /// How texts are lexed now, given that nothing is in flight that could change it.
+    pub(super) fn lex(&self) -> LexState {
+        self.lex
     }
 }
 
@@ -254,6 +260,14 @@ pub(super) fn mentions_catalog(text: &[u8]) -> bool {
             .any(|window| window.eq_ignore_ascii_case(name))
     };
     names(b"pg_catalog") || names(b"pg_temp")
+}
+
+/// Whether a startup packet sets a search path that may name them: `options` may spell anything with backslashes.
+pub(super) fn startup_mentions_catalog(startup: &StartupParams) -> bool {
+    mentions_catalog(startup.raw())
+        || startup
+            .get(b"options")
+            .is_some_and(|options| options.contains(&b'\\'))
 }
 
 impl<R: Route> Session<R> {
@@ -439,6 +453,10 @@ impl<R: Route> Session<R> {
             Unit::Fine => self.memory.journal.commit(),
             Unit::Failed => self.memory.journal.rollback(),
         }
+        if self.memory.seen_stamp != self.memory.journal.stamp() {
+            self.memory.seen_stamp = self.memory.journal.stamp();
+            self.memory.journal_changed();
+        }
     }
 
     /// The writer is inside a transaction.
@@ -500,6 +518,7 @@ fn pin_of(kind: PinKind) -> Option<Pin> {
         PinKind::SetConfig => Some(Pin::SetConfig),
         PinKind::SetSeed => Some(Pin::SetSeed),
         PinKind::Load => Some(Pin::Load),
+        PinKind::Procedure => Some(Pin::Procedure),
         PinKind::UnknownSetting => Some(Pin::Setting),
         PinKind::AmbiguousName => Some(Pin::Unaccounted),
         PinKind::Listen

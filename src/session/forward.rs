@@ -8,7 +8,7 @@ use super::look::{bind_names, text_of};
 use super::requests::Batch;
 use super::{Demand, PeerId, Session};
 use crate::ledger::Fate;
-use crate::route::Route;
+use crate::route::{Effect, Intent, Route};
 use crate::track::Pin;
 use crate::track::pipeline::{Kind, Owner};
 use crate::track::prepared::{Change, Reached, Repair, key};
@@ -156,6 +156,9 @@ impl<R: Route> Session<R> {
 
     fn plan_query(&mut self, leg: LegId, text: &[u8]) -> Plan {
         let intent = self.intent_of(text);
+        if !self.repair_for(leg, &intent, text) {
+            return Plan::Full;
+        }
         self.memory.sent_text(&intent);
         self.memory.outline = self.outline_of(text);
         let note = self.note_effects(leg, &intent, text);
@@ -224,6 +227,9 @@ impl<R: Route> Session<R> {
             return Plan::Request(Kind::Execute, Note::Nothing);
         };
         let text = text_of(&bound.body).unwrap_or_default();
+        if !self.repair_for(leg, &bound.meta, text) {
+            return Plan::Full;
+        }
         let note = self.note_effects(leg, &bound.meta, text);
         Plan::Request(Kind::Execute, note)
     }
@@ -269,8 +275,25 @@ impl<R: Route> Session<R> {
         untracked(header)
     }
 
+    /// Makes an upstream have the statements that a text names in SQL: protocol and SQL share one set of names.
+    /// Whether there was room to.
+    fn repair_for(&mut self, leg: LegId, intent: &Intent, text: &[u8]) -> bool {
+        for effect in &intent.effects {
+            if let Effect::Deallocate(name) = &effect.effect {
+                if !self.repair(leg, key(&name.0)) {
+                    return false;
+                }
+            }
+        }
+        if intent.class.is_read() || !names_execute(text) {
+            return true;
+        }
+        let missing = self.memory.statements.missing(leg.index());
+        missing.iter().all(|name| self.repair(leg, name))
+    }
+
     /// Makes an upstream have what the client has under a statement's name. Whether there was room to.
-    fn repair(&mut self, leg: LegId, name: &[u8]) -> bool {
+    pub(super) fn repair(&mut self, leg: LegId, name: &[u8]) -> bool {
         let repair = self.memory.statements.repair(leg.index(), name);
         let (close, definition) = match repair {
             Repair::None => return true,
@@ -336,6 +359,13 @@ impl<R: Route> Session<R> {
         }
         true
     }
+}
+
+/// Whether a text may run a prepared statement by its name.
+fn names_execute(text: &[u8]) -> bool {
+    let word = b"execute";
+    text.windows(word.len())
+        .any(|window| window.eq_ignore_ascii_case(word))
 }
 
 /// Whether a message with this tag is looked into before it is forwarded.

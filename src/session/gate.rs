@@ -215,9 +215,7 @@ impl<R: Route> Session<R> {
 fn relay_message(relay: &mut Relay, message: &Backend<'_>) -> Step {
     match message {
         Backend::Authentication(request) => authentication(relay, request),
-        Backend::ParameterStatus { name, value }
-            if relay.parameters.len() < limits::LOGIN_PARAMETERS_MAX =>
-        {
+        Backend::ParameterStatus { name, value } if has_room(&relay.parameters, name, value) => {
             relay.parameters.push(((*name).into(), (*value).into()));
             Step::Forward
         }
@@ -257,6 +255,17 @@ fn relay_message(relay: &mut Relay, message: &Backend<'_>) -> Step {
         | Backend::FunctionCallResponse { .. }
         | Backend::Unknown { .. } => Step::Fail("it sent a message that has no place in a login"),
     }
+}
+
+fn has_room(parameters: &Parameters, name: &[u8], value: &[u8]) -> bool {
+    let held = parameters
+        .iter()
+        .map(|(name, value)| name.len().saturating_add(value.len()));
+    let bytes = held.fold(
+        name.len().saturating_add(value.len()),
+        usize::saturating_add,
+    );
+    parameters.len() < limits::LOGIN_PARAMETERS_MAX && bytes <= limits::LOGIN_PARAMETER_BYTES_MAX
 }
 
 fn authentication(relay: &mut Relay, request: &Authentication<'_>) -> Step {

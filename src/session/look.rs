@@ -15,6 +15,9 @@ use crate::track::Pin;
 use crate::track::prepared::key;
 use crate::wire::{Frontend, Header, Reader, Target, tags::frontend as tag};
 
+/// Statements that one segment may prepare and still be followed by name: each Bind in it looks through them.
+const PARSED: usize = 64;
+
 /// What was seen so far of the segment at the front of the client's unclaimed bytes.
 #[derive(Debug)]
 pub(super) struct Look {
@@ -98,6 +101,19 @@ impl Look {
         }
     }
 
+    /// The segment prepares a statement; the newest of a name counts.
+    fn prepare(&mut self, input: &[u8], name: &[u8], intent: Arc<Intent>) {
+        let place = first_field(self.len, name);
+        let mut parsed = self.parsed.iter_mut();
+        match parsed.find(|(known, _)| input.get(known.clone()) == Some(name)) {
+            Some(known) => *known = (place, intent),
+            None => self.parsed.push((place, intent)),
+        }
+        if self.parsed.len() > PARSED {
+            self.join(Class::Session, Why::TooLong);
+        }
+    }
+
     fn has_open_portal(&self) -> bool {
         self.bound.is_some() || self.portals == Portals::LeftOpen
     }
@@ -152,8 +168,7 @@ impl<R: Route> Session<R> {
                     self.pin(Pin::TooManyStatements);
                     look.join(Class::Write, Why::TooLong);
                 }
-                look.parsed
-                    .push((first_field(look.len, parse.name), intent));
+                look.prepare(input, parse.name, intent);
             }
             Frontend::Bind(bind) => {
                 self.look_at_statement(look, input, bind.statement);

@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
+use super::client::SessionKind;
 use super::leg::{Hashing, LegId, Login, Phase, Relay, Serving};
 use super::loss::Stream;
 use super::{
@@ -26,7 +27,7 @@ use crate::auth::{
 };
 use crate::ledger::Fate;
 use crate::route::Route;
-use crate::startup::{CancelKey, Replication, Upgrade, UpstreamTls, UpstreamTlsPolicy};
+use crate::startup::{CancelKey, Upgrade, UpstreamTls, UpstreamTlsPolicy};
 use crate::wire::{Backend, Header};
 
 /// Why a dial failed, in words for a log.
@@ -54,10 +55,7 @@ impl<R: Route> Session<R> {
 
     /// Whether the session is handed through whole: a replication connection has no requests to route.
     pub(super) fn is_relay_only(&self) -> bool {
-        self.client
-            .startup
-            .as_ref()
-            .is_some_and(|startup| startup.replication() != Replication::Off)
+        self.client.kind == SessionKind::Stream
     }
 
     pub(super) fn dial(&mut self, now: Instant, id: LegId) {

@@ -20,6 +20,8 @@ pub enum Pin {
     UnreadStatement,
     /// The reader refused to take over the session's settings.
     RestoreFailed,
+    /// A procedure ran that may have changed settings or made temporary objects.
+    Procedure,
     /// A library was loaded.
     Load,
     /// `setseed` was called.
@@ -40,12 +42,10 @@ impl Pin {
             | Pin::Savepoint
             | Pin::TooManySettings
             | Pin::RestoreFailed
-            | Pin::Unaccounted => true,
-            Pin::TooManyStatements
+            | Pin::Procedure
             | Pin::UnreadStatement
-            | Pin::Load
-            | Pin::SetSeed
-            | Pin::Lexing => false,
+            | Pin::Unaccounted => true,
+            Pin::TooManyStatements | Pin::Load | Pin::SetSeed | Pin::Lexing => false,
         }
     }
 }
@@ -61,6 +61,7 @@ impl std::fmt::Display for Pin {
             Pin::TooManyStatements => "too many prepared statements",
             Pin::UnreadStatement => "a statement too long to be read",
             Pin::RestoreFailed => "the reader refused the session's settings",
+            Pin::Procedure => "a procedure of unknown content",
             Pin::Load => "a loaded library",
             Pin::SetSeed => "setseed",
             Pin::Unaccounted => "a statement with an unknown effect",

@@ -147,6 +147,14 @@ impl<M> Entry<M> {
         }
     }
 
+    /// Whether an upstream holds a named statement that the client does not have. The unnamed one is overwritten by
+    /// whatever comes next.
+    fn is_stale(&self, name: &[u8], leg: usize) -> bool {
+        !name.is_empty()
+            && self.current.is_none()
+            && self.held.get(leg).is_some_and(|held| *held != ABSENT)
+    }
+
     fn is_empty(&self) -> bool {
         self.current.is_none() && self.held == [ABSENT; LEGS]
     }
@@ -171,6 +179,10 @@ pub struct StatementLimits {
 pub struct Statements<M> {
     entries: BTreeMap<Box<[u8]>, Entry<M>>,
     pending: VecDeque<(Ticket, Change<M>)>,
+    /// How many names the client has.
+    live: usize,
+    /// How many names each upstream has that the client does not have any more.
+    stale: [usize; LEGS],
     next_ticket: u64,
     /// The first ticket of the batch that is being sent.
     batch: u64,
@@ -185,6 +197,8 @@ impl<M> Statements<M> {
         Statements {
             entries: BTreeMap::new(),
             pending: VecDeque::new(),
+            live: 0,
+            stale: [0; LEGS],
             next_ticket: 0,
             batch: 0,
             next_version: ABSENT,
@@ -200,8 +214,9 @@ impl<M> Statements<M> {
 
     /// Whether a definition of this many bytes, its name included, would be kept.
     pub fn has_room_for(&self, bytes: usize) -> bool {
-        let names = self.entries.len().saturating_add(self.pending.len());
+        let names = self.live.saturating_add(self.pending.len());
         names < self.limits.names
+            && self.entries.len() < self.limits.names.saturating_mul(2)
             && bytes <= self.limits.body
             && self.bytes.saturating_add(bytes) <= self.limits.bytes
     }
@@ -303,32 +318,70 @@ impl<M> Statements<M> {
     fn update(&mut self, name: Box<[u8]>, change: impl FnOnce(&mut Entry<M>)) {
         let mut entry = match self.entries.remove(&name) {
             Some(entry) => {
-                self.bytes = self.bytes.saturating_sub(entry_cost(&name, &entry));
+                self.discount(&name, &entry);
                 entry
             }
             None => Entry::empty(),
         };
         change(&mut entry);
-        if !entry.is_empty() {
-            self.bytes = self.bytes.saturating_add(entry_cost(&name, &entry));
-            self.entries.insert(name, entry);
-        }
+        self.keep(name, entry);
     }
 
     fn update_all(&mut self, mut change: impl FnMut(&mut Entry<M>)) {
-        let entries = std::mem::take(&mut self.entries);
-        self.bytes = self
-            .pending
-            .iter()
-            .map(|(_, change)| pending_cost(change))
-            .sum();
-        for (name, mut entry) in entries {
+        for (name, mut entry) in std::mem::take(&mut self.entries) {
+            self.discount(&name, &entry);
             change(&mut entry);
-            if !entry.is_empty() {
-                self.bytes = self.bytes.saturating_add(entry_cost(&name, &entry));
-                self.entries.insert(name, entry);
-            }
+            self.keep(name, entry);
         }
+    }
+
+    fn discount(&mut self, name: &[u8], entry: &Entry<M>) {
+        self.bytes = self.bytes.saturating_sub(entry_cost(name, entry));
+        self.live = self
+            .live
+            .saturating_sub(usize::from(entry.current.is_some()));
+        for (count, leg) in self.stale.iter_mut().zip(0..) {
+            *count = count.saturating_sub(usize::from(entry.is_stale(name, leg)));
+        }
+    }
+
+    fn keep(&mut self, name: Box<[u8]>, entry: Entry<M>) {
+        if entry.is_empty() {
+            return;
+        }
+        self.bytes = self.bytes.saturating_add(entry_cost(&name, &entry));
+        self.live = self
+            .live
+            .saturating_add(usize::from(entry.current.is_some()));
+        for (count, leg) in self.stale.iter_mut().zip(0..) {
+            *count = count.saturating_add(usize::from(entry.is_stale(&name, leg)));
+        }
+        self.entries.insert(name, entry);
+    }
+
+    /// Names, at most `most` of them, that an upstream has and the client does not have any more.
+    pub fn stale(&self, leg: usize, most: usize) -> Vec<Box<[u8]>> {
+        if self.stale.get(leg).is_none_or(|count| *count == 0) {
+            return Vec::new();
+        }
+        let names = self
+            .entries
+            .iter()
+            .filter(|(name, entry)| entry.is_stale(name, leg));
+        names.map(|(name, _)| name.clone()).take(most).collect()
+    }
+
+    /// Names that the client has and an upstream does not.
+    pub fn missing(&self, leg: usize) -> Vec<Box<[u8]>> {
+        let lacks = |entry: &Entry<M>| {
+            let held = entry.held.get(leg).copied().unwrap_or(ABSENT);
+            entry
+                .current
+                .as_ref()
+                .is_some_and(|current| current.version != held)
+        };
+        let names = self.entries.iter().filter(|(_, entry)| lacks(entry));
+        names.map(|(name, _)| name.clone()).collect()
     }
 
     /// What a name means to the client now, counting what was sent and not answered.
