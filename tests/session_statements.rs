@@ -336,11 +336,32 @@ fn a_failed_deallocate_forgets_nothing() {
     each(config, |rig| {
         prepared(rig);
         rig.client("Q(deallocate s; select 1/0)");
-        rig.take(WRITER);
-        rig.writer("E(26000) Z(I)");
-        rig.take(CLIENT);
+        rig.see(WRITER, "P(s,select 1) S Q(deallocate s; select 1/0)");
+        rig.writer("1 Z(I) E(42601) Z(I)");
+        rig.see(CLIENT, "E(42601) Z(I)");
         rig.client("B(,s) E S");
         rig.see(READER, "B(,s) E S");
+    });
+}
+
+/// A Parse of ours that fails does not take the Query behind it with it.
+#[test]
+fn a_deallocate_is_answered_though_its_restore_fails() {
+    each(config, |rig| {
+        prepared(rig);
+        begin(rig);
+        rig.client("Q(select 1/0)");
+        rig.writer("E(22012) Z(E)");
+        rig.take(WRITER);
+        rig.take(CLIENT);
+        rig.client("Q(deallocate s)");
+        rig.see(WRITER, "P(s,select 1) S Q(deallocate s)");
+        rig.writer("E(25P02) Z(E) E(25P02) Z(E)");
+        rig.see(CLIENT, "E(25P02) Z(E)");
+        rig.client("Q(rollback)");
+        rig.see(WRITER, "Q(rollback)");
+        rig.writer("C(ROLLBACK) Z(I)");
+        rig.see(CLIENT, "C(ROLLBACK) Z(I)");
     });
 }
 

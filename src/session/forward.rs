@@ -156,7 +156,7 @@ impl<R: Route> Session<R> {
 
     fn plan_query(&mut self, leg: LegId, text: &[u8]) -> Plan {
         let intent = self.intent_of(text);
-        if !self.repair_for(leg, &intent, text) {
+        if !self.repair_for(leg, &intent, text) || !self.end_repair(leg) {
             return Plan::Full;
         }
         self.memory.sent_text(&intent);
@@ -290,6 +290,27 @@ impl<R: Route> Session<R> {
         }
         let missing = self.memory.statements.missing(leg.index());
         missing.iter().all(|name| self.repair(leg, name))
+    }
+
+    /// Ends a repair that stands outside a batch with a Sync of ours: were its Parse to fail, the server would skip
+    /// the Query behind it, and no Sync of the client's is to come. Whether there was room to.
+    fn end_repair(&mut self, leg: LegId) -> bool {
+        const SYNC: [u8; 5] = [tag::SYNC, 0, 0, 0, 4];
+        let is_open = self.requests.batch == Batch::None
+            && self.leg(leg).serving().is_some_and(|serving| {
+                let newest = serving.pipeline.iter().last();
+                newest.is_some_and(|owed| owed.owner == Owner::Injected && owed.kind == Kind::Parse)
+            });
+        if !is_open {
+            return true;
+        }
+        let (client, to) = (PeerId::CLIENT.port(), leg.peer().port());
+        if !self.ledger.room_for_both(to, SYNC.len(), client) {
+            return false;
+        }
+        self.inject(leg, &SYNC, Kind::Sync, Note::Nothing);
+        self.memory.statements.synced();
+        true
     }
 
     /// Makes an upstream have what the client has under a statement's name. Whether there was room to.

@@ -99,3 +99,49 @@ impl Pins {
         self.0.retain(|pin| !pin.ends_with_discard_all());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Pin; 12] = [
+        Pin::TemporaryObject,
+        Pin::Setting,
+        Pin::SetConfig,
+        Pin::Savepoint,
+        Pin::TooManySettings,
+        Pin::TooManyStatements,
+        Pin::UnreadStatement,
+        Pin::RestoreFailed,
+        Pin::Load,
+        Pin::SetSeed,
+        Pin::Unaccounted,
+        Pin::Lexing,
+    ];
+
+    #[test]
+    fn a_pin_is_new_once_and_the_oldest_is_the_reason() {
+        let mut pins = Pins::default();
+        assert_eq!(pins.first(), None);
+        assert!(pins.add(Pin::Load));
+        assert!(pins.add(Pin::Setting));
+        assert!(!pins.add(Pin::Load));
+        assert_eq!(pins.first(), Some(Pin::Load));
+        assert_eq!(pins.iter().count(), 2);
+    }
+
+    /// DISCARD ALL resets settings and drops temporary objects; a library stays loaded.
+    #[test]
+    fn discard_all_ends_what_the_server_ends() {
+        let mut pins = Pins::default();
+        for pin in ALL {
+            pins.add(pin);
+        }
+        pins.discard_all();
+        let left: Vec<Pin> = pins.iter().collect();
+        assert_eq!(
+            left,
+            [Pin::TooManyStatements, Pin::Load, Pin::SetSeed, Pin::Lexing]
+        );
+    }
+}

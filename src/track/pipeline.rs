@@ -486,3 +486,211 @@ fn execute_progress(reply: u8) -> Option<Progress> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends messages of a client, by their tags (`D` is a Describe of a portal, `d` of a statement, `c` a CopyDone,
+    /// `!` a malformed Flush); those that no server answers come back as text.
+    fn send(pipeline: &mut Pipeline<char>, tags: &str) -> String {
+        let kind = |tag| match tag {
+            'Q' => Kind::Query,
+            'F' => Kind::FunctionCall,
+            'P' => Kind::Parse,
+            'B' => Kind::Bind,
+            'd' => Kind::DescribeStatement,
+            'D' => Kind::DescribePortal,
+            'E' => Kind::Execute,
+            'C' => Kind::Close,
+            'S' => Kind::Sync,
+            'c' => Kind::CopyEnd,
+            '!' => Kind::Refused,
+            other => panic!("{other}"),
+        };
+        tags.chars()
+            .filter_map(|tag| pipeline.sent(kind(tag), Owner::Client, tag))
+            .map(|owed| owed.note)
+            .collect()
+    }
+
+    /// Takes replies by their tags; what they complete or drop comes back as text.
+    fn take(pipeline: &mut Pipeline<char>, tags: &str) -> String {
+        let mut out = String::new();
+        for tag in tags.bytes() {
+            if tag == tag::ERROR_RESPONSE {
+                let (_, dropped) = pipeline.error().expect("an error that was asked for");
+                out.extend(dropped.iter().map(|owed| owed.note));
+            } else {
+                out.extend(pipeline.reply(tag).unwrap().done.map(|owed| owed.note));
+            }
+        }
+        out
+    }
+
+    /// security.md §1.D and the table at the top: sent, ignored at once, replies, completed or dropped.
+    #[test]
+    fn every_request_owes_what_the_server_answers() {
+        let table = [
+            ("Q", "", "TDDCZ", "Q"),
+            ("Q", "", "IZ", "Q"),
+            ("Q", "", "EZ", "Q"),
+            ("Q", "", "CTDCEZ", "Q"),
+            ("Q", "", "HddcCZ", "Q"),
+            ("QQ", "", "CZTDCZ", "QQ"),
+            ("F", "", "VZ", "F"),
+            ("F", "", "EZ", "F"),
+            ("S", "", "Z", "S"),
+            ("S", "", "EZ", "S"),
+            ("SS", "", "ZZ", "SS"),
+            ("SQS", "", "ZTDCZZ", "SQS"),
+            ("PdBDES", "", "1tT2TDCZ", "PdBDES"),
+            ("PdBDES", "", "1tn2nsZ", "PdBDES"),
+            ("PBEPBES", "", "12C12IZ", "PBEPBES"),
+            ("CS", "", "3Z", "CS"),
+            ("PBES", "", "EZ", "PBES"),
+            ("PBES", "", "1EZ", "PBES"),
+            ("PBES", "", "12DEZ", "PBES"),
+            ("PBES", "", "12HdcCZ", "PBES"),
+            // What a failed message makes the server skip owes nothing, a Query included.
+            ("PQBES", "", "EZ", "PQBES"),
+            ("!QS", "", "EZ", "!QS"),
+            ("PBESPBES", "", "EZ12CZ", "PBESPBES"),
+            ("PQS", "", "1TDCZZ", "PQS"),
+            // Outside a copy its end is ignored.
+            ("c", "c", "", ""),
+            ("Qc", "", "CZ", "Q"),
+        ];
+        for (sent, ignored, replies, done) in table {
+            let mut pipeline = Pipeline::new();
+            assert_eq!(send(&mut pipeline, sent), ignored, "{sent}");
+            assert_eq!(take(&mut pipeline, replies), done, "{sent}: {replies}");
+            assert!(pipeline.is_settled(), "{sent}: {replies}: {pipeline:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_skips_ignores_everything_up_to_sync() {
+        let mut pipeline = Pipeline::new();
+        send(&mut pipeline, "P");
+        assert_eq!(take(&mut pipeline, "E"), "P");
+        assert!(pipeline.is_skipping() && !pipeline.is_settled());
+        assert_eq!(send(&mut pipeline, "QFPBdDECc!"), "QFPBdDECc!");
+        assert_eq!(send(&mut pipeline, "SQ"), "");
+        assert_eq!(take(&mut pipeline, "ZCZ"), "SQ");
+        assert!(pipeline.is_settled());
+    }
+
+    #[test]
+    fn a_copy_swallows_the_syncs_before_its_end() {
+        for (before, after) in [
+            ("PBE", "ScS"),
+            ("PBES", "cS"),
+            ("PBESS", "ScS"),
+            ("PBEc", "S"),
+        ] {
+            let mut pipeline = Pipeline::new();
+            send(&mut pipeline, before);
+            take(&mut pipeline, "12G");
+            send(&mut pipeline, after);
+            assert_eq!(take(&mut pipeline, "CZ"), "ES", "{before} {after}");
+            assert!(pipeline.is_settled(), "{before} {after}");
+        }
+        let mut pipeline = Pipeline::new();
+        send(&mut pipeline, "QcQ");
+        assert_eq!(take(&mut pipeline, "GCGCZ"), "Q");
+        assert_eq!(take(&mut pipeline, "CZ"), "Q");
+    }
+
+    /// Y01: whether the Syncs in a failed copy are answered shows in what comes next.
+    #[test]
+    fn syncs_in_a_failed_copy_may_be_answered() {
+        for answers in 0..=2 {
+            let mut pipeline = Pipeline::new();
+            send(&mut pipeline, "PBESS");
+            take(&mut pipeline, "12G");
+            assert_eq!(take(&mut pipeline, "E"), "E");
+            send(&mut pipeline, "cSQ");
+            assert_eq!(take(&mut pipeline, "Z"), "S");
+            assert!(pipeline.uncertain > 0);
+            assert_eq!(take(&mut pipeline, &"Z".repeat(answers)), "");
+            assert_eq!(take(&mut pipeline, "C"), "");
+            assert!(pipeline.uncertain == 0, "the Query is being answered");
+            assert_eq!(take(&mut pipeline, "Z"), "Q");
+            assert!(pipeline.is_settled());
+        }
+    }
+
+    #[test]
+    fn a_fence_settles_what_is_uncertain() {
+        let mut pipeline = Pipeline::new();
+        send(&mut pipeline, "PBES");
+        take(&mut pipeline, "12GE");
+        send(&mut pipeline, "S");
+        take(&mut pipeline, "Z");
+        assert!(pipeline.needs_fence() && !pipeline.is_settled());
+        pipeline.sent(Kind::Fence, Owner::Injected, 'f');
+        assert!(!pipeline.needs_fence() && !pipeline.is_settled());
+        let reply = pipeline.reply(tag::CLOSE_COMPLETE).unwrap();
+        assert_eq!(reply.owner, Owner::Injected);
+        assert!(pipeline.is_settled());
+    }
+
+    /// D5: what nobody asked for changes nothing.
+    #[test]
+    fn an_answer_to_nothing_is_unexpected() {
+        for (sent, reply) in [
+            ("", b'Z'),
+            ("", b'C'),
+            ("", b'1'),
+            ("P", b'Z'),
+            ("P", b'2'),
+            ("E", b'T'),
+            ("S", b'C'),
+            ("Q", b'1'),
+            ("Q", b's'),
+            ("F", b'T'),
+            ("!", b'Z'),
+            ("d", b'D'),
+            ("Q", b'R'),
+            ("Q", b'K'),
+        ] {
+            let mut pipeline = Pipeline::new();
+            send(&mut pipeline, sent);
+            assert_eq!(
+                pipeline.reply(reply).unwrap_err(),
+                Unexpected { tag: reply },
+                "{sent}"
+            );
+            assert_eq!(pipeline.len(), sent.len());
+        }
+        assert!(Pipeline::<char>::new().error().is_none());
+    }
+
+    #[test]
+    fn our_own_requests_are_told_from_the_clients() {
+        let mut pipeline = Pipeline::new();
+        pipeline.sent(Kind::Parse, Owner::Injected, 'i');
+        assert!(pipeline.has_injected() && !pipeline.has_client() && pipeline.is_quiet());
+        send(&mut pipeline, "BES");
+        assert!(pipeline.has_client() && !pipeline.is_quiet());
+        assert_eq!(pipeline.client_ready_owed(), 1);
+        assert_eq!(pipeline.reply(b'1').unwrap().owner, Owner::Injected);
+        assert!(!pipeline.has_injected());
+        assert_eq!(pipeline.abandon().len(), 3);
+        assert!(pipeline.is_settled() && !pipeline.has_client());
+    }
+
+    #[test]
+    fn an_error_of_ours_drops_the_clients_messages_behind_it() {
+        let mut pipeline = Pipeline::new();
+        pipeline.sent(Kind::Parse, Owner::Injected, 'i');
+        send(&mut pipeline, "BES");
+        let (owner, dropped) = pipeline.error().unwrap();
+        assert_eq!(owner, Owner::Injected);
+        let notes: String = dropped.iter().map(|owed| owed.note).collect();
+        assert_eq!(notes, "iBE");
+        assert!(!pipeline.has_injected());
+        assert_eq!(take(&mut pipeline, "Z"), "S");
+    }
+}

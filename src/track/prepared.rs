@@ -481,3 +481,164 @@ fn pending_cost<M>(change: &Change<M>) -> usize {
         Change::ForgetAll { .. } => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WRITER: usize = 0;
+    const READER: usize = 1;
+
+    fn statements() -> Statements<()> {
+        Statements::new(StatementLimits {
+            names: 3,
+            bytes: 100,
+            body: 50,
+        })
+    }
+
+    fn define(statements: &mut Statements<()>, leg: usize, name: &[u8], body: &[u8]) -> Ticket {
+        let definition = statements.define(name, body, ()).expect("room");
+        statements.sent(Change::Define {
+            leg,
+            name: name.into(),
+            definition,
+        })
+    }
+
+    fn forget(statements: &mut Statements<()>, leg: usize, name: &[u8]) -> Ticket {
+        statements.sent(Change::Forget {
+            leg,
+            name: name.into(),
+        })
+    }
+
+    /// What has to be done, as one word with the body that is to be parsed.
+    fn repair(statements: &Statements<()>, leg: usize, name: &[u8]) -> String {
+        let body = |definition: Arc<Definition<()>>| definition.body.escape_ascii().to_string();
+        match statements.repair(leg, name) {
+            Repair::None => "none".to_owned(),
+            Repair::Close => "close".to_owned(),
+            Repair::Parse(definition) => format!("parse {}", body(definition)),
+            Repair::Replace(definition) => format!("replace {}", body(definition)),
+            Repair::Wait => "wait".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_statement_is_parsed_where_it_is_not() {
+        let mut statements = statements();
+        let ticket = define(&mut statements, READER, b"s", b"one");
+        assert_eq!(repair(&statements, READER, b"s"), "none");
+        statements.confirmed(ticket);
+        assert_eq!(repair(&statements, READER, b"s"), "none");
+        assert_eq!(repair(&statements, WRITER, b"s"), "parse one");
+        assert_eq!(repair(&statements, WRITER, b"other"), "none");
+        statements.leg_lost(READER);
+        assert_eq!(repair(&statements, READER, b"s"), "parse one");
+    }
+
+    #[test]
+    fn a_refused_parse_has_not_happened() {
+        let mut statements = statements();
+        let ticket = define(&mut statements, WRITER, b"s", b"one");
+        statements.refused(ticket, Reached::Server);
+        assert!(statements.meaning(b"s").definition.is_none());
+        assert_eq!(statements.retained(), 0);
+        // Except that the unnamed statement is gone when the server looked at the new one.
+        for (reached, left) in [(Reached::Server, false), (Reached::Nobody, true)] {
+            let ticket = define(&mut statements, WRITER, b"", b"one");
+            statements.confirmed(ticket);
+            let ticket = define(&mut statements, WRITER, b"", b"two");
+            statements.refused(ticket, reached);
+            assert_eq!(statements.meaning(b"").definition.is_some(), left);
+        }
+    }
+
+    #[test]
+    fn a_name_with_another_meaning_is_closed_first() {
+        let mut statements = statements();
+        let ticket = define(&mut statements, READER, b"s", b"one");
+        statements.confirmed(ticket);
+        let ticket = forget(&mut statements, WRITER, b"s");
+        statements.confirmed(ticket);
+        assert_eq!(repair(&statements, READER, b"s"), "close");
+        let ticket = define(&mut statements, WRITER, b"s", b"two");
+        statements.confirmed(ticket);
+        assert_eq!(repair(&statements, READER, b"s"), "replace two");
+        assert_eq!(repair(&statements, WRITER, b"s"), "none");
+    }
+
+    #[test]
+    fn the_unnamed_statement_is_replaced_without_a_close() {
+        let mut statements = statements();
+        let ticket = define(&mut statements, READER, b"", b"one");
+        statements.confirmed(ticket);
+        let ticket = define(&mut statements, WRITER, b"", b"two");
+        statements.confirmed(ticket);
+        assert_eq!(repair(&statements, READER, b""), "parse two");
+    }
+
+    /// P02: a late reply does not touch a newer definition of the same name.
+    #[test]
+    fn changes_keep_their_order() {
+        let mut statements = statements();
+        let first = define(&mut statements, WRITER, b"s", b"one");
+        let all = statements.sent(Change::ForgetAll { leg: WRITER });
+        let second = define(&mut statements, WRITER, b"s", b"two");
+        let meaning = statements.meaning(b"s");
+        assert_eq!(&*meaning.definition.unwrap().body, b"two");
+        assert!(!meaning.settled);
+        statements.confirmed(first);
+        statements.confirmed(all);
+        assert_eq!(&*statements.meaning(b"s").definition.unwrap().body, b"two");
+        statements.confirmed(second);
+        let meaning = statements.meaning(b"s");
+        assert_eq!(&*meaning.definition.unwrap().body, b"two");
+        assert!(meaning.settled);
+    }
+
+    /// A repair of the same batch shares its fate with what follows it; one of an earlier batch may be skipped alone.
+    #[test]
+    fn a_repair_is_relied_on_in_its_own_batch_only() {
+        let mut statements = statements();
+        let ticket = define(&mut statements, READER, b"s", b"one");
+        statements.confirmed(ticket);
+        statements.synced();
+        let Repair::Parse(definition) = statements.repair(WRITER, b"s") else {
+            panic!("it is not there");
+        };
+        let ticket = statements.sent(Change::Restore {
+            leg: WRITER,
+            name: b"s".as_slice().into(),
+            definition,
+        });
+        assert_eq!(repair(&statements, WRITER, b"s"), "none");
+        statements.synced();
+        assert_eq!(repair(&statements, WRITER, b"s"), "wait");
+        statements.refused(ticket, Reached::Nobody);
+        assert_eq!(repair(&statements, WRITER, b"s"), "parse one");
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut statements = statements();
+        assert!(statements.define(b"s", &[b'x'; 51], ()).is_none());
+        for name in [b"a", b"b", b"c"] {
+            let ticket = define(&mut statements, WRITER, name, b"body");
+            statements.confirmed(ticket);
+        }
+        assert!(statements.define(b"d", b"body", ()).is_none());
+        assert_eq!(statements.retained(), 15);
+        let all = statements.sent(Change::ForgetAll { leg: WRITER });
+        statements.confirmed(all);
+        assert_eq!(statements.retained(), 0);
+        assert!(statements.define(b"d", b"body", ()).is_some());
+    }
+
+    #[test]
+    fn names_count_up_to_the_servers_length() {
+        assert_eq!(key(&[b'x'; 70]).len(), 63);
+        assert_eq!(key(b"short"), b"short");
+    }
+}

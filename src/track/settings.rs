@@ -195,3 +195,120 @@ fn cost(change: &Change) -> usize {
     };
     name.saturating_add(change.text.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal() -> Journal {
+        Journal::new(JournalLimits {
+            entries: 4,
+            bytes: 100,
+        })
+    }
+
+    fn set(name: &str, text: &str) -> Change {
+        Change {
+            topic: Topic::Setting(name.as_bytes().into()),
+            text: text.as_bytes().into(),
+        }
+    }
+
+    fn about(topic: Topic, text: &str) -> Change {
+        Change {
+            topic,
+            text: text.as_bytes().into(),
+        }
+    }
+
+    fn texts(journal: &Journal, stamp: u64) -> Vec<String> {
+        journal
+            .behind(stamp)
+            .map(|(_, change)| change.text.escape_ascii().to_string())
+            .collect()
+    }
+
+    fn committed(journal: &mut Journal, change: Change) {
+        journal.stage(change).unwrap();
+        journal.commit();
+    }
+
+    #[test]
+    fn a_change_counts_when_its_transaction_commits() {
+        let mut journal = journal();
+        journal.stage(set("a", "set a=1")).unwrap();
+        assert_eq!(texts(&journal, 0).len(), 0);
+        journal.rollback();
+        journal.commit();
+        assert_eq!(texts(&journal, 0).len(), 0);
+        committed(&mut journal, set("a", "set a=2"));
+        assert_eq!(texts(&journal, 0), ["set a=2"]);
+    }
+
+    #[test]
+    fn the_last_change_of_a_setting_replaces_the_others_and_moves_to_the_end() {
+        let mut journal = journal();
+        committed(&mut journal, set("a", "set a=1"));
+        committed(&mut journal, set("b", "set b=1"));
+        let between = journal.stamp();
+        committed(&mut journal, set("a", "set a=2"));
+        assert_eq!(texts(&journal, 0), ["set b=1", "set a=2"]);
+        assert_eq!(texts(&journal, between), ["set a=2"]);
+        assert_eq!(texts(&journal, journal.stamp()).len(), 0);
+        let topic = Topic::Setting(b"a".as_slice().into());
+        assert_eq!(&*journal.get(&topic).unwrap().text, b"set a=2");
+    }
+
+    #[test]
+    fn wider_changes_replace_what_they_undo() {
+        let start = |journal: &mut Journal| {
+            committed(journal, set("a", "set a=1"));
+            committed(journal, about(Topic::Role, "set role r"));
+        };
+        for (change, left) in [
+            (
+                about(Topic::SessionAuthorization, "auth"),
+                vec!["set a=1", "auth"],
+            ),
+            (about(Topic::AllSettings, "all"), vec!["set role r", "all"]),
+            (about(Topic::Session, "discard"), vec!["discard"]),
+        ] {
+            let mut journal = journal();
+            start(&mut journal);
+            committed(&mut journal, change);
+            assert_eq!(texts(&journal, 0), left);
+        }
+    }
+
+    #[test]
+    fn a_change_under_a_savepoint_is_doubt() {
+        let mut journal = journal();
+        journal.stage(set("a", "set a=1")).unwrap();
+        journal.nested();
+        assert_eq!(
+            journal.stage(set("a", "set a=2")),
+            Err(JournalDoubt::Savepoint)
+        );
+        journal.commit();
+        assert_eq!(texts(&journal, 0), ["set a=1"]);
+        assert_eq!(journal.stage(set("a", "set a=3")), Ok(()));
+    }
+
+    #[test]
+    fn the_journal_is_bounded_by_entries_and_bytes() {
+        let mut journal = journal();
+        for name in ["a", "b", "c", "d"] {
+            committed(&mut journal, set(name, "x"));
+        }
+        assert_eq!(journal.stage(set("e", "x")), Err(JournalDoubt::Full));
+        let mut journal = Journal::new(JournalLimits {
+            entries: 4,
+            bytes: 100,
+        });
+        assert_eq!(
+            journal.stage(set("a", &"x".repeat(100))),
+            Err(JournalDoubt::Full)
+        );
+        assert_eq!(journal.retained(), 0);
+    }
+}
