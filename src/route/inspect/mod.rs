@@ -1,6 +1,6 @@
 //! A second opinion on a text, from a parser: the tables it uses, and doubts about names cleared.
 //!
-//! [`inspect`] runs `sqlparser` on texts that [`scan`](super::scan) has read and measured first. A parser that builds
+//! [`inspect`] runs `sqlparser` on texts that [`scan`](super::scan()) has read and measured first. A parser that builds
 //! a tree is recursive, was seen to take exponential time on short texts, and disagrees with the server about some
 //! literals, so it sees only texts within [limits](crate::limits) under which neither can happen, and its opinion is
 //! asked on two points only. It may show that a name before a parenthesis is the alias of a table with a column list
