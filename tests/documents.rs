@@ -1,0 +1,99 @@
+//! What the documents say about the rest of the repository.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+fn text(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn the_readme_states_the_manifests_rust_version() {
+    let manifest = text("Cargo.toml");
+    let version = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("rust-version = "))
+        .unwrap()
+        .trim_matches('"');
+    let sentence = format!("Rust {version} or newer");
+    assert!(
+        text("README.md").contains(&sentence),
+        "{sentence:?} is missing"
+    );
+}
+
+#[test]
+fn the_readme_names_the_flags_of_the_proxy_and_no_others() {
+    let readme = text("README.md");
+    let (_, from) = readme
+        .split_once("cargo run --release --example proxy -- ")
+        .unwrap();
+    let (synopsis, _) = from.split_once("```").unwrap();
+    let told: BTreeSet<String> = synopsis
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+        .filter_map(|word| word.strip_prefix("--"))
+        .map(str::to_owned)
+        .collect();
+    let code: String = text("examples/proxy/cli.rs").split_whitespace().collect();
+    let known: BTreeSet<String> = code
+        .split("Flag::new(\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap().to_owned())
+        .collect();
+    assert!(known.len() > 5, "{known:?}");
+    assert_eq!(told, known);
+}
+
+#[test]
+fn links_between_files_lead_somewhere() {
+    for document in [
+        "README.md",
+        "SECURITY.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+    ] {
+        let text = text(document);
+        for link in text.split("](").skip(1) {
+            let target = link.split(')').next().unwrap();
+            if let Some(heading) = target.strip_prefix('#') {
+                let found = text.lines().any(|line| anchor(line) == heading);
+                assert!(found, "{document}: no heading for #{heading}");
+            } else if !target.contains("://") {
+                let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(target);
+                // A package made for publication comes without the fuzz targets.
+                assert!(
+                    path.exists() || target.starts_with("fuzz"),
+                    "{document}: {target}"
+                );
+            }
+        }
+    }
+}
+
+/// The anchor of a heading: small letters, hyphens for blanks, punctuation left out. Empty for any other line.
+fn anchor(line: &str) -> String {
+    let Some(heading) = line.strip_prefix('#') else {
+        return String::new();
+    };
+    heading
+        .trim_start_matches('#')
+        .trim()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || *c == ' ' || *c == '-')
+        .map(|c| {
+            if c == ' ' {
+                '-'
+            } else {
+                c.to_ascii_lowercase()
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn the_readme_states_the_longest_startup_packet() {
+    let sentence = format!("over {} bytes", pgturnout::limits::STARTUP_BODY_MAX);
+    assert!(text("README.md").replace(',', "").contains(&sentence));
+}
