@@ -21,3 +21,4 @@ mod login;
 mod routing;
 mod simple;
 mod state;
+mod texts;
