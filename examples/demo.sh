@@ -76,6 +76,8 @@ start_proxy() { # ARG...
   bash tests/support/cluster.sh run "$cluster" "$target/release/examples/proxy" "$@" \
     </dev/null >"$scratch/out" 2>"$scratch/routes" &
   local proxy=$! tries=0
+  # The shell shall not report its end, which comes with the servers'.
+  disown "$proxy"
   until address=$(sed -n 's/^listening on //p' "$scratch/out") && [ -n "$address" ]; do
     tries=$((tries + 1))
     if [ "$tries" -gt 200 ] || ! kill -0 "$proxy" 2>/dev/null; then

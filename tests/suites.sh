@@ -41,6 +41,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 clean_up() {
+  stop_proxy
   [ ! -e "$cluster" ] || bash tests/support/cluster.sh stop "$cluster" || true
   rm -rf "$scratch"
 }

@@ -35,6 +35,8 @@ cluster=$1
 proxy=$2
 shift 2
 selected=" $* "
+# shellcheck source=tests/support/packages.sh
+. "$here/../support/packages.sh"
 
 # shellcheck source=/dev/null
 . "$cluster/env"
@@ -206,13 +208,17 @@ make_big_file() {
 
 # --- Drivers ----------------------------------------------------------------------------------
 
+make_venv() {
+  rm -rf "$cache/venv"
+  python3 -m venv "$cache/venv"
+}
+
 python_here() {
-  command -v python3 >/dev/null || return 1
   python=$cache/venv/bin/python
   if ! cmp -s "$here/requirements.txt" "$cache/venv/installed.txt"; then
-    rm -rf "$cache/venv"
     mkdir -p "$cache"
-    python3 -m venv "$cache/venv" || return 1
+    # Debian's Python comes without the module.
+    make_venv || { apt_install python3-venv && make_venv; } || return 1
     "$python" -m pip install --quiet --disable-pip-version-check -r "$here/requirements.txt" ||
       return 1
     cp "$here/requirements.txt" "$cache/venv/installed.txt"

