@@ -123,6 +123,10 @@ impl<R: Route> Session<R> {
                 return Demand::Again;
             }
         };
+        if self.client.stream != Stream::Open && header.split(input).is_none() {
+            // The rest of it will never come: it is no request.
+            return Demand::Bytes(0);
+        }
         if let Some((leg, left)) = self.requests.decided {
             return self.forward_decided(now, leg, left, header, input);
         }
