@@ -152,6 +152,13 @@ impl Scan<'_> {
             self.raise(Class::Session, Why::ShowServer);
         } else {
             self.raise_at(Class::Read, Why::Show, &show);
+            // The rest of a name: `a.b`, `TIME ZONE`.
+            while self.token.is_name() || self.token.kind == Kind::Dot {
+                self.bump();
+            }
+            if !self.at_end() {
+                self.write(Why::UnknownForm);
+            }
         }
     }
 
