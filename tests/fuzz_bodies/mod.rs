@@ -1,0 +1,63 @@
+//! What each fuzz target does with its bytes: one function per target, which panics when a law is broken.
+//!
+//! libFuzzer calls them from `fuzz/fuzz_targets`, and `tests/fuzz_replay.rs` from stable Rust, over the committed
+//! corpora and over seeded pseudo-random bytes. Every byte string is an input: numbers are taken modulo what is there
+//! to choose from, and what is missing at the end is zero.
+#![allow(dead_code, reason = "each fuzz target uses one of them")]
+
+mod feed;
+mod ledger;
+#[path = "../support/login.rs"]
+mod login;
+mod replay;
+mod scan;
+mod server;
+mod session;
+mod startup;
+mod wire;
+mod world;
+
+/// One target: its name, which is also that of its corpus, and its body.
+pub(crate) struct Target {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&[u8]),
+    /// How many pseudo-random inputs the stable test tries.
+    pub(crate) tries: u64,
+    /// How long they are at most.
+    pub(crate) longest: usize,
+}
+
+const fn target(name: &'static str, run: fn(&[u8]), tries: u64, longest: usize) -> Target {
+    Target {
+        name,
+        run,
+        tries,
+        longest,
+    }
+}
+
+/// Every target.
+pub(crate) const TARGETS: &[Target] = &[
+    target("header", wire::header, 2_000, 64),
+    target("frontend", wire::frontend, 2_000, 128),
+    target("backend", wire::backend, 2_000, 128),
+    target("startup", startup::startup, 1_000, 200),
+    target("replay", replay::replay, 500, 200),
+    target("ledger", ledger::ledger, 500, 400),
+    target("scan", scan::scan_text, 1_000, 80),
+    #[cfg(feature = "inspect")]
+    target("scan_inspect", scan::scan_inspect, 1_000, 80),
+    target("session", session::session, 300, 300),
+    target("session_chunks", session::chunks, 200, 100),
+];
+
+/// Runs the target with this name.
+pub(crate) fn run(name: &str, data: &[u8]) {
+    let target = TARGETS.iter().find(|target| target.name == name);
+    (target.expect("a target of TARGETS").run)(data);
+}
+
+/// Whether `needle` stands somewhere in `text`.
+fn contains(text: &[u8], needle: &[u8]) -> bool {
+    text.windows(needle.len()).any(|window| window == needle)
+}

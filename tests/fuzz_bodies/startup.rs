@@ -1,0 +1,111 @@
+//! The opening of a connection, on both sides.
+
+use bytes::BytesMut;
+use pgturnout::startup::{
+    ClientTls, Negotiation, Opened, StartupParams, Upgrade, UpgradeFault, UpstreamTls,
+    UpstreamTlsPolicy, encode_startup,
+};
+
+use super::feed::Feed;
+
+/// The longest packet that may open a connection, its length word included.
+const PACKET_MAX: usize = 10_004;
+
+/// An opening ends, one way: it answers each request once at most, asks for no more than the longest packet, takes no
+/// byte that is not there, and a StartupMessage that it accepts is written back to the same bytes.
+pub(crate) fn startup(data: &[u8]) {
+    let mut feed = Feed::new(data);
+    let policy = feed.one(&[ClientTls::Disable, ClientTls::Allow, ClientTls::Require]);
+    let upstream = feed.one(&[
+        UpstreamTlsPolicy::Disable,
+        UpstreamTlsPolicy::Prefer,
+        UpstreamTlsPolicy::Require,
+        UpstreamTlsPolicy::VerifyFull,
+    ]);
+    let grain = 1 + feed.below(16);
+    let rest = feed.rest();
+    ask_upstream(upstream, rest);
+    open(policy, grain, rest);
+}
+
+fn open(policy: ClientTls, grain: usize, bytes: &[u8]) {
+    let mut negotiation = Negotiation::new(policy);
+    let mut secured = false;
+    let (mut start, mut end) = (0, 0);
+    let mut answers = String::new();
+    loop {
+        match negotiation.handle(&bytes[start..end], secured) {
+            Ok(Opened::Need(needed)) => {
+                assert!(needed > end - start, "asks for what is there");
+                assert!(needed <= PACKET_MAX, "asks for {needed} bytes");
+                if end == bytes.len() {
+                    return;
+                }
+                end = bytes.len().min(end + grain);
+                continue;
+            }
+            Ok(Opened::Reply { used, byte }) => {
+                assert_eq!((used, end - start), (8, 8), "bytes behind an answer");
+                start += used;
+                answers.push(char::from(byte));
+                assert!(matches!(&*answers, "S" | "N" | "NS" | "NN"), "{answers}");
+                assert!(byte == b'N' || policy != ClientTls::Disable);
+                assert!(!secured, "nothing is asked for twice");
+                secured = byte == b'S';
+            }
+            Ok(Opened::Cancel { used, key }) => {
+                assert!((4..=256).contains(&key.secret().len()));
+                assert_eq!(used, 12 + key.secret().len());
+                assert!(used <= end - start);
+                break;
+            }
+            Ok(Opened::Start { used, params }) => {
+                assert_eq!(params.raw(), &bytes[start..start + used]);
+                assert!(secured || policy != ClientTls::Require, "in clear");
+                round_trip(&params);
+                break;
+            }
+            Err(refusal) => {
+                let mut answer = BytesMut::new();
+                refusal.answer(&mut answer);
+                assert!(answer.is_empty() || answer[0] == b'E');
+                assert!(answer.len() <= 1_024, "{} bytes", answer.len());
+                break;
+            }
+        }
+    }
+    assert!(negotiation.handle(bytes, secured).is_err(), "it has ended");
+}
+
+fn round_trip(params: &StartupParams) {
+    assert!(!params.user().is_empty() && !params.database().is_empty());
+    assert_eq!(params.version().major, 3);
+    let mut out = BytesMut::new();
+    encode_startup(params.version(), params.iter(), &mut out).expect("it was read");
+    assert_eq!(&out[..], params.raw());
+    let _ = (params.replication(), params.protocol_options().count());
+    assert!(!format!("{params:?}").is_empty());
+}
+
+/// Only one byte, `S` or `N` as the policy allows it, lets a login begin.
+fn ask_upstream(policy: UpstreamTlsPolicy, input: &[u8]) {
+    let mut tls = UpstreamTls::new(policy);
+    let mut out = BytesMut::new();
+    let asked = tls.start(&mut out).expect("it is new");
+    if policy == UpstreamTlsPolicy::Disable {
+        assert_eq!((asked, out.len()), (Upgrade::Clear { used: 0 }, 0));
+        return;
+    }
+    assert_eq!((asked, out.len()), (Upgrade::Wait, 8));
+    let clear = policy == UpstreamTlsPolicy::Prefer;
+    match tls.handle(input) {
+        Ok(Upgrade::Wait) => assert!(input.is_empty()),
+        Ok(Upgrade::StartTls { used, .. }) => assert_eq!((used, input), (1, &b"S"[..])),
+        Ok(Upgrade::Clear { used }) => assert_eq!((used, input, clear), (1, &b"N"[..], true)),
+        Err(fault) => {
+            assert!(input != b"S" && (input != b"N" || !clear));
+            assert_eq!(tls.handle(b"S"), Err(UpgradeFault::OutOfTurn));
+            assert!(!fault.to_string().is_empty());
+        }
+    }
+}
