@@ -97,7 +97,7 @@ pub enum Why {
     ExplainAnalyze,
     /// `SHOW` of a setting that is the session's.
     Show,
-    /// `SHOW` of a setting that tells servers apart.
+    /// `SHOW` or `current_setting` of a setting that tells servers apart, or that the text does not name.
     ShowServer,
     /// `COPY … TO STDOUT`.
     CopyToStdout,

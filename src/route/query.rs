@@ -487,13 +487,15 @@ impl Scan<'_> {
                 token.kind == Kind::Comma || !matches!(self.last.kind, Kind::Literal(_))
             }
         };
-        if !fine {
-            let why = if level.opened == Opened::Setting {
-                Why::ShowServer
-            } else {
-                Why::UnknownForm
-            };
-            self.raise(Class::Unproven, why);
+        if fine {
+            return;
+        }
+        match level.opened {
+            // Whatever the name turns out to be, a standby would not refuse to answer.
+            Opened::Setting => self.raise(Class::Session, Why::ShowServer),
+            Opened::Group | Opened::Query | Opened::Call | Opened::Substring | Opened::Operator => {
+                self.raise(Class::Unproven, Why::UnknownForm);
+            }
         }
     }
 

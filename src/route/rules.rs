@@ -15,9 +15,9 @@ use crate::limits;
 ///
 /// A view, a row-level policy, a domain's check, a cast or operator of a user's type, and `w.f` where `f` is a
 /// function of the row type `w`: each can run a function that the text does not name. So can a function in a user's
-/// schema that has a built-in's name and fits its arguments better (`round(double precision, integer)` where there is
-/// only `round(numeric, integer)`). [`Rules::SHADOWING_QUERY`] finds those; the others are for the
-/// standby to refuse.
+/// schema that has a built-in's name and fits its arguments better (`round(double precision, integer)`, where the
+/// server has only `round(numeric, integer)`). [`Rules::SHADOWING_QUERY`] finds those; the others are for the standby
+/// to refuse. A sequence read as a table gives another row on a standby, because its log runs ahead of it.
 ///
 /// ```
 /// use pgturnout::route::{scan, Class, LexState, Rules};
