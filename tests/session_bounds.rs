@@ -2,7 +2,11 @@
 
 mod session_support;
 
-use pgturnout::session::PeerId;
+use std::sync::Arc;
+
+use pgturnout::ledger::LedgerLimits;
+use pgturnout::route::Rules;
+use pgturnout::session::{CloseCause, Config, ConfigError, Event, Gate, PeerId};
 use session_support::frames::{backend, frontend, raw};
 use session_support::{Chunk, Rig, config, each};
 
@@ -227,4 +231,232 @@ fn one_script_has_one_outcome() {
     let (first, second) = (run(), run());
     assert_eq!(first.0, second.0);
     assert!(!first.0[1].is_empty() && !first.0[2].is_empty());
+}
+
+/// Both upstreams serve, and so many statements were prepared on the reader.
+fn prepared(rig: &mut Rig, count: usize) {
+    rig.both();
+    for n in 0..count {
+        rig.client(&format!("P(s{n},select 1) S"));
+        rig.reader("1 Z(I)");
+    }
+    rig.take(READER);
+    rig.take(CLIENT);
+}
+
+/// One batch that binds each of them, what it has to be on the writer, and the answers there and to the client.
+fn binds(count: usize) -> [String; 4] {
+    let of = |one: fn(usize) -> String| (0..count).map(one).collect::<Vec<_>>().join(" ");
+    [
+        of(|n| format!("B(,s{n}) E")) + " S",
+        of(|n| format!("P(s{n},select 1) B(,s{n}) E")) + " S",
+        of(|_| "1 2 C(SELECT 0)".to_owned()) + " Z(T)",
+        of(|_| "2 C(SELECT 0)".to_owned()) + " Z(T)",
+    ]
+}
+
+/// Swallowed replies between the client's fill the queues in no time: what finds no room waits, and none is lost.
+#[test]
+fn replies_to_many_restores_wait_for_room() {
+    for entries in [4, 5, 6, 7, LedgerLimits::default().segments_per_queue] {
+        let short = || {
+            let mut config = config();
+            config.limits.ledger.segments_per_queue = entries;
+            config
+        };
+        let count = entries / 2 + 12;
+        let [asked, forwarded, replies, seen] = binds(count);
+        each(short, |rig| {
+            prepared(rig, count);
+            rig.client("Q(begin)");
+            rig.writer("C(BEGIN) Z(T)");
+            rig.take(WRITER);
+            rig.take(CLIENT);
+            rig.client(&asked);
+            rig.see(WRITER, &forwarded);
+            rig.takes(CLIENT, false);
+            rig.writer(&replies);
+            rig.takes(CLIENT, true);
+            rig.see(CLIENT, &seen);
+        });
+    }
+}
+
+/// The same in one packet with the BEGIN, so that ours and the client's bytes alternate in one queue.
+#[test]
+fn many_restores_behind_a_begin_in_one_packet() {
+    let count = LedgerLimits::default().segments_per_queue / 2 + 12;
+    let [asked, forwarded, replies, seen] = binds(count);
+    each(config, |rig| {
+        prepared(rig, count);
+        rig.client(&format!("Q(begin) {asked}"));
+        rig.see(WRITER, &format!("Q(begin) {forwarded}"));
+        rig.writer(&format!("C(BEGIN) Z(T) {replies}"));
+        rig.see(CLIENT, &format!("C(BEGIN) Z(T) {seen}"));
+    });
+}
+
+/// As many errors as a lost reader can leave behind fit the client's queue, though it reads none of them.
+#[test]
+fn every_request_that_a_reader_may_owe_can_be_answered_for_it() {
+    each(config, |rig| {
+        rig.both();
+        let most = config().limits.reader_requests_in_flight;
+        rig.takes(CLIENT, false);
+        rig.client(&"Q(select 1) ".repeat(1_000));
+        rig.see(READER, ["Q(select 1)"; 1_000][..most].join(" ").as_str());
+        rig.eof(READER);
+        rig.takes(CLIENT, true);
+        rig.see(CLIENT, ["E(08006) Z(I)"; 1_000][..most].join(" ").as_str());
+        rig.see(WRITER, "Q(select 1)");
+    });
+}
+
+/// More requests in one pipeline than are remembered at once: they wait, and nothing is given up for them.
+#[test]
+fn a_long_pipeline_of_reads_stays_on_the_reader() {
+    let one = "P(,select 1) B(,) E S";
+    let count = config().limits.statements.names + 100;
+    each(config, |rig| {
+        rig.both();
+        rig.client(&format!("{one} ").repeat(count));
+        let mut served = 0;
+        while served < count {
+            let sent = rig.shown(READER).matches(one).count();
+            assert!(sent > 0, "{served} were served");
+            rig.reader(&"1 2 C(SELECT 0) Z(I) ".repeat(sent));
+            served += sent;
+        }
+        rig.see(WRITER, "");
+        assert!(!rig.has_event(|event| matches!(event, Event::Pinned(_))));
+    });
+}
+
+/// The longest statement that is remembered can be sent again whatever else is in the queue, together with the Close
+/// of the one that had its name; a longer one is the writer's.
+#[test]
+fn a_statement_of_any_length_finds_its_way() {
+    let body = config().limits.statements.body;
+    // The name with its end, the text's, and the number of parameter types.
+    let fits = body - "s\0\0\0\0".len() - "s".len();
+    for (length, repeated) in [(fits, true), (fits + 1, false), (60_000, false)] {
+        let text = format!("select '{}'", "x".repeat(length - "select ''".len()));
+        each(config, |rig| {
+            rig.both();
+            rig.client("P(s,select 1) S");
+            rig.reader("1 Z(I)");
+            rig.client("Q(begin) CS(s) S");
+            rig.writer("C(BEGIN) Z(T) 3 Z(T)");
+            rig.client(&format!("P(s,{text}) S"));
+            rig.writer("1 Z(T)");
+            rig.client("Q(commit)");
+            rig.writer("C(COMMIT) Z(I)");
+            for peer in PeerId::ALL {
+                rig.take(peer);
+            }
+            rig.client("B(,s) E S");
+            if repeated {
+                rig.see(READER, &format!("CS(s) P(s,{text}) B(,s) E S"));
+            } else {
+                rig.see(WRITER, "B(,s) E S");
+            }
+        });
+    }
+}
+
+/// Each Bind is looked up among the statements that its batch prepares: of hundreds of them none is followed.
+#[test]
+fn a_batch_that_prepares_hundreds_of_statements_goes_to_the_writer() {
+    let of = |one: fn(usize) -> String| (0..300).map(one).collect::<Vec<_>>().join(" ");
+    let parses = of(|n| format!("P(s{n},select 1)"));
+    let binds = of(|n| format!("B(,s{n}) E"));
+    each(config, |rig| {
+        rig.both();
+        rig.client(&format!("{parses} {binds} S"));
+        rig.see(WRITER, &format!("{parses} {binds} S"));
+        rig.see(READER, "");
+        assert!(!rig.has_event(|event| matches!(event, Event::Pinned(_))));
+    });
+}
+
+/// What waits for replies is not looked at again for each of them.
+#[test]
+fn a_batch_that_waits_is_looked_at_once() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select pg_backend_pid())");
+        rig.client(&format!("P(,select 1) {}S", "B(,) E ".repeat(1_000)));
+        rig.writer("T");
+        let before = rig.steps;
+        for _ in 0..100 {
+            rig.writer("D(1)");
+        }
+        // One for each row, and one for each message and Sync at the most.
+        assert!(rig.steps - before <= 200, "{}", rig.steps - before);
+        rig.see(READER, "");
+        rig.writer("C(SELECT 100) Z(I)");
+        assert!(rig.shown(READER).ends_with("B(,) E S"));
+    });
+}
+
+/// Each message is decided about a few times, however many there are and however they arrive.
+#[test]
+fn the_steps_of_a_batch_grow_with_its_messages() {
+    for (text, to) in [("select 1", READER), ("delete from t", WRITER)] {
+        for count in [10_u64, 100, 1_000] {
+            let batch = format!("P(,{text}) {}S", "B(,) E ".repeat(count as usize));
+            let replies = format!("1 {}Z(I)", "2 C(OK) ".repeat(count as usize));
+            each(config, |rig| {
+                rig.both();
+                let before = rig.steps;
+                rig.client(&batch);
+                rig.say(to, &replies);
+                let steps = rig.steps - before;
+                // Looked at, forwarded and answered: three for each of the two messages.
+                assert!(steps <= 6 * count + 20, "{steps} steps for {count}");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_work_is_refused() {
+    fn with(change: impl Fn(&mut Config)) -> Config {
+        let mut config = config();
+        change(&mut config);
+        config
+    }
+    let begin_read_only = Rules::default().with_begin_read_only(true);
+    let table = [
+        (
+            with(|config| config.rules = Arc::new(begin_read_only.clone())),
+            ConfigError::BeginReadOnly,
+        ),
+        (
+            with(|config| config.limits.requests_in_flight = 2_047),
+            ConfigError::RequestsInFlight { least: 2_048 },
+        ),
+        (
+            with(|config| config.limits.read_buffer = 16_383),
+            ConfigError::ReadBuffer { least: 16_384 },
+        ),
+        (
+            with(|config| config.upstreams.truncate(0)),
+            ConfigError::Writers,
+        ),
+        (
+            with(|config| {
+                config.gate = Gate::Reader;
+                config.upstreams.truncate(1);
+            }),
+            ConfigError::GateWithoutReader,
+        ),
+    ];
+    for (config, error) in table {
+        assert_eq!(config.check(), Err(error));
+        let mut rig = Rig::new(config, Chunk::Whole);
+        rig.run();
+        assert!(matches!(rig.cause(), CloseCause::Misuse(_)));
+    }
+    assert_eq!(config().check(), Ok(()));
 }

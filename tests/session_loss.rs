@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pgturnout::session::{CloseCause, Event, PeerId, Timer};
 use session_support::frames::{backend, frontend};
-use session_support::{Chunk, Rig, config, each};
+use session_support::{Chunk, Dial, Rig, config, each};
 
 const CLIENT: PeerId = PeerId::CLIENT;
 const WRITER: PeerId = PeerId::WRITER;
@@ -455,6 +455,293 @@ fn a_length_that_is_no_length_ends_the_session() {
             rig.raw(CLIENT, &[&b"Q"[..], &word].concat());
             rig.see(CLIENT, "FATAL(08P01)");
             assert!(matches!(rig.cause(), CloseCause::ClientFault(Some(_))));
+        });
+    }
+}
+
+/// Messages that cannot be taken back are counted as given, so what is missing of them has to be said.
+#[test]
+fn a_reply_that_was_cut_off_is_made_up_for() {
+    let table = [
+        // In a batch the error takes the place of everything up to Sync.
+        ("P(,select 1) DS S", "1 t", "T", "1 t E(08006) Z(I)"),
+        ("P(,select 1) B(,) DP E S", "1 2", "T", "1 2 E(08006) Z(I)"),
+        (
+            "P(,select 1) B(,) E S",
+            "1 2",
+            "D(0123456789)",
+            "1 2 E(08006) Z(I)",
+        ),
+        (
+            "P(,select 1) B(,) E S",
+            "1 2 D(1)",
+            "C(SELECT 1)",
+            "1 2 D(1) E(08006) Z(I)",
+        ),
+        // A notice is nobody's answer.
+        (
+            "P(,select 1) B(,) E S",
+            "1 2",
+            "N(01000)",
+            "1 2 E(08006) Z(I)",
+        ),
+        // Everything was answered but the Sync.
+        (
+            "P(,select 1) B(,) E S",
+            "1 2 C(SELECT 0)",
+            "Z(I)",
+            "1 2 C(SELECT 0) Z(I)",
+        ),
+        ("Q(select 1)", "", "T", "E(08006) Z(I)"),
+        (
+            "Q(select 1)",
+            "T D(1)",
+            "C(SELECT 1)",
+            "T D(1) E(08006) Z(I)",
+        ),
+    ];
+    for (asked, whole, cut, seen) in table {
+        each(config, |rig| {
+            rig.both();
+            rig.takes(CLIENT, false);
+            rig.client(asked);
+            rig.reader(whole);
+            let cut = backend(cut);
+            rig.raw(READER, &cut[..cut.len() - 1]);
+            rig.eof(READER);
+            rig.takes(CLIENT, true);
+            rig.see(CLIENT, seen);
+            goes_on_with_the_writer(rig);
+        });
+    }
+}
+
+/// The same where no Sync has come: the error is said at once, and what follows is dropped up to Sync.
+#[test]
+fn a_reply_to_a_flush_that_was_cut_off_is_made_up_for() {
+    each(config, |rig| {
+        rig.both();
+        rig.takes(CLIENT, false);
+        rig.client("P(,select 1) DS H");
+        rig.reader("1 t");
+        let columns = backend("T");
+        rig.raw(READER, &columns[..columns.len() - 1]);
+        rig.eof(READER);
+        rig.takes(CLIENT, true);
+        rig.see(CLIENT, "1 t E(08006)");
+        rig.client("B(,) E H");
+        rig.see(CLIENT, "");
+        rig.client("S");
+        rig.see(CLIENT, "Z(I)");
+        goes_on_with_the_writer(rig);
+    });
+}
+
+/// A Query ends a batch as Sync does. Nothing of this batch was refused, so it runs.
+#[test]
+fn a_query_behind_a_batch_that_lost_its_reader_runs() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(,select 1) H");
+        rig.reader("1");
+        rig.eof(READER);
+        rig.see(CLIENT, "1");
+        goes_on_with_the_writer(rig);
+    });
+}
+
+/// A Query behind a refused message is dropped, as a server drops it.
+#[test]
+fn a_query_behind_the_error_of_a_lost_reader_is_dropped() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(,select 1) H");
+        rig.eof(READER);
+        rig.see(CLIENT, "E(08006)");
+        rig.client("Q(insert into t values(1)) S");
+        rig.see(WRITER, "");
+        rig.see(CLIENT, "Z(I)");
+        goes_on_with_the_writer(rig);
+    });
+}
+
+/// What waits for a reader that takes nothing any more holds nobody up.
+#[test]
+fn a_lost_reader_whose_socket_is_full_blocks_no_request() {
+    each(config, |rig| {
+        rig.both();
+        rig.takes(READER, false);
+        rig.client("Q(select 1) Q(select 2)");
+        rig.reader("FATAL(57P01)");
+        rig.see(CLIENT, &format!("{LOST} {LOST}"));
+        rig.client("Q(insert into t values(1))");
+        rig.see(WRITER, "Q(insert into t values(1))");
+        rig.writer("C(INSERT 0 1) Z(I)");
+        rig.see(CLIENT, "C(INSERT 0 1) Z(I)");
+    });
+}
+
+/// However long the client takes to read it, a whole reply of a reader that has ended is delivered.
+#[test]
+fn a_reply_that_was_complete_before_the_end_is_delivered_to_a_slow_client() {
+    each(config, |rig| {
+        rig.both();
+        rig.takes(CLIENT, false);
+        rig.client("Q(select 1)");
+        rig.reader(ROW);
+        rig.eof(READER);
+        rig.pass(Duration::from_secs(3600));
+        assert!(rig.is_open(CLIENT));
+        rig.takes(CLIENT, true);
+        rig.see(CLIENT, ROW);
+        assert!(rig.is_open(CLIENT) && !rig.is_open(READER));
+    });
+}
+
+/// A server that has said its last word and does not hang up.
+#[test]
+fn a_reader_that_stays_behind_its_farewell_is_closed_at_the_deadline() {
+    each(config, |rig| {
+        rig.both();
+        rig.takes(CLIENT, false);
+        rig.client("Q(select 1)");
+        rig.reader("T FATAL(57P01)");
+        assert!(rig.is_open(READER));
+        rig.expire(Timer::Retire(READER));
+        assert!(!rig.is_open(READER));
+        let cause = CloseCause::Timeout(Timer::Retire(READER));
+        assert!(rig.closes.contains(&(READER, cause)));
+    });
+}
+
+/// An ended stream is not asked for more, whatever of it is still to be delivered: the driver would spin.
+#[test]
+fn a_stream_that_has_ended_is_not_read_again() {
+    each(config, |rig| {
+        rig.both();
+        rig.takes(CLIENT, false);
+        rig.client("Q(select 1)");
+        rig.reader(ROW);
+        assert!(rig.session.wants_read(READER));
+        rig.eof(READER);
+        assert!(rig.is_open(READER) && !rig.session.wants_read(READER));
+        rig.takes(CLIENT, true);
+        rig.see(CLIENT, ROW);
+    });
+}
+
+/// Only the first login to a reader is worth waiting for.
+#[test]
+fn a_reader_that_is_tried_again_holds_up_no_request() {
+    each(config, |rig| {
+        rig.both();
+        rig.eof(READER);
+        rig.dials(READER, Dial::Hang);
+        rig.pass(Duration::from_secs(60));
+        for _ in 0..3 {
+            rig.client("Q(select 1)");
+            rig.see(WRITER, "Q(select 1)");
+            rig.writer(ROW);
+            rig.see(CLIENT, ROW);
+        }
+        rig.expire(Timer::Dial(READER));
+        rig.client("Q(select 2)");
+        rig.see(WRITER, "Q(select 2)");
+    });
+}
+
+/// A driver may learn of an end behind the close that it was asked for.
+#[test]
+fn the_end_of_a_closed_connection_is_no_news() {
+    each(config, |rig| {
+        rig.both();
+        rig.eof(READER);
+        assert!(!rig.is_open(READER));
+        rig.session.handle_eof(rig.now, READER);
+        rig.run();
+        goes_on_with_the_writer(rig);
+        rig.reader_again();
+        rig.client("Q(select 1)");
+        rig.see(READER, "Q(select 1)");
+        rig.reader(ROW);
+        rig.see(CLIENT, ROW);
+    });
+}
+
+/// Nothing stands behind a FATAL error, not even the reply that it interrupts.
+#[test]
+fn the_writers_farewell_is_the_last_that_the_client_reads() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        rig.reader("T D(1)");
+        rig.writer("FATAL(57P01)");
+        if rig.is_open(READER) {
+            rig.reader("D(2) C(SELECT 2) Z(I)");
+        }
+        rig.see(CLIENT, "T D(1) FATAL(57P01)");
+        assert_eq!(rig.cause(), CloseCause::UpstreamEnded(WRITER));
+    });
+}
+
+/// The FATAL error itself ends the session: the connection may stand for a while.
+#[test]
+fn a_writer_that_has_said_farewell_gets_no_request() {
+    each(config, |rig| {
+        rig.both();
+        rig.writer("FATAL(57P05)");
+        rig.see(CLIENT, "FATAL(57P05)");
+        rig.see(WRITER, "");
+        assert!(!rig.is_open(CLIENT));
+        assert_eq!(rig.cause(), CloseCause::UpstreamEnded(WRITER));
+    });
+}
+
+/// A Flush asks for answers as Sync does, and Terminate behind it takes none of them back.
+#[test]
+fn what_was_flushed_is_answered_before_the_client_leaves() {
+    for leaves in [
+        |rig: &mut Rig| rig.client("X"),
+        |rig: &mut Rig| rig.eof(CLIENT),
+    ] {
+        each(config, |rig| {
+            rig.both();
+            rig.client("P(,insert into t values(1)) B(,) E H");
+            leaves(rig);
+            rig.see(WRITER, "P(,insert into t values(1)) B(,) E H");
+            assert!(!rig.is_dead());
+            rig.writer("1 2 C(INSERT 0 1)");
+            rig.see(CLIENT, "1 2 C(INSERT 0 1)");
+            assert_eq!(rig.cause(), CloseCause::ClientLeft);
+        });
+    }
+}
+
+/// A batch without Flush or Sync is not going to be answered: there is nothing to wait for.
+#[test]
+fn what_was_neither_flushed_nor_synced_is_not_waited_for() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(,insert into t values(1)) B(,) E X");
+        assert_eq!(rig.cause(), CloseCause::ClientLeft);
+    });
+}
+
+/// The server waits for more data, the client has left: neither would ever say anything.
+#[test]
+fn a_client_that_leaves_a_copy_unfinished_ends_the_session() {
+    for leaves in [
+        |rig: &mut Rig| rig.client("X"),
+        |rig: &mut Rig| rig.eof(CLIENT),
+    ] {
+        each(config, |rig| {
+            rig.both();
+            rig.client("Q(copy t from stdin)");
+            rig.writer("G");
+            rig.client("d(1)");
+            leaves(rig);
+            assert_eq!(rig.cause(), CloseCause::ClientLeft);
+            assert!(!rig.is_open(WRITER));
         });
     }
 }

@@ -92,6 +92,8 @@ pub(crate) struct Rig {
     pub(crate) closes: Vec<(PeerId, CloseCause)>,
     pub(crate) cancels: usize,
     pub(crate) handshakes: Vec<(PeerId, bool)>,
+    /// How often the session decided something about its input.
+    pub(crate) steps: u64,
     /// What the scripts said, for comparison between chunkings.
     pub(crate) transcript: Vec<String>,
     peers: [Peer; PeerId::COUNT],
@@ -177,6 +179,7 @@ impl Rig {
             closes: Vec::new(),
             cancels: 0,
             handshakes: Vec::new(),
+            steps: 0,
             transcript: Vec::new(),
             peers: [Peer::new(true), Peer::new(false), Peer::new(false)],
             capacity,
@@ -449,6 +452,7 @@ impl Rig {
             {
                 progress = true;
                 calls += 1;
+                self.steps += 1;
                 assert!(calls < 1_000_000, "{peer}: again for ever");
                 if self.session.poll_timeout().is_some() && calls % 32 == 0 {
                     break;
