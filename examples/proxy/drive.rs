@@ -283,8 +283,11 @@ impl Driver {
         let Some(mut stream) = self.connections[peer.index()].take() else {
             return;
         };
-        // The end of the stream, with that of TLS, if it can be written at once.
-        let _ = Pin::new(&mut stream).poll_shutdown(cx);
+        // The end of the stream, with that of TLS, if it can be written at once. Whoever asked for a cancel sees
+        // it only when the upstream has taken the request, or the next statement could be hit.
+        if !matches!(cause, CloseCause::CancelTaken) {
+            let _ = Pin::new(&mut stream).poll_shutdown(cx);
+        }
         let left = matches!(cause, CloseCause::ClientLeft | CloseCause::ClientLost);
         if peer == PeerId::CLIENT && !left {
             self.leaving = Some(stream);

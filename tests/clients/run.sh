@@ -236,7 +236,7 @@ node_here() {
   if [ "$(cat "$cache/node/installed" 2>/dev/null)" != "$node_pg" ]; then
     rm -rf "$cache/node"
     mkdir -p "$cache/node"
-    npm install --silent --no-audit --no-fund --no-save --prefix "$cache/node" "$node_pg" || return 1
+    npm install --loglevel=error --no-audit --no-fund --no-save --prefix "$cache/node" "$node_pg" || return 1
     printf '%s\n' "$node_pg" >"$cache/node/installed"
   fi
 } </dev/null >"$work/node.log" 2>&1
@@ -348,14 +348,14 @@ if wanted psycopg || wanted asyncpg || wanted tls; then
       if [ -n "$CERT" ]; then tls; else skip tls "no openssl to make certificates"; fi
     fi
   else
-    skip "psycopg, asyncpg, tls" "no Python with venv: $(tail -n 1 "$work/python.log")"
+    skip "psycopg, asyncpg, tls" "no Python with venv and the drivers: $(tail -n 1 "$work/python.log")"
   fi
 fi
 if wanted node; then
   if node_here; then
     compare node-postgres node_work
   else
-    skip node-postgres "no Node.js with npm: $(tail -n 1 "$work/node.log")"
+    skip node-postgres "no Node.js, or npm could not get $node_pg: $(head -n 1 "$work/node.log")"
   fi
 fi
 if wanted pgbench; then

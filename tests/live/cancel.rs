@@ -92,6 +92,21 @@ fn needs_the_secret() {
 }
 
 #[test]
+fn spares_the_next_statement() {
+    let Some(lab) = Lab::new("cancel::idle") else {
+        return;
+    };
+    let mut client = lab.client();
+    let (process_id, secret) = client.key.clone().unwrap();
+    for _ in 0..20 {
+        cancel(lab.proxy.port, process_id, &secret);
+        client.run("select 1");
+        cancel(lab.proxy.port, process_id, &secret);
+        client.run("create table if not exists cancel_i (a int)");
+    }
+}
+
+#[test]
 fn shows_the_process_id_of_the_writer() {
     let Some(lab) = Lab::new("cancel::process_id") else {
         return;

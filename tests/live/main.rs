@@ -18,6 +18,7 @@ mod driver;
 mod extended;
 mod lifecycle;
 mod login;
+mod names;
 mod routing;
 mod simple;
 mod state;
