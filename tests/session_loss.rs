@@ -745,3 +745,17 @@ fn a_client_that_leaves_a_copy_unfinished_ends_the_session() {
         });
     }
 }
+
+/// A driver may learn of a break behind the close that it was asked for.
+#[test]
+fn the_break_of_a_closed_connection_is_no_news() {
+    each(config, |rig| {
+        rig.both();
+        rig.eof(READER);
+        rig.session.handle_reset(rig.now, READER);
+        rig.run();
+        rig.reader_again();
+        rig.client("Q(select 1)");
+        rig.see(READER, "Q(select 1)");
+    });
+}

@@ -273,3 +273,19 @@ fn options_that_leave_the_catalog_first_do_not() {
         });
     }
 }
+
+/// The unnamed statement is one name, however often a pipeline parses it.
+#[test]
+fn a_long_pipeline_of_writes_gives_nothing_up() {
+    let count = config().limits.statements.names + 100;
+    for batch in [
+        format!("{}S", "P(,insert into t values(1)) B(,) E ".repeat(count)),
+        "P(,insert into t values(1)) B(,) E S ".repeat(count),
+    ] {
+        each(config, |rig| {
+            rig.both();
+            rig.client(&batch);
+            assert!(!rig.has_event(|event| matches!(event, Event::Pinned(_))));
+        });
+    }
+}

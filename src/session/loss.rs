@@ -85,6 +85,8 @@ impl<R: Route> Session<R> {
                     self.end(now, CloseCause::ClientLost, None);
                 }
             }
+            // The end of a connection that was closed already is no news, and not that of the next one.
+            Some(leg) if matches!(self.leg(leg).phase, Phase::Absent) => {}
             Some(leg) => {
                 self.leg_mut(leg).stream = Stream::Ended(how);
                 if how == Gone::Reset {

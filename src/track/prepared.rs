@@ -99,6 +99,11 @@ impl<M> Change<M> {
         }
     }
 
+    /// Whether it may add a name; the unnamed statement is one however often it is parsed.
+    fn names_one(&self) -> bool {
+        matches!(self, Change::Define { name, .. } if !name.is_empty())
+    }
+
     fn concerns(&self, wanted: &[u8]) -> bool {
         self.name().is_none_or(|name| name == wanted)
     }
@@ -181,6 +186,8 @@ pub struct Statements<M> {
     pending: VecDeque<(Ticket, Change<M>)>,
     /// How many names the client has.
     live: usize,
+    /// How many pending changes define a named statement.
+    coming: usize,
     /// How many names each upstream has that the client does not have any more.
     stale: [usize; LEGS],
     next_ticket: u64,
@@ -198,6 +205,7 @@ impl<M> Statements<M> {
             entries: BTreeMap::new(),
             pending: VecDeque::new(),
             live: 0,
+            coming: 0,
             stale: [0; LEGS],
             next_ticket: 0,
             batch: 0,
@@ -214,7 +222,7 @@ impl<M> Statements<M> {
 
     /// Whether a definition of this many bytes, its name included, would be kept.
     pub fn has_room_for(&self, bytes: usize) -> bool {
-        let names = self.live.saturating_add(self.pending.len());
+        let names = self.live.saturating_add(self.coming);
         names < self.limits.names
             && self.entries.len() < self.limits.names.saturating_mul(2)
             && bytes <= self.limits.body
@@ -239,6 +247,7 @@ impl<M> Statements<M> {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket = self.next_ticket.saturating_add(1);
         self.bytes = self.bytes.saturating_add(pending_cost(&change));
+        self.coming = self.coming.saturating_add(usize::from(change.names_one()));
         self.pending.push_back((ticket, change));
         ticket
     }
@@ -275,6 +284,7 @@ impl<M> Statements<M> {
             .position(|(pending, _)| *pending == ticket)?;
         let (_, change) = self.pending.remove(at)?;
         self.bytes = self.bytes.saturating_sub(pending_cost(&change));
+        self.coming = self.coming.saturating_sub(usize::from(change.names_one()));
         Some(change)
     }
 
