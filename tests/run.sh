@@ -23,7 +23,7 @@ Each PostgreSQL is the one installed, or got by tests/support/get-postgres.sh, a
   PGTURNOUT_CACHE          where fetched things are kept; by default pgturnout/ in Cargo's
                            target directory
   PGTURNOUT_COPY_MB        size of the file that psql copies both ways (5)
-  PGTURNOUT_BENCH_S        seconds per pgbench run (1)
+  PGTURNOUT_BENCH_N        transactions per pgbench run (640)
 HELP
 }
 
