@@ -498,3 +498,25 @@ fn portals_of_finished_batches_are_forgotten() {
         }
     });
 }
+
+/// M06: each Bind goes where its own statement belongs, not where the last Parse went.
+#[test]
+fn a_bind_follows_its_own_statement_not_the_last_one() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(w,insert into t values(1)) S");
+        rig.see(WRITER, "P(w,insert into t values(1)) S");
+        rig.writer("1 Z(I)");
+        rig.see(CLIENT, "1 Z(I)");
+        rig.client("P(r,select 1) S");
+        rig.see(READER, "P(r,select 1) S");
+        rig.reader("1 Z(I)");
+        rig.see(CLIENT, "1 Z(I)");
+        rig.client("B(,w) E S");
+        rig.see(WRITER, "B(,w) E S");
+        rig.writer("2 C(INSERT 0 1) Z(I)");
+        rig.see(CLIENT, "2 C(INSERT 0 1) Z(I)");
+        rig.client("B(,r) E S");
+        rig.see(READER, "B(,r) E S");
+    });
+}

@@ -309,8 +309,9 @@ Usage: proxy --listen ADDR --writer HOST:PORT [--reader HOST:PORT]... [FLAG]...
 
 A client logs in at the gate upstream, through the proxy; nothing needs to be
 configured for that. To log in a second time, at the other upstream, the proxy
-needs the user's secret (unless that server trusts it): a password, md5... or
-SCRAM-SHA-256$... as the server stores it. Without one, the gate serves alone.
+needs the user's secret (unless that server trusts it): a password, or md5... as
+the server stores it; a SCRAM-SHA-256$... verifier is read but cannot log in yet.
+Without a secret, the gate serves alone.
 ";
 
 const EXAMPLES: &str = "
@@ -319,7 +320,7 @@ Examples:
         --users-file users.txt --log-routes
   proxy --listen 0.0.0.0:6432 --writer db1:5432 --reader db2:5432 \\
         --reader db3:5432 --client-tls require --tls-cert proxy.crt \\
-        --tls-key proxy.key --upstream-tls verify-full --upstream-ca ca.crt
+        --tls-key proxy.key --upstream-tls disable
   proxy --config proxy.toml --split off
 
 It prints `listening on ADDR` when it is ready. SIGTERM or SIGINT lets requests

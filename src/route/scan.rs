@@ -441,10 +441,10 @@ impl<'a> Scan<'a> {
     /// At an opening parenthesis of a statement that is a write anyway: if a function is called here that leaves
     /// something behind in the session, the session must know.
     fn notice_call(&mut self) {
-        if self.executes
-            && self.last.is_name()
-            && let Verdict::Not(deed) = self.judge()
-        {
+        if !self.executes || !self.last.is_name() {
+            return;
+        }
+        if let Verdict::Not(deed) = self.judge() {
             self.pin_deed(deed);
         }
     }
