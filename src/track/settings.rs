@@ -24,7 +24,8 @@ impl Topic {
     /// Whether a change about `self` makes an earlier one about `other` moot.
     fn supersedes(&self, other: &Topic) -> bool {
         match self {
-            Topic::Setting(_) | Topic::Role => self == other,
+            Topic::Setting(name) => !is_cumulative(name) && self == other,
+            Topic::Role => self == other,
             Topic::SessionAuthorization => {
                 matches!(other, Topic::SessionAuthorization | Topic::Role)
             }
@@ -32,6 +33,12 @@ impl Topic {
             Topic::Session => true,
         }
     }
+}
+
+/// Whether a SET of it may leave part of its old value in place: `SET DateStyle TO ymd` keeps the output style that an
+/// earlier one chose.
+fn is_cumulative(name: &[u8]) -> bool {
+    name == b"datestyle"
 }
 
 /// One statement that changes the session, as the client sent it. `Debug` shows the length of its text.
@@ -178,6 +185,10 @@ impl Journal {
     }
 
     fn keep(&mut self, change: Change) {
+        if self.get(&change.topic) == Some(&change) && !change.topic.supersedes(&change.topic) {
+            // The same words again change nothing, and would fill the journal.
+            return;
+        }
         self.entries
             .retain(|entry| !change.topic.supersedes(&entry.change.topic));
         self.stamp = self.stamp.saturating_add(1);
@@ -257,6 +268,24 @@ mod tests {
         assert_eq!(texts(&journal, journal.stamp()).len(), 0);
         let topic = Topic::Setting(b"a".as_slice().into());
         assert_eq!(&*journal.get(&topic).unwrap().text, b"set a=2");
+    }
+
+    #[test]
+    fn what_a_set_may_leave_in_place_is_kept() {
+        let mut journal = journal();
+        for text in [
+            "set datestyle to iso",
+            "set datestyle to ymd",
+            "set datestyle to ymd",
+        ] {
+            committed(&mut journal, set("datestyle", text));
+        }
+        assert_eq!(
+            texts(&journal, 0),
+            ["set datestyle to iso", "set datestyle to ymd"]
+        );
+        committed(&mut journal, about(Topic::AllSettings, "reset all"));
+        assert_eq!(texts(&journal, 0), ["reset all"]);
     }
 
     #[test]
