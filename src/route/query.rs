@@ -338,7 +338,13 @@ impl Scan<'_> {
         let before = self.chain.before;
         let group = match keyword.paren {
             Paren::Group => true,
-            Paren::Substring => return Some(Opened::Substring),
+            Paren::Substring => {
+                // Without the words of its own grammar it is an ordinary call.
+                if !self.catalog_first {
+                    self.raise_at(Class::Unproven, Why::SearchPath, last);
+                }
+                return Some(Opened::Substring);
+            }
             Paren::Since16 => self.rules.oldest_server() >= 16,
             Paren::Since17 => self.rules.oldest_server() >= 17,
             Paren::Operand => before.ends_operand(),

@@ -12,7 +12,7 @@ pub(super) enum Word {
     Repeatable, Replace, Role, Rollup, Rows, Savepoint, Schema, Search, Second, Select, Sequences, Serializable, Session,
     Set, Sets, Share, Snapshot, Stdout, Table, Tablesample, Temp, Time, To, Transaction, True, Uncommitted, Update, Using,
     Values, Varying, Verbose, With, Within, Without, Work, Write, Xml, Zone,
-    /// A keyword that names an operator: `IN`, `LIKE`, …
+    /// A keyword behind which an operator or a type is looked up by name: `IN`, `LIKE`, `CAST`, …
     NamedOp,
     /// A keyword that no form looks at.
     Other,
@@ -206,7 +206,7 @@ const TABLE: &[Row] = &[
     row(b"by", Word::By, Head::None, Paren::Call),
     row(b"call", Word::Other, Head::Code, Paren::Call),
     row(b"case", Word::Case, Head::None, Paren::Group),
-    row(b"cast", Word::Other, Head::None, Paren::Group),
+    row(b"cast", Word::NamedOp, Head::None, Paren::Group),
     row(b"catalog", Word::Catalog, Head::None, Paren::Call),
     row(b"chain", Word::Chain, Head::None, Paren::Call),
     row(b"char", Word::Character, Head::None, Paren::Group),
