@@ -309,9 +309,9 @@ Usage: proxy --listen ADDR --writer HOST:PORT [--reader HOST:PORT]... [FLAG]...
 
 A client logs in at the gate upstream, through the proxy; nothing needs to be
 configured for that. To log in a second time, at the other upstream, the proxy
-needs the user's secret (unless that server trusts it): a password, or md5... as
-the server stores it; a SCRAM-SHA-256$... verifier is read but cannot log in yet.
-Without a secret, the gate serves alone.
+needs the user's secret (unless that server trusts it): a password, or md5...
+as the server stores it. A SCRAM-SHA-256$... verifier is read, but cannot log
+in yet. Without a secret, the gate serves alone.
 ";
 
 const EXAMPLES: &str = "
