@@ -61,6 +61,23 @@ fn reads_see_settings_of_the_startup_message() {
 }
 
 #[test]
+fn reads_see_all_of_a_setting_made_in_parts() {
+    let Some(lab) = Lab::new("state::datestyle") else {
+        return;
+    };
+    // Each SET changes one half: how dates are written, or in which order they are read.
+    let script = Script::new()
+        .parameter("DateStyle", "Postgres, MDY")
+        .query("set datestyle to iso")
+        .query("set datestyle to ymd")
+        .query("select date '1999-01-08', date '99-01-08'")
+        .query("set datestyle to german")
+        .query("select date '1999-01-08'");
+    let trace = lab.same(&script);
+    assert_eq!(values(&trace), ["1999-01-08", "08.01.1999"]);
+}
+
+#[test]
 fn reads_see_the_search_path() {
     let Some(lab) = Lab::new("state::search_path") else {
         return;
