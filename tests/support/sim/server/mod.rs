@@ -1,0 +1,241 @@
+//! A model of PostgreSQL: enough of its protocol and of its SQL that a client's session means something.
+//!
+//! A [`Cluster`] is what the servers of a primary and its standby share; a [`Server`] is the server's end of one
+//! connection. Nothing here uses the crate under test: what both got wrong would not be noticed.
+
+mod cluster;
+mod login;
+mod session;
+mod wire;
+
+use std::sync::Arc;
+
+pub(crate) use cluster::{Cluster, Lag, Write};
+use login::Opening;
+use session::Session;
+use wire::{Input, Output};
+
+/// The password of every user.
+pub(crate) const PASSWORD: &str = "pencil";
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Node {
+    Primary,
+    Standby,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Login {
+    Trust,
+    Cleartext,
+    Md5,
+    /// SCRAM-SHA-256; without the feature `scram` the same as [`Login::Md5`].
+    Scram,
+}
+
+/// What the server says to SSLRequest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum TlsAnswer {
+    Yes,
+    No,
+    /// An ErrorResponse, as from a server that has never heard of TLS.
+    Old,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct ServerOptions {
+    pub(crate) login: Login,
+    pub(crate) tls: TlsAnswer,
+    /// The major version: 15 or 18.
+    pub(crate) version: u32,
+    /// Settings of the server's own, as from postgresql.conf.
+    pub(crate) parameters: Vec<(String, String)>,
+}
+
+impl Default for ServerOptions {
+    fn default() -> ServerOptions {
+        ServerOptions {
+            login: Login::Trust,
+            tls: TlsAnswer::No,
+            version: 15,
+            parameters: Vec::new(),
+        }
+    }
+}
+
+/// Where a connection is, as far as a driver of the model may want to know.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum ServerPhase {
+    /// Before the startup packet, or between SSLRequest and the end of the handshake.
+    Opening,
+    Authenticating,
+    Idle,
+    InTransaction,
+    Failed,
+    /// Extended messages have come whose Sync has not.
+    Batch,
+    /// An error: everything up to Sync is ignored.
+    Skipping,
+    CopyIn,
+    /// A statement waits: for time to pass, or for a lock.
+    Waiting,
+    Closed,
+}
+
+/// One statement that a client had run, and the state of the session it ran in.
+#[derive(Clone, Debug)]
+pub(crate) struct Executed {
+    pub(crate) text: Arc<str>,
+    /// The values that were bound, as text.
+    pub(crate) parameters: Vec<Option<String>>,
+    /// Every setting's name and value, in the order of names; `role` is among them.
+    pub(crate) settings: Arc<Vec<(Arc<str>, Arc<str>)>>,
+    pub(crate) role: Arc<str>,
+    /// Names of prepared statements, in order.
+    pub(crate) prepared: Arc<Vec<Arc<str>>>,
+    /// Whether in a transaction block that the client began.
+    pub(crate) in_transaction: bool,
+}
+
+/// The server's end of one connection.
+pub(crate) struct Server {
+    node: Node,
+    backend: u32,
+    options: ServerOptions,
+    input: Input,
+    out: Output,
+    stage: Stage,
+    /// Set by [`Server::terminate_with`].
+    ending: Option<String>,
+}
+
+enum Stage {
+    Opening(Opening),
+    Session(Box<Session>),
+    /// With the session it was, for those who ask what ran.
+    Closed(Option<Box<Session>>),
+}
+
+impl Server {
+    pub(crate) fn new(node: Node, backend: u32, options: ServerOptions) -> Server {
+        Server {
+            node,
+            backend,
+            options,
+            input: Input::default(),
+            out: Output::default(),
+            stage: Stage::Opening(Opening::default()),
+            ending: None,
+        }
+    }
+
+    /// Takes bytes that arrived. Nothing happens yet.
+    pub(crate) fn receive(&mut self, bytes: &[u8]) {
+        self.input.push(bytes);
+    }
+
+    /// Processes one packet or message if one is complete, and tells whether it did.
+    pub(crate) fn step(&mut self, cluster: &mut Cluster) -> bool {
+        if let Some(code) = self.ending.take() {
+            self.out.fatal(&code, "terminating connection");
+            self.close(cluster);
+            return true;
+        }
+        match &mut self.stage {
+            Stage::Opening(opening) => {
+                let Some(next) = opening.step(
+                    &mut self.input,
+                    &mut self.out,
+                    &self.options,
+                    self.node,
+                    self.backend,
+                ) else {
+                    return false;
+                };
+                match next {
+                    login::Next::Go => {}
+                    login::Next::Session(session) => self.stage = Stage::Session(session),
+                    login::Next::Close => self.close(cluster),
+                }
+                true
+            }
+            Stage::Session(session) => {
+                match session.step(&mut self.input, &mut self.out, cluster) {
+                    session::Next::Wait => false,
+                    session::Next::Go => true,
+                    session::Next::Close => {
+                        self.close(cluster);
+                        true
+                    }
+                }
+            }
+            Stage::Closed(_) => false,
+        }
+    }
+
+    fn close(&mut self, _cluster: &mut Cluster) {
+        self.out.flush();
+        let ended = std::mem::replace(&mut self.stage, Stage::Closed(None));
+        if let Stage::Session(session) = ended {
+            self.stage = Stage::Closed(Some(session));
+        }
+    }
+
+    /// Takes what it has sent. As PostgreSQL it sends at ReadyForQuery, Flush, CopyInResponse, requests of the
+    /// login and errors that end the connection, and whenever 8 KiB have gathered.
+    pub(crate) fn output(&mut self) -> Vec<u8> {
+        self.out.take()
+    }
+
+    /// The TLS handshake it agreed to is done.
+    pub(crate) fn secured(&mut self) {
+        if let Stage::Opening(opening) = &mut self.stage {
+            opening.secured();
+        }
+    }
+
+    /// The client closed: rolls back and ends at the next step.
+    pub(crate) fn eof(&mut self) {
+        self.input.end();
+    }
+
+    /// Whether it closed its side of the connection.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.stage, Stage::Closed(_))
+    }
+
+    pub(crate) fn phase(&self) -> ServerPhase {
+        match &self.stage {
+            Stage::Opening(opening) => opening.phase(),
+            Stage::Session(session) => session.phase(),
+            Stage::Closed(_) => ServerPhase::Closed,
+        }
+    }
+
+    /// What ran, in order.
+    pub(crate) fn executed(&self) -> &[Executed] {
+        match &self.stage {
+            Stage::Session(session) | Stage::Closed(Some(session)) => session.executed(),
+            Stage::Opening(_) | Stage::Closed(None) => &[],
+        }
+    }
+
+    /// A CancelRequest with its key arrived. A statement that waits ends with 57014 at the next step; anything
+    /// else is not disturbed.
+    pub(crate) fn cancel(&mut self) {
+        if let Stage::Session(session) = &mut self.stage {
+            session.cancel();
+        }
+    }
+
+    /// Process id and secret of BackendKeyData.
+    pub(crate) fn key(&self) -> (i32, Vec<u8>) {
+        let long = matches!(&self.stage, Stage::Session(session) if session.has_long_key());
+        (self.backend as i32, login::secret(self.backend, long))
+    }
+
+    /// FATAL with this SQLSTATE at the next step.
+    pub(crate) fn terminate_with(&mut self, code: &str) {
+        self.ending = Some(code.to_owned());
+    }
+}

@@ -1,0 +1,209 @@
+//! Bytes in and bytes out: packets and messages as chapter 55 of PostgreSQL's manual has them.
+
+/// What a server gathers before it writes to the socket.
+const BUFFER: usize = 8192;
+
+/// Bytes that came and are not consumed.
+#[derive(Default)]
+pub(crate) struct Input {
+    bytes: Vec<u8>,
+    at: usize,
+    ended: bool,
+}
+
+impl Input {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        if self.at > 0 {
+            self.bytes.drain(..self.at);
+            self.at = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Whether nothing more will come.
+    pub(super) fn ended(&self) -> bool {
+        self.ended
+    }
+
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.bytes[self.at..]
+    }
+
+    fn length_at(&self, at: usize) -> Option<i64> {
+        let bytes = self.rest().get(at..at + 4)?;
+        Some(i64::from(i32::from_be_bytes(bytes.try_into().unwrap())))
+    }
+
+    /// The tag of the next message, if its header is here.
+    pub(super) fn peek(&self) -> Option<(u8, i64)> {
+        Some((*self.rest().first()?, self.length_at(1)?))
+    }
+
+    /// The body of the next message, if all of it is here.
+    pub(super) fn message(&mut self) -> Option<(u8, Vec<u8>)> {
+        let (tag, length) = self.peek()?;
+        let end = 1 + usize::try_from(length).ok()?;
+        let body = self.rest().get(5..end)?.to_vec();
+        self.at += end;
+        Some((tag, body))
+    }
+
+    /// The announced length of the next packet without a tag.
+    pub(super) fn peek_packet(&self) -> Option<i64> {
+        self.length_at(0)
+    }
+
+    pub(super) fn packet(&mut self) -> Option<Vec<u8>> {
+        let end = usize::try_from(self.length_at(0)?).ok()?;
+        let body = self.rest().get(4..end)?.to_vec();
+        self.at += end;
+        Some(body)
+    }
+}
+
+/// Reads the fields of a body. `None` when it is too short.
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+
+impl<'a> Fields<'a> {
+    pub(super) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (head, tail) = self.0.split_at_checked(count)?;
+        self.0 = tail;
+        Some(head)
+    }
+
+    pub(super) fn byte(&mut self) -> Option<u8> {
+        Some(self.bytes(1)?[0])
+    }
+
+    pub(super) fn i16(&mut self) -> Option<i16> {
+        Some(i16::from_be_bytes(self.bytes(2)?.try_into().unwrap()))
+    }
+
+    pub(super) fn i32(&mut self) -> Option<i32> {
+        Some(i32::from_be_bytes(self.bytes(4)?.try_into().unwrap()))
+    }
+
+    pub(super) fn text(&mut self) -> Option<&'a [u8]> {
+        let end = self.0.iter().position(|&b| b == 0)?;
+        let text = &self.0[..end];
+        self.0 = &self.0[end + 1..];
+        Some(text)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// What the server has to say: `gathered` is still in its buffer, `sent` is on the way.
+#[derive(Default)]
+pub(crate) struct Output {
+    gathered: Vec<u8>,
+    sent: Vec<u8>,
+}
+
+impl Output {
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.sent)
+    }
+
+    pub(super) fn flush(&mut self) {
+        self.sent.append(&mut self.gathered);
+    }
+
+    /// A byte outside of any message.
+    pub(super) fn bare(&mut self, byte: u8) {
+        self.gathered.push(byte);
+        self.flush();
+    }
+
+    /// One message, whose body `write` appends.
+    pub(super) fn message(&mut self, tag: u8, write: impl FnOnce(&mut Vec<u8>)) {
+        let out = &mut self.gathered;
+        out.push(tag);
+        let at = out.len();
+        out.extend_from_slice(&[0; 4]);
+        write(out);
+        let length = u32::try_from(out.len() - at).unwrap();
+        out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+        let whole = out.len() / BUFFER * BUFFER;
+        self.sent.extend(out.drain(..whole));
+    }
+
+    pub(super) fn ready(&mut self, status: u8) {
+        self.message(b'Z', |out| out.push(status));
+        self.flush();
+    }
+
+    pub(super) fn complete(&mut self, tag: &str) {
+        self.message(b'C', |out| text(out, tag));
+    }
+
+    pub(super) fn parameter(&mut self, name: &str, value: &str) {
+        self.message(b'S', |out| {
+            text(out, name);
+            text(out, value);
+        });
+    }
+
+    /// An ErrorResponse or NoticeResponse.
+    pub(super) fn report(&mut self, tag: u8, severity: &str, code: &str, message: &str) {
+        self.message(tag, |out| {
+            for (field, value) in [
+                (b'S', severity),
+                (b'V', severity),
+                (b'C', code),
+                (b'M', message),
+            ] {
+                out.push(field);
+                text(out, value);
+            }
+            out.push(0);
+        });
+    }
+
+    pub(super) fn fatal(&mut self, code: &str, message: &str) {
+        self.report(b'E', "FATAL", code, message);
+        self.flush();
+    }
+
+    /// RowDescription of columns with text format.
+    pub(super) fn columns(&mut self, columns: &[(&str, u32)]) {
+        self.message(b'T', |out| {
+            out.extend_from_slice(&(columns.len() as u16).to_be_bytes());
+            for (name, oid) in columns {
+                text(out, name);
+                out.extend_from_slice(&[0; 6]);
+                out.extend_from_slice(&oid.to_be_bytes());
+                out.extend_from_slice(&(-1_i16).to_be_bytes());
+                out.extend_from_slice(&(-1_i32).to_be_bytes());
+                out.extend_from_slice(&[0; 2]);
+            }
+        });
+    }
+
+    pub(super) fn row<'v>(&mut self, values: impl ExactSizeIterator<Item = Option<&'v str>>) {
+        self.message(b'D', |out| {
+            out.extend_from_slice(&(values.len() as u16).to_be_bytes());
+            for value in values {
+                match value {
+                    Some(value) => {
+                        out.extend_from_slice(&(value.len() as u32).to_be_bytes());
+                        out.extend_from_slice(value.as_bytes());
+                    }
+                    None => out.extend_from_slice(&(-1_i32).to_be_bytes()),
+                }
+            }
+        });
+    }
+}
+
+/// A string with its terminator.
+pub(super) fn text(out: &mut Vec<u8>, value: &str) {
+    out.extend_from_slice(value.as_bytes());
+    out.push(0);
+}
