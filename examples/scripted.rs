@@ -1,116 +1,40 @@
-//! A whole session on byte strings: no socket, no clock that matters, the same output every time.
+//! A whole session on byte strings: no socket, no thread, and the same output every time.
 //!
-//! One client logs in through the proxy at the primary, reads once (which opens the standby) and writes once. What
-//! each party sends is written down here; who receives what is for the session to say.
+//! One client logs in at the primary, reads once (which opens the standby), writes once and leaves. What each peer
+//! sends is written down here; who gets what is for the session to say. The README shows what is between the markers.
 #![allow(clippy::disallowed_methods, reason = "any instant will do for a start")]
 
+// README: begin
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::BytesMut;
-use pgturnout::route;
+use pgturnout::route::Split;
 use pgturnout::session::{Action, Config, Demand, PeerId, Role, Seed, Session, Transmit, Upstream};
-use pgturnout::startup::{ProtocolVersion, UpstreamTlsPolicy, encode_startup};
-use pgturnout::wire::{Authentication, Backend, Frontend, Header, Query, TransactionStatus};
+use pgturnout::startup::UpstreamTlsPolicy;
 
-const STORY: &str = "\
-client says a StartupMessage
-  dial the writer, primary
-  writer hears a StartupMessage
-writer says R K Z
-  client hears R K Z
-client says Q
-  dial the reader, standby
-  reader hears a StartupMessage
-reader says R K Z
-  reader hears Q
-reader says D C Z
-  client hears D C Z
-client says Q
-  writer hears Q
-writer says C Z
-  client hears C Z
-client says X
-  writer hears X
-  reader hears X
-  hang up on the client
-  hang up on the writer
-  hang up on the reader
-";
-
-fn main() {
-    let mut play = Play::new();
-
-    play.says(PeerId::CLIENT, &startup_message());
-    play.says(PeerId::WRITER, &login());
-    play.says(
-        PeerId::CLIENT,
-        &query("select name from users where id = 7"),
-    );
-    play.says(PeerId::READER, &login());
-    play.says(
-        PeerId::READER,
-        &[
-            b"D\0\0\0\x0f\0\x01\0\0\0\x05alice",
-            &complete("SELECT 1")[..],
-        ]
-        .concat(),
-    );
-    play.says(
-        PeerId::CLIENT,
-        &query("update users set name = 'bob' where id = 7"),
-    );
-    play.says(PeerId::WRITER, &complete("UPDATE 1"));
-    play.says(PeerId::CLIENT, &frontend(Frontend::Terminate));
-
-    print!("{}", play.story);
-    assert_eq!(play.story, STORY);
-    assert!(play.session.lifecycle().is_dead());
-}
-
-/// The session, and of each peer what it has sent and nobody took yet, and what it has received and was not told yet.
-struct Play {
-    session: Session<route::Split>,
-    config: Arc<Config>,
-    sent: [Vec<u8>; PeerId::COUNT],
-    received: [Vec<u8>; PeerId::COUNT],
+/// A session, and of each peer what it sent and nobody took yet, and what was written to it.
+struct Driver {
+    session: Session<Split>,
     now: Instant,
-    story: String,
+    sent: [Vec<u8>; PeerId::COUNT],
+    written: [Vec<u8>; PeerId::COUNT],
 }
 
-impl Play {
-    fn new() -> Play {
-        let upstream = |name: &str, role| Upstream {
-            name: name.to_owned(),
-            role,
-            tls: UpstreamTlsPolicy::Disable,
-            methods: None,
-        };
-        let primary = upstream("primary", Role::Writer);
-        let standby = upstream("standby", Role::Reader);
-        let config = Arc::new(Config::new(vec![primary, standby]));
-        let now = Instant::now();
-        // A real driver takes these bytes from its random source.
-        let seed = Seed::new([7; Seed::LEN]);
-        Play {
-            session: Session::new(Arc::clone(&config), route::Split, seed, now),
-            config,
-            sent: Default::default(),
-            received: Default::default(),
-            now,
-            story: String::new(),
+impl Driver {
+    /// A peer sends bytes. What is written to each peer because of them.
+    fn sends(&mut self, from: PeerId, bytes: &[u8]) -> [Vec<u8>; PeerId::COUNT] {
+        println!("{from} sends {}", bytes.escape_ascii());
+        self.sent[from.index()].extend_from_slice(bytes);
+        while self.decide() | self.write() | self.act() {}
+        let written = std::mem::take(&mut self.written);
+        for to in PeerId::ALL {
+            println!("  {to} gets {}", written[to.index()].escape_ascii());
         }
+        written
     }
 
-    fn says(&mut self, peer: PeerId, bytes: &[u8]) {
-        self.tell(&format!("{peer} says {}", messages(bytes)));
-        self.sent[peer.index()].extend_from_slice(bytes);
-        while self.turn() {}
-        self.hear();
-    }
-
-    /// What every driver does: show what came, write what is to be written, carry out what is asked.
-    fn turn(&mut self) -> bool {
+    /// Shows the session what came, and drops what it has no more use for.
+    fn decide(&mut self) -> bool {
         let mut progressed = false;
         for peer in PeerId::ALL {
             let sent = &mut self.sent[peer.index()];
@@ -119,147 +43,117 @@ impl Play {
             }
             let dropped = self.session.take_discard(peer, sent.len());
             sent.drain(..dropped);
-        }
-        for peer in PeerId::ALL {
-            progressed |= self.write(peer);
-        }
-        while let Some(action) = self.session.poll_action() {
-            self.act(action);
-            progressed = true;
+            progressed |= dropped > 0;
         }
         progressed
     }
 
-    fn write(&mut self, to: PeerId) -> bool {
+    /// Writes what the session says: bytes of its own, or those at the front of another peer's.
+    fn write(&mut self) -> bool {
         let mut progressed = false;
-        while let Some(transmit) = self.session.poll_transmit(to) {
-            let received = &mut self.received[to.index()];
-            let n = match transmit {
-                Transmit::Owned(bytes) => {
-                    received.extend_from_slice(bytes);
-                    bytes.len()
+        for to in PeerId::ALL {
+            while let Some(transmit) = self.session.poll_transmit(to) {
+                let bytes: Vec<u8> = match transmit {
+                    Transmit::Owned(bytes) => bytes.to_vec(),
+                    Transmit::Splice { from, max } => {
+                        let sent = &mut self.sent[from.index()];
+                        let n = sent.len().min(usize::try_from(max).unwrap_or(usize::MAX));
+                        sent.drain(..n).collect()
+                    }
+                };
+                if bytes.is_empty() {
+                    break; // a splice of which nothing has arrived
                 }
-                Transmit::Splice { from, max } => {
-                    let sent = &mut self.sent[from.index()];
-                    let n = sent.len().min(usize::try_from(max).unwrap_or(usize::MAX));
-                    received.extend(sent.drain(..n));
-                    n
-                }
-            };
-            if n == 0 {
-                break;
+                self.written[to.index()].extend_from_slice(&bytes);
+                self.session.transmitted(self.now, to, bytes.len());
+                progressed = true;
             }
-            self.session.transmitted(self.now, to, n);
-            progressed = true;
         }
         progressed
     }
 
-    fn act(&mut self, action: Action) {
-        match action {
-            Action::Connect { peer, to } => {
-                self.hear();
-                self.tell(&format!(
-                    "  dial the {peer}, {}",
-                    self.config.upstreams[to.0].name
-                ));
-                self.session.handle_connected(self.now, peer, Ok(()));
+    /// Carries out what is not a write.
+    fn act(&mut self) -> bool {
+        let mut progressed = false;
+        while let Some(action) = self.session.poll_action() {
+            match action {
+                Action::Connect { peer, .. } => {
+                    self.session.handle_connected(self.now, peer, Ok(()));
+                }
+                Action::Close { peer, .. } => self.sent[peer.index()].clear(),
+                _ => {} // nothing is encrypted or cancelled here, and nobody counts events
             }
-            Action::Close { peer, .. } => {
-                self.hear();
-                self.sent[peer.index()].clear();
-                self.tell(&format!("  hang up on the {peer}"));
-            }
-            // Nothing here is encrypted or cancelled, and nobody counts events.
-            _ => {}
+            progressed = true;
         }
-    }
-
-    /// Tells what was received since the last time.
-    fn hear(&mut self) {
-        for peer in PeerId::ALL {
-            let received = std::mem::take(&mut self.received[peer.index()]);
-            if !received.is_empty() {
-                self.tell(&format!("  {peer} hears {}", messages(&received)));
-            }
-        }
-    }
-
-    fn tell(&mut self, line: &str) {
-        self.story.push_str(line);
-        self.story.push('\n');
+        progressed
     }
 }
 
-/// The tags of the messages, or what a packet without a tag is.
-fn messages(mut bytes: &[u8]) -> String {
-    if bytes.first() == Some(&0) {
-        return "a StartupMessage".to_owned();
-    }
-    let mut tags = Vec::new();
-    while let Ok(Some(header)) = Header::parse(bytes) {
-        tags.push(char::from(header.tag).to_string());
-        let length = usize::try_from(header.frame_len).unwrap_or(usize::MAX);
-        bytes = bytes.get(length..).unwrap_or_default();
-    }
-    tags.join(" ")
-}
-
-fn startup_message() -> BytesMut {
-    let mut out = BytesMut::new();
-    let params: [(&[u8], &[u8]); 2] = [(b"user", b"app"), (b"database", b"shop")];
-    encode_startup(ProtocolVersion::V3_0, params, &mut out).expect("no NUL in it");
-    out
-}
-
-/// A server that trusts, up to its first ReadyForQuery.
-fn login() -> BytesMut {
-    let mut out = backend(Backend::Authentication(Authentication::Ok));
-    let key = Backend::BackendKeyData {
-        process_id: 4711,
-        secret: b"\x01\x02\x03\x04",
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let upstream = |name: &str, role| Upstream {
+        name: name.to_owned(),
+        role,
+        tls: UpstreamTlsPolicy::Disable,
+        methods: None,
     };
-    out.extend(backend(key));
-    out.extend(backend(ready()));
-    out
-}
+    let primary = upstream("primary", Role::Writer);
+    let standby = upstream("standby", Role::Reader);
+    let config = Config::new(vec![primary, standby]);
+    config.check()?;
+    let now = Instant::now();
+    let seed = Seed::new([7; Seed::LEN]); // from a cryptographic random source
+    let mut driver = Driver {
+        session: Session::new(Arc::new(config), Split, seed, now),
+        now,
+        sent: Default::default(),
+        written: Default::default(),
+    };
 
-fn complete(tag: &str) -> BytesMut {
-    let mut out = backend(Backend::CommandComplete {
-        tag: tag.as_bytes(),
-    });
-    out.extend(backend(ready()));
-    out
-}
+    // The client's StartupMessage goes to the primary as it is, and the answer back, but for the cancel key: a server
+    // that trusts says AuthenticationOk, BackendKeyData, ReadyForQuery.
+    let startup = b"\0\0\0\x12\0\x03\0\0user\0app\0\0";
+    let welcome = b"R\0\0\0\x08\0\0\0\0K\0\0\0\x0c\0\0\x12\x67\x01\x02\x03\x04Z\0\0\0\x05I";
+    let [_, writer, _] = driver.sends(PeerId::CLIENT, startup);
+    assert_eq!(writer, startup);
+    let [client, _, _] = driver.sends(PeerId::WRITER, welcome);
+    assert_eq!(client[..18], welcome[..18]); // up to the secret of BackendKeyData, which is the session's own
+    assert_ne!(client[18..22], welcome[18..22]);
+    assert_eq!(client[22..], welcome[22..]);
 
-fn ready() -> Backend<'static> {
-    Backend::ReadyForQuery {
-        status: TransactionStatus::Idle,
-    }
-}
+    // A read: the standby is logged in to first, with the client's own StartupMessage, and the client sees none of it.
+    let read = b"Q\0\0\0\x26select name from users where id=7\0";
+    let rows = b"D\0\0\0\x0f\0\x01\0\0\0\x05aliceC\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I";
+    let [_, _, reader] = driver.sends(PeerId::CLIENT, read);
+    assert_eq!(reader, startup);
+    let [client, _, reader] = driver.sends(PeerId::READER, welcome);
+    assert!(client.is_empty());
+    assert_eq!(reader, read);
+    let [client, _, _] = driver.sends(PeerId::READER, rows);
+    assert_eq!(client, rows);
 
-fn query(text: &str) -> BytesMut {
-    frontend(Frontend::Query(Query {
-        text: text.as_bytes(),
-    }))
-}
+    // A write.
+    let write = b"Q\0\0\0\x16delete from users\0";
+    let done = b"C\0\0\0\x0dDELETE 1\0Z\0\0\0\x05I";
+    let [_, writer, reader] = driver.sends(PeerId::CLIENT, write);
+    assert_eq!(writer, write);
+    assert!(reader.is_empty());
+    let [client, _, _] = driver.sends(PeerId::WRITER, done);
+    assert_eq!(client, done);
 
-fn frontend(message: Frontend<'_>) -> BytesMut {
-    let mut out = BytesMut::new();
-    message.encode(&mut out).expect("no NUL in it");
-    out
+    // Terminate goes to both, and the session is over.
+    let terminate = b"X\0\0\0\x04";
+    let [_, writer, reader] = driver.sends(PeerId::CLIENT, terminate);
+    assert_eq!(writer, terminate);
+    assert_eq!(reader, terminate);
+    assert!(driver.session.lifecycle().is_dead());
+    Ok(())
 }
-
-fn backend(message: Backend<'_>) -> BytesMut {
-    let mut out = BytesMut::new();
-    message.encode(&mut out).expect("no NUL in it");
-    out
-}
+// README: end
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn the_session_plays_as_written() {
-        super::main();
+        super::main().unwrap();
     }
 }

@@ -97,3 +97,16 @@ fn the_readme_states_the_longest_startup_packet() {
     let sentence = format!("over {} bytes", pgturnout::limits::STARTUP_BODY_MAX);
     assert!(text("README.md").replace(',', "").contains(&sentence));
 }
+
+/// It is compiled and run as documentation, and the example as an example.
+#[test]
+fn the_readme_shows_the_scripted_example() {
+    let example = text("examples/scripted.rs");
+    let (_, from) = example.split_once("// README: begin\n").unwrap();
+    let (shown, _) = from.split_once("// README: end\n").unwrap();
+    let readme = text("README.md");
+    let (_, from) = readme.split_once("```rust\n").unwrap();
+    let (code, behind) = from.split_once("```\n").unwrap();
+    assert_eq!(code, shown);
+    assert!(!behind.contains("```rust"), "a second piece of Rust");
+}
