@@ -6,6 +6,7 @@
 mod cluster;
 mod login;
 mod session;
+mod trouble;
 mod wire;
 
 use std::sync::Arc;
@@ -50,6 +51,10 @@ pub(crate) struct ServerOptions {
     pub(crate) version: u32,
     /// Settings of the server's own, as from postgresql.conf.
     pub(crate) parameters: Vec<(String, String)>,
+    /// The SQLSTATE with which every login ends, as 53300 when there are too many connections.
+    pub(crate) refuse_login: Option<String>,
+    /// Its users have another password than [`PASSWORD`].
+    pub(crate) other_password: bool,
 }
 
 impl Default for ServerOptions {
@@ -59,6 +64,8 @@ impl Default for ServerOptions {
             tls: TlsAnswer::No,
             version: 15,
             parameters: Vec::new(),
+            refuse_login: None,
+            other_password: false,
         }
     }
 }
@@ -154,7 +161,14 @@ impl Server {
                 };
                 match next {
                     login::Next::Go => {}
-                    login::Next::Session(session) => self.stage = Stage::Session(session),
+                    login::Next::Session(session) => match self.options.refusal() {
+                        Some(code) => {
+                            self.out.discard();
+                            self.out.fatal(&code, "the login is refused");
+                            self.close(cluster);
+                        }
+                        None => self.stage = Stage::Session(session),
+                    },
                     login::Next::Close => self.close(cluster),
                 }
                 true

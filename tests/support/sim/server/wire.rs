@@ -111,6 +111,11 @@ impl Output {
         std::mem::take(&mut self.sent)
     }
 
+    /// Takes back what is not on the way yet.
+    pub(super) fn discard(&mut self) {
+        self.gathered.clear();
+    }
+
     pub(super) fn flush(&mut self) {
         self.sent.append(&mut self.gathered);
     }
