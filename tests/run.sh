@@ -116,6 +116,13 @@ MESSAGE
   exit 1
 }
 
+# A live test has thousands of clients. Where fewer files may be open than it needs, it says so and is skipped.
+raise_open_files() {
+  local want=8192
+  [ "$(ulimit -S -n)" = unlimited ] || [ "$(ulimit -S -n)" -ge "$want" ] ||
+    ulimit -S -n "$want" 2>/dev/null || ulimit -S -n "$(ulimit -H -n)" || true
+}
+
 # --- The parts --------------------------------------------------------------------------------
 
 crate() {
@@ -199,6 +206,7 @@ on_server() { # BINDIR
 }
 
 need_cargo
+raise_open_files
 if wanted crate; then
   crate
 fi

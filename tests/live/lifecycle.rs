@@ -188,30 +188,6 @@ fn a_server_that_does_not_read_costs_no_memory() {
 }
 
 #[test]
-fn serves_many_clients_at_once() {
-    let Some(lab) = Lab::new("lifecycle::many") else {
-        return;
-    };
-    lab.admin()
-        .run("drop table if exists lifecycle_n; create table lifecycle_n (a int)");
-    let mut clients: Vec<_> = (0..100).map(|_| lab.client()).collect();
-    for round in 0..3 {
-        for (n, client) in clients.iter_mut().enumerate() {
-            client.send(&message::query(&format!(
-                "select {n} where pg_is_in_recovery()"
-            )));
-            client.send(&message::query(&format!(
-                "insert into lifecycle_n values ({n})"
-            )));
-        }
-        for (n, client) in clients.iter_mut().enumerate() {
-            assert_eq!(values(&client.ready(2)), [n.to_string()], "round {round}");
-        }
-    }
-    assert_eq!(lab.admin().value("select count(*) from lifecycle_n"), "300");
-}
-
-#[test]
 fn ends_the_servers_sessions_with_the_clients() {
     let Some(lab) = Lab::new("lifecycle::close") else {
         return;

@@ -6,8 +6,10 @@
 //!
 //! Without PostgreSQL every test says `SKIPPED` on standard error. `tests/run.sh` gets PostgreSQL.
 
-// These tests start processes and wait for them: the bans are for the library.
-#![allow(clippy::disallowed_methods)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "these tests start processes and wait for them: the bans are for the library"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -18,6 +20,7 @@ mod driver;
 mod extended;
 mod lifecycle;
 mod login;
+mod many;
 mod names;
 mod routing;
 mod simple;

@@ -264,7 +264,8 @@ write_config() {
 listen_addresses = '127.0.0.1'
 # No socket file: its path has a limit of about 100 bytes, which a DIR may exceed.
 unix_socket_directories = ''
-max_connections = 300
+# The live tests run side by side, and one of them has 250 clients.
+max_connections = 500
 shared_buffers = 64MB
 fsync = off
 full_page_writes = off
