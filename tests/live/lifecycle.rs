@@ -1,5 +1,6 @@
 //! The program itself: how it starts, ends, and bears peers that fail or do not read.
 
+use std::net::TcpStream;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -88,20 +89,59 @@ fn finishes_open_requests_when_told_to_stop() {
         .run("drop table if exists lifecycle_s; create table lifecycle_s (a text)");
     let mut idle = lab.client();
     idle.run("select 1");
+    let mut admin = lab.admin();
+    admin.run("select pg_advisory_lock(4712)");
     let mut busy = lab.client();
     busy.send(&message::query(
-        "insert into lifecycle_s select 'done' from pg_sleep(1)",
+        "insert into lifecycle_s select 'done' from pg_advisory_xact_lock(4712)",
     ));
-    let mut admin = lab.admin();
     let running =
         "select count(*) from pg_stat_activity where query like 'insert into lifecycle_s%'";
     assert!(eventually(|| admin.value(running) == "1"));
     lab.proxy.terminate();
+    let port = lab.proxy.port;
+    assert!(eventually(
+        || TcpStream::connect(("127.0.0.1", port)).is_err()
+    ));
+    admin.run("select pg_advisory_unlock(4712)");
     assert_eq!(errors(&busy.ready(1)), [""; 0]);
     assert_eq!(lab.proxy.wait().code(), Some(0));
     assert_eq!(admin.value("select a from lifecycle_s"), "done");
-    // What an idle client may see first is a reason; then its connection ends.
-    idle.rest();
+    for client in [&mut idle, &mut busy] {
+        assert_eq!(farewell(client), "FATAL 57P01");
+    }
+}
+
+/// Severity and SQLSTATE of all that a client gets before its connection ends.
+fn farewell(client: &mut Client) -> String {
+    let frames = client.rest();
+    let [error] = frames.as_slice() else {
+        panic!("{frames:#?}");
+    };
+    let field = |code| error.field(code).unwrap();
+    format!("{} {}", field(b'V'), field(b'C'))
+}
+
+#[test]
+fn a_request_without_end_does_not_keep_it_from_stopping() {
+    let Some(mut lab) = Lab::new("lifecycle::endless") else {
+        return;
+    };
+    let mut client = lab.client();
+    client.send(&message::query("select pg_sleep(3600)"));
+    let mut standby = Client::open(lab.cluster.standby(), Pace::Whole, "postgres", &[]);
+    let of_the_client = format!(
+        "from pg_stat_activity where application_name = '{}' and state = 'active'",
+        lab.application
+    );
+    let running = format!("select count(*) {of_the_client}");
+    assert!(eventually(|| standby.value(&running) == "1"));
+    lab.proxy.terminate();
+    assert_eq!(farewell(&mut client), "FATAL 57P01");
+    assert_eq!(lab.proxy.wait().code(), Some(0));
+    assert!(lab.proxy.log().contains("timed out: requests in flight"));
+    // A server that sleeps does not notice that nobody listens.
+    standby.run(&format!("select pg_terminate_backend(pid) {of_the_client}"));
 }
 
 #[test]
