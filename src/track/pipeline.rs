@@ -268,12 +268,7 @@ impl<N> Pipeline<N> {
     /// CopyDone.
     fn dequeue(&mut self) -> Option<Owed<N>> {
         let owed = self.owed.pop_front()?;
-        if owed.owner == Owner::Injected {
-            self.injected = self.injected.saturating_sub(1);
-        }
-        if owes_client_ready(&owed) {
-            self.client_ready = self.client_ready.saturating_sub(1);
-        }
+        self.uncount(&owed);
         while self
             .owed
             .front()
@@ -282,6 +277,16 @@ impl<N> Pipeline<N> {
             self.owed.pop_front();
         }
         Some(owed)
+    }
+
+    /// Takes a request that leaves the queue out of the counts.
+    fn uncount(&mut self, owed: &Owed<N>) {
+        if owed.owner == Owner::Injected {
+            self.injected = self.injected.saturating_sub(1);
+        }
+        if owes_client_ready(owed) {
+            self.client_ready = self.client_ready.saturating_sub(1);
+        }
     }
 
     /// Takes a reply other than ErrorResponse and the asynchronous messages.
@@ -358,10 +363,9 @@ impl<N> Pipeline<N> {
         while let Some(owed) = self.owed.get(at) {
             match owed.kind {
                 Kind::Sync => {
-                    if owes_client_ready(owed) {
-                        self.client_ready = self.client_ready.saturating_sub(1);
+                    if let Some(sync) = self.owed.remove(at) {
+                        self.uncount(&sync);
                     }
-                    self.owed.remove(at);
                     swallowed = swallowed.saturating_add(1);
                 }
                 Kind::CopyEnd => {
@@ -679,6 +683,16 @@ mod tests {
         assert!(!pipeline.has_injected());
         assert_eq!(pipeline.abandon().len(), 3);
         assert!(pipeline.is_settled() && !pipeline.has_client());
+    }
+
+    #[test]
+    fn a_copy_swallows_a_sync_of_ours_too() {
+        let mut pipeline = Pipeline::new();
+        send(&mut pipeline, "Q");
+        pipeline.sent(Kind::Sync, Owner::Injected, 'i');
+        assert!(pipeline.has_injected());
+        take(&mut pipeline, "G");
+        assert!(!pipeline.has_injected() && pipeline.has_client());
     }
 
     #[test]
