@@ -14,6 +14,7 @@ mod scan;
 mod server;
 mod session;
 mod startup;
+mod tracker;
 mod wire;
 mod world;
 
@@ -44,6 +45,7 @@ pub(crate) const TARGETS: &[Target] = &[
     target("startup", startup::startup, 1_000, 200),
     target("replay", replay::replay, 500, 200),
     target("ledger", ledger::ledger, 500, 400),
+    target("tracker", tracker::tracker, 2_000, 200),
     target("scan", scan::scan_text, 1_000, 80),
     #[cfg(feature = "inspect")]
     target("scan_inspect", scan::scan_inspect, 1_000, 80),
