@@ -466,6 +466,20 @@ fn an_upstream_that_refuses_tls_is_not_logged_in_to() {
 }
 
 #[test]
+fn bytes_that_come_before_the_answer_has_left_are_stuffed_too() {
+    each(config, |rig| {
+        rig.takes(CLIENT, false);
+        rig.raw(CLIENT, &SSL_REQUEST);
+        rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+        rig.takes(CLIENT, true);
+        let answer = rig.take(CLIENT);
+        assert_eq!(answer.first(), Some(&b'N'));
+        assert_eq!(show_backend(&answer[1..]), "FATAL(08P01)");
+        assert!(rig.is_dead());
+    });
+}
+
+#[test]
 fn bytes_stuffed_behind_an_upstreams_answer_are_not_read() {
     let config = tls_to(Role::Writer, UpstreamTlsPolicy::Require)();
     let mut rig = Rig::new(config, session_support::Chunk::Whole);

@@ -44,7 +44,7 @@ fn padded(total: usize) -> Vec<u8> {
 fn word(result: &Result<Opened, Refusal>) -> String {
     match result {
         Ok(Opened::Need(n)) => format!("need {n}"),
-        Ok(Opened::Reply { used: 8, byte }) => char::from(*byte).to_string(),
+        Ok(Opened::Reply { used: 8, byte, .. }) => char::from(*byte).to_string(),
         Ok(Opened::Reply { used, .. }) => format!("reply after {used}"),
         Ok(Opened::Cancel { .. }) => "cancel".into(),
         Ok(Opened::Start { .. }) => "start".into(),

@@ -81,6 +81,8 @@ pub(super) struct Client {
     /// The minor protocol version that it speaks with us.
     pub(super) minor: u16,
     channel: Channel,
+    /// What bytes are that come before our answer to a request for encryption has left.
+    early: Option<Refusal>,
 }
 
 impl Client {
@@ -92,6 +94,7 @@ impl Client {
             kind: SessionKind::Requests,
             minor: 0,
             channel: Channel::Clear,
+            early: None,
         }
     }
 
@@ -151,14 +154,33 @@ impl<R: Route> Session<R> {
     }
 
     fn open(&mut self, now: Instant, input: &[u8]) -> Demand {
+        // They are an attack however the reads were cut: a client waits for the answer.
+        let unsent = self.ledger.poll_transmit(PeerId::CLIENT.port()).is_some();
+        match self.client.early {
+            Some(refusal) if unsent && !input.is_empty() => {
+                // Its first byte is the answer that is on its way already.
+                self.refuse_with(now, &refusal, 1);
+                return Demand::Again;
+            }
+            Some(_) if unsent => return Demand::Bytes(1),
+            Some(_) | None => self.client.early = None,
+        }
         let secured = self.client.channel == Channel::Tls;
         let ClientPhase::Opening(negotiation) = &mut self.client.phase else {
             return Demand::Paused;
         };
         match negotiation.handle(input, secured) {
             Ok(Opened::Need(needed)) => Demand::Bytes(needed),
-            Ok(Opened::Reply { used, byte }) => {
+            Ok(Opened::Reply {
+                used,
+                request,
+                byte,
+            }) => {
                 self.used(used);
+                self.client.early = Some(Refusal::BytesBehind {
+                    request,
+                    answer: byte,
+                });
                 self.push(PeerId::CLIENT, &[byte]);
                 if byte == b'S' {
                     self.secure_client();
@@ -219,9 +241,14 @@ impl<R: Route> Session<R> {
     }
 
     fn refuse(&mut self, now: Instant, refusal: &Refusal) {
+        self.refuse_with(now, refusal, 0);
+    }
+
+    /// Refuses the client with the answer but for its first bytes, which it has.
+    fn refuse_with(&mut self, now: Instant, refusal: &Refusal, has: usize) {
         let mut answer = BytesMut::new();
         refusal.answer(&mut answer);
-        self.push(PeerId::CLIENT, &answer);
+        self.push(PeerId::CLIENT, answer.get(has..).unwrap_or_default());
         self.end(now, CloseCause::ClientRefused(*refusal), None);
     }
 

@@ -28,6 +28,8 @@ pub enum Opened {
     Reply {
         /// How many bytes of the input are done with.
         used: usize,
+        /// What is answered.
+        request: Request,
         /// `S` or `N`.
         byte: u8,
     },
@@ -67,7 +69,7 @@ pub enum Opened {
 /// let mut opening = Negotiation::new(ClientTls::Allow);
 /// let ssl_request = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 /// assert!(matches!(opening.handle(&ssl_request[..5], false), Ok(Opened::Need(8))));
-/// assert!(matches!(opening.handle(&ssl_request, false), Ok(Opened::Reply { used: 8, byte: b'S' })));
+/// assert!(matches!(opening.handle(&ssl_request, false), Ok(Opened::Reply { used: 8, byte: b'S', .. })));
 /// ```
 #[derive(Debug)]
 pub struct Negotiation {
@@ -212,7 +214,12 @@ impl Negotiation {
                 answer: byte,
             });
         }
-        Ok((Opened::Reply { used: 8, byte }, phase))
+        let reply = Opened::Reply {
+            used: 8,
+            request,
+            byte,
+        };
+        Ok((reply, phase))
     }
 
     fn start(&self, phase: Phase, length: usize, input: &[u8]) -> Result<(Opened, Phase), Refusal> {

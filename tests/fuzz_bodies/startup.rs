@@ -81,7 +81,7 @@ fn open(policy: ClientTls, grain: usize, bytes: &[u8]) {
                 end = bytes.len().min(end + grain);
                 continue;
             }
-            Ok(Opened::Reply { used, byte }) => {
+            Ok(Opened::Reply { used, byte, .. }) => {
                 assert_eq!((used, end - start), (8, 8), "bytes behind an answer");
                 start += used;
                 answers.push(char::from(byte));
