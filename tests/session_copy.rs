@@ -2,7 +2,8 @@
 
 mod session_support;
 
-use pgturnout::session::PeerId;
+use pgturnout::session::{CloseCause, PeerId};
+use session_support::frames::raw;
 use session_support::{config, each};
 
 const CLIENT: PeerId = PeerId::CLIENT;
@@ -250,6 +251,76 @@ fn a_failed_simple_copy_with_a_sync_in_it() {
             goes_on(rig);
         });
     }
+}
+
+/// What a server says that reads anything but data in a copy: it has read a tag, and does not know where the message
+/// ends. The session ends with it, and nobody broke the protocol but the client.
+#[test]
+fn a_request_in_a_copy_ends_the_session_as_the_server_ends_it() {
+    for (copy, begun) in [
+        ("Q(copy t from stdin)", "G"),
+        ("P(,copy t from stdin) B(,) E S", "1 2 G"),
+    ] {
+        for more in ["P(s,select 1) B(,s) E S", "Q(select 1)", "Q(select 1) c"] {
+            for at_once in [false, true] {
+                each(config, |rig| {
+                    rig.both();
+                    if at_once {
+                        rig.client(&format!("{copy} {more}"));
+                        rig.writer(begun);
+                    } else {
+                        rig.client(copy);
+                        rig.writer(begun);
+                        rig.client(more);
+                    }
+                    rig.see(WRITER, &format!("{copy} {more}"));
+                    rig.writer("E(08P01) FATAL(08P01)");
+                    rig.eof(WRITER);
+                    rig.see(CLIENT, &format!("{begun} E(08P01) FATAL(08P01)"));
+                    assert_eq!(rig.cause(), CloseCause::UpstreamEnded(WRITER));
+                });
+            }
+        }
+    }
+}
+
+/// The copy had failed before the server read the request, which is then one like any other.
+#[test]
+fn a_request_behind_the_failure_of_a_copy_is_answered() {
+    for at_once in [false, true] {
+        each(config, |rig| {
+            rig.both();
+            let more = "P(,insert into t values(1)) B(,) E S";
+            if at_once {
+                rig.client(&format!("Q(copy t from stdin) {more}"));
+                rig.writer("G");
+            } else {
+                rig.client("Q(copy t from stdin)");
+                rig.writer("G");
+                rig.client(more);
+            }
+            rig.writer("E(57014) Z(I) 1 2 C(INSERT 0 1) Z(I)");
+            rig.see(CLIENT, "G E(57014) Z(I) 1 2 C(INSERT 0 1) Z(I)");
+            rig.take(WRITER);
+            goes_on(rig);
+        });
+    }
+}
+
+/// A server in a copy looks at a Flush no further than its tag.
+#[test]
+fn a_flush_with_a_body_is_ignored_in_a_copy() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(copy t from stdin)");
+        rig.writer("G");
+        rig.raw(CLIENT, &raw(b'H', b"xx"));
+        rig.client("c");
+        rig.writer("C(COPY 0) Z(I)");
+        rig.see(CLIENT, "G C(COPY 0) Z(I)");
+        rig.take(WRITER);
+        goes_on(rig);
+    });
 }
 
 #[test]

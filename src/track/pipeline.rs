@@ -12,7 +12,8 @@
 //! | Sync | ReadyForQuery | ErrorResponse, then ReadyForQuery |
 //! | Flush, CopyData | nothing | |
 //! | anything but Sync while skipping to Sync | nothing | |
-//! | Sync, Flush during copy-in | nothing | |
+//! | Sync, Flush during copy-in | nothing, whatever their bodies | |
+//! | any other message during copy-in | the end of the connection | ErrorResponse, then a FATAL one |
 //!
 //! Whether a Sync that was sent close to a failing copy-in is answered depends on what the server had read when it
 //! failed. Such a Sync is counted as *uncertain*: its ReadyForQuery is expected but not waited for, and a
@@ -93,7 +94,7 @@ pub struct Reply<N> {
 enum CopyIn {
     /// The client has not ended its data: what it sends now is swallowed by the copy.
     Sending,
-    /// CopyDone or CopyFail was sent; the server has not answered yet.
+    /// CopyDone or CopyFail was sent, or what no copy survives; the server has not answered yet.
     Ended,
 }
 
@@ -246,8 +247,24 @@ impl<N> Pipeline<N> {
                 };
                 Some(owed)
             }
+            (
+                Taking::Copy {
+                    phase: CopyIn::Sending,
+                    ..
+                },
+                Kind::Refused,
+            ) => Some(owed),
             (Taking::Requests, Kind::CopyEnd) if self.owed.is_empty() => Some(owed),
-            (Taking::Requests | Taking::Copy { .. }, _) => {
+            (Taking::Copy { swallowed, .. }, _) => {
+                // It is answered only if the copy has failed before, and what follows it likewise.
+                self.taking = Taking::Copy {
+                    phase: CopyIn::Ended,
+                    swallowed,
+                };
+                self.enqueue(owed);
+                None
+            }
+            (Taking::Requests, _) => {
                 self.enqueue(owed);
                 None
             }
@@ -359,30 +376,20 @@ impl<N> Pipeline<N> {
     fn begin_copy_in(&mut self) {
         let mut swallowed: u32 = 0;
         let mut phase = CopyIn::Sending;
-        let mut at: usize = 1;
-        while let Some(owed) = self.owed.get(at) {
-            match owed.kind {
-                Kind::Sync => {
-                    if let Some(sync) = self.owed.remove(at) {
-                        self.uncount(&sync);
-                    }
-                    swallowed = swallowed.saturating_add(1);
+        // Behind the request that copies.
+        while let Some(next) = self.owed.get(1).map(|owed| owed.kind) {
+            let ignored = matches!(next, Kind::Sync | Kind::Refused);
+            if ignored || next == Kind::CopyEnd {
+                if let Some(taken) = self.owed.remove(1) {
+                    self.uncount(&taken);
                 }
-                Kind::CopyEnd => {
-                    self.owed.remove(at);
-                    phase = CopyIn::Ended;
-                    break;
-                }
-                Kind::Query
-                | Kind::FunctionCall
-                | Kind::Parse
-                | Kind::Bind
-                | Kind::DescribeStatement
-                | Kind::DescribePortal
-                | Kind::Execute
-                | Kind::Close
-                | Kind::Refused
-                | Kind::Fence => at = at.saturating_add(1),
+            }
+            if next == Kind::Sync {
+                swallowed = swallowed.saturating_add(1);
+            }
+            if !ignored {
+                phase = CopyIn::Ended;
+                break;
             }
         }
         self.taking = Taking::Copy { phase, swallowed };
@@ -622,6 +629,32 @@ mod tests {
             assert!(pipeline.uncertain == 0, "the Query is being answered");
             assert_eq!(take(&mut pipeline, "Z"), "Q");
             assert!(pipeline.is_settled());
+        }
+    }
+
+    /// A server ends the connection over such a message, unless the copy had failed before it was read: then it is
+    /// answered behind the copy, and so is the Sync behind it.
+    #[test]
+    fn a_message_that_no_copy_takes_is_answered_or_nothing_is() {
+        for (before, after) in [("QPBES", ""), ("QPBE", "S"), ("QSPBES", ""), ("Q", "PBES")] {
+            let mut pipeline = Pipeline::new();
+            send(&mut pipeline, before);
+            take(&mut pipeline, "G");
+            assert_eq!(send(&mut pipeline, after), "");
+            assert_eq!(take(&mut pipeline, "EZ12CZ"), "QPBES", "{before} {after}");
+            assert!(pipeline.is_settled(), "{before} {after}");
+        }
+    }
+
+    #[test]
+    fn a_copy_ignores_a_malformed_flush() {
+        for (before, after) in [("Q!c", ""), ("Q!", "c"), ("Q", "!c")] {
+            let mut pipeline = Pipeline::new();
+            send(&mut pipeline, before);
+            take(&mut pipeline, "G");
+            assert_eq!(send(&mut pipeline, after), after);
+            assert_eq!(take(&mut pipeline, "CZ"), "Q", "{before} {after}");
+            assert!(pipeline.is_settled(), "{before} {after}");
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::support::frame::{errors, tags, values};
 use crate::support::lab::{Lab, Script};
 use crate::support::message::{
-    bind, copy_data, copy_done, copy_fail, execute, extended, flush, parse, query, sync,
+    bind, copy_data, copy_done, copy_fail, execute, extended, flush, parse, query, sync, tagged,
 };
 
 const TABLE: &str = "drop table if exists copy_t; create table copy_t (a int)";
@@ -65,6 +65,34 @@ fn copies_in_among_other_statements() {
         .ready(1);
     let trace = lab.same(&script);
     assert_eq!(values(&trace), ["1", "2", "2"]);
+}
+
+#[test]
+fn other_messages_in_a_copy_in() {
+    let Some(lab) = Lab::new("copy::in_disturbed") else {
+        return;
+    };
+    let simple = query("copy copy_t from stdin");
+    let extended = extended("copy copy_t from stdin", &[]);
+    let ignored = [
+        simple.clone(),
+        tagged(b'H', b"xx"),
+        tagged(b'S', b"xx"),
+        copy_done(),
+    ]
+    .concat();
+    for copy in [simple, extended] {
+        for other in [parse("", "select 1"), query("select 1"), tagged(b'z', b"")] {
+            let script = Script::new()
+                .setup(TABLE)
+                .send(ignored.clone())
+                .ready(1)
+                .send([&copy[..], &other, &sync()].concat())
+                .closed();
+            let trace = lab.same_plain(&script);
+            assert_eq!(errors(&trace), ["08P01", "08P01"], "{trace:#?}");
+        }
+    }
 }
 
 #[test]
