@@ -14,7 +14,11 @@ mod scan;
 mod server;
 mod session;
 mod startup;
+#[path = "../support/sim/texts.rs"]
+mod texts;
 mod tracker;
+#[path = "../support/sim/visible.rs"]
+mod visible;
 mod wire;
 mod world;
 

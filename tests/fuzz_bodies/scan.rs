@@ -11,6 +11,8 @@ use pgturnout::route::{
 };
 
 use super::feed::Feed;
+use super::texts::{self, ENCODINGS};
+use super::visible::{statements, visible};
 
 /// Pieces that a lexer's states are made of, and pieces that decide a class.
 const PIECES: &[&str] = &[
@@ -146,17 +148,22 @@ fn text(data: &[u8]) -> (Vec<u8>, LexState) {
         ]),
         catalog_first: feed.one(&[Known::Is(true), Known::Unknown]),
     };
-    let sql = if feed.byte() % 2 == 0 {
-        feed.rest().to_vec()
-    } else {
-        let mut sql = String::new();
-        while !feed.is_empty() {
-            sql.push_str(feed.one(PIECES));
-            if feed.byte() % 2 == 0 {
-                sql.push(' ');
+    let sql = match feed.below(4) {
+        0 | 2 => feed.rest().to_vec(),
+        1 => {
+            let mut sql = String::new();
+            while !feed.is_empty() {
+                sql.push_str(feed.one(PIECES));
+                if feed.below(2) == 0 {
+                    sql.push(' ');
+                }
             }
+            sql.into_bytes()
         }
-        sql.into_bytes()
+        _ => {
+            let encoding = feed.below(ENCODINGS.len());
+            texts::text(&mut |bound| feed.below(bound), encoding)
+        }
     };
     (sql, lex)
 }
@@ -177,6 +184,7 @@ fn judge(sql: &[u8], lex: &LexState) {
             intent.effects.is_empty(),
             "a read with effects: {shown}: {intent:?}"
         );
+        reads_alike(sql, lex, intent.statements);
     }
 
     let mut cache = Cache::new(Arc::new(Rules::default()), CacheLimits::default(), 7);
@@ -205,4 +213,30 @@ fn judge(sql: &[u8], lex: &LexState) {
 
     let outlined = outline(sql, lex);
     assert!(!outlined.contains(char::is_control), "{outlined:?}");
+}
+
+/// What counts as a read consists of statements that begin like one in a second reading too, as many of them.
+fn reads_alike(sql: &[u8], lex: &LexState, count: u32) {
+    const HEADS: &[&str] = &[
+        "select", "values", "table", "with", "explain", "show", "copy",
+    ];
+    // Where it does not matter what a backslash means, both readings see the same.
+    let scs = lex.standard_conforming_strings != Known::Is(false);
+    let shown = sql.escape_ascii();
+    let code = visible(sql, scs).unwrap_or_else(|| panic!("a read without end: {shown}"));
+    let found = statements(&code);
+    assert_eq!(Ok(count), u32::try_from(found.len()), "{shown}");
+    for statement in found {
+        let head = statement
+            .trim_ascii_start()
+            .split(|byte| !byte.is_ascii_alphabetic())
+            .next();
+        let head = head.unwrap_or_default().to_ascii_lowercase();
+        let is_read = HEADS.iter().any(|word| word.as_bytes() == head);
+        assert!(
+            is_read || statement.starts_with(b"("),
+            "{shown}: {}",
+            statement.escape_ascii()
+        );
+    }
 }

@@ -11,6 +11,8 @@
     reason = "these tests start processes and wait for them: the bans are for the library"
 )]
 
+#[path = "../support/sim/texts.rs"]
+mod generator;
 #[path = "../support/mod.rs"]
 mod support;
 
