@@ -459,6 +459,51 @@ fn a_length_that_is_no_length_ends_the_session() {
     }
 }
 
+/// What came before is answered first, as by a server that reads one message after the other.
+#[test]
+fn a_length_that_is_no_length_waits_for_the_replies_before_it() {
+    let table = [
+        (
+            READER,
+            "Q(select 1) Q(select 2)",
+            "C(SELECT 1) Z(I) C(SELECT 1) Z(I)",
+        ),
+        (
+            WRITER,
+            "Q(delete from t) Q(delete from u)",
+            "C(DELETE 1) Z(I) C(DELETE 2) Z(I)",
+        ),
+        (WRITER, "P(,delete from t) B(,) E S", "1 2 C(DELETE 1) Z(I)"),
+        (WRITER, "P(,delete from t) B(,) E H", "1 2 C(DELETE 1)"),
+        (WRITER, "Q(copy t from stdin)", "G"),
+    ];
+    for (to, asked, answer) in table {
+        for eof in [false, true] {
+            each(config, |rig| {
+                rig.both();
+                let nonsense = [&frontend(asked)[..], b"Q\0\0\0\x03"].concat();
+                rig.raw(CLIENT, &nonsense);
+                rig.see(to, asked);
+                rig.see(CLIENT, "");
+                if eof {
+                    rig.eof(CLIENT);
+                }
+                rig.say(to, answer);
+                rig.see(CLIENT, &format!("{answer} FATAL(08P01)"));
+                assert!(matches!(rig.cause(), CloseCause::ClientFault(Some(_))));
+            });
+        }
+    }
+    // Nothing is going to come for a batch that is not flushed.
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(,delete from t) B(,) E");
+        rig.raw(CLIENT, b"Q\0\0\0\x03");
+        rig.see(WRITER, "P(,delete from t) B(,) E");
+        rig.see(CLIENT, "FATAL(08P01)");
+    });
+}
+
 /// Messages that cannot be taken back are counted as given, so what is missing of them has to be said.
 #[test]
 fn a_reply_that_was_cut_off_is_made_up_for() {

@@ -124,13 +124,17 @@ impl<R: Route> Session<R> {
         if matches!(self.life, Life::Closing(_)) {
             return;
         }
-        let waits = LegId::ALL.into_iter().any(|leg| self.will_answer(leg));
-        if !waits {
+        if !self.answers_are_due() {
             self.end(now, CloseCause::ClientLeft, None);
         } else if how == Gone::Eof && !self.timers.runs(Timer::Drain) {
             self.timers
                 .start(now, self.config.timeouts.drain, Timer::Drain);
         }
+    }
+
+    /// Whether anything comes for the client without anything more being sent.
+    pub(super) fn answers_are_due(&self) -> bool {
+        LegId::ALL.into_iter().any(|leg| self.will_answer(leg))
     }
 
     /// Whether an upstream is going to answer the client without being sent anything more.

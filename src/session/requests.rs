@@ -13,6 +13,7 @@ use super::leg::LegId;
 use super::look::Look;
 use super::loss::{Gone, Stream};
 use super::{CloseCause, Demand, Event, Life, PeerId, RouteReason, Session, Tell};
+use crate::error::Malformed;
 use crate::ledger::Fate;
 use crate::route::{Class, Route};
 use crate::track::pipeline::{Kind, Owner};
@@ -112,16 +113,7 @@ impl<R: Route> Session<R> {
         let header = match Header::parse(input) {
             Ok(Some(header)) => header,
             Ok(None) => return Demand::Bytes(Header::LEN),
-            Err(fault) => {
-                let tell = Tell::fatal(sqlstate::PROTOCOL_VIOLATION, "invalid message length")
-                    .with_detail(fault.to_string());
-                self.end(
-                    now,
-                    CloseCause::ClientFault(Some(sqlstate::PROTOCOL_VIOLATION)),
-                    Some(tell),
-                );
-                return Demand::Again;
-            }
+            Err(fault) => return self.lost_count(now, &fault),
         };
         if self.client.stream != Stream::Open && header.split(input).is_none() {
             // The rest of it will never come: it is no request.
@@ -148,6 +140,21 @@ impl<R: Route> Session<R> {
             Some((leg, reason)) => self.serve_forced(leg, reason, header, input),
             None => self.look_ahead(now, input),
         }
+    }
+
+    /// A length that cannot be: where the next message begins is not known. What came before it is answered first.
+    fn lost_count(&mut self, now: Instant, fault: &Malformed) -> Demand {
+        if self.answers_are_due() {
+            return match self.client.stream {
+                Stream::Open => Demand::Paused,
+                Stream::Ended(_) | Stream::Over => Demand::Bytes(0),
+            };
+        }
+        let tell = Tell::fatal(sqlstate::PROTOCOL_VIOLATION, "invalid message length")
+            .with_detail(fault.to_string());
+        let cause = CloseCause::ClientFault(Some(sqlstate::PROTOCOL_VIOLATION));
+        self.end(now, cause, Some(tell));
+        Demand::Again
     }
 
     /// Whether a message with this tag belongs to nothing that was begun before it.
