@@ -181,6 +181,28 @@ fn a_gate_that_breaks_the_protocol_is_left() {
     }
 }
 
+/// A session that begins inside a transaction is somebody else's.
+#[test]
+fn a_gate_that_is_ready_inside_a_transaction_is_left() {
+    for status in ["T", "E"] {
+        for gate in [WRITER, READER] {
+            let make = with(move |config| {
+                if gate == READER {
+                    config.gate = Gate::Reader;
+                }
+            });
+            each(make, |rig| {
+                open(rig);
+                rig.say(gate, &format!("R Z({status})"));
+                rig.see(CLIENT, "R FATAL(08006)");
+                assert_eq!(rig.cause(), CloseCause::LoginFailed(gate));
+                assert!(rig.has_event(|event| matches!(event,
+                    Event::UpstreamFailed { why, .. } if why.contains("transaction"))));
+            });
+        }
+    }
+}
+
 /// The client proves itself to the reader and is told the writer's truth, once.
 #[test]
 fn a_gate_that_is_the_reader() {

@@ -234,7 +234,12 @@ fn relay_message(relay: &mut Relay, message: &Backend<'_>) -> Step {
         }
         Backend::ErrorResponse(_) => Step::Refuse,
         Backend::NoticeResponse(_) => Step::Forward,
-        Backend::ReadyForQuery { .. } if relay.stage == RelayStage::Accepted => Step::Done,
+        Backend::ReadyForQuery { status } if relay.stage == RelayStage::Accepted => match status {
+            TransactionStatus::Idle => Step::Done,
+            TransactionStatus::InTransaction | TransactionStatus::Failed => {
+                Step::Fail("its session begins inside a transaction")
+            }
+        },
         Backend::ReadyForQuery { .. }
         | Backend::NotificationResponse { .. }
         | Backend::CommandComplete { .. }
