@@ -38,6 +38,9 @@ pub const CACHED_BYTES_MAX: usize = 1 << 20;
 /// Entries in one queue of a ledger. Frames with the same way share an entry, so this bounds how often a
 /// client may change its mind ahead of its servers: 256 pipelined requests to alternating servers, in 6 KiB.
 pub const LEDGER_SEGMENTS_PER_QUEUE: usize = 256;
+/// The least that a session's [`LEDGER_SEGMENTS_PER_QUEUE`] may be set to: an entry for bytes that pass, and one that
+/// is kept for a message of ours behind them.
+pub const LEDGER_SEGMENTS_MIN: usize = 2;
 /// Bytes of our own waiting for one destination: eight times the 8 KiB in which PostgreSQL itself collects its
 /// output (`PQ_SEND_BUFFER_SIZE`), so that an injected batch rarely has to be cut.
 pub const LEDGER_OWNED_PER_QUEUE: usize = 64 * 1024;

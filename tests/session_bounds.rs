@@ -7,8 +7,9 @@ use std::sync::Arc;
 use pgturnout::ledger::LedgerLimits;
 use pgturnout::route::Rules;
 use pgturnout::session::{CloseCause, Config, ConfigError, Event, Gate, PeerId};
+use pgturnout::startup::ProtocolVersion;
 use session_support::frames::{backend, frontend, raw};
-use session_support::{Chunk, Rig, config, each};
+use session_support::{Chunk, Rig, config, each, login, startup};
 
 const CLIENT: PeerId = PeerId::CLIENT;
 const WRITER: PeerId = PeerId::WRITER;
@@ -258,7 +259,7 @@ fn binds(count: usize) -> [String; 4] {
 /// Swallowed replies between the client's fill the queues in no time: what finds no room waits, and none is lost.
 #[test]
 fn replies_to_many_restores_wait_for_room() {
-    for entries in [4, 5, 6, 7, LedgerLimits::default().segments_per_queue] {
+    for entries in [2, 3, 4, 5, 6, 7, LedgerLimits::default().segments_per_queue] {
         let short = || {
             let mut config = config();
             config.limits.ledger.segments_per_queue = entries;
@@ -279,6 +280,102 @@ fn replies_to_many_restores_wait_for_room() {
             rig.takes(CLIENT, true);
             rig.see(CLIENT, &seen);
         });
+    }
+}
+
+/// What a server answers to what it was sent.
+fn answers(asked: &str, status: &mut char) -> String {
+    let mut out = String::new();
+    for word in asked.split_inclusive([')', ' ']).map(str::trim) {
+        *status = match word {
+            "Q(begin)" => 'T',
+            "Q(commit)" => 'I',
+            _ => *status,
+        };
+        out += &match word.split('(').next().unwrap() {
+            "Q" => format!("N(00000) C({}) Z({status}) ", word.len()),
+            "S" => format!("Z({status}) "),
+            "P" => "1 ".to_owned(),
+            "B" => "2 ".to_owned(),
+            "E" => "D(1) C(SELECT 1) ".to_owned(),
+            "CS" => "3 ".to_owned(),
+            _ => String::new(),
+        };
+    }
+    out
+}
+
+/// Everybody is slow: what is sent is taken only when nothing more happens without. Returns what the client got.
+fn whole_life(entries: usize, chunk: Chunk) -> String {
+    let mut config = config();
+    config.limits.ledger.segments_per_queue = entries;
+    let mut rig = Rig::new(config, chunk);
+    let mut got = String::new();
+    rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+    rig.take_startup(WRITER);
+    rig.takes(CLIENT, false);
+    rig.writer(&format!("R {}", login(WRITER)));
+    rig.takes(CLIENT, true);
+    rig.client("Q(select 1)");
+    rig.reader_in();
+    let mut statuses = ['I'; 2];
+    for asked in [
+        "Q(select 2) Q(delete from t) Q(select 3)",
+        "Q(set timezone='UTC') Q(set work_mem='1MB') P(s,select 1) S B(,s) E S P(r,select 2) S",
+        "Q(begin) B(,s) E CS(s) P(s,select 3) B(,r) E S Q(commit) Q(select 4) B(,s) E S B(,r) E S",
+        "B(,r) E H",
+        "P(,delete from t) B(,) E S P(,select 1) B(,) E S Q(select 5)",
+    ] {
+        rig.client(asked);
+        loop {
+            let mut answered = false;
+            for (status, peer) in statuses.iter_mut().zip([WRITER, READER]) {
+                rig.takes(peer, true);
+                let answer = answers(&rig.shown(peer), status);
+                answered |= !answer.is_empty();
+                rig.takes(CLIENT, false);
+                rig.takes(peer, false);
+                rig.say(peer, &answer);
+                rig.takes(CLIENT, true);
+            }
+            if !answered {
+                break;
+            }
+        }
+        got += &rig.shown(CLIENT);
+        got.push(' ');
+    }
+    for peer in [WRITER, READER] {
+        rig.takes(peer, true);
+    }
+    rig.takes(CLIENT, false);
+    rig.client("Q(select 6) Q(select 7)");
+    rig.reader("T D(1)");
+    rig.eof(READER);
+    rig.client("Q(select 8)");
+    rig.writer(ROW);
+    rig.shutdown();
+    rig.takes(CLIENT, true);
+    got + &rig.shown(CLIENT)
+}
+
+/// Queues may be so short that everything waits for everything, but what is owed comes, whole and in order.
+#[test]
+fn a_session_lives_its_whole_life_with_the_shortest_queues() {
+    let expected = whole_life(LedgerLimits::default().segments_per_queue, Chunk::Whole);
+    assert!(expected.ends_with(&format!(
+        "T D(1) E(08006) Z(I) E(08006) Z(I) {ROW} FATAL(57P01)"
+    )));
+    for entries in 2..6 {
+        for chunk in [
+            Chunk::Whole,
+            Chunk::Bytes(1),
+            Chunk::Bytes(7),
+            Chunk::Seeded(1),
+            Chunk::Seeded(2),
+        ] {
+            assert_eq!(whole_life(entries, chunk), expected, "{entries} {chunk:?}");
+        }
     }
 }
 
@@ -435,6 +532,10 @@ fn a_configuration_that_cannot_work_is_refused() {
         (
             with(|config| config.limits.requests_in_flight = 2_047),
             ConfigError::RequestsInFlight { least: 2_048 },
+        ),
+        (
+            with(|config| config.limits.ledger.segments_per_queue = 1),
+            ConfigError::LedgerSegments { least: 2 },
         ),
         (
             with(|config| config.limits.read_buffer = 16_383),

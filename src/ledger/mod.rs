@@ -272,6 +272,20 @@ impl Ledger {
         self.place(from, fate).is_ok()
     }
 
+    /// Whether a claim of a frame of `from` to `to` fits now and leaves an entry for a push behind it.
+    pub fn room_before_push(&self, from: Port, to: Port) -> bool {
+        let Ok((_, place)) = self.place(from, Fate::To(to)) else {
+            return false;
+        };
+        let taken = match place {
+            Place::Join => 0,
+            Place::Append => 1,
+        };
+        self.queue(to).is_none_or(|queue| {
+            queue.segments.len().saturating_add(taken) < self.limits.segments_per_queue
+        })
+    }
+
     /// Whether a push of `len` bytes to `to` fits now.
     pub fn room_for(&self, to: Port, len: usize) -> bool {
         match self.destinations.get(to.index()) {
@@ -628,6 +642,22 @@ mod tests {
         assert!(ledger.room(B, Fate::To(C)), "joins its neighbour");
         assert_eq!(ledger.claim(A, Fate::To(C), 10), Err(Full));
         assert_eq!(ledger.claimed(A), 1010);
+    }
+
+    #[test]
+    fn an_entry_can_be_kept_for_a_push() {
+        let mut ledger = ledger();
+        for from in [A, B] {
+            ledger.claim(from, Fate::To(C), 10).unwrap();
+        }
+        assert!(ledger.room_before_push(A, C) && ledger.room_before_push(B, C));
+        ledger.claim(A, Fate::To(C), 10).unwrap();
+        assert!(ledger.room_before_push(A, C), "joins its neighbour");
+        assert!(ledger.room(B, Fate::To(C)) && !ledger.room_before_push(B, C));
+        ledger.push(C, b"ours").unwrap();
+        assert!(!ledger.room_before_push(A, C));
+        ledger.destination_ended(C);
+        assert!(ledger.room_before_push(A, C));
     }
 
     #[test]

@@ -181,6 +181,12 @@ pub enum ConfigError {
     /// The rules count `BEGIN READ ONLY` as a read, and a session does not send transactions to a reader.
     #[error("transactions that are READ ONLY cannot be sent to a reader")]
     BeginReadOnly,
+    /// The queues of bytes between peers are too short for a session.
+    #[error("at least {least} entries have to be allowed in one queue")]
+    LedgerSegments {
+        /// The least number.
+        least: usize,
+    },
     /// The read buffer is too small for the messages that have to be looked at whole.
     #[error("the read buffer has to hold at least {least} bytes")]
     ReadBuffer {
@@ -253,6 +259,11 @@ impl Config {
         if self.limits.requests_in_flight < limits::REQUESTS_IN_FLIGHT_MIN {
             return Err(ConfigError::RequestsInFlight {
                 least: limits::REQUESTS_IN_FLIGHT_MIN,
+            });
+        }
+        if self.limits.ledger.segments_per_queue < limits::LEDGER_SEGMENTS_MIN {
+            return Err(ConfigError::LedgerSegments {
+                least: limits::LEDGER_SEGMENTS_MIN,
             });
         }
         if self.rules.begin_read_only() {

@@ -52,10 +52,7 @@ impl<R: Route> Session<R> {
         let Some((body, _)) = header.split(input) else {
             return Demand::Bytes(usize::try_from(header.frame_len).unwrap_or(usize::MAX));
         };
-        if !self
-            .ledger
-            .room(id.peer().port(), Fate::To(PeerId::CLIENT.port()))
-        {
+        if !self.has_room_for_reply(id) {
             return Demand::Paused;
         }
         let step = match Backend::parse(header.tag, body) {

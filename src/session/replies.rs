@@ -70,6 +70,9 @@ impl<R: Route> Session<R> {
                 return Demand::Again;
             }
         };
+        if owner == Owner::Client && !self.has_room_to_client(leg) {
+            return Demand::Paused;
+        }
         let (total, last) = run_of(frames, input);
         match self
             .ledger
@@ -81,22 +84,30 @@ impl<R: Route> Session<R> {
     }
 
     /// Claims a whole message of an upstream. Whether there was room.
-    fn claim_reply(&mut self, leg: LegId, header: Header, fate: Fate) -> bool {
-        self.ledger
-            .claim(leg.peer().port(), fate, u64::from(header.frame_len))
-            .is_ok()
+    fn claim_reply(&mut self, leg: LegId, header: Header, owner: Owner) -> bool {
+        (owner == Owner::Injected || self.has_room_to_client(leg))
+            && self
+                .ledger
+                .claim(leg.peer().port(), fate(owner), u64::from(header.frame_len))
+                .is_ok()
+    }
+
+    /// Whether a message of an upstream fits the client's queue, and behind it a message of ours: one that is due
+    /// when somebody dies cannot wait for room.
+    fn has_room_to_client(&self, leg: LegId) -> bool {
+        let (from, client) = (leg.peer().port(), PeerId::CLIENT.port());
+        self.ledger.room_before_push(from, client)
     }
 
     /// Whether the next message fits the queues, whoever it turns out to be for.
-    fn has_room_for_reply(&self, leg: LegId) -> bool {
-        let from = leg.peer().port();
-        self.ledger.room(from, Fate::To(PeerId::CLIENT.port()))
-            && self.ledger.room(from, Fate::Discard)
+    pub(super) fn has_room_for_reply(&self, leg: LegId) -> bool {
+        self.has_room_to_client(leg) && self.ledger.room(leg.peer().port(), Fate::Discard)
     }
 
     /// Claims a message for which there is room.
     fn take_claim(&mut self, leg: LegId, header: Header, fate: Fate) {
-        if !self.claim_reply(leg, header, fate) {
+        let frame = u64::from(header.frame_len);
+        if self.ledger.claim(leg.peer().port(), fate, frame).is_err() {
             self.abort(CloseCause::Misuse("room was there and is gone"));
         }
     }
@@ -111,7 +122,7 @@ impl<R: Route> Session<R> {
             LegId::Writer => Owner::Client,
             LegId::Reader => Owner::Injected,
         });
-        if self.claim_reply(leg, header, fate(owner)) {
+        if self.claim_reply(leg, header, owner) {
             Demand::Again
         } else {
             Demand::Paused
@@ -148,7 +159,7 @@ impl<R: Route> Session<R> {
             (LegId::Reader, tag::NOTICE_RESPONSE) => head.unwrap_or(Owner::Injected),
             (LegId::Reader, _) => Owner::Injected,
         };
-        if !self.claim_reply(leg, header, fate(owner)) {
+        if !self.claim_reply(leg, header, owner) {
             return Demand::Paused;
         }
         if header.tag == tag::PARAMETER_STATUS {
