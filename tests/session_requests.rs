@@ -557,3 +557,41 @@ fn a_client_that_ended_its_stream_is_not_answered_for_ever() {
         rig.see(WRITER, "X");
     });
 }
+
+/// After an error a server skips to Sync, a Query too. What it skips has to reach it, or the Sync would end something
+/// else; a write among it is done nowhere, as it would be by one server.
+#[test]
+fn a_write_behind_an_error_is_skipped_by_the_reader() {
+    for at_once in [false, true] {
+        each(config, |rig| {
+            rig.both();
+            let (failing, write) = (
+                "P(,select 1) B(,) E H",
+                "P(s,insert into t values(1)) B(,s) E Q(delete from t) S",
+            );
+            if at_once {
+                rig.client(&format!("{failing} {write}"));
+                rig.see(READER, failing);
+                rig.reader("1 2 E(22012)");
+            } else {
+                rig.client(failing);
+                rig.see(READER, failing);
+                rig.reader("1 2 E(22012)");
+                rig.client(write);
+            }
+            rig.see(READER, write);
+            rig.reader("Z(I)");
+            rig.see(CLIENT, "1 2 E(22012) Z(I)");
+            // What was skipped is not remembered either.
+            rig.client("B(,s) E S");
+            rig.see(WRITER, "B(,s) E S");
+            rig.writer("E(26000) Z(I)");
+            rig.see(CLIENT, "E(26000) Z(I)");
+            rig.client("Q(select 1) Q(delete from t)");
+            rig.see(READER, "Q(select 1)");
+            rig.reader(ROW);
+            rig.see(WRITER, "Q(delete from t)");
+            rig.see(CLIENT, ROW);
+        });
+    }
+}
