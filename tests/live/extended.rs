@@ -184,13 +184,37 @@ fn skips_to_sync_after_an_error() {
         .ready(1)
         .extended("select $1::int", &[Some("no number")])
         .extended("select $1::int", &[])
-        .extended("select 1", &[]);
+        // The error of a read, seen before the writes behind it are sent.
+        .send(
+            [
+                parse("", "select 1/0"),
+                bind("", "", &[]),
+                execute("", 0),
+                flush(),
+            ]
+            .concat(),
+        )
+        .until(b"E")
+        .send(
+            [
+                parse("", "insert into extended_t values (3)"),
+                bind("", "", &[]),
+                execute("", 0),
+                query("insert into extended_t values (4)"),
+                sync(),
+            ]
+            .concat(),
+        )
+        .ready(1)
+        .extended("select count(*) from extended_t", &[]);
     let trace = lab.same(&script);
     assert_eq!(
         errors(&trace),
-        ["22012", "26000", "34000", "26000", "22P02", "08P01"]
+        [
+            "22012", "26000", "34000", "26000", "22P02", "08P01", "22012"
+        ]
     );
-    assert_eq!(values(&trace), ["0", "1"]);
+    assert_eq!(values(&trace), ["0", "0"]);
 }
 
 #[test]
