@@ -159,16 +159,11 @@ impl<R: Route> Session<R> {
 
     fn reader_obstacle(&mut self, now: Instant) -> Obstacle {
         let leg = self.leg(LegId::Reader);
+        if matches!(leg.phase, Phase::Absent) && leg.retry_at.is_none_or(|at| at <= now) {
+            self.dial(now, LegId::Reader);
+        }
+        let leg = self.leg(LegId::Reader);
         match &leg.phase {
-            Phase::Absent if leg.retry_at.is_none_or(|at| at <= now) => {
-                let again = leg.retry_at.is_some();
-                self.dial(now, LegId::Reader);
-                if again {
-                    Obstacle::NoReader
-                } else {
-                    Obstacle::Wait
-                }
-            }
             Phase::Absent | Phase::Closing => Obstacle::NoReader,
             // A reader that failed before is tried beside the requests, not in front of them.
             Phase::Dialing
@@ -238,11 +233,7 @@ impl<R: Route> Session<R> {
         look.restart();
         if len == 0 {
             // Nothing of it could be looked at: it is taken message by message.
-            self.requests.batch = match self.requests.batch {
-                Batch::None | Batch::On(_) | Batch::Leaving | Batch::Left | Batch::Broken(_) => {
-                    Batch::Left
-                }
-            };
+            self.requests.batch = Batch::Left;
         } else {
             self.requests.decided = Some((leg, len));
         }

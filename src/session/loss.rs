@@ -41,8 +41,6 @@ pub(super) enum Cut {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lost {
     Nothing,
-    /// The ReadyForQuery: everything else was delivered.
-    Ready,
     /// A reply to an extended message, which counts as given.
     Reply,
 }
@@ -53,7 +51,6 @@ fn lost_by(cut: Cut, newest: u8, owed: &[Owed<Note>]) -> Lost {
     let within = head.is_some_and(|item| matches!(item.kind, Kind::Query | Kind::FunctionCall));
     match cut {
         Cut::None => Lost::Nothing,
-        Cut::Reply if newest == tags::READY_FOR_QUERY => Lost::Ready,
         Cut::Reply if within || is_row(newest) => Lost::Nothing,
         Cut::Reply => Lost::Reply,
     }
@@ -227,7 +224,6 @@ impl<R: Route> Session<R> {
         let mut skipping = skips;
         match first {
             Lost::Nothing => {}
-            Lost::Ready => self.tell_ready(),
             Lost::Reply if skipping => {}
             Lost::Reply => {
                 failed = 1;

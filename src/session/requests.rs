@@ -120,7 +120,7 @@ impl<R: Route> Session<R> {
             return Demand::Bytes(0);
         }
         if let Some((leg, left)) = self.requests.decided {
-            return self.forward_decided(now, leg, left, header, input);
+            return self.forward_decided(leg, left, header, input);
         }
         match self.requests.batch {
             Batch::Broken(told) => return self.drop_broken(told, header),
@@ -313,14 +313,7 @@ impl<R: Route> Session<R> {
         });
     }
 
-    fn forward_decided(
-        &mut self,
-        _now: Instant,
-        leg: LegId,
-        left: usize,
-        header: Header,
-        input: &[u8],
-    ) -> Demand {
+    fn forward_decided(&mut self, leg: LegId, left: usize, header: Header, input: &[u8]) -> Demand {
         let demand = self.forward(leg, header, input);
         if demand == Demand::Again && self.requests.decided.is_some() {
             let frame = usize::try_from(header.frame_len).unwrap_or(usize::MAX);
