@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 /// As much as the proxy reads at once.
 const BUFFER: usize = 64 * 1024;
 
+#[allow(clippy::disallowed_methods, reason = "a program has arguments")]
 fn main() -> io::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
