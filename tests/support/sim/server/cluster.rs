@@ -1,6 +1,10 @@
-//! What the servers of a primary and of its standby share.
+//! What the servers of a primary and of its standby share: rows, the log that the standby replays, locks and
+//! notifications.
+
+use std::sync::Arc;
 
 use super::Node;
+use super::sql::ColumnType;
 
 /// How far the standby is behind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,26 +23,207 @@ pub(crate) struct Write {
     pub(crate) text: String,
 }
 
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Value {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Text(Arc<str>),
+}
+
+impl Value {
+    pub(super) fn text(text: impl Into<Arc<str>>) -> Value {
+        Value::Text(text.into())
+    }
+
+    /// As a DataRow in text format has it.
+    pub(super) fn shown(&self) -> Option<String> {
+        match self {
+            Value::Null => None,
+            Value::Bool(true) => Some("t".to_owned()),
+            Value::Bool(false) => Some("f".to_owned()),
+            Value::Int(number) => Some(number.to_string()),
+            Value::Text(text) => Some(text.to_string()),
+        }
+    }
+}
+
+pub(super) type Row = Arc<[Value]>;
+
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    pub(super) name: Arc<str>,
+    pub(super) columns: Arc<[ColumnType]>,
+    /// Each with a number of its own, in the order of their making.
+    pub(super) rows: Vec<(u64, Row)>,
+}
+
+/// A change of the rows.
+#[derive(Clone, Debug)]
+pub(super) enum Op {
+    Create(Arc<str>, Arc<[ColumnType]>),
+    Drop(Arc<str>),
+    Truncate(Arc<str>),
+    Insert(Arc<str>, u64, Row),
+    Delete(Arc<str>, u64),
+}
+
+/// Tables as some server or transaction sees them. Clones share what is not changed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tables(Vec<Arc<Table>>);
+
+impl Tables {
+    pub(super) fn get(&self, name: &str) -> Option<&Arc<Table>> {
+        self.0.iter().find(|table| *table.name == *name)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn change(&mut self, name: &str) -> Option<&mut Table> {
+        let found = self.0.iter_mut().find(|table| *table.name == *name)?;
+        Some(Arc::make_mut(found))
+    }
+
+    pub(super) fn apply(&mut self, op: &Op) {
+        match op {
+            Op::Create(name, columns) => self.0.push(Arc::new(Table {
+                name: Arc::clone(name),
+                columns: Arc::clone(columns),
+                rows: Vec::new(),
+            })),
+            Op::Drop(name) => self.0.retain(|table| table.name != *name),
+            Op::Truncate(name) => {
+                if let Some(table) = self.change(name) {
+                    table.rows.clear();
+                }
+            }
+            Op::Insert(name, id, row) => {
+                if let Some(table) = self.change(name) {
+                    table.rows.push((*id, Arc::clone(row)));
+                }
+            }
+            Op::Delete(name, id) => {
+                if let Some(table) = self.change(name) {
+                    table.rows.retain(|(other, _)| other != id);
+                }
+            }
+        }
+    }
+}
+
+/// The only sequence there is.
+pub(super) const SEQUENCE: &str = "s";
+
+#[derive(Clone, Debug)]
+enum Record {
+    Commit(Vec<Op>),
+    Sequence(i64),
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Lockable {
+    /// On one server, whatever the other has.
+    Advisory(Node, i64),
+    Row(u64),
+    Table(Arc<str>),
+}
+
+struct Lock {
+    what: Lockable,
+    backend: u32,
+    /// Held until the session ends or lets go; others go with the transaction.
+    session: bool,
+}
+
+/// A notification on its way: to whom, from whom, channel, payload.
+struct Notification {
+    to: u32,
+    from: u32,
+    channel: Arc<str>,
+    payload: Arc<str>,
+}
+
 pub(crate) struct Cluster {
     lag: Lag,
     writes: Vec<Write>,
     refusals: Vec<Write>,
+    primary: Tables,
+    standby: Tables,
+    sequence: i64,
+    standby_sequence: i64,
+    log: Vec<Record>,
+    replayed: usize,
+    next_row: u64,
+    locks: Vec<Lock>,
+    /// Who waits for whom.
+    waits: Vec<(u32, u32)>,
+    listeners: Vec<(Arc<str>, u32)>,
+    notifications: Vec<Notification>,
 }
 
 impl Cluster {
+    /// With table `t (id int, v text)` of three rows, which the standby has too.
     pub(crate) fn new() -> Cluster {
+        let mut tables = Tables::default();
+        let column = |name: &str, oid| ColumnType {
+            name: name.into(),
+            oid,
+        };
+        let columns = [
+            column("id", super::sql::oid::INT4),
+            column("v", super::sql::oid::TEXT),
+        ];
+        tables.apply(&Op::Create("t".into(), columns.into()));
+        for (id, v) in [(1, "a"), (2, "b"), (3, "c")] {
+            let row = [Value::Int(id), Value::text(v)];
+            tables.apply(&Op::Insert("t".into(), id as u64, row.into()));
+        }
         Cluster {
             lag: Lag::None,
             writes: Vec::new(),
             refusals: Vec::new(),
+            standby: tables.clone(),
+            primary: tables,
+            sequence: 0,
+            standby_sequence: 0,
+            log: Vec::new(),
+            replayed: 0,
+            next_row: 4,
+            locks: Vec::new(),
+            waits: Vec::new(),
+            listeners: Vec::new(),
+            notifications: Vec::new(),
         }
     }
 
-    /// The standby applies at most `records` more WAL records.
-    pub(crate) fn replay(&mut self, _records: usize) {}
+    /// The standby applies at most `records` more WAL records: commits, and values of the sequence.
+    pub(crate) fn replay(&mut self, records: usize) {
+        let end = self.log.len().min(self.replayed.saturating_add(records));
+        for record in &self.log[self.replayed..end] {
+            match record {
+                Record::Commit(ops) => ops.iter().for_each(|op| self.standby.apply(op)),
+                Record::Sequence(value) => self.standby_sequence = *value,
+            }
+        }
+        self.replayed = end;
+    }
+
+    /// How many records the standby has not applied.
+    pub(crate) fn behind(&self) -> usize {
+        self.log.len() - self.replayed
+    }
 
     pub(crate) fn set_lag(&mut self, lag: Lag) {
         self.lag = lag;
+        self.keep_up();
+    }
+
+    fn keep_up(&mut self) {
+        if self.lag == Lag::None {
+            self.replay(usize::MAX);
+        }
     }
 
     /// Every write that was executed, in order, also those of transactions that were rolled back.
@@ -51,8 +236,191 @@ impl Cluster {
         &self.refusals
     }
 
-    /// All rows of the primary, in a fixed order.
-    pub(crate) fn dump(&self) -> Vec<String> {
-        Vec::new()
+    pub(super) fn wrote(&mut self, node: Node, backend: u32, text: &str) {
+        let text = text.to_owned();
+        self.writes.push(Write {
+            node,
+            backend,
+            text,
+        });
     }
+
+    pub(super) fn refused(&mut self, node: Node, backend: u32, text: &str) {
+        let text = text.to_owned();
+        self.refusals.push(Write {
+            node,
+            backend,
+            text,
+        });
+    }
+
+    /// All rows of the primary, in the order of tables' names and then as text.
+    pub(crate) fn dump(&self) -> Vec<String> {
+        dump(&self.primary)
+    }
+
+    /// All rows that the standby has.
+    pub(crate) fn dump_standby(&self) -> Vec<String> {
+        dump(&self.standby)
+    }
+
+    pub(super) fn tables(&self, node: Node) -> &Tables {
+        match node {
+            Node::Primary => &self.primary,
+            Node::Standby => &self.standby,
+        }
+    }
+
+    pub(super) fn commit(&mut self, ops: Vec<Op>) {
+        ops.iter().for_each(|op| self.primary.apply(op));
+        self.log.push(Record::Commit(ops));
+        self.keep_up();
+    }
+
+    pub(super) fn row_number(&mut self) -> u64 {
+        self.next_row += 1;
+        self.next_row
+    }
+
+    pub(super) fn next_value(&mut self) -> i64 {
+        self.set_value(self.sequence + 1)
+    }
+
+    pub(super) fn set_value(&mut self, value: i64) -> i64 {
+        self.sequence = value;
+        self.log.push(Record::Sequence(value));
+        self.keep_up();
+        value
+    }
+
+    /// Takes a lock, or says who has it.
+    pub(super) fn lock(&mut self, what: Lockable, backend: u32, session: bool) -> Result<(), u32> {
+        self.waits.retain(|(waiting, _)| *waiting != backend);
+        let of_other = |lock: &&Lock| lock.what == what && lock.backend != backend;
+        if let Some(lock) = self.locks.iter().find(of_other) {
+            self.waits.push((backend, lock.backend));
+            return Err(lock.backend);
+        }
+        let mine = |lock: &Lock| {
+            lock.what == what && lock.session == session && !matches!(what, Lockable::Advisory(..))
+        };
+        if !self.locks.iter().any(mine) {
+            self.locks.push(Lock {
+                what,
+                backend,
+                session,
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether those whom `backend` waits for wait for it.
+    pub(super) fn is_deadlock(&self, backend: u32) -> bool {
+        let mut at = backend;
+        for _ in 0..=self.waits.len() {
+            let Some((_, owner)) = self.waits.iter().find(|(waiting, _)| *waiting == at) else {
+                return false;
+            };
+            at = *owner;
+            if at == backend {
+                return true;
+            }
+        }
+        false
+    }
+
+    pub(super) fn stop_waiting(&mut self, backend: u32) {
+        self.waits.retain(|(waiting, _)| *waiting != backend);
+    }
+
+    /// Lets go of one lock of the session. Whether there was one.
+    pub(super) fn unlock(&mut self, what: &Lockable, backend: u32) -> bool {
+        let mine = |lock: &Lock| lock.what == *what && lock.backend == backend && lock.session;
+        match self.locks.iter().position(mine) {
+            Some(at) => {
+                self.locks.remove(at);
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(super) fn unlock_all(&mut self, backend: u32) {
+        self.locks.retain(|lock| {
+            let advisory = matches!(lock.what, Lockable::Advisory(..));
+            lock.backend != backend || !lock.session || !advisory
+        });
+    }
+
+    pub(super) fn release(&mut self, backend: u32, session_too: bool) {
+        self.stop_waiting(backend);
+        self.locks
+            .retain(|lock| lock.backend != backend || (lock.session && !session_too));
+    }
+
+    pub(super) fn listen(&mut self, backend: u32, channel: &Arc<str>) {
+        let entry = (Arc::clone(channel), backend);
+        if !self.listeners.contains(&entry) {
+            self.listeners.push(entry);
+        }
+    }
+
+    /// Ends listening on one channel or all.
+    pub(super) fn unlisten(&mut self, backend: u32, channel: Option<&str>) {
+        self.listeners.retain(|(listened, listener)| {
+            *listener != backend || channel.is_some_and(|channel| *channel != **listened)
+        });
+    }
+
+    pub(super) fn notify(&mut self, from: u32, channel: &Arc<str>, payload: &Arc<str>) {
+        for (listened, to) in &self.listeners {
+            if listened == channel {
+                self.notifications.push(Notification {
+                    to: *to,
+                    from,
+                    channel: Arc::clone(channel),
+                    payload: Arc::clone(payload),
+                });
+            }
+        }
+    }
+
+    /// Takes what a backend is to be told: from whom, channel, payload.
+    pub(super) fn notifications(&mut self, backend: u32) -> Vec<(u32, Arc<str>, Arc<str>)> {
+        if self.notifications.is_empty() {
+            return Vec::new();
+        }
+        let (mine, others) = std::mem::take(&mut self.notifications)
+            .into_iter()
+            .partition(|notification| notification.to == backend);
+        self.notifications = others;
+        mine.into_iter()
+            .map(|n| (n.from, n.channel, n.payload))
+            .collect()
+    }
+
+    /// A backend is gone.
+    pub(super) fn forget(&mut self, backend: u32) {
+        self.release(backend, true);
+        self.unlisten(backend, None);
+        self.notifications.retain(|n| n.to != backend);
+    }
+}
+
+fn dump(tables: &Tables) -> Vec<String> {
+    let mut out: Vec<String> = tables
+        .0
+        .iter()
+        .flat_map(|table| {
+            table.rows.iter().map(|(_, row)| {
+                let values: Vec<String> = row
+                    .iter()
+                    .map(|value| value.shown().unwrap_or_else(|| "null".to_owned()))
+                    .collect();
+                format!("{}: {}", table.name, values.join(", "))
+            })
+        })
+        .collect();
+    out.sort();
+    out
 }

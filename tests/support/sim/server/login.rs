@@ -1,22 +1,70 @@
 //! From the first packet to the first ReadyForQuery.
 
-use super::session::Session;
-use super::wire::{Fields, Input, Output};
-use super::{Node, ServerOptions, ServerPhase};
+use std::sync::Arc;
 
-/// Protocol 3.0 and 3.2 as the startup packet has them.
+use super::cluster::Cluster;
+use super::fault::Fault;
+use super::session::{Io, Session};
+use super::settings::Settings;
+use super::wire::{Fields, Input, Output, text};
+use super::{Login, Node, PASSWORD, ServerOptions, ServerPhase, TlsAnswer};
+
+const CANCEL: i32 = 80_877_102;
+const SSL: i32 = 80_877_103;
+const GSSENC: i32 = 80_877_104;
 const V3_0: i32 = 0x0003_0000;
 const V3_2: i32 = 0x0003_0002;
+/// What a startup packet may have.
+const PACKET: std::ops::RangeInclusive<i64> = 8..=10_000;
+
+const SALT: [u8; 4] = *b"salt";
 
 #[derive(Default)]
 pub(super) struct Opening {
+    /// Agreed to TLS, whose handshake is not done.
     securing: bool,
+    /// TLS or encryption by GSSAPI has been asked for.
+    asked: bool,
+    waiting: Option<Waiting>,
+    /// Process id and secret of a CancelRequest.
+    pub(super) cancels: Option<(i32, Vec<u8>)>,
+}
+
+/// A startup packet whose password is yet to come.
+struct Waiting {
+    start: Start,
+    question: Question,
+}
+
+enum Question {
+    Password,
+    Md5,
+    #[cfg(feature = "scram")]
+    ScramFirst,
+    #[cfg(feature = "scram")]
+    ScramFinal(super::scram::Exchange),
+}
+
+struct Start {
+    user: Arc<str>,
+    /// Names and values.
+    parameters: Vec<(String, String)>,
+    long_key: bool,
 }
 
 pub(super) enum Next {
     Go,
     Session(Box<Session>),
+    /// With this SQLSTATE.
+    Refused(String),
     Close,
+}
+
+/// Who the server is.
+pub(super) struct Place<'a> {
+    pub(super) node: Node,
+    pub(super) backend: u32,
+    pub(super) options: &'a ServerOptions,
 }
 
 /// The secret of a backend: 4 bytes, or 32 in protocol 3.2.
@@ -31,36 +79,325 @@ impl Opening {
     }
 
     pub(super) fn phase(&self) -> ServerPhase {
-        ServerPhase::Opening
+        match self.waiting {
+            Some(_) => ServerPhase::Authenticating,
+            None => ServerPhase::Opening,
+        }
     }
 
     pub(super) fn step(
         &mut self,
         input: &mut Input,
         out: &mut Output,
-        options: &ServerOptions,
-        node: Node,
-        backend: u32,
+        cluster: &mut Cluster,
+        place: &Place<'_>,
     ) -> Option<Next> {
-        let Some(packet) = input.packet() else {
+        if self.securing {
             return input.ended().then_some(Next::Close);
-        };
-        let mut fields = Fields(&packet);
-        let version = fields.i32()?;
-        if !(V3_0..=V3_2).contains(&version) {
-            out.fatal("0A000", "unsupported frontend protocol");
-            return Some(Next::Close);
         }
-        out.message(b'R', |out| out.extend_from_slice(&[0; 4]));
-        out.message(b'K', |out| {
-            out.extend_from_slice(&backend.to_be_bytes());
-            out.extend_from_slice(&secret(backend, false));
-        });
-        out.ready(b'I');
-        Some(Next::Session(Box::new(Session::new(
-            node,
-            backend,
-            options.version,
-        ))))
+        let ended = input.ended();
+        let result = if let Some(waiting) = self.waiting.take() {
+            let Some((tag, length)) = input.peek() else {
+                self.waiting = Some(waiting);
+                return ended.then_some(Next::Close);
+            };
+            if tag != b'p' {
+                Err(Fault::protocol("expected password response"))
+            } else if length < 4 {
+                return Some(Next::Close);
+            } else {
+                let Some((_, body)) = input.message() else {
+                    self.waiting = Some(waiting);
+                    return ended.then_some(Next::Close);
+                };
+                self.answer(waiting, &body, out, cluster, place)
+            }
+        } else {
+            if input
+                .peek_packet()
+                .is_some_and(|length| !PACKET.contains(&length))
+            {
+                return Some(Next::Close);
+            }
+            let Some(packet) = input.packet() else {
+                return ended.then_some(Next::Close);
+            };
+            self.packet(&packet, input.rest().is_empty(), out, cluster, place)
+        };
+        Some(match result {
+            Ok(next) => next,
+            Err(fault) => {
+                out.fatal(fault.code, &fault.message);
+                Next::Close
+            }
+        })
     }
+
+    fn packet(
+        &mut self,
+        packet: &[u8],
+        alone: bool,
+        out: &mut Output,
+        cluster: &mut Cluster,
+        place: &Place<'_>,
+    ) -> Result<Next, Fault> {
+        let mut fields = Fields(packet);
+        let version = fields.i32().unwrap_or_default();
+        match version {
+            CANCEL => {
+                let id = fields.i32().unwrap_or_default();
+                self.cancels = Some((id, fields.0.to_vec()));
+                return Ok(Next::Close);
+            }
+            SSL | GSSENC if self.asked || place.options.tls == TlsAnswer::Old => {
+                return Err(unsupported());
+            }
+            SSL if place.options.tls == TlsAnswer::Yes => {
+                self.asked = true;
+                out.bare(b'S');
+                if !alone {
+                    return Err(Fault::protocol(
+                        "received unencrypted data after SSL request",
+                    ));
+                }
+                self.securing = true;
+                return Ok(Next::Go);
+            }
+            SSL | GSSENC => {
+                self.asked |= version == SSL;
+                out.bare(b'N');
+                return Ok(Next::Go);
+            }
+            _ => {}
+        }
+        if version >> 16 != V3_0 >> 16 {
+            return Err(unsupported());
+        }
+        let start = startup(&mut fields, version, out, place.options)?;
+        let question = match place.options.login {
+            Login::Trust => return finish(start, out, cluster, place),
+            Login::Cleartext => {
+                authentication(out, 3, b"");
+                Question::Password
+            }
+            #[cfg(feature = "scram")]
+            Login::Scram => {
+                authentication(out, 10, b"SCRAM-SHA-256\0\0");
+                Question::ScramFirst
+            }
+            #[cfg(not(feature = "scram"))]
+            Login::Scram => {
+                authentication(out, 5, &SALT);
+                Question::Md5
+            }
+            Login::Md5 => {
+                authentication(out, 5, &SALT);
+                Question::Md5
+            }
+        };
+        out.flush();
+        self.waiting = Some(Waiting { start, question });
+        Ok(Next::Go)
+    }
+
+    fn answer(
+        &mut self,
+        waiting: Waiting,
+        body: &[u8],
+        out: &mut Output,
+        cluster: &mut Cluster,
+        place: &Place<'_>,
+    ) -> Result<Next, Fault> {
+        let Waiting { start, question } = waiting;
+        let wrong = || Fault::new("28P01", "password authentication failed");
+        let given = body.strip_suffix(b"\0").unwrap_or(body);
+        match question {
+            Question::Password | Question::Md5 => {
+                if !body.ends_with(b"\0") {
+                    return Err(Fault::protocol("invalid password packet size"));
+                }
+                if given.is_empty() {
+                    return Err(Fault::new("28P01", "empty password returned by client"));
+                }
+                let expected = match question {
+                    Question::Md5 => md5_of(&start.user),
+                    _ => PASSWORD.to_owned(),
+                };
+                if given != expected.as_bytes() {
+                    return Err(wrong());
+                }
+                finish(start, out, cluster, place)
+            }
+            #[cfg(feature = "scram")]
+            Question::ScramFirst => {
+                let (exchange, challenge) = super::scram::Exchange::begin(body)?;
+                authentication(out, 11, challenge.as_bytes());
+                out.flush();
+                let question = Question::ScramFinal(exchange);
+                self.waiting = Some(Waiting { start, question });
+                Ok(Next::Go)
+            }
+            #[cfg(feature = "scram")]
+            Question::ScramFinal(exchange) => {
+                let signature = exchange.finish(body)?.ok_or_else(wrong)?;
+                authentication(out, 12, signature.as_bytes());
+                finish(start, out, cluster, place)
+            }
+        }
+    }
+}
+
+fn unsupported() -> Fault {
+    Fault::new("0A000", "unsupported frontend protocol")
+}
+
+fn authentication(out: &mut Output, code: i32, data: &[u8]) {
+    out.message(b'R', |out| {
+        out.extend_from_slice(&code.to_be_bytes());
+        out.extend_from_slice(data);
+    });
+}
+
+/// `md5` and md5(md5(password, user), salt).
+fn md5_of(user: &str) -> String {
+    use md5::Digest as _;
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+    let inner = hex(&md5::Md5::digest(format!("{PASSWORD}{user}")));
+    let outer = hex(&md5::Md5::digest([inner.as_bytes(), &SALT].concat()));
+    format!("md5{outer}")
+}
+
+/// Reads a startup packet, and says which of its wishes are not known.
+fn startup(
+    fields: &mut Fields<'_>,
+    version: i32,
+    out: &mut Output,
+    options: &ServerOptions,
+) -> Result<Start, Fault> {
+    let layout = || Fault::protocol("invalid startup packet layout");
+    let string = |bytes: &[u8]| bytes.iter().map(|&b| char::from(b)).collect::<String>();
+    let mut parameters = Vec::new();
+    let mut unknown = Vec::new();
+    loop {
+        let name = fields.text().ok_or_else(layout)?;
+        if name.is_empty() {
+            break;
+        }
+        let value = fields.text().ok_or_else(layout)?;
+        if name.starts_with(b"_pq_.") {
+            unknown.push(string(name));
+        } else {
+            parameters.push((string(name), string(value)));
+        }
+    }
+    if !fields.is_empty() {
+        return Err(layout());
+    }
+    let newest = if options.version >= 18 { V3_2 } else { V3_0 };
+    if version > newest || !unknown.is_empty() {
+        out.message(b'v', |out| {
+            out.extend_from_slice(&version.min(newest).to_be_bytes());
+            out.extend_from_slice(&(unknown.len() as u32).to_be_bytes());
+            for name in &unknown {
+                text(out, name);
+            }
+        });
+    }
+    let user = parameters.iter().find(|(name, _)| name == "user");
+    let Some((_, user)) = user.filter(|(_, user)| !user.is_empty()) else {
+        return Err(Fault::new(
+            "28000",
+            "no PostgreSQL user name specified in startup packet",
+        ));
+    };
+    Ok(Start {
+        user: user.as_str().into(),
+        long_key: version >= V3_2 && options.version >= 18,
+        parameters,
+    })
+}
+
+/// `-c name=value` and `--name=value` of `options`.
+fn switches(options: &str) -> Result<Vec<(String, String)>, Fault> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut chars = options.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => word.extend(chars.next()),
+            ' ' | '\t' | '\n' if word.is_empty() => {}
+            ' ' | '\t' | '\n' => words.push(std::mem::take(&mut word)),
+            c => word.push(c),
+        }
+    }
+    if !word.is_empty() {
+        words.push(word);
+    }
+    let bad = || Fault::new("42601", "invalid command-line argument for server process");
+    let mut out = Vec::new();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        let pair = if word == "-c" {
+            words.next().ok_or_else(bad)?
+        } else if let Some(pair) = word.strip_prefix("-c").or(word.strip_prefix("--")) {
+            pair.to_owned()
+        } else {
+            return Err(bad());
+        };
+        let (name, value) = pair.split_once('=').ok_or_else(bad)?;
+        out.push((name.replace('-', "_"), value.to_owned()));
+    }
+    Ok(out)
+}
+
+/// AuthenticationOk and everything up to ReadyForQuery.
+fn finish(
+    start: Start,
+    out: &mut Output,
+    cluster: &mut Cluster,
+    place: &Place<'_>,
+) -> Result<Next, Fault> {
+    if let Some(code) = place.options.refusal() {
+        return Ok(Next::Refused(code));
+    }
+    authentication(out, 0, b"");
+    let version = place.options.version;
+    let mut settings = Settings::new(version, place.node == Node::Standby);
+    for (name, value) in &place.options.parameters {
+        settings.force(name, value);
+    }
+    settings.force("session_authorization", &start.user);
+    let superuser = super::run::is_superuser(&start.user);
+    settings.force("is_superuser", if superuser { "on" } else { "off" });
+    for (name, value) in &start.parameters {
+        if name == "options" {
+            for (name, value) in switches(value)? {
+                settings.start(&name, &value)?;
+            }
+        }
+    }
+    for (name, value) in &start.parameters {
+        if !matches!(
+            name.as_str(),
+            "user" | "database" | "options" | "replication"
+        ) {
+            settings.start(name, value)?;
+        }
+    }
+    let mut session = Session::new(
+        place.node,
+        place.backend,
+        version,
+        start.long_key,
+        start.user,
+        settings,
+    );
+    let mut io = Io { out, cluster };
+    session.tell_settings(&mut io);
+    io.out.message(b'K', |out| {
+        out.extend_from_slice(&place.backend.to_be_bytes());
+        out.extend_from_slice(&secret(place.backend, start.long_key));
+    });
+    session.ready(&mut io);
+    Ok(Next::Session(Box::new(session)))
 }

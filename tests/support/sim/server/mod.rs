@@ -4,9 +4,20 @@
 //! connection. Nothing here uses the crate under test: what both got wrong would not be noticed.
 
 mod cluster;
+mod copy;
+mod extended;
+mod fault;
 mod login;
+mod portal;
+mod run;
+#[cfg(feature = "scram")]
+mod scram;
 mod session;
+mod settings;
+mod simple;
+mod sql;
 mod trouble;
+mod tx;
 mod wire;
 
 use std::sync::Arc;
@@ -150,25 +161,22 @@ impl Server {
         }
         match &mut self.stage {
             Stage::Opening(opening) => {
-                let Some(next) = opening.step(
-                    &mut self.input,
-                    &mut self.out,
-                    &self.options,
-                    self.node,
-                    self.backend,
-                ) else {
+                let place = login::Place {
+                    node: self.node,
+                    backend: self.backend,
+                    options: &self.options,
+                };
+                let next = opening.step(&mut self.input, &mut self.out, cluster, &place);
+                let Some(next) = next else {
                     return false;
                 };
                 match next {
                     login::Next::Go => {}
-                    login::Next::Session(session) => match self.options.refusal() {
-                        Some(code) => {
-                            self.out.discard();
-                            self.out.fatal(&code, "the login is refused");
-                            self.close(cluster);
-                        }
-                        None => self.stage = Stage::Session(session),
-                    },
+                    login::Next::Session(session) => self.stage = Stage::Session(session),
+                    login::Next::Refused(code) => {
+                        self.out.fatal(&code, "the login is refused");
+                        self.close(cluster);
+                    }
                     login::Next::Close => self.close(cluster),
                 }
                 true
@@ -187,10 +195,11 @@ impl Server {
         }
     }
 
-    fn close(&mut self, _cluster: &mut Cluster) {
+    fn close(&mut self, cluster: &mut Cluster) {
         self.out.flush();
         let ended = std::mem::replace(&mut self.stage, Stage::Closed(None));
-        if let Stage::Session(session) = ended {
+        if let Stage::Session(mut session) = ended {
+            session.end(cluster);
             self.stage = Stage::Closed(Some(session));
         }
     }

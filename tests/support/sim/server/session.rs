@@ -1,14 +1,69 @@
 //! What a server does with the messages of a client that is logged in.
 
-use super::cluster::Cluster;
+use std::sync::Arc;
+
+use super::cluster::{Cluster, Tables};
+use super::copy::CopyIn;
+use super::extended::Prepared;
+use super::fault::{Fault, Stop};
+use super::portal::Portal;
+use super::settings::Settings;
+use super::simple::Simple;
+use super::tx::{Block, Tx};
 use super::wire::{Fields, Input, Output};
 use super::{Executed, Node, ServerPhase};
 
+/// What a statement may reach outside of its session.
+pub(super) struct Io<'a> {
+    pub(super) out: &'a mut Output,
+    pub(super) cluster: &'a mut Cluster,
+}
+
 pub(super) struct Session {
-    node: Node,
-    backend: u32,
-    version: u32,
+    pub(super) node: Node,
+    pub(super) backend: u32,
+    pub(super) version: u32,
+    long_key: bool,
+    /// Who logged in.
+    pub(super) user: Arc<str>,
+    pub(super) settings: Settings,
+    pub(super) tx: Tx,
+    /// In the order of names.
+    pub(super) prepared: Vec<Prepared>,
+    names: Option<Arc<Vec<Arc<str>>>>,
+    pub(super) portals: Vec<Portal>,
+    pub(super) temporary: Tables,
+    /// What `currval` gives.
+    pub(super) current_value: Option<i64>,
+    /// The client's statement that runs.
+    pub(super) text: Arc<str>,
+    /// Whether the statement is among the writes already.
+    pub(super) logged: bool,
+    /// The time of `pg_sleep` has passed.
+    pub(super) slept: bool,
     executed: Vec<Executed>,
+    pending: Option<Pending>,
+    /// Whether what is pending waits, for time or a lock.
+    waits: bool,
+    cancelled: bool,
+    skipping: bool,
+    /// Extended messages have come, and no Sync.
+    batch: bool,
+}
+
+/// What goes on when something comes: a lock, time, data of COPY.
+pub(super) enum Pending {
+    Simple(Simple, Option<CopyIn>),
+    /// The portal, which is not in the list meanwhile, and the limit of rows.
+    Execute(Portal, usize, Option<CopyIn>),
+}
+
+impl Pending {
+    fn copy(&mut self) -> Option<&mut CopyIn> {
+        match self {
+            Pending::Simple(_, copy) | Pending::Execute(_, _, copy) => copy.as_mut(),
+        }
+    }
 }
 
 pub(super) enum Next {
@@ -17,31 +72,162 @@ pub(super) enum Next {
     Close,
 }
 
+/// How a message was done with.
+pub(super) type Done = Result<Option<Pending>, Fault>;
+
 impl Session {
-    pub(super) fn new(node: Node, backend: u32, version: u32) -> Session {
+    pub(super) fn new(
+        node: Node,
+        backend: u32,
+        version: u32,
+        long_key: bool,
+        user: Arc<str>,
+        settings: Settings,
+    ) -> Session {
         Session {
             node,
             backend,
             version,
+            long_key,
+            user,
+            settings,
+            tx: Tx::new(),
+            prepared: Vec::new(),
+            names: None,
+            portals: Vec::new(),
+            temporary: Tables::default(),
+            current_value: None,
+            text: "".into(),
+            logged: false,
+            slept: false,
             executed: Vec::new(),
+            pending: None,
+            waits: false,
+            cancelled: false,
+            skipping: false,
+            batch: false,
         }
     }
 
     pub(super) fn has_long_key(&self) -> bool {
-        false
+        self.long_key
     }
 
-    pub(super) fn cancel(&mut self) {}
-
-    pub(super) fn phase(&self) -> ServerPhase {
-        ServerPhase::Idle
+    pub(super) fn cancel(&mut self) {
+        self.cancelled = self.waits;
     }
 
     pub(super) fn executed(&self) -> &[Executed] {
         &self.executed
     }
 
-    pub(super) fn step(&mut self, input: &mut Input, out: &mut Output, _: &mut Cluster) -> Next {
+    pub(super) fn phase(&self) -> ServerPhase {
+        match (&self.pending, self.tx.block) {
+            (Some(_), _) if self.waits => ServerPhase::Waiting,
+            (Some(_), _) => ServerPhase::CopyIn,
+            _ if self.skipping => ServerPhase::Skipping,
+            _ if self.batch => ServerPhase::Batch,
+            (_, Block::Failed) => ServerPhase::Failed,
+            (_, Block::Explicit) => ServerPhase::InTransaction,
+            (_, Block::None | Block::Implicit) => ServerPhase::Idle,
+        }
+    }
+
+    /// Sends what is new of settings and notifications, and ReadyForQuery.
+    pub(super) fn ready(&mut self, io: &mut Io<'_>) {
+        self.batch = false;
+        if matches!(self.tx.block, Block::None | Block::Implicit) {
+            self.notified(io);
+        }
+        self.tell_settings(io);
+        io.out.ready(match self.tx.block {
+            Block::None | Block::Implicit => b'I',
+            Block::Explicit => b'T',
+            Block::Failed => b'E',
+        });
+    }
+
+    /// The settings of which the client is told at the login.
+    pub(super) fn tell_settings(&mut self, io: &mut Io<'_>) {
+        self.settings
+            .report(|name, value| io.out.parameter(name, value));
+    }
+
+    fn notified(&mut self, io: &mut Io<'_>) -> bool {
+        let all = io.cluster.notifications(self.backend);
+        for (from, channel, payload) in &all {
+            io.out.message(b'A', |out| {
+                out.extend_from_slice(&from.to_be_bytes());
+                super::wire::text(out, channel);
+                super::wire::text(out, payload);
+            });
+        }
+        !all.is_empty()
+    }
+
+    /// A NoticeResponse, if the client wants to hear of it.
+    pub(super) fn notice(&mut self, io: &mut Io<'_>, severity: &str, code: &str, message: &str) {
+        let least = self.settings.get("client_min_messages");
+        let silent = match least.as_deref() {
+            Some("error") => true,
+            Some("warning") => severity == "NOTICE",
+            _ => false,
+        };
+        if !silent {
+            io.out.report(b'N', severity, code, message);
+        }
+    }
+
+    /// Keeps what is executed, with the state it meets.
+    pub(super) fn note_executed(&mut self, text: &Arc<str>, parameters: Vec<Option<String>>) {
+        let prepared = &self.prepared;
+        let names = self.names.get_or_insert_with(|| {
+            Arc::new(prepared.iter().map(|one| Arc::clone(&one.name)).collect())
+        });
+        self.executed.push(Executed {
+            text: Arc::clone(text),
+            parameters,
+            settings: self.settings.all(),
+            role: self.settings.get("role").unwrap_or_default(),
+            prepared: Arc::clone(names),
+            in_transaction: self.tx.block == Block::Explicit,
+        });
+        self.text = Arc::clone(text);
+        self.logged = false;
+    }
+
+    /// The names of prepared statements are other ones now.
+    pub(super) fn forget_names(&mut self) {
+        self.names = None;
+    }
+
+    pub(super) fn step(
+        &mut self,
+        input: &mut Input,
+        out: &mut Output,
+        cluster: &mut Cluster,
+    ) -> Next {
+        let mut io = Io { out, cluster };
+        if let Some(mut pending) = self.pending.take() {
+            if pending.copy().is_some() {
+                return self.copy_step(pending, input, &mut io);
+            }
+            return self.resume(pending, &mut io);
+        }
+        let idle = !self.batch && self.tx.block == Block::None && !self.skipping;
+        if idle && self.notified(&mut io) {
+            io.out.flush();
+            return Next::Go;
+        }
+        if let Some((tag, length)) = input.peek() {
+            if !b"QFPBECDHSXdcf".contains(&tag) {
+                io.out.fatal("08P01", "invalid frontend message type");
+                return Next::Close;
+            }
+            if length < 4 {
+                return Next::Close;
+            }
+        }
         let Some((tag, body)) = input.message() else {
             return if input.ended() {
                 Next::Close
@@ -49,25 +235,155 @@ impl Session {
                 Next::Wait
             };
         };
-        match tag {
-            b'Q' => {
-                let text = Fields(&body).text().unwrap_or_default();
-                if text == b"select 1" {
-                    out.columns(&[("?column?", 23)]);
-                    out.row([Some("1")].into_iter());
-                    out.complete("SELECT 1");
-                } else {
-                    out.report(b'E', "ERROR", "42601", "syntax error");
-                }
-                out.ready(b'I');
-            }
-            b'S' => out.ready(b'I'),
-            b'X' => return Next::Close,
-            _ => {
-                out.fatal("08P01", "invalid frontend message type");
+        self.message(tag, &body, &mut io)
+    }
+
+    fn resume(&mut self, pending: Pending, io: &mut Io<'_>) -> Next {
+        let simple = matches!(pending, Pending::Simple(..));
+        self.waits = false;
+        if self.cancelled {
+            self.cancelled = false;
+            self.slept = false;
+            io.cluster.stop_waiting(self.backend);
+            let fault = Fault::new("57014", "canceling statement due to user request");
+            return self.done(Err(fault), simple, io);
+        }
+        let done = match pending {
+            Pending::Simple(simple, _) => self.run_simple(simple, io),
+            Pending::Execute(portal, limit, _) => self.run_execute(portal, limit, io),
+        };
+        let waits_still = matches!(&done, Ok(Some(_))) && self.waits;
+        let sleeping = self.slept;
+        self.done(done, simple, io);
+        if waits_still && !sleeping {
+            Next::Wait
+        } else {
+            Next::Go
+        }
+    }
+
+    fn copy_step(&mut self, mut pending: Pending, input: &mut Input, io: &mut Io<'_>) -> Next {
+        let simple = matches!(pending, Pending::Simple(..));
+        if let Some((tag, length)) = input.peek() {
+            if !b"dcfHS".contains(&tag) {
+                let text = "unexpected message type during COPY from stdin";
+                io.out.report(b'E', "ERROR", "08P01", text);
+                let text = "terminating connection because protocol synchronization was lost";
+                io.out.fatal("08P01", text);
                 return Next::Close;
+            }
+            if length < 4 {
+                return Next::Close;
+            }
+        }
+        let Some((tag, body)) = input.message() else {
+            self.pending = Some(pending);
+            return if input.ended() {
+                Next::Close
+            } else {
+                Next::Wait
+            };
+        };
+        let copy = pending.copy().expect("only then it is called");
+        let result = match tag {
+            b'd' => copy.data(&body).map(|()| false),
+            b'c' => copy.finish().map(|()| true),
+            b'f' => Err(Fault::new("57014", "COPY from stdin failed")),
+            // Flush and Sync are let pass.
+            _ => Ok(false),
+        };
+        let done = match result {
+            Ok(false) => Ok(Some(pending)),
+            Ok(true) => self.copied(pending, io),
+            Err(fault) => Err(fault),
+        };
+        self.done(done, simple, io)
+    }
+
+    /// What follows from how a message, or what was pending, was done with.
+    fn done(&mut self, done: Done, simple: bool, io: &mut Io<'_>) -> Next {
+        match done {
+            Ok(Some(pending)) => self.pending = Some(pending),
+            Ok(None) if simple => self.ready(io),
+            Ok(None) => {}
+            Err(fault) => {
+                if fault.code == "25006" {
+                    io.cluster.refused(self.node, self.backend, &self.text);
+                }
+                let severity = if fault.fatal { "FATAL" } else { "ERROR" };
+                io.out.report(b'E', severity, fault.code, &fault.message);
+                if fault.fatal {
+                    return Next::Close;
+                }
+                self.slept = false;
+                self.abort(io.cluster);
+                if simple {
+                    self.ready(io);
+                } else {
+                    self.skipping = true;
+                }
             }
         }
         Next::Go
     }
+
+    fn message(&mut self, tag: u8, body: &[u8], io: &mut Io<'_>) -> Next {
+        if self.skipping && !matches!(tag, b'S' | b'X') {
+            return Next::Go;
+        }
+        if !matches!(tag, b'Q' | b'F' | b'S' | b'X' | b'd' | b'c' | b'f') {
+            self.batch = true;
+        }
+        let mut fields = Fields(body);
+        let done = match tag {
+            b'Q' => {
+                let done = self.query(&mut fields, io);
+                return self.done(done, true, io);
+            }
+            b'F' => {
+                let done = self.function_call(&mut fields, io).map(|()| None);
+                return self.done(done, true, io);
+            }
+            b'P' => self.parse(&mut fields, io).map(|()| None),
+            b'B' => self.bind(&mut fields, io).map(|()| None),
+            b'D' => self.describe(&mut fields, io).map(|()| None),
+            b'C' => self.close(&mut fields, io).map(|()| None),
+            b'E' => self.execute(&mut fields, io),
+            b'H' => {
+                io.out.flush();
+                Ok(None)
+            }
+            b'S' => {
+                self.skipping = false;
+                self.finish_transaction(io);
+                self.ready(io);
+                Ok(None)
+            }
+            b'X' => return Next::Close,
+            // What is left of a COPY that failed.
+            _ => Ok(None),
+        };
+        self.done(done, false, io)
+    }
+
+    /// A statement waits: it is tried again at the next step.
+    pub(super) fn wait_with(&mut self, stop: Stop, pending: Pending) -> Done {
+        match stop {
+            Stop::Fault(fault) => Err(fault),
+            Stop::Wait => {
+                self.waits = true;
+                Ok(Some(pending))
+            }
+        }
+    }
+}
+
+/// The text of a body's string, which must be UTF-8.
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Fault> {
+    std::str::from_utf8(bytes)
+        .map_err(|_| Fault::new("22021", "invalid byte sequence for encoding \"UTF8\""))
+}
+
+pub(super) fn malformed() -> Fault {
+    Fault::protocol("insufficient data left in message")
 }

@@ -111,11 +111,6 @@ impl Output {
         std::mem::take(&mut self.sent)
     }
 
-    /// Takes back what is not on the way yet.
-    pub(super) fn discard(&mut self) {
-        self.gathered.clear();
-    }
-
     pub(super) fn flush(&mut self) {
         self.sent.append(&mut self.gathered);
     }

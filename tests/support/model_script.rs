@@ -1,0 +1,441 @@
+//! Scripts of messages and the traces they leave, for a PostgreSQL and the model of it.
+//!
+//! `tests/data/model.txt` has one script per paragraph: a line `== name | where | key=value…`, then lines `> words`
+//! of what a client sends and `< words` of what comes back. A word is a message: `Q(select 1)`, `B(portal,statement,value)`.
+//! A line `<18 words` holds for that version in the place of the line before. `where` is `primary`, `standby` or
+//! `both`; keys are parameters of the startup packet, `user` among them.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+/// A line that is sent, and its answer by version.
+pub(crate) struct Step {
+    pub(crate) send: String,
+    answer: String,
+    answer_18: Option<String>,
+}
+
+impl Step {
+    pub(crate) fn answer(&self, version: u32) -> &str {
+        match &self.answer_18 {
+            Some(answer) if version >= 18 => answer,
+            _ => &self.answer,
+        }
+    }
+}
+
+pub(crate) struct Script {
+    pub(crate) name: String,
+    pub(crate) places: Vec<&'static str>,
+    pub(crate) parameters: Vec<(String, String)>,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// All scripts of a file.
+pub(crate) fn scripts(text: &str) -> Vec<Script> {
+    let mut out: Vec<Script> = Vec::new();
+    for line in text.lines() {
+        if let Some(head) = line.strip_prefix("== ") {
+            out.push(script(head));
+            continue;
+        }
+        let Some((mark, rest)) = line.split_once(' ') else {
+            continue;
+        };
+        match mark {
+            ">" => out.last_mut().expect("a script").steps.push(Step {
+                send: rest.to_owned(),
+                answer: String::new(),
+                answer_18: None,
+            }),
+            "<" => last(&mut out).answer = rest.to_owned(),
+            "<18" => last(&mut out).answer_18 = Some(rest.to_owned()),
+            _ => {}
+        }
+    }
+    out
+}
+
+fn last(scripts: &mut [Script]) -> &mut Step {
+    let script = scripts.last_mut().expect("a script");
+    script.steps.last_mut().expect("an answer to something")
+}
+
+fn script(head: &str) -> Script {
+    let mut parts = head.split(" | ");
+    let name = parts.next().unwrap_or_default().to_owned();
+    let places = match parts.next() {
+        Some("primary") => vec!["primary"],
+        Some("standby") => vec!["standby"],
+        Some("both") => vec!["primary", "standby"],
+        other => panic!("{name}: no place is called {other:?}"),
+    };
+    let mut parameters: Vec<(String, String)> = parts
+        .filter_map(|part| part.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+    if !parameters.iter().any(|(key, _)| key == "user") {
+        parameters.insert(0, ("user".to_owned(), "u_trust".to_owned()));
+    }
+    Script {
+        name,
+        places,
+        parameters,
+        steps: Vec::new(),
+    }
+}
+
+fn sized(tag: Option<u8>, body: &[u8]) -> Vec<u8> {
+    let mut out: Vec<u8> = tag.into_iter().collect();
+    out.extend(u32::try_from(body.len() + 4).unwrap().to_be_bytes());
+    out.extend_from_slice(body);
+    out
+}
+
+pub(crate) fn startup(version: u32, parameters: &[(String, String)]) -> Vec<u8> {
+    let mut body = version.to_be_bytes().to_vec();
+    for (name, value) in parameters {
+        string(&mut body, name);
+        string(&mut body, value);
+    }
+    body.push(0);
+    sized(None, &body)
+}
+
+fn string(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(text.as_bytes());
+    out.push(0);
+}
+
+/// The words of a line with their arguments.
+fn words(line: &str) -> Vec<(&str, &str)> {
+    let mut out = Vec::new();
+    let mut rest = line.trim_start();
+    while !rest.is_empty() {
+        let end = rest.find(['(', ' ']).unwrap_or(rest.len());
+        let (word, behind) = rest.split_at(end);
+        if !behind.starts_with('(') {
+            out.push((word, ""));
+            rest = behind.trim_start();
+            continue;
+        }
+        let mut depth = 0;
+        let close = behind.char_indices().find(|(_, c)| {
+            depth += i32::from(*c == '(') - i32::from(*c == ')');
+            depth == 0
+        });
+        let close = close.unwrap_or_else(|| panic!("parentheses: {line}")).0;
+        out.push((word, &behind[1..close]));
+        rest = behind[close + 1..].trim_start();
+    }
+    out
+}
+
+/// How many messages a line of the server is.
+pub(crate) fn count(line: &str) -> usize {
+    words(line).len()
+}
+
+/// What a line of the client is on the wire.
+pub(crate) fn encode(line: &str) -> Vec<u8> {
+    words(line)
+        .into_iter()
+        .flat_map(|(word, arguments)| message(word, arguments))
+        .collect()
+}
+
+/// `\n`, `\t`, `\0`, `\xFF` and `\\` as the bytes they mean.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'\\' {
+            out.push(byte);
+            continue;
+        }
+        match bytes.next() {
+            Some(b'n') => out.push(b'\n'),
+            Some(b't') => out.push(b'\t'),
+            Some(b'0') => out.push(0),
+            Some(b'x') => {
+                let digits = [bytes.next().unwrap(), bytes.next().unwrap()];
+                let digits = std::str::from_utf8(&digits).unwrap();
+                out.push(u8::from_str_radix(digits, 16).unwrap());
+            }
+            Some(other) => out.push(other),
+            None => out.push(b'\\'),
+        }
+    }
+    out
+}
+
+fn shorts(out: &mut Vec<u8>, list: &str) {
+    let numbers: Vec<i16> = list
+        .split('+')
+        .filter(|number| !number.is_empty())
+        .map(|number| number.parse().unwrap())
+        .collect();
+    out.extend(i16::try_from(numbers.len()).unwrap().to_be_bytes());
+    for number in numbers {
+        out.extend(number.to_be_bytes());
+    }
+}
+
+/// Bind. `formats` and `results` are numbers with `+` between.
+fn bind(portal: &str, statement: &str, formats: &str, values: &[&str], results: &str) -> Vec<u8> {
+    let mut body = Vec::new();
+    string(&mut body, portal);
+    string(&mut body, statement);
+    shorts(&mut body, formats);
+    body.extend(i16::try_from(values.len()).unwrap().to_be_bytes());
+    for value in values {
+        if *value == "~" {
+            body.extend((-1_i32).to_be_bytes());
+            continue;
+        }
+        let value = unescape(value);
+        body.extend(i32::try_from(value.len()).unwrap().to_be_bytes());
+        body.extend(value);
+    }
+    shorts(&mut body, results);
+    body
+}
+
+fn message(word: &str, arguments: &str) -> Vec<u8> {
+    let (first, second) = arguments.split_once(',').unwrap_or((arguments, ""));
+    let list: Vec<&str> = arguments.split(',').collect();
+    let mut body = Vec::new();
+    let tag = match word {
+        "Q" => {
+            string(&mut body, arguments);
+            b'Q'
+        }
+        // With types: P3(name,23+25,text).
+        "P" | "PT" => {
+            string(&mut body, first);
+            let (types, text) = match word {
+                "P" => ("", second),
+                _ => second.split_once(',').expect("types and a text"),
+            };
+            string(&mut body, text);
+            let types: Vec<u32> = types
+                .split('+')
+                .filter(|oid| !oid.is_empty())
+                .map(|oid| oid.parse().unwrap())
+                .collect();
+            body.extend(i16::try_from(types.len()).unwrap().to_be_bytes());
+            types.iter().for_each(|oid| body.extend(oid.to_be_bytes()));
+            b'P'
+        }
+        "B" => {
+            body = bind(
+                first,
+                list.get(1).unwrap_or(&""),
+                "",
+                list.get(2..).unwrap_or(&[]),
+                "",
+            );
+            b'B'
+        }
+        // With formats: BF(portal,statement,formats,results,value).
+        "BF" => {
+            body = bind(
+                list[0],
+                list[1],
+                list[2],
+                list.get(4..).unwrap_or(&[]),
+                list[3],
+            );
+            b'B'
+        }
+        "E" => {
+            string(&mut body, first);
+            let limit: i32 = if second.is_empty() {
+                0
+            } else {
+                second.parse().unwrap()
+            };
+            body.extend(limit.to_be_bytes());
+            b'E'
+        }
+        "DS" | "DP" | "CS" | "CP" => {
+            body.push(word.as_bytes()[1]);
+            string(&mut body, arguments);
+            word.as_bytes()[0]
+        }
+        "F" => {
+            body.extend(list[0].parse::<u32>().unwrap().to_be_bytes());
+            shorts(&mut body, "");
+            body.extend(i16::try_from(list.len() - 1).unwrap().to_be_bytes());
+            for value in &list[1..] {
+                body.extend(i32::try_from(value.len()).unwrap().to_be_bytes());
+                body.extend(value.as_bytes());
+            }
+            body.extend(0_i16.to_be_bytes());
+            b'F'
+        }
+        "d" => {
+            body = unescape(arguments);
+            b'd'
+        }
+        "f" => {
+            string(&mut body, arguments);
+            b'f'
+        }
+        // Any tag and body: raw(Q,bytes).
+        "raw" => {
+            body = unescape(second);
+            first.as_bytes()[0]
+        }
+        // Bytes without any frame.
+        "bytes" => return unescape(arguments),
+        "S" | "H" | "X" | "c" => word.as_bytes()[0],
+        other => panic!("{other:?} is no message of a client"),
+    };
+    sized(Some(tag), &body)
+}
+
+/// Words of what a server sent, without what differs between equal sessions.
+#[derive(Default)]
+pub(crate) struct Trace {
+    /// Columns of the rows that come whose values say nothing.
+    blank: Vec<bool>,
+    pub(crate) words: Vec<String>,
+}
+
+/// Columns whose values are of the moment, or of the planner.
+const BLANK: [&str; 3] = ["now", "pg_backend_pid", "QUERY PLAN"];
+
+impl Trace {
+    /// The words since the last call, as a line.
+    pub(crate) fn line(&mut self) -> String {
+        std::mem::take(&mut self.words).join(" ")
+    }
+
+    pub(crate) fn add(&mut self, tag: u8, body: &[u8]) {
+        let word = self.word(tag, body);
+        // How many lines a plan has is the planner's affair.
+        if word == "D(*)" && self.words.last() == Some(&word) {
+            return;
+        }
+        self.words.push(word);
+    }
+
+    fn word(&mut self, tag: u8, body: &[u8]) -> String {
+        let mut fields = Body(body);
+        let shown = match tag {
+            b'T' => self.columns(&mut fields),
+            b'D' => {
+                let columns = fields.i16();
+                let mut values = Vec::new();
+                for at in 0..columns {
+                    let length = fields.i32();
+                    let value = usize::try_from(length).map(|length| fields.bytes(length));
+                    values.push(match value {
+                        Ok(_) if self.blank.get(at as usize) == Some(&true) => "*".to_owned(),
+                        Ok(value) => shorten(value),
+                        Err(_) => "~".to_owned(),
+                    });
+                }
+                values.join(",")
+            }
+            b'E' | b'N' => {
+                let field = |code: u8| {
+                    body.split(|&b| b == 0)
+                        .find(|field| field.first() == Some(&code))
+                        .map(|field| field[1..].escape_ascii().to_string())
+                };
+                format!(
+                    "{} {}",
+                    field(b'V').unwrap_or_default(),
+                    field(b'C').unwrap_or_default()
+                )
+            }
+            b'S' => {
+                let (name, value) = (fields.text(), fields.text());
+                match name.as_str() {
+                    "server_version" => format!("{name}=*"),
+                    _ => format!("{name}={value}"),
+                }
+            }
+            b'A' => {
+                fields.i32();
+                let (channel, payload) = (fields.text(), fields.text());
+                format!("{channel},{payload}")
+            }
+            b't' => {
+                let count = fields.i16();
+                let oids: Vec<String> = (0..count).map(|_| fields.i32().to_string()).collect();
+                oids.join(",")
+            }
+            b'G' | b'H' => {
+                let format = fields.bytes(1)[0];
+                format!("{format},{}", fields.i16())
+            }
+            b'R' => fields.i32().to_string(),
+            b'K' => format!("{}", body.len() - 4),
+            b'C' => fields.text(),
+            b'v' => {
+                let (version, count) = (fields.i32(), fields.i32());
+                format!("{}.{},{count}", version >> 16, version & 0xFFFF)
+            }
+            _ => shorten(body),
+        };
+        let tag = char::from(tag);
+        if shown.is_empty() && !matches!(tag, 'D' | 'T' | 'C') {
+            tag.to_string()
+        } else {
+            format!("{tag}({shown})")
+        }
+    }
+
+    fn columns(&mut self, fields: &mut Body<'_>) -> String {
+        let count = fields.i16();
+        let mut out = Vec::new();
+        self.blank.clear();
+        for _ in 0..count {
+            let name = fields.text();
+            fields.bytes(6);
+            let (oid, size) = (fields.i32(), fields.i16());
+            fields.bytes(4);
+            let format = if fields.i16() == 0 { "" } else { ":binary" };
+            self.blank.push(BLANK.contains(&name.as_str()));
+            out.push(format!("{name}:{oid}:{size}{format}"));
+        }
+        out.join(",")
+    }
+}
+
+/// A long value as its length, the bytes that would break the notation escaped.
+fn shorten(value: &[u8]) -> String {
+    const SHOWN: usize = 60;
+    if value.len() > SHOWN {
+        return format!("#{}", value.len());
+    }
+    let text = value.escape_ascii().to_string();
+    text.replace('(', "\\x28").replace(')', "\\x29")
+}
+
+struct Body<'a>(&'a [u8]);
+
+impl<'a> Body<'a> {
+    fn bytes(&mut self, count: usize) -> &'a [u8] {
+        let (head, tail) = self.0.split_at(count);
+        self.0 = tail;
+        head
+    }
+
+    fn i16(&mut self) -> i16 {
+        i16::from_be_bytes(self.bytes(2).try_into().unwrap())
+    }
+
+    fn i32(&mut self) -> i32 {
+        i32::from_be_bytes(self.bytes(4).try_into().unwrap())
+    }
+
+    fn text(&mut self) -> String {
+        let end = self.0.iter().position(|&b| b == 0).unwrap();
+        let text = String::from_utf8(self.bytes(end).to_vec()).unwrap();
+        self.bytes(1);
+        text
+    }
+}

@@ -1,0 +1,408 @@
+//! Parse, Bind, Describe, Execute, Close, and FunctionCall.
+
+use std::sync::Arc;
+
+use super::cluster::Value;
+use super::fault::Fault;
+use super::portal::{Outcome, Plan, Portal, describe};
+use super::session::{Done, Io, Pending, Session, malformed, utf8};
+use super::sql::{oid, statements};
+use super::wire::Fields;
+
+pub(super) struct Prepared {
+    pub(super) name: Arc<str>,
+    /// None for the empty statement.
+    pub(super) plan: Option<Arc<Plan>>,
+}
+
+impl Session {
+    pub(super) fn find_prepared(&self, name: &str) -> Result<usize, usize> {
+        self.prepared.binary_search_by(|one| (*one.name).cmp(name))
+    }
+
+    pub(super) fn drop_prepared(&mut self, name: &str) -> bool {
+        match self.find_prepared(name) {
+            Ok(at) => {
+                self.prepared.remove(at);
+                self.forget_names();
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    pub(super) fn store_prepared(
+        &mut self,
+        name: &str,
+        plan: Option<Arc<Plan>>,
+    ) -> Result<(), Fault> {
+        match self.find_prepared(name) {
+            Ok(_) => Err(Fault::new(
+                "42P05",
+                format!("prepared statement \"{name}\" already exists"),
+            )),
+            Err(at) => {
+                let name = name.into();
+                self.prepared.insert(at, Prepared { name, plan });
+                self.forget_names();
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn prepared_plan(&self, name: &str) -> Result<Option<Arc<Plan>>, Fault> {
+        match self.find_prepared(name) {
+            Ok(at) => Ok(self.prepared[at].plan.clone()),
+            Err(_) if name.is_empty() => Err(Fault::new(
+                "26000",
+                "unnamed prepared statement does not exist",
+            )),
+            Err(_) => Err(Fault::new(
+                "26000",
+                format!("prepared statement \"{name}\" does not exist"),
+            )),
+        }
+    }
+
+    pub(super) fn find_portal(&self, name: &str) -> Option<usize> {
+        self.portals.iter().position(|portal| *portal.name == *name)
+    }
+
+    fn portal(&self, name: &str) -> Result<usize, Fault> {
+        self.find_portal(name)
+            .ok_or_else(|| Fault::new("34000", format!("portal \"{name}\" does not exist")))
+    }
+
+    pub(super) fn parse(&mut self, fields: &mut Fields<'_>, io: &mut Io<'_>) -> Result<(), Fault> {
+        let name = utf8(fields.text().ok_or_else(malformed)?)?;
+        let text = utf8(fields.text().ok_or_else(malformed)?)?;
+        let count = fields.i16().ok_or_else(malformed)?;
+        let mut types = Vec::new();
+        for _ in 0..count {
+            types.push(fields.i32().ok_or_else(malformed)? as u32);
+        }
+        if !fields.is_empty() {
+            return Err(Fault::protocol("invalid message format"));
+        }
+        self.start_transaction();
+        if name.is_empty() {
+            self.drop_prepared("");
+        }
+        let parsed = statements(text, self.lexing())?;
+        self.warn_of_backslashes(parsed.warnings, io);
+        let mut list = parsed.list.into_iter();
+        let plan = match (list.next(), list.next()) {
+            (_, Some(_)) => {
+                return Err(Fault::new(
+                    "42601",
+                    "cannot insert multiple commands into a prepared statement",
+                ));
+            }
+            (None, _) => None,
+            (Some((statement, _)), None) => {
+                if self.is_failed() && !statement.ends_transaction() {
+                    return Err(Fault::aborted());
+                }
+                let text = text.into();
+                let plan = self.analyze(statement, &text, &mut types, true, io.cluster)?;
+                Some(Arc::new(plan))
+            }
+        };
+        self.store_prepared(name, plan)?;
+        io.out.message(b'1', |_| {});
+        Ok(())
+    }
+
+    pub(super) fn bind(&mut self, fields: &mut Fields<'_>, io: &mut Io<'_>) -> Result<(), Fault> {
+        let name = utf8(fields.text().ok_or_else(malformed)?)?;
+        let statement = utf8(fields.text().ok_or_else(malformed)?)?;
+        let mut plan = self.prepared_plan(statement)?;
+        self.start_transaction();
+        let formats = shorts(fields)?;
+        let count = fields.i16().ok_or_else(malformed)?.max(0) as usize;
+        if formats.len() > 1 && formats.len() != count {
+            return Err(Fault::protocol(
+                "bind message has parameter formats of another number",
+            ));
+        }
+        let types = plan.as_ref().map_or(&[][..], |plan| &plan.parameters);
+        if count != types.len() {
+            return Err(Fault::protocol(
+                "bind message supplies another number of parameters",
+            ));
+        }
+        let ends = plan
+            .as_ref()
+            .is_none_or(|plan| plan.statement.ends_transaction());
+        if self.is_failed() && (!ends || count > 0) {
+            return Err(Fault::aborted());
+        }
+        if name.is_empty() {
+            self.portals.retain(|portal| !portal.name.is_empty());
+        } else if self.find_portal(name).is_some() {
+            return Err(Fault::new(
+                "42P03",
+                format!("cursor \"{name}\" already exists"),
+            ));
+        }
+        let mut values = Vec::new();
+        for (at, oid) in types.iter().enumerate() {
+            let length = fields.i32().ok_or_else(malformed)?;
+            let format = match formats[..] {
+                [] => 0,
+                [all] => all,
+                ref each => each[at],
+            };
+            values.push(match usize::try_from(length) {
+                Err(_) => Value::Null,
+                Ok(length) => {
+                    let bytes = fields.bytes(length).ok_or_else(malformed)?;
+                    super::run::decode(bytes, *oid, format)?
+                }
+            });
+        }
+        let result_formats = shorts(fields)?;
+        if !fields.is_empty() {
+            return Err(Fault::protocol("invalid message format"));
+        }
+        if let Some(known) = &plan {
+            let fresh = self.revalidate(known, io.cluster)?;
+            self.plan(&fresh.statement, &values)?;
+            let columns = fresh.columns.as_ref().map_or(0, |columns| columns.len());
+            if result_formats.len() > 1 && result_formats.len() != columns {
+                return Err(Fault::protocol(
+                    "bind message has result formats of another number",
+                ));
+            }
+            plan = Some(fresh);
+        }
+        let mut portal = Portal::new(name.into(), plan, values);
+        portal.formats = result_formats;
+        portal.depth = self.tx.depth();
+        self.portals.push(portal);
+        io.out.message(b'2', |_| {});
+        Ok(())
+    }
+
+    pub(super) fn describe(
+        &mut self,
+        fields: &mut Fields<'_>,
+        io: &mut Io<'_>,
+    ) -> Result<(), Fault> {
+        let kind = fields.byte().ok_or_else(malformed)?;
+        let name = utf8(fields.text().ok_or_else(malformed)?)?;
+        if !fields.is_empty() {
+            return Err(Fault::protocol("invalid message format"));
+        }
+        self.start_transaction();
+        let (columns, formats) = match kind {
+            b'S' => {
+                let plan = self.prepared_plan(name)?;
+                let columns = plan.as_ref().and_then(|plan| plan.columns.clone());
+                if self.is_failed() && columns.is_some() {
+                    return Err(Fault::aborted());
+                }
+                let types = plan.map_or_else(Vec::new, |plan| plan.parameters.clone());
+                io.out.message(b't', |out| {
+                    out.extend_from_slice(&(types.len() as u16).to_be_bytes());
+                    for oid in types {
+                        out.extend_from_slice(&oid.to_be_bytes());
+                    }
+                });
+                (columns, Vec::new())
+            }
+            b'P' => {
+                let portal = &self.portals[self.portal(name)?];
+                let columns = portal.columns();
+                if self.is_failed() && columns.is_some() {
+                    return Err(Fault::aborted());
+                }
+                (columns, portal.formats.clone())
+            }
+            _ => return Err(Fault::protocol("invalid DESCRIBE message subtype")),
+        };
+        match columns {
+            None => io.out.message(b'n', |_| {}),
+            Some(columns) => {
+                let format = |at: usize| match formats[..] {
+                    [] => 0,
+                    [all] => all,
+                    ref each => each[at],
+                };
+                describe(&columns, format, io);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn close(&mut self, fields: &mut Fields<'_>, io: &mut Io<'_>) -> Result<(), Fault> {
+        let kind = fields.byte().ok_or_else(malformed)?;
+        let name = utf8(fields.text().ok_or_else(malformed)?)?;
+        if !fields.is_empty() {
+            return Err(Fault::protocol("invalid message format"));
+        }
+        match kind {
+            b'S' => {
+                self.drop_prepared(name);
+            }
+            b'P' => self.portals.retain(|portal| *portal.name != *name),
+            _ => return Err(Fault::protocol("invalid CLOSE message subtype")),
+        }
+        io.out.message(b'3', |_| {});
+        Ok(())
+    }
+
+    pub(super) fn execute(&mut self, fields: &mut Fields<'_>, io: &mut Io<'_>) -> Done {
+        let name = utf8(fields.text().ok_or_else(malformed)?)?;
+        let limit = fields.i32().ok_or_else(malformed)?;
+        if !fields.is_empty() {
+            return Err(Fault::protocol("invalid message format"));
+        }
+        let at = self.portal(name)?;
+        if self.portals[at].plan.is_none() {
+            io.out.message(b'I', |_| {});
+            return Ok(None);
+        }
+        self.start_transaction();
+        let portal = self.portals.remove(at);
+        let ends = portal
+            .plan
+            .as_ref()
+            .is_some_and(|plan| plan.statement.ends_transaction());
+        if (self.is_failed() || portal.failed) && !ends {
+            self.portals.push(portal);
+            return Err(Fault::aborted());
+        }
+        let limit = match limit {
+            ..=0 => usize::MAX,
+            some => some as usize,
+        };
+        self.run_execute(portal, limit, io)
+    }
+
+    /// Runs what is left of an Execute.
+    pub(super) fn run_execute(
+        &mut self,
+        mut portal: Portal,
+        limit: usize,
+        io: &mut Io<'_>,
+    ) -> Done {
+        match self.run_portal(&mut portal, limit, false, io) {
+            Ok(Outcome::Complete(tag)) => {
+                self.finish_execute(portal, &tag, io);
+                Ok(None)
+            }
+            Ok(Outcome::Suspended) => {
+                self.portals.push(portal);
+                io.out.message(b's', |_| {});
+                Ok(None)
+            }
+            Ok(Outcome::CopyIn(copy)) => Ok(Some(Pending::Execute(portal, limit, Some(copy)))),
+            Err(stop) => self.wait_with(stop, Pending::Execute(portal, limit, None)),
+        }
+    }
+
+    pub(super) fn finish_execute(&mut self, portal: Portal, tag: &str, io: &mut Io<'_>) {
+        let transaction = portal
+            .plan
+            .as_ref()
+            .is_some_and(|plan| plan.statement.is_transaction());
+        if !transaction && self.find_portal(&portal.name).is_none() {
+            self.portals.push(portal);
+        }
+        if transaction || self.tx.commit_now {
+            self.finish_transaction(io);
+        } else {
+            self.tx.pipelining = true;
+        }
+        io.out.complete(tag);
+    }
+
+    /// COPY has all its data, whoever began it.
+    pub(super) fn copied(&mut self, pending: Pending, io: &mut Io<'_>) -> Done {
+        let (ops, count, table) = match &pending {
+            Pending::Simple(_, Some(copy)) | Pending::Execute(_, _, Some(copy)) => copy.result(),
+            Pending::Simple(_, None) | Pending::Execute(_, _, None) => {
+                unreachable!("only a COPY ends like this")
+            }
+        };
+        for row in ops {
+            self.insert_row(&table, row, io);
+        }
+        let tag = format!("COPY {count}");
+        match pending {
+            Pending::Simple(simple, _) => self.copied_simple(simple, &tag, io),
+            Pending::Execute(portal, ..) => {
+                self.finish_execute(portal, &tag, io);
+                Ok(None)
+            }
+        }
+    }
+
+    pub(super) fn function_call(
+        &mut self,
+        fields: &mut Fields<'_>,
+        io: &mut Io<'_>,
+    ) -> Result<(), Fault> {
+        if self.is_failed() {
+            return Err(Fault::aborted());
+        }
+        self.start_transaction();
+        let function = fields.i32().ok_or_else(malformed)?;
+        let known = match function {
+            870 => ("lower", oid::TEXT),
+            871 => ("upper", oid::TEXT),
+            1317 => ("length", oid::TEXT),
+            _ => {
+                let text = format!("function with OID {function} does not exist");
+                return Err(Fault::new("42883", text));
+            }
+        };
+        let formats = shorts(fields)?;
+        let count = fields.i16().ok_or_else(malformed)?;
+        if count != 1 {
+            return Err(Fault::protocol(
+                "function call message contains another number of arguments",
+            ));
+        }
+        let length = fields.i32().ok_or_else(malformed)?;
+        let argument = match usize::try_from(length) {
+            Err(_) => Value::Null,
+            Ok(length) => {
+                let bytes = fields.bytes(length).ok_or_else(malformed)?;
+                super::run::decode(bytes, known.1, formats.first().copied().unwrap_or(0))?
+            }
+        };
+        let format = fields.i16().ok_or_else(malformed)?;
+        if !fields.is_empty() {
+            return Err(Fault::protocol("invalid message format"));
+        }
+        self.note_executed(
+            &format!("fastpath {}", known.0).into(),
+            vec![argument.shown()],
+        );
+        let value = super::run::pure(known.0, &[argument])?;
+        io.out
+            .message(b'V', |out| match (&value, format, value.shown()) {
+                (Value::Int(number), 1, _) => {
+                    out.extend_from_slice(&4_i32.to_be_bytes());
+                    out.extend_from_slice(&(*number as i32).to_be_bytes());
+                }
+                (_, _, Some(text)) => {
+                    out.extend_from_slice(&(text.len() as u32).to_be_bytes());
+                    out.extend_from_slice(text.as_bytes());
+                }
+                (_, _, None) => out.extend_from_slice(&(-1_i32).to_be_bytes()),
+            });
+        self.finish_transaction(io);
+        Ok(())
+    }
+}
+
+/// A count and so many 16-bit integers.
+fn shorts(fields: &mut Fields<'_>) -> Result<Vec<i16>, Fault> {
+    let count = fields.i16().ok_or_else(malformed)?;
+    (0..count)
+        .map(|_| fields.i16().ok_or_else(malformed))
+        .collect()
+}

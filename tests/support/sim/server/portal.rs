@@ -1,0 +1,333 @@
+//! Portals: statements that are ready to run, are running, or wait for the next FETCH or Execute.
+
+use std::sync::Arc;
+
+use super::cluster::Value;
+use super::copy::CopyIn;
+use super::fault::{Fault, Stop};
+use super::run::{Effect, Sources};
+use super::session::{Io, Session};
+use super::sql::{Statement, oid};
+
+/// A column of a result.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Column {
+    pub(super) name: Arc<str>,
+    pub(super) oid: u32,
+}
+
+/// A statement that was analyzed.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) statement: Statement,
+    pub(super) text: Arc<str>,
+    pub(super) parameters: Vec<u32>,
+    /// None when it gives no rows.
+    pub(super) columns: Option<Arc<[Column]>>,
+}
+
+enum State {
+    New,
+    /// Rows are computed when they are fetched.
+    Lazy(Sources),
+    /// Rows were computed at once, and the tag for the end, unless it counts rows.
+    Stored(std::vec::IntoIter<Vec<Value>>, Option<String>),
+    Done,
+}
+
+pub(super) struct Portal {
+    pub(super) name: Arc<str>,
+    /// None for the empty statement.
+    pub(super) plan: Option<Arc<Plan>>,
+    pub(super) parameters: Arc<[Value]>,
+    pub(super) formats: Vec<i16>,
+    state: State,
+    noted: bool,
+    described: bool,
+    /// Rows of this run so far.
+    sent: usize,
+    /// DECLARE … WITH HOLD; once the transaction is over, it is held.
+    pub(super) hold: bool,
+    pub(super) held: bool,
+    /// Its transaction failed.
+    pub(super) failed: bool,
+    /// How many savepoints there were when it was made.
+    pub(super) depth: usize,
+}
+
+pub(super) enum Outcome {
+    Complete(String),
+    Suspended,
+    CopyIn(CopyIn),
+}
+
+impl Portal {
+    pub(super) fn new(name: Arc<str>, plan: Option<Arc<Plan>>, parameters: Vec<Value>) -> Portal {
+        Portal {
+            name,
+            plan,
+            parameters: parameters.into(),
+            formats: Vec::new(),
+            state: State::New,
+            noted: false,
+            described: false,
+            sent: 0,
+            hold: false,
+            held: false,
+            failed: false,
+            depth: 0,
+        }
+    }
+
+    /// One that is no statement of its own.
+    pub(super) fn inner(mut self) -> Portal {
+        self.noted = true;
+        self
+    }
+
+    pub(super) fn columns(&self) -> Option<Arc<[Column]>> {
+        self.plan.as_ref()?.columns.clone()
+    }
+
+    /// The tag at the end of the rows, of which `sent` were given this time.
+    fn end_tag(&self) -> String {
+        match &self.state {
+            State::Stored(_, Some(tag)) => tag.clone(),
+            State::Stored(_, None) | State::Lazy(_) | State::New | State::Done => {
+                format!("SELECT {}", self.sent)
+            }
+        }
+    }
+
+    fn format(&self, column: usize) -> i16 {
+        match self.formats[..] {
+            [] => 0,
+            [all] => all,
+            ref each => each[column],
+        }
+    }
+}
+
+/// RowDescription.
+pub(super) fn describe(columns: &[Column], format: impl Fn(usize) -> i16, io: &mut Io<'_>) {
+    io.out.message(b'T', |out| {
+        out.extend_from_slice(&(columns.len() as u16).to_be_bytes());
+        for (at, column) in columns.iter().enumerate() {
+            super::wire::text(out, &column.name);
+            out.extend_from_slice(&[0; 6]);
+            out.extend_from_slice(&column.oid.to_be_bytes());
+            let size: i16 = match column.oid {
+                oid::BOOL => 1,
+                oid::INT4 => 4,
+                oid::INT8 | oid::TIMESTAMPTZ | oid::FLOAT8 => 8,
+                oid::NAME => 64,
+                oid::VOID => 4,
+                _ => -1,
+            };
+            out.extend_from_slice(&size.to_be_bytes());
+            out.extend_from_slice(&(-1_i32).to_be_bytes());
+            out.extend_from_slice(&format(at).to_be_bytes());
+        }
+    });
+}
+
+fn data_row(row: &[Value], columns: &[Column], format: impl Fn(usize) -> i16, io: &mut Io<'_>) {
+    io.out.message(b'D', |out| {
+        out.extend_from_slice(&(row.len() as u16).to_be_bytes());
+        for (at, value) in row.iter().enumerate() {
+            let bytes = match (value, format(at)) {
+                (Value::Null, _) => None,
+                (Value::Bool(on), 1) => Some(vec![u8::from(*on)]),
+                (Value::Int(number), 1) if columns[at].oid == oid::INT4 => {
+                    Some((*number as i32).to_be_bytes().to_vec())
+                }
+                (Value::Int(number), 1) => Some(number.to_be_bytes().to_vec()),
+                (value, _) => value.shown().map(String::into_bytes),
+            };
+            match bytes {
+                Some(bytes) => {
+                    out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+                    out.extend_from_slice(&bytes);
+                }
+                None => out.extend_from_slice(&(-1_i32).to_be_bytes()),
+            }
+        }
+    });
+}
+
+enum Begun {
+    Rows(State),
+    Tag(String),
+    CopyIn(CopyIn),
+}
+
+impl Session {
+    /// Runs a portal up to `limit` rows, which are sent; `described` when RowDescription belongs before them.
+    pub(super) fn run_portal(
+        &mut self,
+        portal: &mut Portal,
+        limit: usize,
+        described: bool,
+        io: &mut Io<'_>,
+    ) -> Result<Outcome, Stop> {
+        let plan = portal
+            .plan
+            .clone()
+            .expect("the empty statement does not run");
+        match portal.state {
+            State::New => match self.begin_portal(portal, &plan, io)? {
+                Begun::Rows(state) => portal.state = state,
+                Begun::Tag(tag) => {
+                    portal.state = State::Done;
+                    return Ok(Outcome::Complete(tag));
+                }
+                Begun::CopyIn(copy) => {
+                    portal.state = State::Done;
+                    return Ok(Outcome::CopyIn(copy));
+                }
+            },
+            State::Done => {
+                let text = format!("portal \"{}\" cannot be run", portal.name);
+                return Err(Fault::new("55000", text).into());
+            }
+            State::Lazy(_) | State::Stored(..) => {}
+        }
+        let columns = plan.columns.clone().unwrap_or_else(|| [].into());
+        if described && !portal.described {
+            portal.described = true;
+            describe(&columns, |at| portal.format(at), io);
+        }
+        while portal.sent < limit {
+            let Some(row) = self.next_row(portal, io)? else {
+                let tag = portal.end_tag();
+                portal.sent = 0;
+                return Ok(Outcome::Complete(tag));
+            };
+            data_row(&row, &columns, |at| portal.format(at), io);
+            portal.sent += 1;
+        }
+        portal.sent = 0;
+        Ok(Outcome::Suspended)
+    }
+
+    fn begin_portal(
+        &mut self,
+        portal: &mut Portal,
+        plan: &Plan,
+        io: &mut Io<'_>,
+    ) -> Result<Begun, Stop> {
+        if !portal.noted {
+            portal.noted = true;
+            let shown = portal.parameters.iter().map(Value::shown).collect();
+            self.note_executed(&plan.text, shown);
+        }
+        let parameters = Arc::clone(&portal.parameters);
+        let ops = self.tx.ops.len();
+        let begun = match &plan.statement {
+            Statement::Select(select) if select.with.is_none() => {
+                self.tx.has_snapshot = true;
+                self.open(select, &parameters, io)
+                    .map(|sources| Begun::Rows(State::Lazy(sources)))
+            }
+            Statement::Select(select) => {
+                self.tx.has_snapshot = true;
+                self.with(select, &parameters, io)
+                    .map(|rows| Begun::Rows(State::Stored(rows.into_iter(), None)))
+            }
+            Statement::Change(change) => {
+                self.tx.has_snapshot = true;
+                self.change(change, &parameters, io).map(|(rows, tag)| {
+                    if change.returning.is_empty() {
+                        Begun::Tag(tag)
+                    } else {
+                        Begun::Rows(State::Stored(rows.into_iter(), Some(tag)))
+                    }
+                })
+            }
+            Statement::Utility(utility) => {
+                self.utility(utility, &parameters, io)
+                    .map(|effect| match effect {
+                        Effect::Tag(tag) => Begun::Tag(tag),
+                        Effect::Rows(rows, tag) => {
+                            Begun::Rows(State::Stored(rows.into_iter(), tag))
+                        }
+                        Effect::CopyIn(copy) => Begun::CopyIn(copy),
+                    })
+            }
+        };
+        if matches!(begun, Err(Stop::Wait)) {
+            self.tx.ops.truncate(ops);
+        }
+        begun
+    }
+
+    /// The next row of a portal that began.
+    fn next_row(
+        &mut self,
+        portal: &mut Portal,
+        io: &mut Io<'_>,
+    ) -> Result<Option<Vec<Value>>, Stop> {
+        match &mut portal.state {
+            State::Stored(rows, _) => Ok(rows.next()),
+            State::Lazy(sources) => {
+                let ops = self.tx.ops.len();
+                let row = self.pull(sources, &portal.parameters, io);
+                if matches!(row, Err(Stop::Wait)) {
+                    self.tx.ops.truncate(ops);
+                }
+                row
+            }
+            State::New | State::Done => Ok(None),
+        }
+    }
+
+    /// Runs a portal, or goes on with it, and keeps the rows.
+    pub(super) fn rows_of(
+        &mut self,
+        portal: &mut Portal,
+        limit: usize,
+        io: &mut Io<'_>,
+    ) -> Result<(Vec<Vec<Value>>, String), Stop> {
+        let plan = portal.plan.clone();
+        let Some(plan) = plan else {
+            return Ok((Vec::new(), String::new()));
+        };
+        if matches!(portal.state, State::New) {
+            match self.begin_portal(portal, &plan, io)? {
+                Begun::Rows(state) => portal.state = state,
+                Begun::Tag(tag) => {
+                    portal.state = State::Done;
+                    return Ok((Vec::new(), tag));
+                }
+                Begun::CopyIn(_) => return Err(Fault::new("0A000", "not here").into()),
+            }
+        }
+        let mut rows = Vec::new();
+        while rows.len() < limit {
+            let Some(row) = self.next_row(portal, io)? else {
+                break;
+            };
+            rows.push(row);
+        }
+        portal.sent = rows.len();
+        let tag = portal.end_tag();
+        portal.sent = 0;
+        Ok((rows, tag))
+    }
+
+    /// A commit: cursors WITH HOLD keep their rows, others go.
+    pub(super) fn hold_cursors(&mut self, io: &mut Io<'_>) {
+        let portals = std::mem::take(&mut self.portals);
+        for mut portal in portals {
+            if portal.hold && !portal.held && !portal.failed {
+                let rows = self.rows_of(&mut portal, usize::MAX, io);
+                let rows = rows.map_or_else(|_| Vec::new(), |(rows, _)| rows);
+                portal.state = State::Stored(rows.into_iter(), None);
+                portal.held = true;
+            }
+            if portal.held {
+                self.portals.push(portal);
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The server's side of SCRAM-SHA-256.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::{Digest as _, Sha256};
+
+use super::PASSWORD;
+use super::fault::Fault;
+
+/// One iteration keeps tests fast.
+const ITERATIONS: u32 = 1;
+const SALT: &[u8] = b"sixteen salty by";
+
+/// Between the challenge and the proof.
+pub(super) struct Exchange {
+    header: String,
+    nonce: String,
+    first_bare: String,
+    challenge: String,
+}
+
+fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
+    let mac = <Hmac<Sha256>>::new_from_slice(key).expect("any length is a key");
+    mac.chain_update(text).finalize().into_bytes().into()
+}
+
+fn malformed() -> Fault {
+    Fault::protocol("malformed SCRAM message")
+}
+
+impl Exchange {
+    /// From SASLInitialResponse; also the challenge.
+    pub(super) fn begin(body: &[u8]) -> Result<(Exchange, String), Fault> {
+        let end = body.iter().position(|&b| b == 0).ok_or_else(malformed)?;
+        if &body[..end] != b"SCRAM-SHA-256" {
+            return Err(Fault::protocol(
+                "client selected an invalid SASL authentication mechanism",
+            ));
+        }
+        let data = body.get(end + 5..).ok_or_else(malformed)?;
+        let data = std::str::from_utf8(data).map_err(|_| malformed())?;
+        let mut parts = data.splitn(3, ',');
+        let (binding, name) = (parts.next(), parts.next());
+        let first_bare = parts.next().ok_or_else(malformed)?;
+        let (Some(binding @ ("n" | "y")), Some("")) = (binding, name) else {
+            return Err(malformed());
+        };
+        let nonce = first_bare
+            .split(',')
+            .find_map(|attribute| attribute.strip_prefix("r="))
+            .ok_or_else(malformed)?;
+        let nonce = format!("{nonce}SERVER");
+        let salt = STANDARD.encode(SALT);
+        let challenge = format!("r={nonce},s={salt},i={ITERATIONS}");
+        let exchange = Exchange {
+            header: format!("{binding},,"),
+            nonce,
+            first_bare: first_bare.to_owned(),
+            challenge: challenge.clone(),
+        };
+        Ok((exchange, challenge))
+    }
+
+    /// The server's last message, or None when the proof is wrong.
+    pub(super) fn finish(&self, body: &[u8]) -> Result<Option<String>, Fault> {
+        let text = std::str::from_utf8(body).map_err(|_| malformed())?;
+        let (bare, proof) = text.rsplit_once(",p=").ok_or_else(malformed)?;
+        let expected = format!("c={},r={}", STANDARD.encode(&self.header), self.nonce);
+        if bare != expected {
+            return Err(malformed());
+        }
+        let proof = STANDARD.decode(proof).map_err(|_| malformed())?;
+        let salted = hmac(PASSWORD.as_bytes(), &[SALT, &[0, 0, 0, 1]].concat());
+        let stored = Sha256::digest(hmac(&salted, b"Client Key"));
+        let all = format!("{},{},{bare}", self.first_bare, self.challenge);
+        let signature = hmac(&stored, all.as_bytes());
+        let key: Vec<u8> = proof.iter().zip(signature).map(|(a, b)| a ^ b).collect();
+        if proof.len() != signature.len() || Sha256::digest(&key) != stored {
+            return Ok(None);
+        }
+        let server_key = hmac(&salted, b"Server Key");
+        let verifier = STANDARD.encode(hmac(&server_key, all.as_bytes()));
+        Ok(Some(format!("v={verifier}")))
+    }
+}

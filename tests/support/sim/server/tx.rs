@@ -1,0 +1,414 @@
+//! Transactions: blocks, savepoints, and what a commit and a rollback do to everything else.
+
+use std::sync::Arc;
+
+use super::Node;
+use super::cluster::{Cluster, Lockable, Op, Tables};
+use super::fault::{Fault, Stop};
+use super::session::{Io, Session};
+use super::settings::Layers;
+use super::sql::{Access, Modes, Transaction};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Block {
+    /// Each statement by itself, or each up to Sync.
+    None,
+    /// Of the statements of one Query, or of a pipeline.
+    Implicit,
+    Explicit,
+    Failed,
+}
+
+/// What a rollback goes back to.
+#[derive(Clone)]
+struct Mark {
+    layers: Layers,
+    temporary: Tables,
+    ops: usize,
+    notifies: usize,
+    listens: usize,
+}
+
+struct Savepoint {
+    name: Arc<str>,
+    mark: Mark,
+}
+
+pub(super) enum Listen {
+    Add(Arc<str>),
+    Remove(Option<Arc<str>>),
+}
+
+pub(super) struct Tx {
+    pub(super) started: bool,
+    pub(super) block: Block,
+    /// An Execute of this transaction is done, and its Sync has not come.
+    pub(super) pipelining: bool,
+    /// The statement has to be committed when it is done.
+    pub(super) commit_now: bool,
+    /// Whether a statement that needs a snapshot ran.
+    pub(super) has_snapshot: bool,
+    pub(super) ops: Vec<Op>,
+    snapshot: Option<Tables>,
+    start: Option<Mark>,
+    savepoints: Vec<Savepoint>,
+    pub(super) notifies: Vec<(Arc<str>, Arc<str>)>,
+    pub(super) listens: Vec<Listen>,
+}
+
+impl Tx {
+    pub(super) fn new() -> Tx {
+        Tx {
+            started: false,
+            block: Block::None,
+            pipelining: false,
+            commit_now: false,
+            has_snapshot: false,
+            ops: Vec::new(),
+            snapshot: None,
+            start: None,
+            savepoints: Vec::new(),
+            notifies: Vec::new(),
+            listens: Vec::new(),
+        }
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        self.savepoints.len()
+    }
+}
+
+impl Session {
+    fn mark(&self) -> Mark {
+        Mark {
+            layers: self.settings.layers(),
+            temporary: self.temporary.clone(),
+            ops: self.tx.ops.len(),
+            notifies: self.tx.notifies.len(),
+            listens: self.tx.listens.len(),
+        }
+    }
+
+    fn go_back(&mut self, mark: &Mark) {
+        self.settings.restore(&mark.layers);
+        self.temporary = mark.temporary.clone();
+        self.tx.ops.truncate(mark.ops);
+        self.tx.notifies.truncate(mark.notifies);
+        self.tx.listens.truncate(mark.listens);
+    }
+
+    /// The start of a command: a transaction, if there is none.
+    pub(super) fn start_transaction(&mut self) {
+        if self.tx.started {
+            return;
+        }
+        self.tx.started = true;
+        self.tx.start = Some(self.mark());
+        let read_only =
+            self.node == Node::Standby || self.settings.is_on("default_transaction_read_only");
+        let shown = |on| if on { "on" } else { "off" };
+        let isolation = self.settings.get("default_transaction_isolation");
+        let deferrable = self.settings.is_on("default_transaction_deferrable");
+        self.settings
+            .write("transaction_read_only", shown(read_only), false);
+        self.settings.write(
+            "transaction_isolation",
+            &isolation.unwrap_or_default(),
+            false,
+        );
+        self.settings
+            .write("transaction_deferrable", shown(deferrable), false);
+    }
+
+    /// The end of a command: a commit, unless a block is open.
+    pub(super) fn finish_transaction(&mut self, io: &mut Io<'_>) {
+        if self.tx.started && matches!(self.tx.block, Block::None | Block::Implicit) {
+            self.commit(io);
+        }
+    }
+
+    pub(super) fn in_block(&self) -> bool {
+        self.tx.block != Block::None
+    }
+
+    pub(super) fn is_failed(&self) -> bool {
+        self.tx.block == Block::Failed
+    }
+
+    /// The tables as the transaction sees them.
+    pub(super) fn view(&mut self, cluster: &Cluster) -> Tables {
+        let fixed = matches!(
+            self.settings.get("transaction_isolation").as_deref(),
+            Some("repeatable read" | "serializable")
+        );
+        let mut tables = match &self.tx.snapshot {
+            Some(snapshot) => snapshot.clone(),
+            None => cluster.tables(self.node).clone(),
+        };
+        if fixed && self.tx.snapshot.is_none() {
+            self.tx.snapshot = Some(tables.clone());
+        }
+        for op in &self.tx.ops {
+            tables.apply(op);
+        }
+        tables
+    }
+
+    fn commit(&mut self, io: &mut Io<'_>) {
+        let tx = std::mem::replace(&mut self.tx, Tx::new());
+        self.hold_cursors(io);
+        if !tx.ops.is_empty() {
+            io.cluster.commit(tx.ops);
+        }
+        for listen in tx.listens {
+            match listen {
+                Listen::Add(channel) => io.cluster.listen(self.backend, &channel),
+                Listen::Remove(channel) => io.cluster.unlisten(self.backend, channel.as_deref()),
+            }
+        }
+        for (channel, payload) in &tx.notifies {
+            io.cluster.notify(self.backend, channel, payload);
+        }
+        self.settings.commit();
+        io.cluster.release(self.backend, false);
+    }
+
+    fn rollback(&mut self, cluster: &mut Cluster) {
+        if let Some(mark) = self.tx.start.take() {
+            self.go_back(&mark);
+        }
+        self.tx = Tx::new();
+        self.portals.retain(|portal| portal.held);
+        cluster.release(self.backend, false);
+    }
+
+    /// An error: what was done since the last savepoint, or the beginning, is undone.
+    pub(super) fn abort(&mut self, cluster: &mut Cluster) {
+        match self.tx.block {
+            Block::None | Block::Implicit => self.rollback(cluster),
+            Block::Failed => {}
+            Block::Explicit => {
+                self.tx.block = Block::Failed;
+                let last = self.tx.savepoints.last().map(|point| point.mark.clone());
+                let depth = self.tx.depth();
+                if let Some(mark) = last.or_else(|| self.tx.start.clone()) {
+                    self.go_back(&mark);
+                }
+                for portal in &mut self.portals {
+                    portal.failed |= !portal.held && portal.depth >= depth;
+                }
+                if depth == 0 {
+                    cluster.release(self.backend, false);
+                }
+            }
+        }
+    }
+
+    /// The connection ends.
+    pub(super) fn end(&mut self, cluster: &mut Cluster) {
+        self.rollback(cluster);
+        cluster.forget(self.backend);
+    }
+
+    /// Runs a command and gives its tag.
+    pub(super) fn control(
+        &mut self,
+        command: &Transaction,
+        io: &mut Io<'_>,
+    ) -> Result<&'static str, Stop> {
+        match command {
+            Transaction::Begin(modes, tag) => {
+                match self.tx.block {
+                    Block::Explicit => {
+                        let text = "there is already a transaction in progress";
+                        self.notice(io, "WARNING", "25001", text);
+                    }
+                    Block::None | Block::Implicit => self.tx.block = Block::Explicit,
+                    Block::Failed => return Err(Fault::aborted().into()),
+                }
+                self.set_modes(modes)?;
+                Ok(tag)
+            }
+            Transaction::Commit(chain) => self.end_block(true, *chain, io),
+            Transaction::Rollback(chain) => self.end_block(false, *chain, io),
+            Transaction::Savepoint(name) => {
+                self.require_block("SAVEPOINT")?;
+                let mark = self.mark();
+                let name = Arc::clone(name);
+                self.tx.savepoints.push(Savepoint { name, mark });
+                Ok("SAVEPOINT")
+            }
+            Transaction::Release(name) => {
+                self.require_block("RELEASE SAVEPOINT")?;
+                let at = self.savepoint(name)?;
+                self.tx.savepoints.truncate(at);
+                for portal in &mut self.portals {
+                    portal.depth = portal.depth.min(at);
+                }
+                Ok("RELEASE")
+            }
+            Transaction::RollbackTo(name) => {
+                if !matches!(self.tx.block, Block::Explicit | Block::Failed) {
+                    self.require_block("ROLLBACK TO SAVEPOINT")?;
+                }
+                let at = self.savepoint(name)?;
+                let mark = self.tx.savepoints[at].mark.clone();
+                self.go_back(&mark);
+                self.tx.savepoints.truncate(at + 1);
+                self.tx.block = Block::Explicit;
+                self.portals
+                    .retain(|portal| portal.held || portal.depth <= at);
+                Ok("ROLLBACK")
+            }
+            Transaction::Prepare => {
+                Err(Fault::new("55000", "prepared transactions are disabled").into())
+            }
+        }
+    }
+
+    fn savepoint(&self, name: &str) -> Result<usize, Fault> {
+        let missing = || Fault::new("3B001", format!("savepoint \"{name}\" does not exist"));
+        self.tx
+            .savepoints
+            .iter()
+            .rposition(|point| *point.name == *name)
+            .ok_or_else(missing)
+    }
+
+    /// For what makes sense in a block only, and in one that a client began.
+    fn require_block(&self, what: &str) -> Result<(), Fault> {
+        if self.tx.block == Block::Explicit {
+            return Ok(());
+        }
+        Err(outside(what))
+    }
+
+    fn end_block(
+        &mut self,
+        commit: bool,
+        chain: bool,
+        io: &mut Io<'_>,
+    ) -> Result<&'static str, Stop> {
+        let word = if commit { "COMMIT" } else { "ROLLBACK" };
+        let modes = chain.then(|| self.modes_now());
+        let tag = match self.tx.block {
+            Block::None | Block::Implicit if chain => {
+                return Err(outside(&format!("{word} AND CHAIN")).into());
+            }
+            Block::None | Block::Implicit => {
+                let text = "there is no transaction in progress";
+                self.notice(io, "WARNING", "25P01", text);
+                word
+            }
+            Block::Explicit => word,
+            Block::Failed => "ROLLBACK",
+        };
+        if commit && tag == "COMMIT" {
+            self.commit(io);
+        } else {
+            self.rollback(io.cluster);
+        }
+        if let Some(modes) = modes {
+            self.start_transaction();
+            self.tx.block = Block::Explicit;
+            self.set_modes(&modes)?;
+        }
+        Ok(tag)
+    }
+
+    fn modes_now(&self) -> Modes {
+        let isolation = self.settings.get("transaction_isolation");
+        let writes = self.node == Node::Primary && !self.is_read_only();
+        Modes {
+            access: (!writes).then_some(Access::Only),
+            isolation: isolation.and_then(|level| super::settings::isolation(&level)),
+            deferrable: None,
+        }
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        self.settings.is_on("transaction_read_only")
+    }
+
+    pub(super) fn set_modes(&mut self, modes: &Modes) -> Result<(), Fault> {
+        if let Some(level) = modes.isolation {
+            self.set_in_transaction("transaction_isolation", level)?;
+        }
+        if let Some(access) = modes.access {
+            let value = if access == Access::Only { "on" } else { "off" };
+            self.set_in_transaction("transaction_read_only", value)?;
+        }
+        if let Some(deferrable) = modes.deferrable {
+            let value = if deferrable { "on" } else { "off" };
+            self.set_in_transaction("transaction_deferrable", value)?;
+        }
+        Ok(())
+    }
+
+    /// The settings of the transaction itself, which have rules of their own.
+    pub(super) fn set_in_transaction(&mut self, name: &str, value: &str) -> Result<(), Fault> {
+        let before = self.settings.get(name).unwrap_or_default();
+        match name {
+            "transaction_read_only" if value == "off" && *before != *"off" => {
+                if self.tx.has_snapshot {
+                    return Err(Fault::new(
+                        "25001",
+                        "transaction read-write mode must be set before any query",
+                    ));
+                }
+                if self.node == Node::Standby {
+                    return Err(Fault::new(
+                        "0A000",
+                        "cannot set transaction read-write mode during recovery",
+                    ));
+                }
+            }
+            "transaction_isolation" if *before != *value => {
+                if self.tx.has_snapshot {
+                    return Err(Fault::new(
+                        "25001",
+                        "SET TRANSACTION ISOLATION LEVEL must be called before any query",
+                    ));
+                }
+                if self.tx.depth() > 0 {
+                    return Err(Fault::new(
+                        "25001",
+                        "SET TRANSACTION ISOLATION LEVEL must not be called in a subtransaction",
+                    ));
+                }
+                if self.node == Node::Standby && value == "serializable" {
+                    return Err(Fault::new(
+                        "0A000",
+                        "cannot use serializable mode in a hot standby",
+                    ));
+                }
+            }
+            _ => {}
+        }
+        self.settings.set(name, value, false)
+    }
+
+    /// Waits for a lock, or takes it.
+    pub(super) fn take_lock(
+        &mut self,
+        what: Lockable,
+        of_session: bool,
+        cluster: &mut Cluster,
+    ) -> Result<(), Stop> {
+        match cluster.lock(what, self.backend, of_session) {
+            Ok(()) => Ok(()),
+            Err(_) if cluster.is_deadlock(self.backend) => {
+                cluster.stop_waiting(self.backend);
+                Err(Fault::new("40P01", "deadlock detected").into())
+            }
+            Err(_) => Err(Stop::Wait),
+        }
+    }
+}
+
+fn outside(what: &str) -> Fault {
+    Fault::new(
+        "25P01",
+        format!("{what} can only be used in transaction blocks"),
+    )
+}
