@@ -199,6 +199,7 @@ impl Proxy {
                 methods: Some(METHODS),
             });
         let tls = Tls::new(&options)?;
+        let warning = options.warning();
         let mut config = Config::new(upstreams.collect());
         config.gate = options.gate;
         config.split = options.split;
@@ -208,11 +209,8 @@ impl Proxy {
             config.route_texts = RouteTexts::Outline;
         }
         config.timeouts.shutdown = SHUTDOWN - SHUTDOWN_CLOSING;
-        if !options.readers.is_empty() && !options.verifiers.is_empty() {
-            let names = options.verifiers.join(", ");
-            log::line(&format!(
-                "warning: of these users only a SCRAM verifier is known, which cannot log in to a further upstream yet: {names}"
-            ));
+        if let Some(warning) = warning {
+            log::line(&warning);
         }
         let wrong = |error: pgturnout::session::ConfigError| {
             UsageError::new(Origin::CommandLine, "", error.to_string())

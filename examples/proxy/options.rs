@@ -138,6 +138,17 @@ impl Options {
         Ok(options)
     }
 
+    /// Names users whom the readers will not let in. Without a split nobody logs in a second time.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let splits = self.split == Split::On && !self.readers.is_empty();
+        (splits && !self.verifiers.is_empty()).then(|| {
+            format!(
+                "warning: of these users only a SCRAM verifier is known, which cannot log in to a further upstream yet: {}",
+                self.verifiers.join(", ")
+            )
+        })
+    }
+
     /// Refuses settings that contradict each other, or that would be ignored.
     fn check(&self, given: &Given) -> Result<(), UsageError> {
         let refuse = |name: &str, message: &str| match given.one(name) {
@@ -449,6 +460,14 @@ mod tests {
             WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
         let options = with(&["--user", verifier, "--user", "other:x"]).unwrap();
         assert_eq!(options.verifiers, ["user"]);
+        let warning = |more: &[&str]| {
+            let options = with(&[&["--user", verifier][..], more].concat()).unwrap();
+            options.warning()
+        };
+        assert_eq!(warning(&[]), None, "the client logs in by itself");
+        assert_eq!(warning(&["--reader", "c:1", "--split", "off"]), None);
+        let warned = warning(&["--reader", "c:1"]).unwrap();
+        assert!(warned.ends_with(" yet: user"), "{warned}");
     }
 
     #[test]
