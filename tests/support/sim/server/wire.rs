@@ -150,7 +150,7 @@ impl Output {
         });
     }
 
-    /// An ErrorResponse or NoticeResponse.
+    /// An ErrorResponse or NoticeResponse: PostgreSQL sends either at once, with all that has gathered before it.
     pub(super) fn report(&mut self, tag: u8, severity: &str, code: &str, message: &str) {
         self.message(tag, |out| {
             for (field, value) in [
@@ -164,11 +164,11 @@ impl Output {
             }
             out.push(0);
         });
+        self.flush();
     }
 
     pub(super) fn fatal(&mut self, code: &str, message: &str) {
         self.report(b'E', "FATAL", code, message);
-        self.flush();
     }
 
     /// RowDescription of columns with text format.
