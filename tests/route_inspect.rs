@@ -176,6 +176,8 @@ fn texts_beyond_the_limits_are_not_parsed() {
         "case when true then ".repeat(7),
         " end".repeat(7)
     );
+    let nots = format!("select {}true", "not ".repeat(8));
+    let prepared = "prepare a as ".repeat(24) + "select 1";
     for (sql, why) in [
         ("", Unparsed::Empty),
         (";--", Unparsed::Empty),
@@ -188,6 +190,8 @@ fn texts_beyond_the_limits_are_not_parsed() {
         (&deep, Unparsed::TooDeep),
         (&arrays, Unparsed::TooDeep),
         (&cases, Unparsed::TooDeep),
+        (&nots, Unparsed::TooDeep),
+        (&prepared, Unparsed::Syntax),
         (r"select '\'", Unparsed::Ambiguous),
         (r"select 1 --\", Unparsed::Ambiguous),
         ("select U&'a'", Unparsed::Ambiguous),

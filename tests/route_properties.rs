@@ -316,37 +316,6 @@ fn truncation_behind_the_reason_never_makes_a_read() {
     assert!(cuts > 3_000, "{cuts} cuts");
 }
 
-/// Total on what nests deeper than any stack: 16 MiB in a thread with 32 KiB.
-#[test]
-fn nesting_needs_no_stack() {
-    const SIZE: usize = 4 << 20;
-    const LARGE: usize = 16 << 20;
-    let rules = Rules::default().with_text_limit(LARGE + 64);
-    for (open, class) in [
-        ("(", Class::Unreadable),
-        ("/*", Class::Unreadable),
-        ("lower(", Class::Unreadable),
-        ("case when ", Class::Read),
-        ("with x as (", Class::Unreadable),
-        ("[", Class::Read),
-        ("$a$", Class::Unreadable),
-        ("not ", Class::Read),
-    ] {
-        let sql = format!("select {}", open.repeat(SIZE / open.len()));
-        let rules = rules.clone();
-        let thread = std::thread::Builder::new().stack_size(32 << 10);
-        let found = thread.spawn(move || scan(sql.as_bytes(), &LexState::defaults(), &rules).class);
-        assert_eq!(found.unwrap().join().unwrap(), class, "{open}");
-    }
-    let deep = format!("select {}1{}", "(".repeat(LARGE / 2), ")".repeat(LARGE / 2));
-    let found = scan(deep.as_bytes(), &LexState::defaults(), &rules);
-    assert_eq!(
-        (found.class, found.reason.why),
-        (Class::Unproven, Why::UnknownForm),
-        "balanced, but too deep to follow"
-    );
-}
-
 #[test]
 fn a_text_beyond_the_limit_is_not_read() {
     let rules = Rules::default().with_text_limit(8);

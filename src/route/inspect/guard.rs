@@ -6,9 +6,6 @@ use crate::route::intent::{Class, Intent};
 use crate::route::lex::{Kind, Lexer, Quote, Token};
 use crate::route::words::Word;
 
-/// How deep the parser may recurse: more than any admitted text needs.
-pub(super) const RECURSION: usize = 50;
-
 /// Why a text was not parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unparsed {
@@ -68,8 +65,11 @@ fn measure(mut lexer: Lexer<'_>) -> Result<(), Unparsed> {
     let mut last = lexer.next();
     let mut token = last;
     while token.kind != Kind::End {
-        let opens =
-            matches!(token.kind, Kind::Open | Kind::Op(b'[')) || token.word() == Some(Word::Case);
+        // A NOT of a NOT is a level that nothing closes, and one of the costliest.
+        let repeated = token.word() == Some(Word::Not) && last.word() == Some(Word::Not);
+        let opens = repeated
+            || matches!(token.kind, Kind::Open | Kind::Op(b'['))
+            || token.word() == Some(Word::Case);
         let closes =
             matches!(token.kind, Kind::Close | Kind::Op(b']')) || token.word() == Some(Word::End);
         tokens = tokens.saturating_add(1);

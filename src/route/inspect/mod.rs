@@ -29,6 +29,7 @@ use super::encoding::LexState;
 use super::intent::{Class, Intent, Reason, Why};
 use super::rules::Rules;
 use super::scan::{scan, scan_knowing};
+use crate::limits;
 pub use guard::Unparsed;
 pub use tables::{Operation, Operations, TableUse};
 
@@ -90,7 +91,8 @@ pub fn inspect(sql: &[u8], lex: &LexState, rules: &Rules) -> Inspection {
 
 /// Parses a text that holds one statement.
 fn parse(text: &str) -> Result<Statement, Unparsed> {
-    let parser = Parser::new(&PostgreSqlDialect {}).with_recursion_limit(guard::RECURSION);
+    let parser =
+        Parser::new(&PostgreSqlDialect {}).with_recursion_limit(limits::INSPECT_RECURSION_MAX);
     let mut parser = parser.try_with_sql(text).map_err(|_| Unparsed::Syntax)?;
     let mut statements = parser.parse_statements().map_err(|_| Unparsed::Syntax)?;
     match (statements.pop(), statements.pop()) {
