@@ -48,6 +48,9 @@ pub const LEDGER_SEGMENTS_MIN: usize = 2;
 /// Bytes of our own waiting for one destination: eight times the 8 KiB in which PostgreSQL itself collects its
 /// output (`PQ_SEND_BUFFER_SIZE`), so that an injected batch rarely has to be cut.
 pub const LEDGER_OWNED_PER_QUEUE: usize = 64 * 1024;
+/// The least that a session's [`LEDGER_OWNED_PER_QUEUE`] may be set to: twice what the parameters of one login may take,
+/// with which a client is greeted, and more than a startup packet.
+pub const LEDGER_OWNED_MIN: usize = 2 * LOGIN_PARAMETER_BYTES_MAX;
 /// Entries whose memory an empty queue keeps. A session in its steady state needs fewer.
 pub const LEDGER_IDLE_SEGMENTS: usize = 32;
 /// Bytes whose memory an empty queue keeps: most messages that we make are shorter.
@@ -119,8 +122,10 @@ pub const REQUESTS_IN_FLIGHT: usize = 4_096;
 /// unasked, the shortest of them has 5 bytes, and with fewer allowed a batch could wait for replies that wait for it.
 pub const REQUESTS_IN_FLIGHT_MIN: usize = 2_048;
 
-/// Requests that a reader may owe: the errors that answer them if it is lost, some 150 bytes each, have to fit
-/// [`LEDGER_OWNED_PER_QUEUE`].
+/// Bytes of the error and the ReadyForQuery that answer a request of a lost reader, rounded up.
+pub const LOST_REQUEST: usize = 150;
+
+/// Requests that a reader may owe: the errors that answer them if it is lost have to fit [`LEDGER_OWNED_PER_QUEUE`].
 pub const READER_REQUESTS_IN_FLIGHT: usize = 256;
 
 /// Prepared statements remembered in one session. Drivers that cache statements keep 100 to 500.

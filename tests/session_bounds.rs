@@ -5,6 +5,7 @@ mod session_support;
 use std::sync::Arc;
 
 use pgturnout::ledger::LedgerLimits;
+use pgturnout::limits;
 use pgturnout::route::Rules;
 use pgturnout::session::{CloseCause, Config, ConfigError, Event, Gate, PeerId};
 use pgturnout::startup::ProtocolVersion;
@@ -396,9 +397,15 @@ fn many_restores_behind_a_begin_in_one_packet() {
 /// As many errors as a lost reader can leave behind fit the client's queue, though it reads none of them.
 #[test]
 fn every_request_that_a_reader_may_owe_can_be_answered_for_it() {
-    each(config, |rig| {
+    let most = LedgerLimits::default().owned_bytes_per_queue / limits::LOST_REQUEST;
+    let as_many = || {
+        let mut config = config();
+        config.limits.reader_requests_in_flight = most;
+        assert_eq!(config.check(), Ok(()));
+        config
+    };
+    each(as_many, |rig| {
         rig.both();
-        let most = config().limits.reader_requests_in_flight;
         rig.takes(CLIENT, false);
         rig.client(&"Q(select 1) ".repeat(1_000));
         rig.see(READER, ["Q(select 1)"; 1_000][..most].join(" ").as_str());
@@ -536,6 +543,27 @@ fn a_configuration_that_cannot_work_is_refused() {
         (
             with(|config| config.limits.ledger.segments_per_queue = 1),
             ConfigError::LedgerSegments { least: 2 },
+        ),
+        (
+            with(|config| config.limits.statements.body += 1),
+            ConfigError::LedgerOwned { least: 65_538 },
+        ),
+        (
+            with(|config| config.limits.journal.bytes += 1),
+            ConfigError::LedgerOwned { least: 65_538 },
+        ),
+        (
+            with(|config| config.limits.reader_requests_in_flight = 500),
+            ConfigError::LedgerOwned { least: 75_000 },
+        ),
+        (
+            with(|config| {
+                config.limits.ledger.owned_bytes_per_queue = 32_767;
+                config.limits.statements.body = 1_000;
+                config.limits.journal.bytes = 1_000;
+                config.limits.reader_requests_in_flight = 10;
+            }),
+            ConfigError::LedgerOwned { least: 32_768 },
         ),
         (
             with(|config| config.limits.read_buffer = 16_383),

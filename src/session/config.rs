@@ -163,6 +163,20 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// What [`LedgerLimits::owned_bytes_per_queue`] has to be at least.
+    fn owned_min(&self) -> usize {
+        let repeated = self.statements.body.max(self.journal.bytes);
+        let errors = self
+            .reader_requests_in_flight
+            .saturating_mul(limits::LOST_REQUEST);
+        repeated
+            .saturating_mul(2)
+            .max(errors)
+            .max(limits::LEDGER_OWNED_MIN)
+    }
+}
+
 /// A configuration that contradicts itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -185,6 +199,13 @@ pub enum ConfigError {
     #[error("at least {least} entries have to be allowed in one queue")]
     LedgerSegments {
         /// The least number.
+        least: usize,
+    },
+    /// A queue does not hold the messages of our own that may be due at once: a statement or all settings to be
+    /// repeated, the errors for what a lost reader owed, a login.
+    #[error("at least {least} bytes of our own have to be allowed in one queue")]
+    LedgerOwned {
+        /// The least number of bytes.
         least: usize,
     },
     /// The read buffer is too small for the messages that have to be looked at whole.
@@ -265,6 +286,10 @@ impl Config {
             return Err(ConfigError::LedgerSegments {
                 least: limits::LEDGER_SEGMENTS_MIN,
             });
+        }
+        let least = self.limits.owned_min();
+        if self.limits.ledger.owned_bytes_per_queue < least {
+            return Err(ConfigError::LedgerOwned { least });
         }
         if self.rules.begin_read_only() {
             return Err(ConfigError::BeginReadOnly);
