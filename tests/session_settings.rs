@@ -216,6 +216,8 @@ fn state_that_cannot_be_repeated_pins() {
         "set default_transaction_read_only = on",
         "create temporary view v as select 1",
         "select 1 into temp t",
+        "create unlogged table t (a int)",
+        "alter table t set unlogged",
     ] {
         each(config, |rig| {
             rig.both();
@@ -237,6 +239,21 @@ fn settings_under_savepoints_pin() {
         write(rig, "set timezone = 'UTC'", "C(SET) Z(T)");
         write(rig, "rollback to a", "C(ROLLBACK) Z(T)");
         write(rig, "commit", "C(COMMIT) Z(I)");
+        read_on_the_writer(rig);
+    });
+}
+
+/// An unlogged table outlives DISCARD ALL.
+#[test]
+fn discard_all_does_not_unpin_from_unlogged_tables() {
+    each(config, |rig| {
+        rig.both();
+        write(
+            rig,
+            "create unlogged table t (a int)",
+            "C(CREATE TABLE) Z(I)",
+        );
+        write(rig, "discard all", "C(DISCARD ALL) Z(I)");
         read_on_the_writer(rig);
     });
 }

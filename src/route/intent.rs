@@ -294,6 +294,8 @@ impl fmt::Debug for Name {
 pub enum PinKind {
     /// A temporary table, view, sequence, or anything in `pg_temp`.
     TemporaryObject,
+    /// An unlogged table or sequence, of which a standby has no content.
+    UnloggedObject,
     /// `LISTEN`.
     Listen,
     /// An advisory lock.

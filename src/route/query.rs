@@ -233,11 +233,12 @@ impl Scan<'_> {
     /// The keywords that make a query more than a read, wherever they stand.
     fn check_clause(&mut self, level: Level, word: Word) {
         if word == Word::Into {
-            if matches!(
-                self.peek().word(),
-                Some(Word::Temp | Word::Local | Word::Global)
-            ) {
-                self.pin(PinKind::TemporaryObject);
+            match self.peek().word() {
+                Some(Word::Temp | Word::Local | Word::Global) => {
+                    self.pin(PinKind::TemporaryObject);
+                }
+                Some(Word::Unlogged) => self.pin(PinKind::UnloggedObject),
+                Some(_) | None => {}
             }
             return self.raise(Class::Write, Why::Into);
         }

@@ -397,6 +397,9 @@ impl<'a> Scan<'a> {
             if self.is_temporary_schema() {
                 self.pin(PinKind::TemporaryObject);
             }
+            if self.token.word() == Some(Word::Unlogged) {
+                self.pin(PinKind::UnloggedObject);
+            }
             self.step();
         }
     }

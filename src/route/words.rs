@@ -10,7 +10,7 @@ pub(super) enum Word {
     Isolation, Join, Key, Level, Local, Materialized, Merge, Names, No, None, Not, Off, On, Only, Operator, Or,
     Order, Ordinality, Over, Partition, Plans, Prepare, Prepared, Procedure, Program, Range, Read, Recursive,
     Repeatable, Replace, Role, Rollup, Rows, Savepoint, Schema, Search, Second, Select, Sequences, Serializable, Session,
-    Set, Sets, Share, Snapshot, Stdout, Table, Tablesample, Temp, Time, To, Transaction, True, Uncommitted, Update, Using,
+    Set, Sets, Share, Snapshot, Stdout, Table, Tablesample, Temp, Time, To, Transaction, True, Uncommitted, Unlogged, Update, Using,
     Values, Varying, Verbose, With, Within, Without, Work, Write, Xml, Zone,
     /// A keyword behind which an operator or a type is looked up by name: `IN`, `LIKE`, `CAST`, …
     NamedOp,
@@ -416,6 +416,7 @@ const TABLE: &[Row] = &[
     row(b"union", Word::Other, Head::None, Paren::Group),
     row(b"unique", Word::Other, Head::None, Paren::Group),
     row(b"unlisten", Word::Other, Head::Unlisten, Paren::Call),
+    row(b"unlogged", Word::Unlogged, Head::None, Paren::Call),
     row(b"update", Word::Update, Head::Dml, Paren::Call),
     row(b"user", Word::Other, Head::None, Paren::Group),
     row(b"using", Word::Using, Head::None, Paren::Group),

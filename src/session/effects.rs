@@ -515,6 +515,7 @@ fn can_run_on_a_standby(name: &[u8]) -> bool {
 fn pin_of(kind: PinKind) -> Option<Pin> {
     match kind {
         PinKind::TemporaryObject => Some(Pin::TemporaryObject),
+        PinKind::UnloggedObject => Some(Pin::UnloggedObject),
         PinKind::SetConfig => Some(Pin::SetConfig),
         PinKind::SetSeed => Some(Pin::SetSeed),
         PinKind::Load => Some(Pin::Load),

@@ -6,6 +6,8 @@
 pub enum Pin {
     /// Temporary objects exist there, and may shadow permanent ones.
     TemporaryObject,
+    /// Unlogged tables or sequences were made, which a standby cannot read.
+    UnloggedObject,
     /// A setting was changed in a way that cannot be repeated elsewhere.
     Setting,
     /// A setting was changed by `set_config`.
@@ -45,7 +47,11 @@ impl Pin {
             | Pin::Procedure
             | Pin::UnreadStatement
             | Pin::Unaccounted => true,
-            Pin::TooManyStatements | Pin::Load | Pin::SetSeed | Pin::Lexing => false,
+            Pin::UnloggedObject
+            | Pin::TooManyStatements
+            | Pin::Load
+            | Pin::SetSeed
+            | Pin::Lexing => false,
         }
     }
 }
@@ -54,6 +60,7 @@ impl std::fmt::Display for Pin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Pin::TemporaryObject => "temporary objects",
+            Pin::UnloggedObject => "unlogged objects",
             Pin::Setting => "a setting that cannot be repeated elsewhere",
             Pin::SetConfig => "set_config",
             Pin::Savepoint => "settings changed under a savepoint",
@@ -104,8 +111,9 @@ impl Pins {
 mod tests {
     use super::*;
 
-    const ALL: [Pin; 12] = [
+    const ALL: [Pin; 14] = [
         Pin::TemporaryObject,
+        Pin::UnloggedObject,
         Pin::Setting,
         Pin::SetConfig,
         Pin::Savepoint,
@@ -113,6 +121,7 @@ mod tests {
         Pin::TooManyStatements,
         Pin::UnreadStatement,
         Pin::RestoreFailed,
+        Pin::Procedure,
         Pin::Load,
         Pin::SetSeed,
         Pin::Unaccounted,
@@ -141,7 +150,13 @@ mod tests {
         let left: Vec<Pin> = pins.iter().collect();
         assert_eq!(
             left,
-            [Pin::TooManyStatements, Pin::Load, Pin::SetSeed, Pin::Lexing]
+            [
+                Pin::UnloggedObject,
+                Pin::TooManyStatements,
+                Pin::Load,
+                Pin::SetSeed,
+                Pin::Lexing
+            ]
         );
     }
 }
