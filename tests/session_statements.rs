@@ -398,6 +398,20 @@ fn what_prepare_made_is_bound_on_the_writer() {
     });
 }
 
+/// What an EXECUTE in SQL returns is known when it is parsed, so its statement has to be there by then.
+#[test]
+fn a_parsed_execute_finds_its_statement() {
+    each(config, |rig| {
+        prepared(rig);
+        rig.client("P(,execute s) DS S");
+        rig.see(WRITER, "P(s,select 1) P(,execute s) DS S");
+        rig.writer("1 1 t T Z(I)");
+        rig.see(CLIENT, "1 t T Z(I)");
+        rig.client("B(,) E S");
+        rig.see(WRITER, "B(,) E S");
+    });
+}
+
 /// P03: a statement and a portal of one name are two things (H29).
 #[test]
 fn a_portal_and_a_statement_of_one_name() {

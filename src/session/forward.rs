@@ -178,6 +178,10 @@ impl<R: Route> Session<R> {
             return Plan::Full;
         }
         let intent = self.intent_of(parse.text);
+        // What an EXECUTE returns is looked up when it is parsed.
+        if !self.repair_executed(leg, &intent, parse.text) {
+            return Plan::Full;
+        }
         self.memory.sent_text(&intent);
         self.memory.outline = self.outline_of(parse.text);
         let name: Box<[u8]> = key(parse.name).into();
@@ -285,6 +289,11 @@ impl<R: Route> Session<R> {
                 }
             }
         }
+        self.repair_executed(leg, intent, text)
+    }
+
+    /// Makes an upstream have the statements that an EXECUTE in a text may run. Whether there was room to.
+    fn repair_executed(&mut self, leg: LegId, intent: &Intent, text: &[u8]) -> bool {
         if intent.class.is_read() || !names_execute(text) {
             return true;
         }
