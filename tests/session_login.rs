@@ -552,6 +552,25 @@ fn a_cancel_goes_where_the_request_runs() {
     });
 }
 
+/// C01: a cancel that comes while the reader is logged in to means the read that waits for it.
+#[test]
+fn a_cancel_for_a_request_that_waits_has_to_wait() {
+    each(config, |rig| {
+        rig.logged_in();
+        assert!(!rig.session.is_holding());
+        rig.client("Q(select 1)");
+        assert!(rig.session.is_holding() && rig.session.cancel_target().is_none());
+        rig.reader_in();
+        assert!(!rig.session.is_holding());
+        let target = rig.session.cancel_target().unwrap();
+        assert_eq!(target.peer, READER);
+        rig.client("Q(delete from t)");
+        assert!(!rig.session.is_holding(), "the read is what a cancel means");
+        rig.reader(ROW);
+        assert!(!rig.session.is_holding());
+    });
+}
+
 #[test]
 fn what_is_no_opening_is_closed() {
     for bytes in [&b"GET / HTTP/1.1\r\n"[..], b"\0\0\0\x03", b"\x16\x03\x01"] {

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use pgturnout::route;
 use pgturnout::session::{
-    Action, CloseCause, ConnectFailed, Demand, Destination, Event, PeerId, Seed, Session,
-    TlsFailed, TlsInfo, TlsRole, Transmit,
+    Action, CancelTarget, CloseCause, ConnectFailed, Demand, Destination, Event, PeerId, Seed,
+    Session, TlsFailed, TlsInfo, TlsRole, Transmit,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
@@ -43,6 +43,8 @@ pub(crate) struct Driver {
     destinations: [Option<Destination>; PeerId::COUNT],
     alarm: Option<Pin<Box<Sleep>>>,
     mailbox: Arc<Mailbox>,
+    /// Who asked what to cancel while the request was held back.
+    askers: Vec<oneshot::Sender<Option<CancelTarget>>>,
     entry: Entry,
     number: u64,
     proxy: Arc<Proxy>,
@@ -71,6 +73,7 @@ impl Driver {
             destinations: [None; PeerId::COUNT],
             alarm: None,
             mailbox,
+            askers: Vec::new(),
             entry,
             number,
             proxy,
@@ -117,6 +120,7 @@ impl Driver {
             if self.session.lifecycle().is_dead() {
                 return Poll::Ready(());
             }
+            self.answer_askers();
             if !progressed {
                 ready!(self.wait(cx));
                 now = Instant::now();
@@ -130,9 +134,19 @@ impl Driver {
         while let Some(ask) = self.mailbox.poll(cx) {
             match ask {
                 Ask::Shutdown => self.session.shutdown(now),
-                // Whoever asked may have gone.
-                Ask::CancelTarget(answer) => drop(answer.send(self.session.cancel_target())),
+                Ask::CancelTarget(answer) => self.askers.push(answer),
             }
+        }
+    }
+
+    /// Tells those who asked what to cancel, unless the request has yet to be sent anywhere.
+    fn answer_askers(&mut self) {
+        if self.askers.is_empty() || self.session.is_holding() {
+            return;
+        }
+        for answer in self.askers.drain(..) {
+            // Whoever asked may have gone.
+            drop(answer.send(self.session.cancel_target()));
         }
     }
 

@@ -71,7 +71,8 @@ pub enum Action {
     },
     /// A CancelRequest came instead of a session. Find the session whose
     /// [`client_key`](super::Session::client_key) equals the key (in constant time), and cancel what its
-    /// [`cancel_target`](super::Session::cancel_target) names; do nothing if there is none.
+    /// [`cancel_target`](super::Session::cancel_target) names; if there is none, do nothing, but for a session that
+    /// [`is_holding`](super::Session::is_holding) a request ask again when it is not.
     Cancel(CancelKey),
     /// Something worth logging or counting; safe to ignore.
     Notify(Event),

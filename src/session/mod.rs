@@ -56,6 +56,7 @@ use crate::wire::{Severity, sqlstate::SqlState};
 use client::Client;
 use effects::Memory;
 use leg::{Leg, LegId};
+use look::Seen;
 use outbox::Outbox;
 use requests::Requests;
 use timers::Timers;
@@ -331,6 +332,13 @@ impl<R: Route> Session<R> {
                 key,
             })
         })
+    }
+
+    /// Whether the client's request waits for its upstream to get ready, and nothing else is in flight. A cancel that
+    /// comes meanwhile means this request: its [`cancel_target`](Self::cancel_target) is known when this has ended.
+    pub fn is_holding(&self) -> bool {
+        let chosen = self.requests.look.seen != Seen::On || self.requests.decided.is_some();
+        chosen && self.nothing_in_flight()
     }
 
     fn leg(&self, id: LegId) -> &Leg {
