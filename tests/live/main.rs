@@ -13,6 +13,12 @@
 
 #[path = "../support/sim/texts.rs"]
 mod generator;
+#[path = "../support/model_script.rs"]
+mod model_script;
+#[path = "../support/modelled.rs"]
+mod modelled;
+#[path = "../support/sim/mod.rs"]
+mod sim;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -23,6 +29,7 @@ mod extended;
 mod lifecycle;
 mod login;
 mod many;
+mod model;
 mod names;
 mod routing;
 mod simple;

@@ -1,29 +1,70 @@
 //! Scripts of messages and the traces they leave, for a PostgreSQL and the model of it.
 //!
 //! `tests/data/model.txt` has one script per paragraph: a line `== name | where | key=value…`, then lines `> words`
-//! of what a client sends and `< words` of what comes back. A word is a message: `Q(select 1)`, `B(portal,statement,value)`.
-//! A line `<18 words` holds for that version in the place of the line before. `where` is `primary`, `standby` or
-//! `both`; keys are parameters of the startup packet, `user` among them.
-
+//! of what a client sends, each with the answer `< words`. A word is a message: `Q(select 1)`, `B(portal,statement,value)`,
+//! `D(1,a)`. `<18` and `<s` are answers of version 18 and of the standby where these differ. `where` is `primary`,
+//! `standby` or `both`; keys are parameters of the startup packet, `user` among them.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-/// A line that is sent, and its answer by version.
+/// A line that is sent, and its answers.
 pub(crate) struct Step {
     pub(crate) send: String,
-    answer: String,
-    answer_18: Option<String>,
+    /// By what stands behind the `<`.
+    answers: Vec<(String, String)>,
+}
+
+/// Where an answer may be found: `s` is the standby, a number the version. The first that is there holds.
+fn keys(place: &str, version: u32) -> &'static [&'static str] {
+    match (place, version) {
+        ("standby", 18..) => &["s18", "18", "s", ""],
+        ("standby", _) => &["s", ""],
+        (_, 18..) => &["18", ""],
+        _ => &[""],
+    }
 }
 
 impl Step {
-    pub(crate) fn answer(&self, version: u32) -> &str {
-        match &self.answer_18 {
-            Some(answer) if version >= 18 => answer,
-            _ => &self.answer,
+    pub(crate) fn new(send: &str) -> Step {
+        Step {
+            send: send.to_owned(),
+            answers: Vec::new(),
         }
+    }
+
+    pub(crate) fn answer(&self, place: &str, version: u32) -> Option<&str> {
+        keys(place, version).iter().find_map(|wanted| {
+            let found = self.answers.iter().find(|(key, _)| key == wanted);
+            found.map(|(_, answer)| answer.as_str())
+        })
+    }
+
+    /// Writes an answer down, unless that is what would be found anyway.
+    pub(crate) fn record(&mut self, place: &str, version: u32, answer: &str) {
+        if self.answer(place, version) != Some(answer) {
+            let key = keys(place, version)[0].to_owned();
+            self.answers.push((key, answer.to_owned()));
+        }
+    }
+
+    pub(crate) fn forget(&mut self) {
+        self.answers.clear();
+    }
+
+    /// Its lines in the file.
+    pub(crate) fn lines(&self) -> String {
+        let mut out = format!("> {}\n", self.send);
+        for (key, answer) in &self.answers {
+            let line = format!("<{key} {answer}");
+            out.push_str(line.trim_end());
+            out.push('\n');
+        }
+        out
     }
 }
 
 pub(crate) struct Script {
+    /// As in the file.
+    pub(crate) head: String,
     pub(crate) name: String,
     pub(crate) places: Vec<&'static str>,
     pub(crate) parameters: Vec<(String, String)>,
@@ -34,22 +75,15 @@ pub(crate) struct Script {
 pub(crate) fn scripts(text: &str) -> Vec<Script> {
     let mut out: Vec<Script> = Vec::new();
     for line in text.lines() {
-        if let Some(head) = line.strip_prefix("== ") {
-            out.push(script(head));
-            continue;
-        }
-        let Some((mark, rest)) = line.split_once(' ') else {
-            continue;
-        };
-        match mark {
-            ">" => out.last_mut().expect("a script").steps.push(Step {
-                send: rest.to_owned(),
-                answer: String::new(),
-                answer_18: None,
-            }),
-            "<" => last(&mut out).answer = rest.to_owned(),
-            "<18" => last(&mut out).answer_18 = Some(rest.to_owned()),
-            _ => {}
+        let (mark, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if mark == "==" {
+            out.push(script(rest));
+        } else if mark == ">" {
+            let script = out.last_mut().expect("a script");
+            script.steps.push(Step::new(rest));
+        } else if let Some(key) = mark.strip_prefix('<') {
+            let step = last(&mut out);
+            step.answers.push((key.to_owned(), rest.to_owned()));
         }
     }
     out
@@ -77,6 +111,7 @@ fn script(head: &str) -> Script {
         parameters.insert(0, ("user".to_owned(), "u_trust".to_owned()));
     }
     Script {
+        head: head.to_owned(),
         name,
         places,
         parameters,
@@ -133,6 +168,44 @@ fn words(line: &str) -> Vec<(&str, &str)> {
 /// How many messages a line of the server is.
 pub(crate) fn count(line: &str) -> usize {
     words(line).len()
+}
+
+/// Whoever answers.
+pub(crate) trait Side {
+    fn send(&mut self, bytes: &[u8]);
+    /// What it says; with so many words it is probably all.
+    fn hear(&mut self, words: usize) -> String;
+}
+
+/// Sends a script line by line, of whose answers so many words are expected; the answers, the login's first, the last
+/// what Terminate brings.
+pub(crate) fn play(side: &mut dyn Side, script: &Script, expected: &[String]) -> Vec<String> {
+    let mut parameters = script.parameters.clone();
+    parameters.push(("database".to_owned(), "model".to_owned()));
+    side.send(&startup(0x0003_0000, &parameters));
+    let words = |at: usize| expected.get(at).map_or(1, |line| count(line));
+    let mut out = vec![side.hear(words(0))];
+    for step in &script.steps {
+        side.send(&encode(&step.send));
+        out.push(side.hear(words(out.len())));
+    }
+    side.send(&encode("X"));
+    out.push(side.hear(1));
+    out
+}
+
+/// Takes whole frames into the trace.
+pub(crate) fn frames(gathered: &mut Vec<u8>, trace: &mut Trace) {
+    let mut at = 0;
+    while let Some(header) = gathered.get(at..at + 5) {
+        let length = u32::from_be_bytes(header[1..].try_into().unwrap()) as usize;
+        let Some(body) = gathered.get(at + 5..at + 1 + length) else {
+            break;
+        };
+        trace.add(header[0], body);
+        at += 1 + length;
+    }
+    gathered.drain(..at);
 }
 
 /// What a line of the client is on the wire.
@@ -308,6 +381,14 @@ const BLANK: [&str; 3] = ["now", "pg_backend_pid", "QUERY PLAN"];
 impl Trace {
     /// The words since the last call, as a line.
     pub(crate) fn line(&mut self) -> String {
+        // In which order settings are told depends on the version and means nothing.
+        let is_setting = |word: &String| word.starts_with("S(");
+        for group in self
+            .words
+            .chunk_by_mut(|a, b| is_setting(a) && is_setting(b))
+        {
+            group.sort();
+        }
         std::mem::take(&mut self.words).join(" ")
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::cluster::Value;
-use super::fault::Fault;
+use super::fault::{Fault, Stop};
 use super::portal::{Outcome, Plan, Portal, describe};
 use super::session::{Done, Io, Pending, Session, malformed, utf8};
 use super::sql::{oid, statements};
@@ -133,7 +133,7 @@ impl Session {
         }
         let ends = plan
             .as_ref()
-            .is_none_or(|plan| plan.statement.ends_transaction());
+            .is_some_and(|plan| plan.statement.ends_transaction());
         if self.is_failed() && (!ends || count > 0) {
             return Err(Fault::aborted());
         }
@@ -289,7 +289,7 @@ impl Session {
     ) -> Done {
         match self.run_portal(&mut portal, limit, false, io) {
             Ok(Outcome::Complete(tag)) => {
-                self.finish_execute(portal, &tag, io);
+                self.finish_execute(portal, &tag, io)?;
                 Ok(None)
             }
             Ok(Outcome::Suspended) => {
@@ -298,11 +298,21 @@ impl Session {
                 Ok(None)
             }
             Ok(Outcome::CopyIn(copy)) => Ok(Some(Pending::Execute(portal, limit, Some(copy)))),
-            Err(stop) => self.wait_with(stop, Pending::Execute(portal, limit, None)),
+            Err(Stop::Fault(fault)) => {
+                portal.failed = true;
+                self.portals.push(portal);
+                Err(fault)
+            }
+            Err(Stop::Wait) => self.wait_with(Stop::Wait, Pending::Execute(portal, limit, None)),
         }
     }
 
-    pub(super) fn finish_execute(&mut self, portal: Portal, tag: &str, io: &mut Io<'_>) {
+    pub(super) fn finish_execute(
+        &mut self,
+        portal: Portal,
+        tag: &str,
+        io: &mut Io<'_>,
+    ) -> Result<(), Fault> {
         let transaction = portal
             .plan
             .as_ref()
@@ -311,11 +321,12 @@ impl Session {
             self.portals.push(portal);
         }
         if transaction || self.tx.commit_now {
-            self.finish_transaction(io);
+            self.finish_transaction(io)?;
         } else {
             self.tx.pipelining = true;
         }
         io.out.complete(tag);
+        Ok(())
     }
 
     /// COPY has all its data, whoever began it.
@@ -333,7 +344,7 @@ impl Session {
         match pending {
             Pending::Simple(simple, _) => self.copied_simple(simple, &tag, io),
             Pending::Execute(portal, ..) => {
-                self.finish_execute(portal, &tag, io);
+                self.finish_execute(portal, &tag, io)?;
                 Ok(None)
             }
         }
@@ -350,8 +361,13 @@ impl Session {
         self.start_transaction();
         let function = fields.i32().ok_or_else(malformed)?;
         let known = match function {
-            870 => ("lower", oid::TEXT),
-            871 => ("upper", oid::TEXT),
+            // Their collation is never known in a call by message.
+            870 | 871 => {
+                return Err(Fault::new(
+                    "42P22",
+                    "could not determine which collation to use",
+                ));
+            }
             1317 => ("length", oid::TEXT),
             _ => {
                 let text = format!("function with OID {function} does not exist");
@@ -394,8 +410,7 @@ impl Session {
                 }
                 (_, _, None) => out.extend_from_slice(&(-1_i32).to_be_bytes()),
             });
-        self.finish_transaction(io);
-        Ok(())
+        self.finish_transaction(io)
     }
 }
 

@@ -350,6 +350,18 @@ fn switches(options: &str) -> Result<Vec<(String, String)>, Fault> {
     Ok(out)
 }
 
+fn start_setting(
+    settings: &mut Settings,
+    user: &str,
+    name: &str,
+    value: &str,
+) -> Result<(), Fault> {
+    if name.eq_ignore_ascii_case("role") {
+        super::run::may_be(user, user, value)?;
+    }
+    settings.start(name, value)
+}
+
 /// AuthenticationOk and everything up to ReadyForQuery.
 fn finish(
     start: Start,
@@ -372,7 +384,7 @@ fn finish(
     for (name, value) in &start.parameters {
         if name == "options" {
             for (name, value) in switches(value)? {
-                settings.start(&name, &value)?;
+                start_setting(&mut settings, &start.user, &name, &value)?;
             }
         }
     }
@@ -381,7 +393,7 @@ fn finish(
             name.as_str(),
             "user" | "database" | "options" | "replication"
         ) {
-            settings.start(name, value)?;
+            start_setting(&mut settings, &start.user, name, value)?;
         }
     }
     let mut session = Session::new(

@@ -196,7 +196,6 @@ impl Server {
     }
 
     fn close(&mut self, cluster: &mut Cluster) {
-        self.out.flush();
         let ended = std::mem::replace(&mut self.stage, Stage::Closed(None));
         if let Stage::Session(mut session) = ended {
             session.end(cluster);

@@ -92,7 +92,10 @@ impl Portal {
     /// The tag at the end of the rows, of which `sent` were given this time.
     fn end_tag(&self) -> String {
         match &self.state {
-            State::Stored(_, Some(tag)) => tag.clone(),
+            State::Stored(_, Some(tag)) => match tag.rsplit_once(' ') {
+                Some((word, _)) => format!("{word} {}", self.sent),
+                None => tag.clone(),
+            },
             State::Stored(_, None) | State::Lazy(_) | State::New | State::Done => {
                 format!("SELECT {}", self.sent)
             }
@@ -193,6 +196,13 @@ impl Session {
             State::Lazy(_) | State::Stored(..) => {}
         }
         let columns = plan.columns.clone().unwrap_or_else(|| [].into());
+        if let Some(format) = portal
+            .formats
+            .iter()
+            .find(|format| !matches!(format, 0 | 1))
+        {
+            return Err(Fault::new("22023", format!("unsupported format code: {format}")).into());
+        }
         if described && !portal.described {
             portal.described = true;
             describe(&columns, |at| portal.format(at), io);
@@ -315,13 +325,34 @@ impl Session {
         Ok((rows, tag))
     }
 
+    /// The rows that come before an error, and the error.
+    pub(super) fn rows_before_fault(
+        &mut self,
+        portal: &mut Portal,
+        io: &mut Io<'_>,
+    ) -> Result<(Vec<Vec<Value>>, Option<Fault>), Stop> {
+        let mut all = Vec::new();
+        loop {
+            match self.rows_of(portal, 1, io) {
+                Ok((rows, _)) if rows.is_empty() => return Ok((all, None)),
+                Ok((rows, _)) => all.extend(rows),
+                Err(Stop::Fault(fault)) => return Ok((all, Some(fault))),
+                Err(Stop::Wait) => return Err(Stop::Wait),
+            }
+        }
+    }
+
     /// A commit: cursors WITH HOLD keep their rows, others go.
-    pub(super) fn hold_cursors(&mut self, io: &mut Io<'_>) {
+    pub(super) fn hold_cursors(&mut self, io: &mut Io<'_>) -> Result<(), Fault> {
         let portals = std::mem::take(&mut self.portals);
         for mut portal in portals {
             if portal.hold && !portal.held && !portal.failed {
-                let rows = self.rows_of(&mut portal, usize::MAX, io);
-                let rows = rows.map_or_else(|_| Vec::new(), |(rows, _)| rows);
+                let rows = match self.rows_of(&mut portal, usize::MAX, io) {
+                    Ok((rows, _)) => rows,
+                    Err(Stop::Fault(fault)) => return Err(fault),
+                    // A lock that another session has: it is taken for granted.
+                    Err(Stop::Wait) => Vec::new(),
+                };
                 portal.state = State::Stored(rows.into_iter(), None);
                 portal.held = true;
             }
@@ -329,5 +360,6 @@ impl Session {
                 self.portals.push(portal);
             }
         }
+        Ok(())
     }
 }

@@ -136,13 +136,13 @@ impl Session {
     /// Sends what is new of settings and notifications, and ReadyForQuery.
     pub(super) fn ready(&mut self, io: &mut Io<'_>) {
         self.batch = false;
-        if matches!(self.tx.block, Block::None | Block::Implicit) {
+        if self.tx.block == Block::None {
             self.notified(io);
         }
         self.tell_settings(io);
         io.out.ready(match self.tx.block {
-            Block::None | Block::Implicit => b'I',
-            Block::Explicit => b'T',
+            Block::None => b'I',
+            Block::Implicit | Block::Explicit => b'T',
             Block::Failed => b'E',
         });
     }
@@ -349,15 +349,21 @@ impl Session {
             b'D' => self.describe(&mut fields, io).map(|()| None),
             b'C' => self.close(&mut fields, io).map(|()| None),
             b'E' => self.execute(&mut fields, io),
+            b'H' if !body.is_empty() => Err(Fault::protocol("invalid message format")),
             b'H' => {
                 io.out.flush();
                 Ok(None)
             }
+            b'S' if !body.is_empty() => {
+                self.skipping = false;
+                let fault = Fault::protocol("invalid message format");
+                return self.done(Err(fault), true, io);
+            }
             b'S' => {
                 self.skipping = false;
-                self.finish_transaction(io);
-                self.ready(io);
-                Ok(None)
+                self.end_implicit_block();
+                let done = self.finish_transaction(io).map(|()| None);
+                return self.done(done, true, io);
             }
             b'X' => return Next::Close,
             // What is left of a COPY that failed.

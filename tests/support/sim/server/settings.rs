@@ -291,6 +291,11 @@ impl Settings {
         find(&self.current, name).is_ok_and(|at| &*self.current[at].1 == "on")
     }
 
+    /// What RESET goes back to.
+    pub(super) fn start_value(&self, name: &str) -> Arc<str> {
+        find(&self.reset, name).map_or_else(|_| "".into(), |at| Arc::clone(&self.reset[at].1))
+    }
+
     /// The spelling under which it is shown.
     pub(super) fn spelling(name: &str) -> &str {
         known(name).map_or(name, |(spelling, ..)| spelling)

@@ -36,7 +36,7 @@ impl Session {
         self.warn_of_backslashes(parsed.warnings, io);
         if parsed.list.is_empty() {
             io.out.message(b'I', |_| {});
-            self.finish_transaction(io);
+            self.finish_transaction(io)?;
             return Ok(None);
         }
         let simple = Simple {
@@ -62,7 +62,7 @@ impl Session {
                 None => self.prepare_simple(&simple, io)?,
             };
             match self.run_portal(&mut portal, usize::MAX, true, io) {
-                Ok(Outcome::Complete(tag)) => self.finish_simple(&mut simple, &tag, io),
+                Ok(Outcome::Complete(tag)) => self.finish_simple(&mut simple, &tag, io)?,
                 Ok(Outcome::Suspended) => unreachable!("there is no limit"),
                 Ok(Outcome::CopyIn(copy)) => {
                     simple.portal = Some(portal);
@@ -90,24 +90,34 @@ impl Session {
         let mut types = Vec::new();
         let plan = self.analyze(statement.clone(), text, &mut types, false, io.cluster)?;
         self.plan(&plan.statement, &[])?;
+        self.portals.retain(|portal| !portal.name.is_empty());
         Ok(Portal::new("".into(), Some(Arc::new(plan)), Vec::new()))
     }
 
     /// A statement is done: its tag is sent when its transaction has ended, if it ends with it.
-    fn finish_simple(&mut self, simple: &mut Simple, tag: &str, io: &mut Io<'_>) {
+    fn finish_simple(
+        &mut self,
+        simple: &mut Simple,
+        tag: &str,
+        io: &mut Io<'_>,
+    ) -> Result<(), Fault> {
         let (statement, _) = &simple.statements[simple.at];
         simple.at += 1;
         let last = simple.at == simple.statements.len();
+        if last && simple.statements.len() > 1 {
+            self.end_implicit_block();
+        }
         if statement.is_transaction() || last || self.tx.commit_now {
-            self.finish_transaction(io);
+            self.finish_transaction(io)?;
         }
         io.out.complete(tag);
+        Ok(())
     }
 
     /// COPY has all its data.
     pub(super) fn copied_simple(&mut self, mut simple: Simple, tag: &str, io: &mut Io<'_>) -> Done {
         simple.portal = None;
-        self.finish_simple(&mut simple, tag, io);
+        self.finish_simple(&mut simple, tag, io)?;
         self.run_simple(simple, io)
     }
 }

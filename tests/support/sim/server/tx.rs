@@ -100,6 +100,10 @@ impl Session {
     /// The start of a command: a transaction, if there is none.
     pub(super) fn start_transaction(&mut self) {
         if self.tx.started {
+            // Since version 18 a pipeline is a block from its second command on.
+            if self.version >= 18 && self.tx.pipelining && self.tx.block == Block::None {
+                self.tx.block = Block::Implicit;
+            }
             return;
         }
         self.tx.started = true;
@@ -121,9 +125,17 @@ impl Session {
     }
 
     /// The end of a command: a commit, unless a block is open.
-    pub(super) fn finish_transaction(&mut self, io: &mut Io<'_>) {
-        if self.tx.started && matches!(self.tx.block, Block::None | Block::Implicit) {
-            self.commit(io);
+    pub(super) fn finish_transaction(&mut self, io: &mut Io<'_>) -> Result<(), Fault> {
+        if self.tx.started && self.tx.block == Block::None {
+            self.commit(io)?;
+        }
+        Ok(())
+    }
+
+    /// The end of the statements that were a block without BEGIN.
+    pub(super) fn end_implicit_block(&mut self) {
+        if self.tx.block == Block::Implicit {
+            self.tx.block = Block::None;
         }
     }
 
@@ -154,9 +166,11 @@ impl Session {
         tables
     }
 
-    fn commit(&mut self, io: &mut Io<'_>) {
+    fn commit(&mut self, io: &mut Io<'_>) -> Result<(), Fault> {
+        // What fails here fails as a statement without a block.
+        self.tx.block = Block::None;
+        self.hold_cursors(io)?;
         let tx = std::mem::replace(&mut self.tx, Tx::new());
-        self.hold_cursors(io);
         if !tx.ops.is_empty() {
             io.cluster.commit(tx.ops);
         }
@@ -171,6 +185,7 @@ impl Session {
         }
         self.settings.commit();
         io.cluster.release(self.backend, false);
+        Ok(())
     }
 
     fn rollback(&mut self, cluster: &mut Cluster) {
@@ -223,10 +238,12 @@ impl Session {
                         let text = "there is already a transaction in progress";
                         self.notice(io, "WARNING", "25001", text);
                     }
-                    Block::None | Block::Implicit => self.tx.block = Block::Explicit,
+                    Block::None | Block::Implicit => {}
                     Block::Failed => return Err(Fault::aborted().into()),
                 }
+                // Modes that cannot be had leave no block behind.
                 self.set_modes(modes)?;
+                self.tx.block = Block::Explicit;
                 Ok(tag)
             }
             Transaction::Commit(chain) => self.end_block(true, *chain, io),
@@ -261,7 +278,19 @@ impl Session {
                 Ok("ROLLBACK")
             }
             Transaction::Prepare => {
+                self.refuse_in_recovery("PREPARE TRANSACTION")?;
+                if !self.in_block() || self.is_failed() {
+                    return self.end_block(false, false, io).map(|_| "ROLLBACK");
+                }
+                // It would have left the block, and so does its failure.
+                self.tx.block = Block::None;
                 Err(Fault::new("55000", "prepared transactions are disabled").into())
+            }
+            Transaction::Finish => {
+                self.refuse_in_recovery("COMMIT PREPARED")?;
+                self.prevent_in_block("COMMIT PREPARED")?;
+                let text = "prepared transaction with this identifier does not exist";
+                Err(Fault::new("42704", text).into())
             }
         }
     }
@@ -304,7 +333,7 @@ impl Session {
             Block::Failed => "ROLLBACK",
         };
         if commit && tag == "COMMIT" {
-            self.commit(io);
+            self.commit(io)?;
         } else {
             self.rollback(io.cluster);
         }

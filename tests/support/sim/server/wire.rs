@@ -170,36 +170,6 @@ impl Output {
     pub(super) fn fatal(&mut self, code: &str, message: &str) {
         self.report(b'E', "FATAL", code, message);
     }
-
-    /// RowDescription of columns with text format.
-    pub(super) fn columns(&mut self, columns: &[(&str, u32)]) {
-        self.message(b'T', |out| {
-            out.extend_from_slice(&(columns.len() as u16).to_be_bytes());
-            for (name, oid) in columns {
-                text(out, name);
-                out.extend_from_slice(&[0; 6]);
-                out.extend_from_slice(&oid.to_be_bytes());
-                out.extend_from_slice(&(-1_i16).to_be_bytes());
-                out.extend_from_slice(&(-1_i32).to_be_bytes());
-                out.extend_from_slice(&[0; 2]);
-            }
-        });
-    }
-
-    pub(super) fn row<'v>(&mut self, values: impl ExactSizeIterator<Item = Option<&'v str>>) {
-        self.message(b'D', |out| {
-            out.extend_from_slice(&(values.len() as u16).to_be_bytes());
-            for value in values {
-                match value {
-                    Some(value) => {
-                        out.extend_from_slice(&(value.len() as u32).to_be_bytes());
-                        out.extend_from_slice(value.as_bytes());
-                    }
-                    None => out.extend_from_slice(&(-1_i32).to_be_bytes()),
-                }
-            }
-        });
-    }
 }
 
 /// A string with its terminator.

@@ -483,8 +483,6 @@ impl Analyzer<'_> {
             Expr::Str(text) => {
                 if wanted == oid::REGCLASS && **text != *SEQUENCE {
                     self.table(text)?;
-                    let text = format!("\"{text}\" is not a sequence");
-                    return Err(Fault::new("42809", text));
                 }
                 input(text, wanted)?;
                 wanted
@@ -500,10 +498,9 @@ impl Analyzer<'_> {
                     for argument in arguments {
                         self.infer(argument, scope, oid::UNKNOWN)?;
                     }
-                    return Err(Fault::new(
-                        "42883",
-                        format!("function {name} does not exist"),
-                    ));
+                    let procedure = &**name == "p_write" && arguments.len() == 1;
+                    let code = if procedure { "42809" } else { "42883" };
+                    return Err(Fault::new(code, format!("{name} is no function")));
                 };
                 for (argument, wanted) in arguments.iter().zip(types) {
                     self.argument(argument, scope, *wanted, name)?;
@@ -531,17 +528,19 @@ impl Analyzer<'_> {
     ) -> Result<u32, Fault> {
         let hint = match operator {
             Binary::Or | Binary::And => oid::BOOL,
+            Binary::Concat => oid::TEXT,
             _ => oid::UNKNOWN,
         };
         let mut first = self.infer(left, scope, hint)?;
-        let second = match self.infer(
-            right,
-            scope,
-            if hint == oid::UNKNOWN { first } else { hint },
-        )? {
-            oid::UNKNOWN => self.infer(right, scope, oid::TEXT)?,
-            known => known,
-        };
+        let wanted = if hint == oid::UNKNOWN { first } else { hint };
+        let mut second = self.infer(right, scope, wanted)?;
+        if first == oid::UNKNOWN && second == oid::UNKNOWN {
+            let compares = operate_compares(operator);
+            if !compares {
+                return Err(Fault::new("42725", "operator is not unique: unknown"));
+            }
+            second = self.infer(right, scope, oid::TEXT)?;
+        }
         if first == oid::UNKNOWN {
             first = self.infer(left, scope, second)?;
         }
@@ -594,6 +593,13 @@ fn assignable(given: u32, wanted: u32) -> Result<(), Fault> {
             type_name(given)
         ),
     ))
+}
+
+fn operate_compares(operator: Binary) -> bool {
+    !matches!(
+        operator,
+        Binary::Add | Binary::Subtract | Binary::Multiply | Binary::Divide
+    )
 }
 
 fn missing_column(name: &str) -> Fault {

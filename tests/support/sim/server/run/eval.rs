@@ -1,6 +1,6 @@
 //! Values of expressions.
 
-use super::super::cluster::{Lockable, Value};
+use super::super::cluster::{Lockable, SEQUENCE, Value};
 use super::super::fault::{Fault, Stop};
 use super::super::session::{Io, Session, utf8};
 use super::super::settings;
@@ -226,6 +226,10 @@ impl Session {
                     _ => self.set_setting(&text(0), &text(1), local)?,
                 }
                 Ok(self.settings.get(&text(0)).map_or(Value::Null, Value::Text))
+            }
+            "nextval" | "setval" | "currval" if text(0) != SEQUENCE => {
+                let text = format!("\"{}\" is not a sequence", text(0));
+                Err(Fault::new("42809", text).into())
             }
             "nextval" | "setval" => self.advance(name, int(1), io),
             "currval" | "lastval" => match self.current_value {

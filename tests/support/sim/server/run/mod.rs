@@ -16,7 +16,7 @@ use super::sql::{ColumnType, Target};
 
 pub(super) use eval::{decode, input};
 pub(super) use functions::pure;
-pub(super) use session_state::is_superuser;
+pub(super) use session_state::{is_superuser, may_be};
 
 /// What names in an expression stand for.
 #[derive(Clone, Copy)]

@@ -20,6 +20,31 @@ fn series(targets: &[Target]) -> Option<(&Expr, &Expr)> {
     })
 }
 
+/// Whether computing the targets twice is not the same as once.
+fn is_volatile(targets: &[Target]) -> bool {
+    fn volatile(expr: &Expr) -> bool {
+        match expr {
+            Expr::Call(name, arguments) => {
+                let pure = matches!(&**name, "upper" | "lower" | "length" | "repeat");
+                !pure || arguments.iter().any(volatile)
+            }
+            Expr::Cast(inner, _) | Expr::Not(inner) => volatile(inner),
+            Expr::Binary(_, left, right) => volatile(left) || volatile(right),
+            Expr::Null
+            | Expr::Bool(_)
+            | Expr::Int(_)
+            | Expr::Number(_)
+            | Expr::Str(_)
+            | Expr::Param(_)
+            | Expr::Column(_) => false,
+        }
+    }
+    targets.iter().any(|target| match target {
+        Target::All => false,
+        Target::Expr(expr, _) => volatile(expr),
+    })
+}
+
 impl Session {
     pub(super) fn table_now(&mut self, name: &str, cluster: &Cluster) -> Option<Arc<Table>> {
         if let Some(table) = self.temporary.get(name) {
@@ -141,12 +166,38 @@ impl Session {
                 })
                 .collect();
         }
+        if select.order.is_some() && !is_volatile(&select.targets) {
+            // What is sorted is computed before: an error leaves no rows.
+            let computed = self.compute_all(sources, parameters, io);
+            if computed.is_err() {
+                sources.rows.clear();
+            }
+            computed?;
+        }
         if let Some(limit) = &select.limit {
             if let Some(limit) = self.int(limit, parameters, io)? {
                 let limit = usize::try_from(limit)
                     .map_err(|_| Fault::new("2201W", "LIMIT must not be negative"))?;
                 sources.rows.truncate(limit);
             }
+        }
+        Ok(())
+    }
+
+    fn compute_all(
+        &mut self,
+        sources: &Sources,
+        parameters: &[Value],
+        io: &mut Io<'_>,
+    ) -> Result<(), Stop> {
+        for source in &sources.rows {
+            let scope = Scope {
+                columns: &sources.columns,
+                row: &source.row,
+                series: source.series,
+                parameters,
+            };
+            self.project(&sources.targets, &scope, io)?;
         }
         Ok(())
     }
@@ -348,9 +399,7 @@ impl Session {
     /// A SELECT that begins with a change.
     pub(crate) fn with(&mut self, select: &Select, parameters: &[Value], io: &mut Io<'_>) -> Rows {
         let (name, change) = select.with.as_ref().expect("it has WITH");
-        if self.is_read_only() {
-            return Err(Fault::read_only(change.kind.word()).into());
-        }
+        self.refuse_change(change)?;
         // What it reads besides was there before the change.
         let other = match &select.from {
             Some(From::Table(table)) if table == name => None,
@@ -393,10 +442,7 @@ impl Session {
         parameters: &[Value],
         io: &mut Io<'_>,
     ) -> Result<(Vec<Vec<Value>>, String), Stop> {
-        let temporary = self.temporary.get(&change.table).is_some();
-        if self.is_read_only() && !temporary {
-            return Err(Fault::read_only(change.kind.word()).into());
-        }
+        self.refuse_change(change)?;
         let table = self
             .table_now(&change.table, io.cluster)
             .ok_or_else(|| missing_table(&change.table))?;
@@ -426,6 +472,15 @@ impl Session {
             out.push(self.project(&change.returning, &scope, io)?);
         }
         Ok((out, tag))
+    }
+
+    /// A transaction that only reads changes the session's own tables alone.
+    pub(super) fn refuse_change(&self, change: &Change) -> Result<(), Fault> {
+        let temporary = self.temporary.get(&change.table).is_some();
+        if self.is_read_only() && !temporary {
+            return Err(Fault::read_only(change.kind.word()));
+        }
+        Ok(())
     }
 
     fn insert(

@@ -35,6 +35,28 @@ fn on_off(on: bool) -> &'static str {
     if on { "on" } else { "off" }
 }
 
+fn known_role(user: &str, name: &str, setting: &str) -> Result<(), Fault> {
+    if name == user || ROLES.iter().any(|(role, _)| *role == name) {
+        return Ok(());
+    }
+    Err(Fault::new(
+        "22023",
+        format!("invalid value for parameter \"{setting}\": role \"{name}\" does not exist"),
+    ))
+}
+
+/// Whether somebody who logged in as `user` and acts as `authorization` may take on a role.
+pub(crate) fn may_be(user: &str, authorization: &str, name: &str) -> Result<(), Fault> {
+    known_role(user, name, "role")?;
+    if is_superuser(authorization) || name == authorization || name == SHARED_ROLE {
+        return Ok(());
+    }
+    Err(Fault::new(
+        "42501",
+        format!("permission denied to set role \"{name}\""),
+    ))
+}
+
 impl Session {
     pub(super) fn current_user(&self) -> Arc<str> {
         match self.settings.get("role") {
@@ -64,24 +86,16 @@ impl Session {
 
     pub(super) fn reset_setting(&mut self, name: &str, local: bool) -> Result<(), Fault> {
         match name.to_ascii_lowercase().as_str() {
-            "role" => self.set_role("none", local),
+            "role" => {
+                let role = self.settings.start_value("role");
+                self.set_role(&role, local)
+            }
             "session_authorization" => {
                 let user = Arc::clone(&self.user);
                 self.set_authorization(&user, local)
             }
             _ => self.settings.reset(name, local),
         }
-    }
-
-    fn known_role(&self, name: &str, setting: &str) -> Result<(), Fault> {
-        let known = *name == *self.user || ROLES.iter().any(|(role, _)| *role == name);
-        if known {
-            return Ok(());
-        }
-        Err(Fault::new(
-            "22023",
-            format!("invalid value for parameter \"{setting}\": role \"{name}\" does not exist"),
-        ))
     }
 
     fn set_role(&mut self, name: &str, local: bool) -> Result<(), Fault> {
@@ -93,15 +107,7 @@ impl Session {
         if name == "none" {
             acting = &authorization;
         } else {
-            self.known_role(name, "role")?;
-            let may =
-                is_superuser(&authorization) || *name == *authorization || name == SHARED_ROLE;
-            if !may {
-                return Err(Fault::new(
-                    "42501",
-                    format!("permission denied to set role \"{name}\""),
-                ));
-            }
+            may_be(&self.user, &authorization, name)?;
         }
         self.settings.write("role", name, local);
         let superuser = on_off(is_superuser(acting));
@@ -110,7 +116,7 @@ impl Session {
     }
 
     fn set_authorization(&mut self, name: &str, local: bool) -> Result<(), Fault> {
-        self.known_role(name, "session_authorization")?;
+        known_role(&self.user, name, "session_authorization")?;
         if *name != *self.user && !is_superuser(&self.user) {
             return Err(Fault::new(
                 "42501",
@@ -170,7 +176,7 @@ impl Session {
     }
 
     /// For what must be a transaction of its own.
-    pub(super) fn prevent_in_block(&mut self, what: &str) -> Result<(), Fault> {
+    pub(crate) fn prevent_in_block(&mut self, what: &str) -> Result<(), Fault> {
         if self.in_block() || self.tx.pipelining {
             return Err(Fault::new(
                 "25001",
@@ -358,7 +364,7 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn refuse_in_recovery(&self, what: &str) -> Result<(), Fault> {
+    pub(crate) fn refuse_in_recovery(&self, what: &str) -> Result<(), Fault> {
         match self.node {
             Node::Primary => Ok(()),
             Node::Standby => Err(Fault::recovery(what)),

@@ -111,8 +111,9 @@ impl Session {
             Utility::Do(body) => self.run_block(body, io),
             Utility::Call(name, arguments) => {
                 if &**name != "p_write" || arguments.len() != 1 {
-                    let text = format!("procedure {name} does not exist");
-                    return Err(Fault::new("42883", text).into());
+                    let function = super::functions::signature(name, arguments.len()).is_some();
+                    let code = if function { "42809" } else { "42883" };
+                    return Err(Fault::new(code, format!("{name} is no procedure")).into());
                 }
                 let values = self.values(arguments, parameters, io)?;
                 if let Value::Int(id) = cast(values[0].clone(), oid::INT4)? {
@@ -249,17 +250,21 @@ impl Session {
                     );
                 };
                 self.plan(&plan.statement, &[])?;
+                if let Statement::Change(change) = &plan.statement {
+                    self.refuse_change(change)?;
+                }
                 let mut portal = Portal::new("".into(), Some(Arc::new(plan)), Vec::new()).inner();
-                let (rows, _) = self.rows_of(&mut portal, usize::MAX, io)?;
+                let (rows, fault) = self.rows_before_fault(&mut portal, io)?;
+                if let Some(fault) = fault {
+                    copy_response(b'H', columns.len(), io);
+                    send_lines(&rows, io);
+                    return Err(fault.into());
+                }
                 (rows, columns.len())
             }
         };
         copy_response(b'H', columns, io);
-        for row in &rows {
-            let line = line(row);
-            io.out
-                .message(b'd', |out| out.extend_from_slice(line.as_bytes()));
-        }
+        send_lines(&rows, io);
         io.out.message(b'c', |_| {});
         Ok(Effect::Tag(format!("COPY {}", rows.len())))
     }
@@ -380,6 +385,14 @@ impl Session {
 
 fn table_exists(name: &str) -> Fault {
     Fault::new("42P07", format!("relation \"{name}\" already exists"))
+}
+
+fn send_lines(rows: &[Vec<Value>], io: &mut Io<'_>) {
+    for row in rows {
+        let line = line(row);
+        io.out
+            .message(b'd', |out| out.extend_from_slice(line.as_bytes()));
+    }
 }
 
 /// CopyInResponse or CopyOutResponse: everything is text.

@@ -146,7 +146,10 @@ pub(super) enum Transaction {
     Savepoint(Arc<str>),
     Release(Arc<str>),
     RollbackTo(Arc<str>),
+    /// PREPARE TRANSACTION
     Prepare,
+    /// COMMIT PREPARED and ROLLBACK PREPARED
+    Finish,
 }
 
 #[derive(Clone, PartialEq, Debug)]

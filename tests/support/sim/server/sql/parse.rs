@@ -227,11 +227,12 @@ impl Parser<'_> {
     /// `read only, isolation level …`, with or without commas.
     pub(super) fn modes(&mut self) -> Parsed<Modes> {
         let mut modes = Modes::default();
-        let mut any = true;
-        while any && !self.at_statement_end() {
-            any = self.mode(&mut modes)?;
-            if self.op(",") && !self.mode(&mut modes)? {
-                return Err(self.unexpected());
+        while self.mode(&mut modes)? {
+            // With a comma there must be another.
+            while self.op(",") {
+                if !self.mode(&mut modes)? {
+                    return Err(self.unexpected());
+                }
             }
         }
         Ok(modes)

@@ -79,7 +79,7 @@ impl Parser<'_> {
                     self.skip();
                     "1".into()
                 }
-                _ => self.name()?,
+                _ => self.table()?,
             };
             let descending = self.word("desc");
             if !descending {
@@ -219,7 +219,11 @@ impl Parser<'_> {
             }
             self.expect_op(")")?;
         }
-        let source = Box::new(self.select()?);
+        let source = Box::new(if self.words(&["default", "values"]) {
+            plain(Vec::new(), None)
+        } else {
+            self.select()?
+        });
         Ok((table, ChangeKind::Insert { columns, source }))
     }
 

@@ -87,7 +87,7 @@ impl Parser<'_> {
             Transaction::Begin(self.modes()?, "BEGIN")
         } else if self.words(&["commit", "prepared"]) || self.words(&["rollback", "prepared"]) {
             self.string()?;
-            Transaction::Prepare
+            Transaction::Finish
         } else if self.word("commit") || self.word("end") {
             noise(self);
             Transaction::Commit(self.chain()?)
@@ -157,11 +157,11 @@ impl Parser<'_> {
             return Ok(Utility::SetTransaction(self.modes()?, false));
         }
         if self.words(&["time", "zone"]) {
-            let to = self.values()?;
+            let to = self.values(str::to_owned)?;
             return Ok(setting("TimeZone", to, local));
         }
         if self.word("names") {
-            let to = self.values()?;
+            let to = self.values(str::to_owned)?;
             return Ok(setting("client_encoding", to, local));
         }
         if self.is("role") && !self.is_at(1, "to") {
@@ -172,7 +172,8 @@ impl Parser<'_> {
         if !self.word("to") {
             self.expect_op("=")?;
         }
-        let to = self.values()?;
+        let is_path = *name == *"search_path";
+        let to = self.values(if is_path { quote } else { str::to_owned })?;
         Ok(Utility::Set { name, to, local })
     }
 
@@ -189,7 +190,7 @@ impl Parser<'_> {
     }
 
     /// The values of SET, as one.
-    fn values(&mut self) -> Parsed<SetTo> {
+    fn values(&mut self, quote: fn(&str) -> String) -> Parsed<SetTo> {
         if self.word("default") {
             return Ok(SetTo::Default);
         }
@@ -197,8 +198,7 @@ impl Parser<'_> {
         loop {
             match self.next()? {
                 Token::Word(word) => out.push_str(&word),
-                Token::Quoted(word) => out.push_str(&format!("\"{word}\"")),
-                Token::Str(text) => out.push_str(&text),
+                Token::Quoted(text) | Token::Str(text) => out.push_str(&quote(&text)),
                 Token::Int(number) => out.push_str(&number.to_string()),
                 Token::Number(number) => out.push_str(&number),
                 Token::Op("-") => {
@@ -417,6 +417,19 @@ impl Parser<'_> {
             names.push(self.table()?);
         }
         Ok(Utility::Drop { names, if_exists })
+    }
+}
+
+/// A name as it must be written.
+fn quote(name: &str) -> String {
+    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if plain {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
     }
 }
 

@@ -1,0 +1,152 @@
+//! The model PostgreSQL of the simulator against the real one: the same scripts, equal traces.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::model_script::{Script, Side, Trace, frames, play, scripts};
+use crate::modelled::Modelled;
+use crate::sim::server::Node;
+use crate::support::client::{Client, Pace, V3_0};
+use crate::support::cluster::Cluster;
+use crate::support::lab;
+use crate::support::message;
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/model.txt");
+
+/// How long a server may take to say what the model said it would.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What all scripts find in the database, and the model from the beginning.
+const SETUP: [&str; 9] = [
+    "create table t (id int, v text)",
+    "create sequence s",
+    "create function f_read(n int) returns int stable language sql
+        as 'select count(*)::int from t where id = n'",
+    "create function f_write(n int) returns int volatile language sql
+        as 'insert into t values (n, ''w'') returning id'",
+    "create procedure p_write(n int) language sql as 'insert into t values (n, ''p'')'",
+    "grant all on t to public",
+    "grant all on s to public",
+    "grant all on schema public to public",
+    "grant m_role to u_trust",
+];
+
+/// Undoes what scripts did.
+const RESET: &str = "drop table if exists u; drop table if exists u2; truncate t;
+    insert into t values (1, 'a'), (2, 'b'), (3, 'c'); alter sequence s restart";
+
+fn admin(cluster: &Cluster, database: &str) -> Client {
+    let mut client = Client::connect(cluster.primary(), Pace::Whole);
+    let parameters = [("user", "postgres"), ("database", database)];
+    client.send(&message::startup(V3_0, &parameters));
+    client.finish_login(None);
+    client
+}
+
+struct Real {
+    stream: TcpStream,
+    gathered: Vec<u8>,
+    trace: Trace,
+    closed: bool,
+}
+
+impl Real {
+    fn new(port: u16) -> Real {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Real {
+            stream,
+            gathered: Vec::new(),
+            trace: Trace::default(),
+            closed: false,
+        }
+    }
+
+    fn read(&mut self, patience: Duration) -> bool {
+        self.stream.set_read_timeout(Some(patience)).unwrap();
+        let mut buffer = [0; 65536];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => self.closed = true,
+            Ok(count) => self.gathered.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => self.closed = true,
+            Err(_) => return false,
+        }
+        frames(&mut self.gathered, &mut self.trace);
+        true
+    }
+}
+
+impl Side for Real {
+    fn send(&mut self, bytes: &[u8]) {
+        // A server that closed says so when it is read from.
+        let _ = self.stream.write_all(bytes);
+    }
+
+    fn hear(&mut self, words: usize) -> String {
+        while self.trace.words.len() < words && !self.closed && self.read(PATIENCE) {}
+        // Nothing more may come; the time is only to notice what should not be there.
+        while !self.closed && self.read(Duration::from_millis(3)) {}
+        if self.closed {
+            self.trace.words.push("closed".to_owned());
+        }
+        self.trace.line()
+    }
+}
+
+/// Plays a script on both sides and tells of the first difference.
+fn compare(script: &Script, cluster: &Cluster, report: &mut String) {
+    let version = cluster.version() / 10_000;
+    for place in &script.places {
+        let (port, node) = match *place {
+            "primary" => (cluster.primary(), Node::Primary),
+            _ => (cluster.standby(), Node::Standby),
+        };
+        let model = play(&mut Modelled::new(node, version), script, &[]);
+        let real = play(&mut Real::new(port), script, &model);
+        let Some(at) = (0..real.len()).find(|&at| real[at] != model[at]) else {
+            continue;
+        };
+        let sent = match at {
+            0 => "login",
+            at => script
+                .steps
+                .get(at - 1)
+                .map_or("X", |step| step.send.as_str()),
+        };
+        let (name, real, model) = (&script.name, &real[at], &model[at]);
+        writeln!(
+            report,
+            "{name} on the {place}\n> {sent}\nreal:  {real}\nmodel: {model}\n"
+        )
+        .unwrap();
+    }
+}
+
+/// A database with what the model has, for a test of its own.
+fn prepare(cluster: &Cluster) -> Client {
+    let mut first = admin(cluster, "postgres");
+    first.query("create role m_role");
+    first.query("drop database if exists model");
+    first.run("create database model");
+    let mut client = admin(cluster, "model");
+    SETUP.iter().for_each(|sql| client.run(sql));
+    client
+}
+
+#[test]
+fn traces_of_the_model_are_those_of_postgresql() {
+    let Some(cluster) = lab::cluster("model::traces_of_the_model_are_those_of_postgresql") else {
+        return;
+    };
+    let mut client = prepare(cluster);
+    let text = fs::read_to_string(FILE).unwrap();
+    let mut report = String::new();
+    for script in scripts(&text) {
+        client.run(RESET);
+        compare(&script, cluster, &mut report);
+    }
+    assert!(report.is_empty(), "{report}");
+}
