@@ -1,4 +1,8 @@
 //! Every bound of the crate: what it limits, its value and why.
+//!
+//! Of some things nothing is kept that could grow: frames that pass may have any length, asynchronous messages that
+//! have to wait stay unread, and before one request no more is sent on our own account than the statements and
+//! settings that are remembered.
 
 use std::time::Duration;
 
@@ -7,8 +11,8 @@ use std::time::Duration;
 /// The longest SQL text that is scanned, in bytes; a longer one goes to the writer unread. Longer texts are data
 /// (bulk VALUES lists), and reading one takes milliseconds.
 pub const SCAN_TEXT_MAX: usize = 1 << 20;
-/// How deep parentheses may nest in a query before its inner forms are no longer told apart. Generated queries reach
-/// about twenty; each level costs the scanner two bytes of stack.
+/// How many levels of parentheses are told apart in a query, itself among them. Generated queries reach about twenty;
+/// each level costs the scanner two bytes of stack.
 pub const SCAN_DEPTH_MAX: usize = 64;
 /// How many effects one text may have; one with more counts as unreadable. A megabyte of `SET` would otherwise become
 /// twenty of them.

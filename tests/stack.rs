@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::thread;
 
 use bytes::BytesMut;
-use pgturnout::auth::scram::ClientFirst;
-use pgturnout::auth::{Credential, ScramVerifier, Secret, md5_digest};
 use pgturnout::route::{Cache, CacheLimits, Class, LexState, Rules, Why, outline, scan};
 use pgturnout::startup::{ClientTls, Negotiation, StartupParams};
 use pgturnout::wire::password::{
@@ -246,8 +244,11 @@ fn openings() {
     });
 }
 
+#[cfg(feature = "scram")]
 #[test]
 fn credentials_and_challenges() {
+    use pgturnout::auth::scram::ClientFirst;
+    use pgturnout::auth::{Credential, ScramVerifier, Secret, md5_digest};
     within(64 * KIB, || {
         for piece in [
             "r=a,",

@@ -75,3 +75,23 @@ pub(super) fn shrink_idle<T>(queue: &mut VecDeque<T>, keep: usize) {
         queue.shrink_to(keep);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_queue_keeps_so_much() {
+        for keep in [limits::LEDGER_IDLE_SEGMENTS, limits::LEDGER_IDLE_OWNED] {
+            for (had, keeps) in [(keep, keep), (keep + 1, keep), (keep * 8, keep)] {
+                let mut queue = VecDeque::<u8>::with_capacity(had);
+                shrink_idle(&mut queue, keep);
+                assert_eq!(queue.capacity(), keeps);
+            }
+            let mut used: VecDeque<u8> = std::iter::repeat_n(7, keep * 8).collect();
+            used.truncate(1);
+            shrink_idle(&mut used, keep);
+            assert!(used.capacity() >= keep * 8, "it is not empty");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Every bound of `src/limits.rs` at its value and one past it (law L8). The test of a constant has its name in lower
+//! case, here or at a place that [`ELSEWHERE`] names.
+
+#[path = "../support/login.rs"]
+mod login;
+#[path = "../session_support/mod.rs"]
+mod session_support;
+
+mod auth;
+mod bytes;
+mod route;
+mod session;
+
+use std::fs;
+use std::path::Path;
+
+/// Constants that are tested where more is at hand than their number: the file, and the test.
+const ELSEWHERE: &[(&str, &str, &str)] = &[
+    (
+        "LEDGER_IDLE_SEGMENTS",
+        "src/ledger/owned.rs",
+        "an_empty_queue_keeps_so_much",
+    ),
+    (
+        "LEDGER_IDLE_OWNED",
+        "src/ledger/owned.rs",
+        "an_empty_queue_keeps_so_much",
+    ),
+    (
+        "STATEMENT_BODY",
+        "tests/session_bounds.rs",
+        "a_statement_of_any_length_finds_its_way",
+    ),
+    (
+        "JOURNAL_BYTES",
+        "tests/session_memory.rs",
+        "a_journal_at_its_limit_is_repeated_whole",
+    ),
+];
+
+fn source(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
+        .unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn every_limit_has_its_test() {
+    let here: String = ["auth", "bytes", "route", "session"]
+        .map(|name| source(&format!("tests/limits/{name}.rs")))
+        .concat();
+    let limits = source("src/limits.rs");
+    let names: Vec<&str> = limits
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub const ")?.split(':').next())
+        .collect();
+    assert!(names.len() > 50, "{names:?}");
+    for name in &names {
+        let elsewhere = ELSEWHERE.iter().find(|(known, _, _)| known == name);
+        let (text, test) = match elsewhere {
+            Some((_, file, test)) => (source(file), (*test).to_owned()),
+            None => (here.clone(), name.to_lowercase()),
+        };
+        let head = format!("fn {test}()");
+        let (before, _) = text
+            .split_once(&head)
+            .unwrap_or_else(|| panic!("limits::{name} has no test {test}"));
+        // Attributes may stand between, and a comment before them.
+        let attributes = before.rsplit("\n\n").next().unwrap_or_default();
+        assert!(attributes.contains("#[test]"), "{test} is no test");
+        assert!(
+            elsewhere.is_some() || text.contains(&format!("limits::{name}")),
+            "{test} does not use limits::{name}"
+        );
+    }
+    for (name, _, _) in ELSEWHERE {
+        assert!(names.contains(name), "there is no limits::{name}");
+    }
+}

@@ -1,0 +1,348 @@
+//! Limits of a session, at their defaults.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgturnout::limits;
+use pgturnout::route::{Cache, CacheLimits, LexState, Rules};
+use pgturnout::session::{Action, CloseCause, Config, ConfigError, Demand, Event, PeerId, Timer};
+use pgturnout::startup::ProtocolVersion;
+
+use crate::session_support::frames::{frontend, raw};
+use crate::session_support::{Chunk, Dial, Rig, config, startup};
+
+const CLIENT: PeerId = PeerId::CLIENT;
+const WRITER: PeerId = PeerId::WRITER;
+const READER: PeerId = PeerId::READER;
+
+/// Both upstreams serve.
+fn rig() -> Rig {
+    let mut rig = Rig::new(config(), Chunk::Whole);
+    rig.both();
+    rig
+}
+
+fn is_pinned(rig: &Rig) -> bool {
+    rig.has_event(|event| matches!(event, Event::Pinned(_)))
+}
+
+#[test]
+fn read_buffer() {
+    for (frame, to) in [
+        (limits::READ_BUFFER, READER),
+        (limits::READ_BUFFER + 1, WRITER),
+    ] {
+        let mut rig = rig();
+        let text = "select ''".len();
+        let query = format!("select '{}'\0", "x".repeat(frame - 5 - 1 - text));
+        rig.raw(CLIENT, &raw(b'Q', query.as_bytes()));
+        let routed = rig.routed();
+        assert!(
+            !routed.is_empty() && routed.iter().all(|peer| *peer == to),
+            "{frame} bytes"
+        );
+    }
+}
+
+/// What is wrong with the defaults so changed.
+fn fault(change: impl Fn(&mut Config)) -> Option<ConfigError> {
+    let mut config = config();
+    change(&mut config);
+    config.check().err()
+}
+
+#[test]
+fn read_buffer_min() {
+    let least = limits::READ_BUFFER_MIN;
+    let of = |bytes| fault(move |config| config.limits.read_buffer = bytes);
+    assert_eq!(
+        (of(least), of(least - 1)),
+        (None, Some(ConfigError::ReadBuffer { least }))
+    );
+}
+
+#[test]
+fn ledger_segments_min() {
+    let least = limits::LEDGER_SEGMENTS_MIN;
+    let of = |count| fault(move |config| config.limits.ledger.segments_per_queue = count);
+    assert_eq!(
+        (of(least), of(least - 1)),
+        (None, Some(ConfigError::LedgerSegments { least }))
+    );
+}
+
+#[test]
+fn requests_in_flight_min() {
+    let least = limits::REQUESTS_IN_FLIGHT_MIN;
+    let of = |count| fault(move |config| config.limits.requests_in_flight = count);
+    assert_eq!(
+        (of(least), of(least - 1)),
+        (None, Some(ConfigError::RequestsInFlight { least }))
+    );
+}
+
+/// How many of many requests reach an upstream that answers none, and how many more once it has answered one.
+fn in_flight(text: &str, to: PeerId) -> (usize, usize) {
+    let (mut rig, query) = (rig(), format!("Q({text})"));
+    rig.client(&query.repeat(limits::REQUESTS_IN_FLIGHT + 100));
+    let sent = rig.shown(to).matches(&query).count();
+    rig.say(to, "C(X) Z(I)");
+    (sent, rig.shown(to).matches(&query).count())
+}
+
+#[test]
+fn requests_in_flight() {
+    assert_eq!(
+        in_flight("delete from t", WRITER),
+        (limits::REQUESTS_IN_FLIGHT, 1)
+    );
+}
+
+#[test]
+fn reader_requests_in_flight() {
+    assert_eq!(
+        in_flight("select 1", READER),
+        (limits::READER_REQUESTS_IN_FLIGHT, 1)
+    );
+}
+
+/// How many statements with texts of that length are remembered.
+fn statements_remembered(length: usize) -> usize {
+    let mut rig = rig();
+    let text = format!("select '{}'", "x".repeat(length));
+    (0..2_000)
+        .find(|n| {
+            rig.client(&format!("P(s{n},{text}) S"));
+            rig.reader("1 Z(I)");
+            is_pinned(&rig)
+        })
+        .expect("bounded")
+}
+
+#[test]
+fn statements() {
+    assert_eq!(statements_remembered(0), limits::STATEMENTS);
+}
+
+#[test]
+fn statement_bytes() {
+    // What is kept beside a text is short.
+    let length = 20_000;
+    let most = limits::STATEMENT_BYTES / length;
+    let count = statements_remembered(length);
+    assert!(
+        (most * 19 / 20..=most).contains(&count),
+        "{count} of {most}"
+    );
+}
+
+/// How many settings are remembered, each set by a text of that length.
+fn settings_remembered() -> usize {
+    let mut rig = rig();
+    (0..1_000)
+        .find(|n| {
+            rig.client(&format!("Q(set a.b{n} = 1)"));
+            rig.writer("C(SET) Z(I)");
+            is_pinned(&rig)
+        })
+        .expect("bounded")
+}
+
+#[test]
+fn journal_entries() {
+    assert_eq!(settings_remembered(), limits::JOURNAL_ENTRIES);
+}
+
+#[test]
+fn portals() {
+    for (count, pinned) in [(limits::PORTALS, false), (limits::PORTALS + 1, true)] {
+        let mut rig = rig();
+        rig.client("P(s,select 1) S");
+        rig.reader("1 Z(I)");
+        let binds: String = (0..count).map(|n| format!("B(c{n},s) ")).collect();
+        rig.client(&format!("{binds} S"));
+        assert_eq!(is_pinned(&rig), pinned, "{count} portals");
+    }
+}
+
+fn texts() -> CacheLimits {
+    config().limits.texts
+}
+
+#[test]
+fn session_texts() {
+    assert_eq!(texts().texts, limits::SESSION_TEXTS);
+    let mut cache = Cache::new(Arc::new(Rules::default()), texts(), 7);
+    let found = |cache: &mut Cache| {
+        let before = cache.hits();
+        for n in 0..limits::SESSION_TEXTS * 4 {
+            let _ = cache.get(format!("select {n}").as_bytes(), &LexState::defaults());
+        }
+        cache.hits() - before
+    };
+    assert_eq!(
+        (found(&mut cache), found(&mut cache)),
+        (0, 0),
+        "the oldest went"
+    );
+    assert!(cache.memory() <= cache.memory_bound());
+}
+
+#[test]
+fn session_text_bytes() {
+    assert_eq!(texts().bytes, limits::SESSION_TEXT_BYTES);
+    let mut cache = Cache::new(Arc::new(Rules::default()), texts(), 7);
+    let empty = cache.memory();
+    for n in 0..limits::SESSION_TEXTS {
+        let text = format!("select '{}{n}'", "x".repeat(4_000));
+        let _ = cache.get(text.as_bytes(), &LexState::defaults());
+        assert!(
+            cache.memory() <= empty + limits::SESSION_TEXT_BYTES,
+            "{n} texts"
+        );
+    }
+}
+
+/// What a session may hold that may hold nothing of what has a limit of its own.
+#[test]
+fn session_fixed() {
+    let mut config = config();
+    let limits = &mut config.limits;
+    limits.requests_in_flight = 0;
+    limits.portals = 0;
+    limits.journal.bytes = 0;
+    limits.statements.bytes = 0;
+    limits.texts.texts = 0;
+    limits.texts.bytes = 0;
+    limits.ledger.segments_per_queue = 0;
+    limits.ledger.owned_bytes_per_queue = 0;
+    let rest = config.memory_bound() - limits::SESSION_FIXED;
+    assert!(rest < 4_096, "{rest} bytes more");
+}
+
+/// That the timer is the next one, and comes after exactly so long.
+#[track_caller]
+fn expires(rig: &mut Rig, timer: Timer, after: Duration) {
+    assert_eq!(rig.session.poll_timeout(), Some((rig.now + after, timer)));
+    let tick = Duration::from_nanos(1);
+    rig.pass(after - tick);
+    assert_eq!(
+        rig.session.poll_timeout().map(|(_, timer)| timer),
+        Some(timer),
+        "too early"
+    );
+    rig.pass(tick);
+    assert_ne!(
+        rig.session.poll_timeout().map(|(_, timer)| timer),
+        Some(timer),
+        "too late"
+    );
+}
+
+#[test]
+fn login_timeout() {
+    let mut rig = Rig::new(config(), Chunk::Whole);
+    expires(&mut rig, Timer::Login, limits::LOGIN_TIMEOUT);
+    assert_eq!(rig.cause(), CloseCause::Timeout(Timer::Login));
+}
+
+#[test]
+fn dial_timeout() {
+    let mut rig = Rig::new(config(), Chunk::Whole);
+    rig.dials(WRITER, Dial::Hang);
+    rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+    expires(&mut rig, Timer::Dial(WRITER), limits::DIAL_TIMEOUT);
+    rig.see(CLIENT, "FATAL(08006)");
+}
+
+#[test]
+fn replay_timeout() {
+    let mut rig = Rig::new(config(), Chunk::Whole);
+    rig.logged_in();
+    rig.client("Q(select 1)");
+    rig.take_startup(READER);
+    expires(&mut rig, Timer::Replay(READER), limits::REPLAY_TIMEOUT);
+    rig.see(WRITER, "Q(select 1)");
+}
+
+#[test]
+fn shutdown_timeout() {
+    let mut rig = rig();
+    rig.client("Q(delete from t)");
+    rig.shutdown();
+    expires(&mut rig, Timer::Shutdown, limits::SHUTDOWN_TIMEOUT);
+    rig.see(CLIENT, "FATAL(57P01)");
+}
+
+#[test]
+fn drain_timeout() {
+    let mut rig = rig();
+    rig.takes(CLIENT, false);
+    rig.shutdown();
+    expires(&mut rig, Timer::Drain, limits::DRAIN_TIMEOUT);
+    assert!(rig.is_dead());
+}
+
+#[test]
+fn reader_retry() {
+    let mut rig = rig();
+    rig.eof(READER);
+    rig.dials(READER, Dial::Hang);
+    // A read asks for the reader once its time has come, and does not wait for it.
+    let read = |rig: &mut Rig| {
+        rig.client("Q(select 1)");
+        rig.see(WRITER, "Q(select 1)");
+        rig.writer("C(SELECT 1) Z(I)");
+        rig.session.poll_timeout().map(|(_, timer)| timer)
+    };
+    let tick = Duration::from_nanos(1);
+    rig.pass(limits::READER_RETRY - tick);
+    assert_eq!(read(&mut rig), None);
+    rig.pass(tick);
+    assert_eq!(read(&mut rig), Some(Timer::Dial(READER)));
+}
+
+#[test]
+fn login_message() {
+    for (length, passes) in [
+        (limits::LOGIN_MESSAGE, true),
+        (limits::LOGIN_MESSAGE + 1, false),
+    ] {
+        let mut rig = Rig::new(config(), Chunk::Whole);
+        rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+        rig.take_startup(WRITER);
+        rig.writer("Rclear");
+        rig.count_only(WRITER);
+        let before = rig.total(WRITER);
+        rig.raw(CLIENT, &raw(b'p', &vec![b'x'; length]));
+        assert_eq!(rig.is_dead(), !passes, "{length} bytes");
+        let passed = rig.total(WRITER) - before;
+        assert_eq!(passed, if passes { length as u64 + 5 } else { 0 });
+    }
+}
+
+/// A driver that asks for nothing to do.
+#[test]
+fn actions() {
+    let mut rig = rig();
+    let queries = frontend("Q(delete from t)").repeat(2 * limits::ACTIONS);
+    // Each request has an event that says where it went.
+    let mut decided = 0;
+    while rig.session.handle_input(rig.now, CLIENT, &queries) == Demand::Again {
+        decided += 1;
+        assert!(decided <= 4 * limits::ACTIONS);
+    }
+    let mut waiting = 0;
+    while let Some(action) = rig.session.poll_action() {
+        assert!(
+            matches!(action, Action::Notify(Event::Routed { .. })),
+            "{action:?}"
+        );
+        waiting += 1;
+    }
+    assert_eq!(waiting, limits::ACTIONS);
+    assert_eq!(
+        rig.session.handle_input(rig.now, CLIENT, &queries),
+        Demand::Again
+    );
+}
