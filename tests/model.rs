@@ -1,5 +1,7 @@
 //! The model PostgreSQL of the simulator, by itself: what it answers to scripts of messages.
 
+#[path = "support/login.rs"]
+mod login;
 #[path = "support/model_script.rs"]
 mod model_script;
 #[path = "support/modelled.rs"]
@@ -9,44 +11,412 @@ mod sim;
 
 use std::{env, fs};
 
-use model_script::{Script, play, scripts};
+use bytes::BytesMut;
+use pgturnout::auth::{Channel, Credential, Handshake};
+
+use model_script::{Script, Trace, encode, frames, play, scripts};
 use modelled::Modelled;
 
-use sim::server::{Cluster, Node, Server, ServerOptions};
+use sim::server::{
+    Cluster, Lag, Login, Node, PASSWORD, Server, ServerOptions, ServerPhase, TlsAnswer,
+};
 
-fn message(tag: u8, body: &[u8]) -> Vec<u8> {
-    let mut out = vec![tag];
-    out.extend_from_slice(&u32::try_from(body.len() + 4).unwrap().to_be_bytes());
-    out.extend_from_slice(body);
-    out
+/// Several sessions on one cluster.
+struct Rig {
+    cluster: Cluster,
+    sessions: Vec<(Server, Trace)>,
 }
 
-/// The startup packet of a user.
-fn startup() -> Vec<u8> {
-    message(0, b"\0\x03\0\0user\0alice\0\0")[1..].to_vec()
-}
-
-fn tags(bytes: &[u8]) -> String {
-    let (mut out, mut rest) = (String::new(), bytes);
-    while let [tag, a, b, c, d, ..] = rest {
-        out.push(char::from(*tag));
-        rest = &rest[1 + u32::from_be_bytes([*a, *b, *c, *d]) as usize..];
+impl Rig {
+    /// Sessions that are logged in, one on each node given.
+    fn new(nodes: &[Node]) -> Rig {
+        let mut rig = Rig {
+            cluster: Cluster::new(),
+            sessions: Vec::new(),
+        };
+        for (at, node) in nodes.iter().enumerate() {
+            let backend = u32::try_from(at + 1).unwrap();
+            let server = Server::new(*node, backend, ServerOptions::default());
+            rig.sessions.push((server, Trace::default()));
+            rig.send(at, &startup(0x0003_0000));
+            assert!(rig.hear(at).ends_with("Z(I)"));
+        }
+        rig
     }
-    out
+
+    fn server(&mut self, at: usize) -> &mut Server {
+        &mut self.sessions[at].0
+    }
+
+    fn send(&mut self, at: usize, bytes: &[u8]) {
+        self.server(at).receive(bytes);
+    }
+
+    /// What a session says as long as it has something to do.
+    fn hear(&mut self, at: usize) -> String {
+        let (server, trace) = &mut self.sessions[at];
+        while server.step(&mut self.cluster) {}
+        frames(&mut server.output(), trace);
+        trace.line()
+    }
+
+    fn say(&mut self, at: usize, line: &str) -> String {
+        self.send(at, &encode(line));
+        self.hear(at)
+    }
+
+    fn count(&mut self, at: usize) -> String {
+        let said = self.say(at, "Q(select count(*) from t)");
+        said.split(' ').nth(1).unwrap_or_default().to_owned()
+    }
+}
+
+fn startup(version: u32) -> Vec<u8> {
+    let pairs = [("user", "alice"), ("database", "app")];
+    model_script::startup(version, &pairs.map(|(a, b)| (a.to_owned(), b.to_owned())))
 }
 
 #[test]
-fn a_query_is_answered() {
-    let mut cluster = Cluster::new();
-    let mut server = Server::new(Node::Primary, 1, ServerOptions::default());
-    server.receive(&startup());
+fn the_standby_is_behind_until_it_replays() {
+    let mut rig = Rig::new(&[Node::Primary, Node::Standby]);
+    rig.cluster.set_lag(Lag::Manual);
+    rig.say(
+        0,
+        "Q(insert into t values (4, 'd')) Q(begin; delete from t; rollback) Q(delete from t)",
+    );
+    assert_eq!(
+        rig.cluster.behind(),
+        2,
+        "what is rolled back is not replayed"
+    );
+    assert_eq!((rig.count(0), rig.count(1)), ("D(0)".into(), "D(3)".into()));
+    rig.cluster.replay(1);
+    assert_eq!(rig.count(1), "D(4)");
+    rig.cluster.replay(9);
+    assert_eq!((rig.count(1), rig.cluster.behind()), ("D(0)".into(), 0));
+    assert_eq!(rig.cluster.dump(), rig.cluster.dump_standby());
+}
+
+#[test]
+fn a_reader_on_the_standby_keeps_its_snapshot() {
+    let mut rig = Rig::new(&[Node::Primary, Node::Standby]);
+    rig.say(1, "Q(begin isolation level repeatable read; select 1)");
+    rig.say(1, "Q(select count(*) from t)");
+    rig.say(0, "Q(delete from t)");
+    assert_eq!(rig.count(1), "D(3)");
+    rig.say(1, "Q(commit)");
+    assert_eq!(rig.count(1), "D(0)");
+}
+
+#[test]
+fn writes_and_refusals_are_kept_with_their_texts() {
+    let mut rig = Rig::new(&[Node::Primary, Node::Standby]);
+    rig.say(
+        0,
+        "Q(begin; insert into t values (4, 'd'); rollback) Q(select f_write(5))",
+    );
+    rig.say(0, "P(,delete from t where id = $1) B(,,1) E() S Q(create temp table x (id int); insert into x values (1))");
+    rig.say(
+        1,
+        "Q(select f_write(6)) Q(select 1/0) Q(insert into t values (7, 'x'))",
+    );
+    let texts: Vec<&str> = rig
+        .cluster
+        .writes()
+        .iter()
+        .map(|write| write.text.as_str())
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            "insert into t values (4, 'd')",
+            "select f_write(5)",
+            "delete from t where id = $1"
+        ]
+    );
+    let refused = rig.cluster.refusals();
+    assert!(
+        refused
+            .iter()
+            .all(|write| (write.node, write.backend) == (Node::Standby, 2))
+    );
+    let texts: Vec<&str> = refused.iter().map(|write| write.text.as_str()).collect();
+    assert_eq!(
+        texts,
+        ["select f_write(6)", "insert into t values (7, 'x')"]
+    );
+}
+
+#[test]
+fn what_is_executed_is_kept_with_its_state() {
+    let mut rig = Rig::new(&[Node::Primary]);
+    rig.say(
+        0,
+        "Q(set work_mem = '8MB'; set role m_role; prepare p as select 1)",
+    );
+    rig.say(
+        0,
+        "P(q,select $1) B(,q,x) E() S Q(begin; set local work_mem = '9MB'; select 2) X",
+    );
+    let executed = rig.server(0).executed();
+    let texts: Vec<&str> = executed.iter().map(|one| &*one.text).collect();
+    assert_eq!(
+        texts[3..],
+        [
+            "select $1",
+            "begin",
+            "set local work_mem = '9MB'",
+            "select 2"
+        ]
+    );
+    let work_mem = |at: usize| executed[at].setting("work_mem").unwrap_or_default();
+    assert_eq!(
+        [work_mem(0), work_mem(1), work_mem(3), work_mem(6)],
+        ["4MB", "8MB", "8MB", "9MB"]
+    );
+    assert_eq!((&*executed[1].role, &*executed[2].role), ("none", "m_role"));
+    assert_eq!(executed[3].parameters, [Some("x".to_owned())]);
+    assert_eq!(executed[2].prepared.len(), 0);
+    let names: Vec<&str> = executed[3].prepared.iter().map(|name| &**name).collect();
+    assert_eq!(names, ["p", "q"]);
+    let inside: Vec<bool> = executed.iter().map(|one| one.in_transaction).collect();
+    assert_eq!(inside, [false, false, false, false, false, true, true]);
+}
+
+#[test]
+fn a_cancel_ends_what_waits_and_nothing_else() {
+    let mut rig = Rig::new(&[Node::Primary]);
+    rig.server(0).cancel();
+    assert!(rig.say(0, "Q(select 1)").starts_with("T("));
+    rig.send(0, &encode("Q(select pg_sleep(5))"));
+    let Rig { cluster, sessions } = &mut rig;
+    assert!(sessions[0].0.step(cluster));
+    assert_eq!(sessions[0].0.phase(), ServerPhase::Waiting);
+    sessions[0].0.cancel();
+    assert_eq!(rig.hear(0), "T(pg_sleep:2278:4) E(ERROR 57014) Z(I)");
+    assert!(
+        rig.say(0, "Q(select pg_sleep(5))")
+            .ends_with("C(SELECT 1) Z(I)")
+    );
+}
+
+#[test]
+fn a_session_that_is_terminated_rolls_back() {
+    let mut rig = Rig::new(&[Node::Primary, Node::Primary]);
+    rig.say(0, "Q(begin; delete from t)");
+    rig.server(0).terminate_with("57P01");
+    assert_eq!(rig.hear(0), "E(FATAL 57P01)");
+    assert!(rig.server(0).is_closed());
+    assert_eq!(rig.count(1), "D(3)");
+    rig.say(1, "Q(begin; delete from t)");
+    rig.server(1).eof();
+    assert_eq!(
+        (rig.hear(1), rig.server(1).phase()),
+        (String::new(), ServerPhase::Closed)
+    );
+    assert_eq!(rig.cluster.dump().len(), 3);
+}
+
+#[test]
+fn locks_are_waited_for() {
+    let mut rig = Rig::new(&[Node::Primary, Node::Primary]);
+    rig.say(0, "Q(begin; update t set v = 'x' where id = 1)");
+    assert_eq!(rig.say(1, "Q(update t set v = v || 'y' where id = 1)"), "");
+    assert_eq!(rig.server(1).phase(), ServerPhase::Waiting);
+    rig.say(0, "Q(commit)");
+    assert_eq!(rig.hear(1), "C(UPDATE 1) Z(I)");
+    assert!(rig.cluster.dump().contains(&"t: 1, xy".to_owned()));
+    rig.say(0, "Q(select pg_advisory_lock(1))");
+    assert_eq!(
+        rig.say(1, "Q(select pg_try_advisory_lock(1))")
+            .split(' ')
+            .nth(1),
+        Some("D(f)")
+    );
+    assert_eq!(rig.say(1, "Q(select pg_advisory_lock(1))"), "");
+    rig.server(0).eof();
+    rig.hear(0);
+    assert!(rig.hear(1).ends_with("C(SELECT 1) Z(I)"));
+}
+
+#[test]
+fn a_deadlock_is_an_error() {
+    let mut rig = Rig::new(&[Node::Primary, Node::Primary]);
+    for (at, id) in [(0, 1), (1, 2)] {
+        rig.say(
+            at,
+            &format!("Q(begin; update t set v = 'x' where id = {id})"),
+        );
+    }
+    assert_eq!(rig.say(0, "Q(delete from t where id = 2)"), "");
+    assert_eq!(
+        rig.say(1, "Q(delete from t where id = 1)"),
+        "E(ERROR 40P01) Z(E)"
+    );
+    assert_eq!(rig.hear(0), "C(DELETE 1) Z(T)");
+}
+
+#[test]
+fn notifications_wait_for_the_end_of_a_transaction() {
+    let mut rig = Rig::new(&[Node::Primary, Node::Primary]);
+    rig.say(0, "Q(listen c)");
+    rig.say(1, "Q(begin; notify c, 'x')");
+    assert_eq!(rig.hear(0), "", "nothing before the commit");
+    rig.say(1, "Q(commit)");
+    assert_eq!(rig.hear(0), "A(c,x)");
+    rig.say(0, "Q(begin)");
+    rig.say(1, "Q(notify c, 'y')");
+    assert_eq!(rig.hear(0), "", "nothing inside of a block");
+    assert_eq!(
+        rig.say(0, "Q(select 1; commit)"),
+        "T(?column?:23:4) D(1) C(SELECT 1) C(COMMIT) A(c,y) Z(I)"
+    );
+}
+
+/// A server that answers a first packet.
+fn opening(options: ServerOptions, bytes: &[u8]) -> (Server, Cluster, Vec<u8>) {
+    let (mut server, mut cluster) = (Server::new(Node::Primary, 1, options), Cluster::new());
+    server.receive(bytes);
+    while server.step(&mut cluster) {}
+    let output = server.output();
+    (server, cluster, output)
+}
+
+fn shown(mut bytes: Vec<u8>) -> String {
+    let mut trace = Trace::default();
+    frames(&mut bytes, &mut trace);
+    trace.line()
+}
+
+#[test]
+fn tls_is_agreed_to_or_not() {
+    let request = [0, 0, 0, 8, 4, 210, 22, 47];
+    let options = |tls| ServerOptions {
+        tls,
+        ..ServerOptions::default()
+    };
+    let (mut server, mut cluster, output) = opening(options(TlsAnswer::Yes), &request);
+    assert_eq!(
+        (output, server.phase()),
+        (b"S".to_vec(), ServerPhase::Opening)
+    );
+    server.receive(&startup(0x0003_0000));
+    assert!(
+        !server.step(&mut cluster),
+        "nothing is read before the handshake is done"
+    );
+    server.secured();
     assert!(server.step(&mut cluster));
-    let login = tags(&server.output());
-    assert!(login.starts_with('R') && login.ends_with("KZ"), "{login}");
-    server.receive(&message(b'Q', b"select 1\0"));
+    assert!(shown(server.output()).ends_with("Z(I)"));
+    let too_early = [&request[..], b"x"].concat();
+    let (server, _, output) = opening(options(TlsAnswer::Yes), &too_early);
+    assert_eq!(
+        (shown(output[1..].to_vec()), server.is_closed()),
+        ("E(FATAL 08P01)".into(), true)
+    );
+    let (mut server, mut cluster, output) = opening(options(TlsAnswer::No), &request);
+    assert_eq!(output, b"N");
+    server.receive(&startup(0x0003_0000));
     assert!(server.step(&mut cluster));
-    assert_eq!(tags(&server.output()), "TDCZ");
-    assert!(!server.step(&mut cluster));
+    let (server, _, output) = opening(options(TlsAnswer::Old), &request);
+    assert_eq!(
+        (shown(output), server.is_closed()),
+        ("E(FATAL 0A000)".into(), true)
+    );
+}
+
+#[test]
+fn protocol_versions_are_negotiated() {
+    let first = |version, minor: u32| {
+        let options = ServerOptions {
+            version,
+            ..ServerOptions::default()
+        };
+        let line = shown(opening(options, &startup(0x0003_0000 + minor)).2);
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        (words[0].clone(), words[words.len() - 2].clone())
+    };
+    assert_eq!(first(15, 0), ("R(0)".into(), "K(4)".into()));
+    assert_eq!(first(15, 2), ("v(3.0,0)".into(), "K(4)".into()));
+    assert_eq!(first(18, 0), ("R(0)".into(), "K(4)".into()));
+    assert_eq!(first(18, 2), ("R(0)".into(), "K(32)".into()));
+    assert_eq!(first(18, 3), ("v(3.2,0)".into(), "K(32)".into()));
+}
+
+#[test]
+fn a_cancel_request_says_for_whom_it_is() {
+    let packet = [0, 0, 0, 16, 4, 210, 22, 46, 0, 0, 0, 7, 1, 2, 3, 4];
+    let (server, _, output) = opening(ServerOptions::default(), &packet);
+    assert!(output.is_empty() && server.is_closed());
+    assert_eq!(server.cancel_request(), Some((7, &[1, 2, 3, 4][..])));
+}
+
+#[test]
+fn passwords_are_asked_for_and_compared() {
+    let cleartext = ServerOptions {
+        login: Login::Cleartext,
+        ..ServerOptions::default()
+    };
+    for (password, end) in [
+        (PASSWORD, "Z(I)"),
+        ("wrong", "E(FATAL 28P01)"),
+        ("", "E(FATAL 28P01)"),
+    ] {
+        let (mut server, mut cluster, output) = opening(cleartext.clone(), &startup(0x0003_0000));
+        assert_eq!(
+            (shown(output), server.phase()),
+            ("R(3)".into(), ServerPhase::Authenticating)
+        );
+        server.receive(&encode(&format!("raw(p,{password}\\0)")));
+        assert!(server.step(&mut cluster));
+        assert!(shown(server.output()).ends_with(end), "{password}");
+    }
+    let (mut server, mut cluster, _) = opening(cleartext, &startup(0x0003_0000));
+    server.receive(&encode("Q(select 1)"));
+    assert!(server.step(&mut cluster));
+    assert_eq!(shown(server.output()), "E(FATAL 08P01)");
+}
+
+/// Logs in with the crate's own replay of a login; whether it came through.
+fn replay(method: Login, version: u32, password: &str) -> bool {
+    let options = ServerOptions {
+        login: method,
+        version,
+        ..ServerOptions::default()
+    };
+    let (mut server, mut cluster) = (Server::new(Node::Primary, 1, options), Cluster::new());
+    let credential = Credential::password(password);
+    let mut client = login::login(credential, login::everything_allowed(), Channel::Clear);
+    let mut reply = BytesMut::new();
+    client.start(&mut reply).unwrap();
+    server.receive(&reply);
+    while server.step(&mut cluster) {
+        let output = server.output();
+        let mut rest = &output[..];
+        while let [_, a, b, c, d, ..] = rest {
+            let end = 1 + u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+            let (mut state, mut reply) = login::hand_in(&mut client, &rest[..end]);
+            while let Ok(Handshake::Working) = state {
+                let mut more = BytesMut::new();
+                state = client.work(&mut more);
+                reply.extend_from_slice(&more);
+            }
+            if state.is_err() {
+                return false;
+            }
+            server.receive(&reply);
+            rest = &rest[end..];
+        }
+    }
+    server.phase() == ServerPhase::Idle
+}
+
+#[test]
+fn logins_by_arithmetic_come_through_with_the_password_alone() {
+    assert!(replay(Login::Md5, 15, PASSWORD));
+    assert!(!replay(Login::Md5, 15, "wrong"));
+    assert!(replay(Login::Scram, 18, PASSWORD));
+    assert!(!replay(Login::Scram, 18, "wrong"));
 }
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/model.txt");

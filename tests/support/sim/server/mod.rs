@@ -115,6 +115,13 @@ pub(crate) struct Executed {
     pub(crate) in_transaction: bool,
 }
 
+impl Executed {
+    pub(crate) fn setting(&self, name: &str) -> Option<&str> {
+        let found = self.settings.iter().find(|(known, _)| **known == *name);
+        found.map(|(_, value)| &**value)
+    }
+}
+
 /// The server's end of one connection.
 pub(crate) struct Server {
     node: Node,
@@ -123,6 +130,8 @@ pub(crate) struct Server {
     input: Input,
     out: Output,
     stage: Stage,
+    /// What a CancelRequest named.
+    cancels: Option<(i32, Vec<u8>)>,
     /// Set by [`Server::terminate_with`].
     ending: Option<String>,
 }
@@ -143,6 +152,7 @@ impl Server {
             input: Input::default(),
             out: Output::default(),
             stage: Stage::Opening(Opening::default()),
+            cancels: None,
             ending: None,
         }
     }
@@ -170,6 +180,7 @@ impl Server {
                 let Some(next) = next else {
                     return false;
                 };
+                self.cancels = opening.cancels.take();
                 match next {
                     login::Next::Go => {}
                     login::Next::Session(session) => self.stage = Stage::Session(session),
@@ -248,6 +259,12 @@ impl Server {
         if let Stage::Session(session) = &mut self.stage {
             session.cancel();
         }
+    }
+
+    /// Process id and secret, when the connection was a CancelRequest: whoever made the server delivers it.
+    pub(crate) fn cancel_request(&self) -> Option<(i32, &[u8])> {
+        let (id, secret) = self.cancels.as_ref()?;
+        Some((*id, secret))
     }
 
     /// Process id and secret of BackendKeyData.
