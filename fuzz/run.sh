@@ -12,7 +12,7 @@ Runs the targets, all of them by default, one after the other for SECONDS each
 something new are kept in fuzz/found/<target>, which is not under version
 control; the committed corpora in fuzz/corpus are read and never written.
 
-Ends with 1 if a target found something: its input is in fuzz/artifacts/<target>.
+Ends with 1 if a target found something: its input is below fuzz/artifacts.
 Ends with 2 if something is missing that it needs: a nightly toolchain
 (rustup toolchain install nightly) and cargo-fuzz (cargo install cargo-fuzz).
 END
@@ -44,6 +44,8 @@ else
 fi
 echo "building ${#targets[@]} targets"
 cargo +nightly fuzz build --release
+host=$(rustc +nightly -vV | sed -n 's/^host: //p')
+built=${CARGO_TARGET_DIR:-fuzz/target}/$host/release
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -51,10 +53,10 @@ total=0
 failed=()
 for target in "${targets[@]}"; do
   found=fuzz/found/$target
-  mkdir -p "$found" "fuzz/corpus/$target"
+  mkdir -p "$found" "fuzz/artifacts/$target" "fuzz/corpus/$target"
   state=ok
-  cargo +nightly fuzz run --release "$target" "$found" "fuzz/corpus/$target" -- \
-    -max_total_time="$seconds" -print_final_stats=1 >"$log" 2>&1 || state=FAILED
+  "$built/$target" "$found" "fuzz/corpus/$target" -max_total_time="$seconds" -print_final_stats=1 \
+    -artifact_prefix="fuzz/artifacts/$target/" >"$log" 2>&1 || state=FAILED
   # A target that crashed has no final figures, but its last report has the count.
   executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
   [[ -n $executions ]] || executions=$(sed -n 's/^#\([0-9]*\)\t.*/\1/p' "$log" | tail -n 1)

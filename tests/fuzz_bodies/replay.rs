@@ -52,9 +52,18 @@ pub(crate) fn replay(data: &[u8]) {
         );
         seen.check(&message, &frame, &result, &reply, methods, channel);
         if !matches!(result, Ok(Handshake::Wait)) {
-            break;
+            return is_over(login, message);
         }
     }
+}
+
+/// Nothing more is taken or sent.
+fn is_over(mut login: Replay, message: Backend<'_>) {
+    let mut reply = BytesMut::new();
+    assert!(login.start(&mut reply).is_err());
+    assert!(login.handle(message, &mut reply).is_err());
+    assert!(login.work(&mut reply).is_err());
+    assert_eq!(reply, "");
 }
 
 /// What the server has shown so far.

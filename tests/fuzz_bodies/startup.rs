@@ -34,7 +34,15 @@ pub(crate) fn startup(data: &[u8]) {
         packets
     };
     ask_upstream(upstream, answer.unwrap_or(&packets));
-    open(policy, grain, &packets);
+    let (whole, parts) = (
+        open(policy, usize::MAX, &packets),
+        open(policy, grain, &packets),
+    );
+    // In parts an opening may come further: what stands behind a request for TLS has not come with it then.
+    assert!(
+        whole.is_none() || whole == parts,
+        "{whole:?} in one, {parts:?} in parts"
+    );
 }
 
 /// What a server says to an SSLRequest; `None` is what the bytes say.
@@ -65,21 +73,22 @@ const PACKETS: &[&[u8]] = &[
     b"\0\0\0\x12\0\x03\0\0user\0app\0x",
 ];
 
-fn open(policy: ClientTls, grain: usize, bytes: &[u8]) {
+/// The packet that ended the opening well.
+fn open(policy: ClientTls, grain: usize, bytes: &[u8]) -> Option<Vec<u8>> {
     let mut negotiation = Negotiation::new(policy);
     let mut secured = false;
-    let (mut start, mut end) = (0, 0);
+    let (mut start, mut end) = (0, bytes.len().min(grain));
     let mut answers = String::new();
+    let mut opened = None;
     loop {
         match negotiation.handle(&bytes[start..end], secured) {
             Ok(Opened::Need(needed)) => {
                 assert!(needed > end - start, "asks for what is there");
                 assert!(needed <= PACKET_MAX, "asks for {needed} bytes");
                 if end == bytes.len() {
-                    return;
+                    return None;
                 }
-                end = bytes.len().min(end + grain);
-                continue;
+                end = bytes.len().min(end.saturating_add(grain));
             }
             Ok(Opened::Reply { used, byte, .. }) => {
                 assert_eq!((used, end - start), (8, 8), "bytes behind an answer");
@@ -94,12 +103,14 @@ fn open(policy: ClientTls, grain: usize, bytes: &[u8]) {
                 assert!((4..=256).contains(&key.secret().len()));
                 assert_eq!(used, 12 + key.secret().len());
                 assert!(used <= end - start);
+                opened = Some(bytes[start..start + used].to_vec());
                 break;
             }
             Ok(Opened::Start { used, params }) => {
                 assert_eq!(params.raw(), &bytes[start..start + used]);
                 assert!(secured || policy != ClientTls::Require, "in clear");
                 round_trip(&params);
+                opened = Some(params.raw().to_vec());
                 break;
             }
             Err(refusal) => {
@@ -114,6 +125,7 @@ fn open(policy: ClientTls, grain: usize, bytes: &[u8]) {
         }
     }
     assert!(negotiation.handle(bytes, secured).is_err(), "it has ended");
+    opened
 }
 
 fn round_trip(params: &StartupParams) {

@@ -44,69 +44,80 @@ pub(crate) fn header(data: &[u8]) {
     }
 }
 
-/// A client's body is refused with a place inside it, or read and written back to the same bytes.
+/// A client's body, and each beginning of it, is refused with a place inside it, or read and written back to the same
+/// bytes.
 pub(crate) fn frontend(data: &[u8]) {
     let Some((tag, body)) = data.split_first() else {
         return;
     };
-    judge(body, Frontend::parse(*tag, body), |message, out| {
-        assert_eq!(message.tag(), *tag);
-        message.encode(out)
-    });
-    if *tag == tags::frontend::PASSWORD {
-        judge(body, parse_password(body), |message, out| {
-            message.encode(out)
-        });
-        judge(body, parse_sasl_initial(body), |message, out| {
-            message.encode(out)
-        });
-        judge(body, parse_sasl_response(body), |message, out| {
-            message.encode(out)
-        });
-        judge(body, parse_gss(body), |message, out| message.encode(out));
-    }
-    if let Ok(Frontend::CopyData { data }) = Frontend::parse(*tag, body) {
-        judge(data, FromClient::parse(data), |message, out| {
-            message.encode(out)
-        });
-    }
-    for cut in 0..body.len().min(64) {
-        let _ = Frontend::parse(*tag, &body[..cut]);
+    for end in (0..body.len().min(64)).chain([body.len()]) {
+        client_says(*tag, &body[..end]);
     }
 }
 
-/// A server's body is refused with a place inside it, or read and written back to the same bytes.
+fn client_says(tag: u8, body: &[u8]) {
+    judge(tag, body, Frontend::parse(tag, body), |message, out| {
+        assert_eq!(message.tag(), tag);
+        message.encode(out)
+    });
+    if tag == tags::frontend::PASSWORD {
+        judge(tag, body, parse_password(body), |message, out| {
+            message.encode(out)
+        });
+        judge(tag, body, parse_sasl_initial(body), |message, out| {
+            message.encode(out)
+        });
+        judge(tag, body, parse_sasl_response(body), |message, out| {
+            message.encode(out)
+        });
+        judge(tag, body, parse_gss(body), |message, out| {
+            message.encode(out)
+        });
+    }
+    if let Ok(Frontend::CopyData { data }) = Frontend::parse(tag, body) {
+        judge(tag, data, FromClient::parse(data), |message, out| {
+            message.encode(out)
+        });
+    }
+}
+
+/// The same for a server's body; and what is shown of an error is clean and short.
 pub(crate) fn backend(data: &[u8]) {
     let Some((tag, body)) = data.split_first() else {
         return;
     };
-    judge(body, Backend::parse(*tag, body), |message, out| {
-        assert_eq!(message.tag(), *tag);
+    for end in (0..body.len().min(64)).chain([body.len()]) {
+        server_says(*tag, &body[..end]);
+    }
+}
+
+fn server_says(tag: u8, body: &[u8]) {
+    judge(tag, body, Backend::parse(tag, body), |message, out| {
+        assert_eq!(message.tag(), tag);
         message.encode(out)
     });
     if let Ok(Backend::ErrorResponse(fields) | Backend::NoticeResponse(fields)) =
-        Backend::parse(*tag, body)
+        Backend::parse(tag, body)
     {
         let shown = fields.iter().map(|(_, text)| Printable(text).to_string());
         for text in shown {
             assert!(
-                text.bytes().all(|byte| !byte.is_ascii_control()),
+                !text.contains(char::is_control),
                 "a control character is shown: {text:?}"
             );
+            assert!(text.len() <= 1_024, "{} bytes are shown", text.len());
         }
         let _ = (fields.sqlstate(), fields.severity(), fields.is_fatal());
     }
-    if let Ok(Backend::CopyData { data }) = Backend::parse(*tag, body) {
-        judge(data, FromServer::parse(data), |message, out| {
+    if let Ok(Backend::CopyData { data }) = Backend::parse(tag, body) {
+        judge(tag, data, FromServer::parse(data), |message, out| {
             message.encode(out)
         });
-    }
-    for cut in 0..body.len().min(64) {
-        let _ = Backend::parse(*tag, &body[..cut]);
     }
 }
 
 fn judge<M: Debug>(
+    tag: u8,
     body: &[u8],
     parsed: Result<M, Malformed>,
     encode: impl FnOnce(&M, &mut BytesMut) -> Result<(), TooLong>,
@@ -115,10 +126,9 @@ fn judge<M: Debug>(
         Ok(message) => {
             let mut out = BytesMut::new();
             encode(&message, &mut out).expect("what was read can be written");
-            assert!(
-                out.ends_with(body),
-                "read and written back: {message:?}\n{body:?}\n{out:?}"
-            );
+            let header = Header::parse(&out).ok().flatten().expect("a header");
+            let parts = header.split(&out).expect("a whole frame");
+            assert_eq!((header.tag, parts), (tag, (body, &b""[..])), "{message:?}");
             assert!(!format!("{message:?}").is_empty());
         }
         Err(error) => {
