@@ -431,7 +431,7 @@ fn everywhere(script: &Script, mut each: impl FnMut(&str, u32, usize, &str)) {
                 "primary" => Node::Primary,
                 _ => Node::Standby,
             };
-            let answers = play(&mut Modelled::new(node, version), script, &[]);
+            let answers = play(&mut Modelled::new(node, version), script, "app", &[]);
             for (at, answer) in answers[1..=script.steps.len()].iter().enumerate() {
                 each(place, version, at, answer);
             }

@@ -15,6 +15,8 @@
 mod generator;
 #[path = "../support/model_script.rs"]
 mod model_script;
+#[path = "../support/model_words.rs"]
+mod model_words;
 #[path = "../support/modelled.rs"]
 mod modelled;
 #[path = "../support/sim/mod.rs"]

@@ -1,12 +1,13 @@
 //! The model PostgreSQL of the simulator against the real one: the same scripts, equal traces.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
+use std::{env, fs};
 
 use crate::model_script::{Script, Side, Trace, frames, play, scripts};
+use crate::model_words;
 use crate::modelled::Modelled;
 use crate::sim::server::Node;
 use crate::support::client::{Client, Pace, V3_0};
@@ -97,15 +98,22 @@ impl Side for Real {
 }
 
 /// Plays a script on both sides and tells of the first difference.
-fn compare(script: &Script, cluster: &Cluster, report: &mut String) {
+fn compare(
+    script: &Script,
+    cluster: &Cluster,
+    admin: &mut Client,
+    database: &str,
+    report: &mut String,
+) {
     let version = cluster.version() / 10_000;
     for place in &script.places {
+        admin.run(RESET);
         let (port, node) = match *place {
             "primary" => (cluster.primary(), Node::Primary),
             _ => (cluster.standby(), Node::Standby),
         };
-        let model = play(&mut Modelled::new(node, version), script, &[]);
-        let real = play(&mut Real::new(port), script, &model);
+        let model = play(&mut Modelled::new(node, version), script, database, &[]);
+        let real = play(&mut Real::new(port), script, database, &model);
         let Some(at) = (0..real.len()).find(|&at| real[at] != model[at]) else {
             continue;
         };
@@ -126,12 +134,12 @@ fn compare(script: &Script, cluster: &Cluster, report: &mut String) {
 }
 
 /// A database with what the model has, for a test of its own.
-fn prepare(cluster: &Cluster) -> Client {
+fn prepare(cluster: &Cluster, database: &str) -> Client {
     let mut first = admin(cluster, "postgres");
     first.query("create role m_role");
-    first.query("drop database if exists model");
-    first.run("create database model");
-    let mut client = admin(cluster, "model");
+    first.query(&format!("drop database if exists {database}"));
+    first.run(&format!("create database {database}"));
+    let mut client = admin(cluster, database);
     SETUP.iter().for_each(|sql| client.run(sql));
     client
 }
@@ -141,12 +149,38 @@ fn traces_of_the_model_are_those_of_postgresql() {
     let Some(cluster) = lab::cluster("model::traces_of_the_model_are_those_of_postgresql") else {
         return;
     };
-    let mut client = prepare(cluster);
+    let mut client = prepare(cluster, "model");
     let text = fs::read_to_string(FILE).unwrap();
     let mut report = String::new();
     for script in scripts(&text) {
-        client.run(RESET);
-        compare(&script, cluster, &mut report);
+        compare(&script, cluster, &mut client, "model", &mut report);
+    }
+    assert!(report.is_empty(), "{report}");
+}
+
+/// Scripts by chance: so many are tried, or `PGTURNOUT_SEEDS`, from `PGTURNOUT_SEED` on.
+const SEEDS: u64 = 25;
+
+fn number(name: &str, default: u64) -> u64 {
+    env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+#[test]
+fn scripts_by_chance_leave_equal_traces() {
+    let Some(cluster) = lab::cluster("model::scripts_by_chance_leave_equal_traces") else {
+        return;
+    };
+    let mut client = prepare(cluster, "chance");
+    let first = number("PGTURNOUT_SEED", 1);
+    let mut report = String::new();
+    for seed in first..first + number("PGTURNOUT_SEEDS", SEEDS) {
+        compare(
+            &model_words::script(seed),
+            cluster,
+            &mut client,
+            "chance",
+            &mut report,
+        );
     }
     assert!(report.is_empty(), "{report}");
 }

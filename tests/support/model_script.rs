@@ -179,9 +179,14 @@ pub(crate) trait Side {
 
 /// Sends a script line by line, of whose answers so many words are expected; the answers, the login's first, the last
 /// what Terminate brings.
-pub(crate) fn play(side: &mut dyn Side, script: &Script, expected: &[String]) -> Vec<String> {
+pub(crate) fn play(
+    side: &mut dyn Side,
+    script: &Script,
+    database: &str,
+    expected: &[String],
+) -> Vec<String> {
     let mut parameters = script.parameters.clone();
-    parameters.push(("database".to_owned(), "model".to_owned()));
+    parameters.push(("database".to_owned(), database.to_owned()));
     side.send(&startup(0x0003_0000, &parameters));
     let words = |at: usize| expected.get(at).map_or(1, |line| count(line));
     let mut out = vec![side.hear(words(0))];

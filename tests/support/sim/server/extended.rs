@@ -269,7 +269,7 @@ impl Session {
             .plan
             .as_ref()
             .is_some_and(|plan| plan.statement.ends_transaction());
-        if (self.is_failed() || portal.failed) && !ends {
+        if portal.failed || (self.is_failed() && !ends) {
             self.portals.push(portal);
             return Err(Fault::aborted());
         }
@@ -303,7 +303,7 @@ impl Session {
                 self.portals.push(portal);
                 Err(fault)
             }
-            Err(Stop::Wait) => self.wait_with(Stop::Wait, Pending::Execute(portal, limit, None)),
+            Err(Stop::Wait) => self.wait_with(Pending::Execute(portal, limit, None)),
         }
     }
 
@@ -317,7 +317,10 @@ impl Session {
             .plan
             .as_ref()
             .is_some_and(|plan| plan.statement.is_transaction());
-        if !transaction && self.find_portal(&portal.name).is_none() {
+        // The portal of what ended the transaction went with it.
+        let outlives = !transaction
+            || (self.tx.started && !self.tx.chained && portal.depth <= self.tx.depth());
+        if outlives && self.find_portal(&portal.name).is_none() {
             self.portals.push(portal);
         }
         if transaction || self.tx.commit_now {

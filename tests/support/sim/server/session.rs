@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::cluster::{Cluster, Tables};
 use super::copy::CopyIn;
 use super::extended::Prepared;
-use super::fault::{Fault, Stop};
+use super::fault::Fault;
 use super::portal::Portal;
 use super::settings::Settings;
 use super::simple::Simple;
@@ -373,14 +373,9 @@ impl Session {
     }
 
     /// A statement waits: it is tried again at the next step.
-    pub(super) fn wait_with(&mut self, stop: Stop, pending: Pending) -> Done {
-        match stop {
-            Stop::Fault(fault) => Err(fault),
-            Stop::Wait => {
-                self.waits = true;
-                Ok(Some(pending))
-            }
-        }
+    pub(super) fn wait_with(&mut self, pending: Pending) -> Done {
+        self.waits = true;
+        Ok(Some(pending))
     }
 }
 

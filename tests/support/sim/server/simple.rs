@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::fault::Fault;
+use super::fault::{Fault, Stop};
 use super::portal::{Outcome, Portal};
 use super::session::{Done, Io, Pending, Session, malformed, utf8};
 use super::sql::{Lexing, Statement, statements};
@@ -68,9 +68,15 @@ impl Session {
                     simple.portal = Some(portal);
                     return Ok(Some(Pending::Simple(simple, Some(copy))));
                 }
-                Err(stop) => {
+                Err(Stop::Fault(fault)) => {
+                    // It stays, as a portal that failed, until the transaction is over.
+                    portal.failed = true;
+                    self.portals.push(portal);
+                    return Err(fault);
+                }
+                Err(Stop::Wait) => {
                     simple.portal = Some(portal);
-                    return self.wait_with(stop, Pending::Simple(simple, None));
+                    return self.wait_with(Pending::Simple(simple, None));
                 }
             }
         }
@@ -91,7 +97,9 @@ impl Session {
         let plan = self.analyze(statement.clone(), text, &mut types, false, io.cluster)?;
         self.plan(&plan.statement, &[])?;
         self.portals.retain(|portal| !portal.name.is_empty());
-        Ok(Portal::new("".into(), Some(Arc::new(plan)), Vec::new()))
+        let mut portal = Portal::new("".into(), Some(Arc::new(plan)), Vec::new());
+        portal.depth = self.tx.depth();
+        Ok(portal)
     }
 
     /// A statement is done: its tag is sent when its transaction has ended, if it ends with it.

@@ -46,6 +46,8 @@ pub(super) struct Tx {
     pub(super) pipelining: bool,
     /// The statement has to be committed when it is done.
     pub(super) commit_now: bool,
+    /// It was begun by AND CHAIN, and nothing has run in it.
+    pub(super) chained: bool,
     /// Whether a statement that needs a snapshot ran.
     pub(super) has_snapshot: bool,
     pub(super) ops: Vec<Op>,
@@ -63,6 +65,7 @@ impl Tx {
             block: Block::None,
             pipelining: false,
             commit_now: false,
+            chained: false,
             has_snapshot: false,
             ops: Vec::new(),
             snapshot: None,
@@ -231,6 +234,7 @@ impl Session {
         command: &Transaction,
         io: &mut Io<'_>,
     ) -> Result<&'static str, Stop> {
+        self.tx.chained = false;
         match command {
             Transaction::Begin(modes, tag) => {
                 match self.tx.block {
@@ -279,8 +283,12 @@ impl Session {
             }
             Transaction::Prepare => {
                 self.refuse_in_recovery("PREPARE TRANSACTION")?;
-                if !self.in_block() || self.is_failed() {
+                if matches!(self.tx.block, Block::None | Block::Failed) {
                     return self.end_block(false, false, io).map(|_| "ROLLBACK");
+                }
+                if self.tx.block == Block::Implicit {
+                    let text = "there is no transaction in progress";
+                    self.notice(io, "WARNING", "25P01", text);
                 }
                 // It would have left the block, and so does its failure.
                 self.tx.block = Block::None;
@@ -340,6 +348,7 @@ impl Session {
         if let Some(modes) = modes {
             self.start_transaction();
             self.tx.block = Block::Explicit;
+            self.tx.chained = true;
             self.set_modes(&modes)?;
         }
         Ok(tag)

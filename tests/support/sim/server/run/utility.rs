@@ -269,7 +269,7 @@ impl Session {
         Ok(Effect::Tag(format!("COPY {}", rows.len())))
     }
 
-    /// The plan is one line that says nothing.
+    /// The plan is always that of `select 1`.
     fn explain(
         &mut self,
         analyze: bool,
@@ -291,7 +291,7 @@ impl Session {
                 }
             }
         }
-        let row = vec![Value::text("Result")];
+        let row = vec![Value::text("Result  (cost=0.00..0.01 rows=1 width=4)")];
         Ok(Effect::Rows(vec![row], Some("EXPLAIN".to_owned())))
     }
 
