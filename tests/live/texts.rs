@@ -166,7 +166,12 @@ fn mean_to_scan_what_they_mean_to_the_server() {
         }
     }
     // Of interest where the generator or the scanner changes: what is doubtful costs the reader its work.
-    eprintln!("{total:?}");
+    let share = |of: usize, all: usize| of * 100 / all.max(1);
+    eprintln!(
+        "doubtful: {} % of the texts, {} % of those that ran: {total:?}",
+        share(total.doubtful, total.texts),
+        share(total.ran_in_doubt, total.ran)
+    );
     assert!(total.texts > 20_000, "{total:?}");
     let enough = total.ran > total.texts / 8
         && total.wrote > total.texts / 20
