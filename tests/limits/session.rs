@@ -72,6 +72,24 @@ fn ledger_segments_min() {
 }
 
 #[test]
+fn ledger_owned_min() {
+    let least = limits::LEDGER_OWNED_MIN;
+    let of = |bytes| {
+        fault(move |config| {
+            config.limits.ledger.owned_bytes_per_queue = bytes;
+            // What has to fit the queue beside it.
+            config.limits.statements.body = 0;
+            config.limits.journal.bytes = 0;
+            config.limits.reader_requests_in_flight = 0;
+        })
+    };
+    assert_eq!(
+        (of(least), of(least - 1)),
+        (None, Some(ConfigError::LedgerOwned { least }))
+    );
+}
+
+#[test]
 fn requests_in_flight_min() {
     let least = limits::REQUESTS_IN_FLIGHT_MIN;
     let of = |count| fault(move |config| config.limits.requests_in_flight = count);
