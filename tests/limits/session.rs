@@ -71,21 +71,47 @@ fn ledger_segments_min() {
     );
 }
 
+/// What is wrong with a queue for so many bytes of ours, and errors for so many requests as all that has to fit it.
+fn owned_fault(bytes: usize, requests: usize) -> Option<ConfigError> {
+    fault(move |config| {
+        let limits = &mut config.limits;
+        limits.ledger.owned_bytes_per_queue = bytes;
+        limits.reader_requests_in_flight = requests;
+        limits.statements.body = 0;
+        limits.journal.bytes = 0;
+    })
+}
+
 #[test]
 fn ledger_owned_min() {
     let least = limits::LEDGER_OWNED_MIN;
-    let of = |bytes| {
-        fault(move |config| {
-            config.limits.ledger.owned_bytes_per_queue = bytes;
-            // What has to fit the queue beside it.
-            config.limits.statements.body = 0;
-            config.limits.journal.bytes = 0;
-            config.limits.reader_requests_in_flight = 0;
-        })
-    };
+    assert_eq!(owned_fault(least, 0), None);
     assert_eq!(
-        (of(least), of(least - 1)),
-        (None, Some(ConfigError::LedgerOwned { least }))
+        owned_fault(least - 1, 0),
+        Some(ConfigError::LedgerOwned { least })
+    );
+}
+
+#[test]
+fn lost_request() {
+    let least = 1_000 * limits::LOST_REQUEST;
+    assert_eq!(owned_fault(least, 1_000), None);
+    assert_eq!(owned_fault(least, 1_001), owned_fault(least - 1, 1_001));
+    assert_eq!(
+        owned_fault(least - 1, 1_000),
+        Some(ConfigError::LedgerOwned { least })
+    );
+    // That an error is no longer shows where a reader with so many requests is lost.
+    let mut rig = rig();
+    rig.takes(CLIENT, false);
+    rig.client("Q(select 1)");
+    let before = rig.total(CLIENT);
+    rig.eof(READER);
+    rig.takes(CLIENT, true);
+    let answer = rig.total(CLIENT) - before;
+    assert!(
+        answer > 0 && answer <= limits::LOST_REQUEST as u64,
+        "{answer} bytes"
     );
 }
 
