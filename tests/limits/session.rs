@@ -96,7 +96,10 @@ fn ledger_owned_min() {
 fn lost_request() {
     let least = 1_000 * limits::LOST_REQUEST;
     assert_eq!(owned_fault(least, 1_000), None);
-    assert_eq!(owned_fault(least, 1_001), owned_fault(least - 1, 1_001));
+    let more = ConfigError::LedgerOwned {
+        least: least + limits::LOST_REQUEST,
+    };
+    assert_eq!(owned_fault(least, 1_001), Some(more));
     assert_eq!(
         owned_fault(least - 1, 1_000),
         Some(ConfigError::LedgerOwned { least })
