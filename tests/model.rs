@@ -485,3 +485,29 @@ fn scripts_are_answered_as_written() {
         });
     }
 }
+
+/// On a small stack, as the simulator runs it; deeper texts are refused.
+#[test]
+fn deep_texts_are_refused() {
+    // Debug builds need several times the stack of the 64 KiB that a release build has to do with.
+    let stack = if cfg!(debug_assertions) { 512 } else { 64 } * 1024;
+    let run = || {
+        let mut rig = Rig::new(&[Node::Primary]);
+        let nested = |depth| format!("Q(select {}1{})", "(".repeat(depth), ")".repeat(depth));
+        assert_eq!(
+            rig.say(0, &nested(6)),
+            "T(?column?:23:4) D(1) C(SELECT 1) Z(I)"
+        );
+        for text in [
+            nested(5000),
+            format!("Q(select {} true)", "not ".repeat(5000)),
+            format!("Q(select {}1)", "- ".repeat(5000)),
+        ] {
+            assert_eq!(rig.say(0, &text), "E(ERROR 54001) Z(I)");
+        }
+        let explains = format!("Q({}select 1)", "explain ".repeat(5000));
+        assert_eq!(rig.say(0, &explains), "E(ERROR 42601) Z(I)");
+    };
+    let thread = std::thread::Builder::new().stack_size(stack).spawn(run);
+    thread.unwrap().join().unwrap();
+}

@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 use std::{env, fs};
 
 use crate::model_script::{Script, Side, Trace, frames, play, scripts};
 use crate::model_words;
 use crate::modelled::Modelled;
-use crate::sim::server::Node;
+use crate::sim::server::{Cluster as Model, Node, Server, ServerOptions};
 use crate::support::client::{Client, Pace, V3_0};
 use crate::support::cluster::Cluster;
 use crate::support::lab;
@@ -156,6 +156,74 @@ fn traces_of_the_model_are_those_of_postgresql() {
         compare(&script, cluster, &mut client, "model", &mut report);
     }
     assert!(report.is_empty(), "{report}");
+}
+
+/// First packets, and what follows from them.
+fn openings() -> Vec<Vec<u8>> {
+    let packet = |body: &[u8]| {
+        let length = u32::try_from(body.len() + 4).unwrap();
+        [&length.to_be_bytes(), body].concat()
+    };
+    let user = &b"user\0u_trust\0database\0app\0"[..];
+    let start = |version: &[u8; 4], rest: &[u8]| packet(&[&version[..], user, rest].concat());
+    vec![
+        start(&[0, 3, 0, 0], b"\0"),
+        start(&[0, 3, 0, 1], b"\0"),
+        start(&[0, 3, 0, 2], b"\0"),
+        start(&[0, 3, 0, 9], b"_pq_.a\0b\0_pq_.c\0\0\0"),
+        start(&[0, 2, 0, 0], b"\0"),
+        start(&[0, 4, 0, 0], b"\0"),
+        start(&[0, 3, 0, 0], b""),
+        start(&[0, 3, 0, 0], b"\0x"),
+        start(&[0, 3, 0, 0], b"datestyle\0nonsense\0\0"),
+        packet(b"\0\x03\0\0\0"),
+        packet(b"\0\x03\0\0database\0app\0\0"),
+        packet(&80_877_104_u32.to_be_bytes()),
+        vec![0, 0, 0, 3, 0, 3, 0, 0],
+        vec![0, 1, 0, 0, 0, 3, 0, 0],
+        vec![0, 0, 0, 9],
+    ]
+}
+
+/// An answer, whose first byte may be one of its own.
+fn opened(mut bytes: Vec<u8>) -> String {
+    let mut trace = Trace::default();
+    // To GSSENCRequest servers with GSSAPI say G, as the model never does.
+    if matches!(bytes[..], [b'N' | b'G', ..]) {
+        trace.words.push("N".to_owned());
+        bytes.remove(0);
+    }
+    if bytes.starts_with(b"EFATAL:  ") && bytes.ends_with(b"\n\0") {
+        return "an error of protocol 2".to_owned();
+    }
+    frames(&mut bytes, &mut trace);
+    trace.line()
+}
+
+#[test]
+fn first_packets_are_answered_alike() {
+    let Some(cluster) = lab::cluster("model::first_packets_are_answered_alike") else {
+        return;
+    };
+    for bytes in openings() {
+        let mut stream = TcpStream::connect(("127.0.0.1", cluster.primary())).unwrap();
+        stream.write_all(&bytes).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut real = Vec::new();
+        // A server that leaves bytes unread resets the connection.
+        let _ = stream.read_to_end(&mut real);
+        let options = ServerOptions {
+            version: cluster.version() / 10_000,
+            ..ServerOptions::default()
+        };
+        let (mut server, mut model) = (Server::new(Node::Primary, 7, options), Model::new());
+        server.receive(&bytes);
+        server.eof();
+        while server.step(&mut model) {}
+        let shown = bytes.escape_ascii();
+        assert_eq!(opened(server.output()), opened(real), "{shown}");
+        assert!(server.is_closed(), "{shown}");
+    }
 }
 
 /// Scripts by chance: so many are tried, or `PGTURNOUT_SEEDS`, from `PGTURNOUT_SEED` on.

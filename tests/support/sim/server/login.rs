@@ -152,23 +152,24 @@ impl Opening {
             SSL | GSSENC if self.asked || place.options.tls == TlsAnswer::Old => {
                 return Err(unsupported());
             }
-            SSL if place.options.tls == TlsAnswer::Yes => {
-                self.asked = true;
-                out.bare(b'S');
+            SSL | GSSENC => {
+                let agreed = version == SSL && place.options.tls == TlsAnswer::Yes;
+                self.asked |= version == SSL;
+                out.bytes(if agreed { b"S" } else { b"N" });
                 if !alone {
                     return Err(Fault::protocol(
-                        "received unencrypted data after SSL request",
+                        "received unencrypted data after the request",
                     ));
                 }
-                self.securing = true;
-                return Ok(Next::Go);
-            }
-            SSL | GSSENC => {
-                self.asked |= version == SSL;
-                out.bare(b'N');
+                self.securing = agreed;
                 return Ok(Next::Go);
             }
             _ => {}
+        }
+        if version >> 16 < V3_0 >> 16 {
+            // In the words of protocol 2.
+            out.bytes(b"EFATAL:  unsupported frontend protocol\n\0");
+            return Ok(Next::Close);
         }
         if version >> 16 != V3_0 >> 16 {
             return Err(unsupported());

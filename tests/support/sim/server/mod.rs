@@ -106,7 +106,8 @@ pub(crate) struct Executed {
     pub(crate) text: Arc<str>,
     /// The values that were bound, as text.
     pub(crate) parameters: Vec<Option<String>>,
-    /// Every setting's name and value, in the order of names; `role` is among them.
+    /// Every setting's name and value, in the order of names; `role` is among them. A custom setting that was reset
+    /// or rolled back is missing, though the server would show it as empty.
     pub(crate) settings: Arc<Vec<(Arc<str>, Arc<str>)>>,
     pub(crate) role: Arc<str>,
     /// Names of prepared statements, in order.

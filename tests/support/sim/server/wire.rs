@@ -115,9 +115,9 @@ impl Output {
         self.sent.append(&mut self.gathered);
     }
 
-    /// A byte outside of any message.
-    pub(super) fn bare(&mut self, byte: u8) {
-        self.gathered.push(byte);
+    /// Bytes outside of any message.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.gathered.extend_from_slice(bytes);
         self.flush();
     }
 

@@ -25,6 +25,13 @@ const LEVELS: [&[(&str, Binary)]; 4] = [
 
 impl Parser<'_> {
     pub(super) fn expr(&mut self) -> Parsed<Expr> {
+        self.descend()?;
+        let expr = self.disjunction();
+        self.ascend();
+        expr
+    }
+
+    fn disjunction(&mut self) -> Parsed<Expr> {
         let mut left = self.conjunction()?;
         while self.word("or") {
             let right = self.conjunction()?;
@@ -44,7 +51,10 @@ impl Parser<'_> {
 
     fn negation(&mut self) -> Parsed<Expr> {
         if self.word("not") {
-            return Ok(Expr::Not(Box::new(self.negation()?)));
+            self.descend()?;
+            let inner = self.negation();
+            self.ascend();
+            return Ok(Expr::Not(Box::new(inner?)));
         }
         self.binary(0)
     }
@@ -64,7 +74,10 @@ impl Parser<'_> {
 
     fn unary(&mut self) -> Parsed<Expr> {
         if self.op("-") {
-            return Ok(match self.unary()? {
+            self.descend()?;
+            let inner = self.unary();
+            self.ascend();
+            return Ok(match inner? {
                 Expr::Int(number) => Expr::Int(-number),
                 other => Expr::Binary(Binary::Subtract, Box::new(Expr::Int(0)), Box::new(other)),
             });

@@ -21,7 +21,12 @@ pub(super) struct Parser<'a> {
     text: &'a str,
     tokens: Vec<Located>,
     at: usize,
+    /// Parentheses that are open.
+    depth: usize,
 }
+
+/// How deep expressions and queries may be: the model runs on small stacks.
+const DEPTH: usize = 8;
 
 pub(crate) fn statements(text: &str, lexing: Lexing) -> Parsed<Statements> {
     let (tokens, warnings) = tokens(text, lexing)?;
@@ -29,6 +34,7 @@ pub(crate) fn statements(text: &str, lexing: Lexing) -> Parsed<Statements> {
         text,
         tokens,
         at: 0,
+        depth: 0,
     };
     let mut list = Vec::new();
     loop {
@@ -59,6 +65,19 @@ impl Parser<'_> {
         let token = self.peek().cloned().ok_or_else(|| self.unexpected())?;
         self.at += 1;
         Ok(token)
+    }
+
+    /// One level down, or PostgreSQL's refusal of what is too deep.
+    pub(super) fn descend(&mut self) -> Parsed<()> {
+        self.depth += 1;
+        if self.depth > DEPTH {
+            return Err(Fault::new("54001", "stack depth limit exceeded"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn ascend(&mut self) {
+        self.depth -= 1;
     }
 
     pub(super) fn skip(&mut self) {
@@ -212,6 +231,13 @@ impl Parser<'_> {
 
     /// What may be explained, prepared or copied.
     pub(super) fn optimizable(&mut self) -> Parsed<Statement> {
+        const FIRST: [&str; 7] = [
+            "select", "values", "table", "with", "insert", "update", "delete",
+        ];
+        let known = FIRST.iter().any(|word| self.is(word)) || self.is("create") || self.is_op("(");
+        if !known {
+            return Err(self.unexpected());
+        }
         let start = self.at;
         let statement = self.statement()?;
         match &statement {

@@ -46,7 +46,10 @@ impl Parser<'_> {
 
     fn select_into(&mut self, into: &mut Option<(Arc<str>, bool)>) -> Parsed<Select> {
         if self.op("(") {
-            let inner = self.select()?;
+            self.descend()?;
+            let inner = self.select();
+            self.ascend();
+            let inner = inner?;
             self.expect_op(")")?;
             return Ok(inner);
         }
