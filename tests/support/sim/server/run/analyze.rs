@@ -10,7 +10,8 @@ use super::super::settings::Settings;
 use super::super::sql::{
     Binary, Change, ChangeKind, ColumnType, Expr, From, Select, Statement, Target, Utility, oid,
 };
-use super::eval::{constant, input};
+use super::eval::input;
+use super::fold::{fold_change, fold_select};
 use super::functions::{Kind, signature};
 
 type Columns = Arc<[ColumnType]>;
@@ -138,48 +139,6 @@ impl Session {
             }
             Statement::Change(change) => fold_change(change, parameters),
             Statement::Utility(_) => Ok(()),
-        }
-    }
-}
-
-fn fold_select(select: &Select, parameters: &[Value]) -> Result<(), Fault> {
-    for target in &select.targets {
-        if let Target::Expr(expr, _) = target {
-            constant(expr, parameters)?;
-        }
-    }
-    if let Some(From::Rows(rows)) = &select.from {
-        for expr in rows.iter().flatten() {
-            constant(expr, parameters)?;
-        }
-    }
-    if let Some(From::Series(first, last, _)) = &select.from {
-        constant(first, parameters)?;
-        constant(last, parameters)?;
-    }
-    for expr in select.filter.iter().chain(&select.limit) {
-        constant(expr, parameters)?;
-    }
-    match &select.with {
-        Some((_, change)) => fold_change(change, parameters),
-        None => Ok(()),
-    }
-}
-
-fn fold_change(change: &Change, parameters: &[Value]) -> Result<(), Fault> {
-    match &change.kind {
-        ChangeKind::Insert { source, .. } => fold_select(source, parameters),
-        ChangeKind::Update { sets, filter } => {
-            for expr in sets.iter().map(|(_, expr)| expr).chain(filter) {
-                constant(expr, parameters)?;
-            }
-            Ok(())
-        }
-        ChangeKind::Delete { filter } => {
-            if let Some(filter) = filter {
-                constant(filter, parameters)?;
-            }
-            Ok(())
         }
     }
 }

@@ -200,7 +200,6 @@ impl Session {
             return Ok(Value::Null);
         }
         let void = Ok(Value::text(""));
-        let advisory = Lockable::Advisory(self.node, int(0));
         match name {
             "now" => Ok(Value::text("2026-01-01 00:00:00+00")),
             "pg_is_in_recovery" => Ok(Value::Bool(self.node == super::super::Node::Standby)),
@@ -238,31 +237,7 @@ impl Session {
                     Err(Fault::new("55000", "currval is not yet defined in this session").into())
                 }
             },
-            "pg_advisory_lock" => {
-                self.take_lock(advisory, true, io.cluster)?;
-                void
-            }
-            "pg_advisory_xact_lock" => {
-                self.take_lock(advisory, false, io.cluster)?;
-                void
-            }
-            "pg_try_advisory_lock" => {
-                let taken = io.cluster.lock(advisory, self.backend, true).is_ok();
-                io.cluster.stop_waiting(self.backend);
-                Ok(Value::Bool(taken))
-            }
-            "pg_advisory_unlock" => {
-                let had = io.cluster.unlock(&advisory, self.backend);
-                if !had {
-                    let text = "you don't own a lock of type ExclusiveLock";
-                    self.notice(io, "WARNING", "01000", text);
-                }
-                Ok(Value::Bool(had))
-            }
-            "pg_advisory_unlock_all" => {
-                io.cluster.unlock_all(self.backend);
-                void
-            }
+            name if name.contains("advisory") => self.advisory(name, int(0), io),
             "f_read" => {
                 let table = self.table_now("t", io.cluster);
                 let count = table.map_or(0, |table| {
@@ -282,6 +257,38 @@ impl Session {
                 void
             }
             _ => Ok(pure(name, arguments)?),
+        }
+    }
+
+    fn advisory(&mut self, name: &str, number: i64, io: &mut Io<'_>) -> Result<Value, Stop> {
+        let lock = Lockable::Advisory(self.node, number);
+        let void = Ok(Value::text(""));
+        match name {
+            "pg_advisory_lock" => {
+                self.take_lock(lock, true, io.cluster)?;
+                void
+            }
+            "pg_advisory_xact_lock" => {
+                self.take_lock(lock, false, io.cluster)?;
+                void
+            }
+            "pg_try_advisory_lock" => {
+                let taken = io.cluster.lock(lock, self.backend, true).is_ok();
+                io.cluster.stop_waiting(self.backend);
+                Ok(Value::Bool(taken))
+            }
+            "pg_advisory_unlock" => {
+                let had = io.cluster.unlock(&lock, self.backend);
+                if !had {
+                    let text = "you don't own a lock of type ExclusiveLock";
+                    self.notice(io, "WARNING", "01000", text);
+                }
+                Ok(Value::Bool(had))
+            }
+            _ => {
+                io.cluster.unlock_all(self.backend);
+                void
+            }
         }
     }
 

@@ -1,7 +1,9 @@
 //! What statements do.
 
 mod analyze;
+mod change;
 mod eval;
+mod fold;
 mod functions;
 mod query;
 mod session_state;

@@ -7,7 +7,9 @@ use super::super::copy::{CopyIn, line};
 use super::super::fault::{Fault, Stop};
 use super::super::portal::Portal;
 use super::super::session::{Io, Session};
-use super::super::sql::{ColumnType, CopySource, LockMode, Modes, Select, Statement, Utility, oid};
+use super::super::sql::{
+    ColumnType, CopySource, Expr, LockMode, Modes, Select, Statement, Utility, oid,
+};
 use super::super::tx::Listen;
 use super::Effect;
 use super::analyze::missing_table;
@@ -109,18 +111,7 @@ impl Session {
                 self.explain(*analyze, statement, parameters, io)
             }
             Utility::Do(body) => self.run_block(body, io),
-            Utility::Call(name, arguments) => {
-                if &**name != "p_write" || arguments.len() != 1 {
-                    let function = super::functions::signature(name, arguments.len()).is_some();
-                    let code = if function { "42809" } else { "42883" };
-                    return Err(Fault::new(code, format!("{name} is no procedure")).into());
-                }
-                let values = self.values(arguments, parameters, io)?;
-                if let Value::Int(id) = cast(values[0].clone(), oid::INT4)? {
-                    self.write_marked(id, "p", io)?;
-                }
-                tag("CALL")
-            }
+            Utility::Call(name, arguments) => self.call_procedure(name, arguments, parameters, io),
             Utility::Lock { table, mode } => {
                 if *mode == LockMode::Strong {
                     self.refuse_in_recovery("LOCK TABLE")?;
@@ -182,6 +173,25 @@ impl Session {
                 tag("VACUUM")
             }
         }
+    }
+
+    fn call_procedure(
+        &mut self,
+        name: &str,
+        arguments: &[Expr],
+        parameters: &[Value],
+        io: &mut Io<'_>,
+    ) -> Done {
+        if name != "p_write" || arguments.len() != 1 {
+            let function = super::functions::signature(name, arguments.len()).is_some();
+            let code = if function { "42809" } else { "42883" };
+            return Err(Fault::new(code, format!("{name} is no procedure")).into());
+        }
+        let values = self.values(arguments, parameters, io)?;
+        if let Value::Int(id) = cast(values[0].clone(), oid::INT4)? {
+            self.write_marked(id, "p", io)?;
+        }
+        tag("CALL")
     }
 
     fn refuse_read_only(&self, what: &str) -> Result<(), Fault> {

@@ -1,0 +1,48 @@
+//! What the planner computes before a statement runs, and which errors it meets.
+
+use super::super::cluster::Value;
+use super::super::fault::Fault;
+use super::super::sql::{Change, ChangeKind, From, Select, Target};
+use super::eval::constant;
+
+pub(super) fn fold_select(select: &Select, parameters: &[Value]) -> Result<(), Fault> {
+    for target in &select.targets {
+        if let Target::Expr(expr, _) = target {
+            constant(expr, parameters)?;
+        }
+    }
+    if let Some(From::Rows(rows)) = &select.from {
+        for expr in rows.iter().flatten() {
+            constant(expr, parameters)?;
+        }
+    }
+    if let Some(From::Series(first, last, _)) = &select.from {
+        constant(first, parameters)?;
+        constant(last, parameters)?;
+    }
+    for expr in select.filter.iter().chain(&select.limit) {
+        constant(expr, parameters)?;
+    }
+    match &select.with {
+        Some((_, change)) => fold_change(change, parameters),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn fold_change(change: &Change, parameters: &[Value]) -> Result<(), Fault> {
+    match &change.kind {
+        ChangeKind::Insert { source, .. } => fold_select(source, parameters),
+        ChangeKind::Update { sets, filter } => {
+            for expr in sets.iter().map(|(_, expr)| expr).chain(filter) {
+                constant(expr, parameters)?;
+            }
+            Ok(())
+        }
+        ChangeKind::Delete { filter } => {
+            if let Some(filter) = filter {
+                constant(filter, parameters)?;
+            }
+            Ok(())
+        }
+    }
+}
