@@ -218,6 +218,16 @@ fn state_that_cannot_be_repeated_pins() {
         "select 1 into temp t",
         "create unlogged table t (a int)",
         "alter table t set unlogged",
+        "update pg_settings set setting = 'b' where name = 'search_path'",
+        "alter role alice set search_path = b",
+        "alter database app reset search_path",
+        "alter system set search_path = 'b'",
+        "select 1 as a into pg_temp.t",
+        "set search_path = pg_temp, public",
+        "set local search_path = pg_temp",
+        "explain (analyze) create temp table t as select 1",
+        "explain analyze execute p",
+        "create table t as execute p",
     ] {
         each(config, |rig| {
             rig.both();

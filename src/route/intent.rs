@@ -322,6 +322,8 @@ pub enum PinKind {
     UnknownCode,
     /// `DO`, `CALL`, `EXECUTE`: a procedure of any content.
     Procedure,
+    /// `ALTER ROLE`, `ALTER DATABASE`, `ALTER SYSTEM` with `SET` or `RESET`: what later sessions start with.
+    LoginDefaults,
 }
 
 /// What the session must remember when a statement succeeds; a [`Effect::Pin`] as soon as it was sent.

@@ -49,6 +49,12 @@ impl Folded {
     }
 }
 
+/// Whether the word is somewhere in the text, whatever its case.
+pub(super) fn mentions(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len())
+        .any(|window| window.eq_ignore_ascii_case(word))
+}
+
 /// The text between the quotes.
 pub(super) fn unquote(text: &[u8]) -> &[u8] {
     match text {

@@ -142,7 +142,7 @@ impl Scan<'_> {
             level.part = Part::Body;
             levels.set_top(level);
         }
-        if self.token.kind == Kind::Quoted {
+        if matches!(self.token.kind, Kind::Quoted | Kind::EscapedName) {
             self.check_relation();
         }
         if !self.catalog_first && self.resolves_by_path() {
@@ -508,15 +508,13 @@ impl Scan<'_> {
 
     /// Notices the name of a system view that shows sessions, and of the schema of temporary objects.
     fn check_relation(&mut self) {
-        let text = self.text(&self.token);
-        let name = if self.token.kind == Kind::Quoted {
-            names::unquote(text)
-        } else {
-            text
-        };
+        let name = self.bare();
         let system = matches!(name, [b'p' | b'P', b'g' | b'G', b'_', ..]);
         if system && (self.is_temporary_schema() || shows_sessions(name)) {
             self.raise(Class::Session, Why::SessionView);
+        }
+        if system || self.token.kind == Kind::EscapedName {
+            self.notice_name();
         }
     }
 }

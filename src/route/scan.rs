@@ -139,6 +139,8 @@ pub(super) struct Scan<'a> {
     pub(super) chain: Chain,
     /// The first token of the statement.
     pub(super) first: Token,
+    /// Whether the statement has said `UPDATE`.
+    updates: bool,
     /// Whether the statement has a class: one that no form has judged is a write.
     judged: bool,
     class: Class,
@@ -161,6 +163,7 @@ impl<'a> Scan<'a> {
             last: Token::NONE,
             chain: Chain::NONE,
             first: Token::NONE,
+            updates: false,
             judged: false,
             class: Class::Empty,
             reason: Reason {
@@ -194,6 +197,7 @@ impl<'a> Scan<'a> {
             } else {
                 self.first = self.token;
                 self.judged = false;
+                self.updates = false;
                 self.last = Token::NONE;
                 self.chain = Chain::NONE;
                 self.statement();
@@ -233,6 +237,7 @@ impl<'a> Scan<'a> {
             Head::Declare => self.declare(),
             Head::Cursor => self.raise(Class::Session, Why::SessionStatement),
             Head::Create => self.create(),
+            Head::Alter => self.alter(),
             Head::Dml | Head::Write => self.write(Why::Keyword),
             Head::Execute | Head::Code => {
                 self.pin(PinKind::Procedure);
@@ -293,6 +298,7 @@ impl<'a> Scan<'a> {
         if self.token.is_name() {
             self.chain.extend(&self.token, &self.last);
         }
+        self.updates |= self.token.word() == Some(Word::Update);
         self.last = self.token;
         self.token = self.lexer.next();
     }
@@ -394,9 +400,7 @@ impl<'a> Scan<'a> {
             } else if routine {
                 blocks = self.count_blocks(blocks);
             }
-            if self.is_temporary_schema() {
-                self.pin(PinKind::TemporaryObject);
-            }
+            self.notice_name();
             if self.token.word() == Some(Word::Unlogged) {
                 self.pin(PinKind::UnloggedObject);
             }
@@ -428,14 +432,39 @@ impl<'a> Scan<'a> {
         self.last.kind == Kind::Dot || self.last.word() == Some(Word::As)
     }
 
-    /// Whether the token names the schema of temporary objects.
-    pub(super) fn is_temporary_schema(&self) -> bool {
+    /// The name that the token is, without its quotes; any other token as it is written.
+    pub(super) fn bare(&self) -> &'a [u8] {
         let text = self.text(&self.token);
-        let name = if self.token.kind == Kind::Quoted {
+        if self.token.kind == Kind::Quoted {
             names::unquote(text)
         } else {
             text
-        };
+        }
+    }
+
+    /// Notices what a statement can do to the session by the names in it alone: make a temporary object, change a
+    /// setting through the view of them, or run a prepared statement (`CREATE TABLE … AS EXECUTE`).
+    pub(super) fn notice_name(&mut self) {
+        let keyword = self.token.keyword();
+        if !self.executes {
+            return;
+        }
+        if self.is_temporary_schema() {
+            self.pin(PinKind::TemporaryObject);
+        } else if self.updates && self.bare().eq_ignore_ascii_case(b"pg_settings") {
+            self.pin(PinKind::SetConfig);
+        } else if self.token.kind == Kind::EscapedName && self.class == Class::Write {
+            self.pin(PinKind::AmbiguousName);
+        } else if keyword.is_some_and(|keyword| keyword.head == Head::Execute)
+            && self.last.word() == Some(Word::As)
+        {
+            self.pin(PinKind::Procedure);
+        }
+    }
+
+    /// Whether the token names the schema of temporary objects.
+    pub(super) fn is_temporary_schema(&self) -> bool {
+        let name = self.bare();
         name.get(..7)
             .is_some_and(|start| start.eq_ignore_ascii_case(b"pg_temp"))
             && name.get(7).is_none_or(|next| *next == b'_')
@@ -513,6 +542,7 @@ mod tests {
             ("insert into t values (1)", ", (nextval('s'))", ""),
             ("declare c", " with hold", " for select 1"),
             ("begin", " read only", ""),
+            ("alter role a", " b", ""),
             ("copy t (", "a, ", "b) to stdout"),
             ("select 1", "1_1", ""),
             ("select 0", ".", ""),

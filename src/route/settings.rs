@@ -113,8 +113,7 @@ impl Scan<'_> {
             end: self.last.end,
             ..*from
         });
-        text.windows(b"deferrable".len())
-            .any(|window| window.eq_ignore_ascii_case(b"deferrable"))
+        names::mentions(text, b"deferrable")
     }
 
     /// The forms of `SET` with words of their own. The token is the first word after the scope.
@@ -330,6 +329,10 @@ impl Scan<'_> {
         let end = self.last.end;
         let statement = self.first.start..end;
         let text = self.text(&Token { end, ..self.first });
+        if name == b"search_path" && names::mentions(text, b"pg_temp") {
+            // What is made without a schema may be temporary from now on.
+            self.pin(PinKind::TemporaryObject);
+        }
         let portable = understood && text.is_ascii() && !text.contains(&b'\\');
         self.effect(Effect::Setting(SettingChange {
             name: name.into(),

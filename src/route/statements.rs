@@ -26,10 +26,12 @@ impl Scan<'_> {
             self.last = Token::NONE;
             self.query();
         } else if executes {
-            if head == Some(Head::Execute) {
-                self.pin(PinKind::UnknownCode);
-            }
             self.write(Why::ExplainAnalyze);
+            if head == Some(Head::Execute) {
+                self.pin(PinKind::Procedure);
+            } else if head == Some(Head::Create) {
+                self.create();
+            }
         } else if head == Some(Head::Execute) {
             self.raise(Class::Session, Why::SessionStatement);
         } else if is_query
@@ -335,6 +337,25 @@ impl Scan<'_> {
         }
         let routine = matches!(self.token.word(), Some(Word::Function | Word::Procedure));
         self.rest(routine);
+    }
+
+    /// `ALTER`: of a role, a database or the system it may change what sessions start with, and the reader's may start
+    /// later than the writer's.
+    pub(super) fn alter(&mut self) {
+        self.write(Why::Keyword);
+        self.bump();
+        let what = self.text(&self.token);
+        let has_defaults = [&b"role"[..], b"user", b"database", b"system"]
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(what));
+        // What is set in parentheses are options.
+        while has_defaults && !self.at_end() && self.token.kind != Kind::Open {
+            let head = self.token.keyword().map(|keyword| keyword.head);
+            if matches!(head, Some(Head::Set | Head::Reset)) {
+                return self.pin(PinKind::LoginDefaults);
+            }
+            self.bump();
+        }
     }
 
     /// `SET TRANSACTION` and the settings of the same names.

@@ -46,6 +46,7 @@ pub(super) enum Head {
     Close,
     Load,
     Create,
+    Alter,
     Dml,
     /// `DO`, `CALL`: code that the text does not show.
     Code,
@@ -185,7 +186,7 @@ const fn row(name: &[u8], word: Word, head: Head, paren: Paren) -> Row {
 const TABLE: &[Row] = &[
     row(b"abort", Word::Other, Head::Rollback, Paren::Call),
     row(b"all", Word::All, Head::None, Paren::Group),
-    row(b"alter", Word::Other, Head::Write, Paren::Call),
+    row(b"alter", Word::Other, Head::Alter, Paren::Call),
     row(b"analyse", Word::Analyze, Head::Write, Paren::Group),
     row(b"analyze", Word::Analyze, Head::Write, Paren::Group),
     row(b"and", Word::And, Head::None, Paren::Group),

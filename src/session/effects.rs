@@ -520,6 +520,7 @@ fn pin_of(kind: PinKind) -> Option<Pin> {
         PinKind::SetSeed => Some(Pin::SetSeed),
         PinKind::Load => Some(Pin::Load),
         PinKind::Procedure => Some(Pin::Procedure),
+        PinKind::LoginDefaults => Some(Pin::LoginDefaults),
         PinKind::UnknownSetting => Some(Pin::Setting),
         PinKind::AmbiguousName => Some(Pin::Unaccounted),
         PinKind::Listen

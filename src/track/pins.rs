@@ -24,6 +24,8 @@ pub enum Pin {
     RestoreFailed,
     /// A procedure ran that may have changed settings or made temporary objects.
     Procedure,
+    /// The defaults of later logins were changed, and the reader's may be one of them.
+    LoginDefaults,
     /// A library was loaded.
     Load,
     /// `setseed` was called.
@@ -49,6 +51,7 @@ impl Pin {
             | Pin::Unaccounted => true,
             Pin::UnloggedObject
             | Pin::TooManyStatements
+            | Pin::LoginDefaults
             | Pin::Load
             | Pin::SetSeed
             | Pin::Lexing => false,
@@ -69,6 +72,7 @@ impl std::fmt::Display for Pin {
             Pin::UnreadStatement => "a statement too long to be read",
             Pin::RestoreFailed => "the reader refused the session's settings",
             Pin::Procedure => "a procedure of unknown content",
+            Pin::LoginDefaults => "changed defaults of later logins",
             Pin::Load => "a loaded library",
             Pin::SetSeed => "setseed",
             Pin::Unaccounted => "a statement with an unknown effect",
@@ -111,7 +115,7 @@ impl Pins {
 mod tests {
     use super::*;
 
-    const ALL: [Pin; 14] = [
+    const ALL: [Pin; 15] = [
         Pin::TemporaryObject,
         Pin::UnloggedObject,
         Pin::Setting,
@@ -122,6 +126,7 @@ mod tests {
         Pin::UnreadStatement,
         Pin::RestoreFailed,
         Pin::Procedure,
+        Pin::LoginDefaults,
         Pin::Load,
         Pin::SetSeed,
         Pin::Unaccounted,
@@ -153,6 +158,7 @@ mod tests {
             [
                 Pin::UnloggedObject,
                 Pin::TooManyStatements,
+                Pin::LoginDefaults,
                 Pin::Load,
                 Pin::SetSeed,
                 Pin::Lexing
