@@ -61,6 +61,11 @@ fn unreadable(sql: &[u8], lex: &LexState, rules: &Rules) -> Option<(Why, usize)>
     if sql.len() > rules.text_limit() {
         return Some((Why::TooLong, rules.text_limit()));
     }
+    undecodable(sql, lex)
+}
+
+/// The first byte from which on a text's characters, and so its tokens, are not certain.
+pub(super) fn undecodable(sql: &[u8], lex: &LexState) -> Option<(Why, usize)> {
     if sql.contains(&0) {
         let at = sql.iter().position(|byte| *byte == 0).unwrap_or(0);
         return Some((Why::Lexing(Doubt::Nul), at));
