@@ -159,9 +159,22 @@ fn a_procedure_keeps_the_reads_home_until_everything_is_discarded() {
     }
 }
 
-/// A role's defaults count from its next login on; what is characteristic of a session counts at once.
 #[test]
-fn settings_of_others_and_of_the_session() {
+fn what_is_characteristic_of_a_session_counts_at_once() {
+    each(config, |rig| {
+        rig.both();
+        write(
+            rig,
+            "set session characteristics as transaction read only",
+            "C(SET) Z(I)",
+        );
+        read_from(rig, WRITER);
+    });
+}
+
+/// A role's defaults count from its next login on, and the reader's is one whenever it is lost.
+#[test]
+fn defaults_of_later_logins_keep_the_reads_home_for_good() {
     each(config, |rig| {
         rig.both();
         write(
@@ -169,12 +182,8 @@ fn settings_of_others_and_of_the_session() {
             "alter role alice set search_path = x",
             "C(ALTER ROLE) Z(I)",
         );
-        read_from(rig, READER);
-        write(
-            rig,
-            "set session characteristics as transaction read only",
-            "C(SET) Z(I)",
-        );
+        read_from(rig, WRITER);
+        write(rig, "discard all", "C(DISCARD ALL) Z(I)");
         read_from(rig, WRITER);
     });
 }

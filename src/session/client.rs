@@ -10,7 +10,7 @@
 
 use std::time::Instant;
 
-use super::effects::startup_mentions_catalog;
+use super::begin::startup_mentions_catalog;
 use super::leg::{LegId, Phase};
 use super::loss::Stream;
 use super::{

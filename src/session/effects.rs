@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::begin::mentions_catalog;
 use super::leg::LegId;
 use super::{Config, Event, Session};
 use crate::auth::Parameters;
 use crate::route::{
     Cache, Class, Effect, Encoding, Intent, Known, LexState, PinKind, Route, Scope, SettingChange,
-    StatementEffect,
+    SettingValue, StatementEffect,
 };
-use crate::startup::StartupParams;
 use crate::track::pipeline::{Kind, Owed};
 use crate::track::prepared::{Change, Definition, Reached, Statements, Ticket};
 use crate::track::settings::{self, Journal, JournalDoubt, Topic};
@@ -253,23 +253,6 @@ impl Memory {
     }
 }
 
-/// Whether a text names `pg_catalog` or `pg_temp`: the only ways to have built-in names searched later than first.
-pub(super) fn mentions_catalog(text: &[u8]) -> bool {
-    let names = |name: &[u8]| {
-        text.windows(name.len())
-            .any(|window| window.eq_ignore_ascii_case(name))
-    };
-    names(b"pg_catalog") || names(b"pg_temp")
-}
-
-/// Whether a startup packet sets a search path that may name them: `options` may spell anything with backslashes.
-pub(super) fn startup_mentions_catalog(startup: &StartupParams) -> bool {
-    mentions_catalog(startup.raw())
-        || startup
-            .get(b"options")
-            .is_some_and(|options| options.contains(&b'\\'))
-}
-
 impl<R: Route> Session<R> {
     /// The note for a request that runs a text.
     pub(super) fn note_effects(&mut self, leg: LegId, intent: &Arc<Intent>, text: &[u8]) -> Note {
@@ -368,6 +351,7 @@ impl<R: Route> Session<R> {
                 self.confirm_dropped(effects);
                 if self.nothing_runs_behind() {
                     self.memory.pins.discard_all();
+                    self.pin_for_startup();
                 }
                 self.stage(Topic::Session, b"DISCARD ALL");
                 self.memory.journal.commit();
@@ -416,6 +400,10 @@ impl<R: Route> Session<R> {
 
     fn setting_changed(&mut self, text: &[u8], change: &SettingChange) {
         if change.scope == Scope::Local {
+            return;
+        }
+        if keeps_idle_time(change) {
+            self.pin(Pin::IdleTimeout);
             return;
         }
         let statement = text.get(change.statement.clone()).unwrap_or_default();
@@ -509,6 +497,16 @@ impl<R: Route> Session<R> {
 /// Settings that a standby refuses or that make its answers fail: the reads of a session that set them stay home.
 fn can_run_on_a_standby(name: &[u8]) -> bool {
     !(name.starts_with(b"transaction_") || name.starts_with(b"default_transaction_"))
+}
+
+/// Whether it has the server end a session that idles, as the writer's does while its reads run elsewhere.
+fn keeps_idle_time(change: &SettingChange) -> bool {
+    let off = match &change.value {
+        SettingValue::List(items) => matches!(items.as_slice(), [item] if **item == *b"0"),
+        SettingValue::Default => true,
+        SettingValue::Opaque => false,
+    };
+    *change.name == *b"idle_session_timeout" && !off
 }
 
 /// Which pins keep reads home. State that only statements which go to the writer anyway can see does not.

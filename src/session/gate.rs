@@ -162,7 +162,7 @@ impl<R: Route> Session<R> {
         });
         match id {
             LegId::Writer => {
-                self.memory.start(&parameters);
+                self.begin(&parameters);
                 self.admit(now, process_id);
             }
             LegId::Reader => self.dial(now, LegId::Writer),

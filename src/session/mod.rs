@@ -19,6 +19,7 @@
 //! | `loss` | what the client sees when somebody dies, and how a session ends |
 
 mod action;
+mod begin;
 mod client;
 mod config;
 mod decide;

@@ -324,7 +324,7 @@ impl<R: Route> Session<R> {
         self.leg_mut(id).phase = Phase::Serving(Box::new(serving));
         self.notify(Event::UpstreamReady { peer, to });
         if id == LegId::Writer {
-            self.memory.start(&parameters);
+            self.begin(&parameters);
             self.compare_gate(now);
             self.greet(now, &parameters, process_id);
         }

@@ -12,6 +12,7 @@ mod codes;
 mod negotiation;
 mod params;
 mod refusal;
+pub(crate) mod settings;
 mod upstream;
 mod version;
 

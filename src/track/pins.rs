@@ -24,6 +24,10 @@ pub enum Pin {
     RestoreFailed,
     /// A procedure ran that may have changed settings or made temporary objects.
     Procedure,
+    /// The session's transactions are serializable unless they say otherwise, which a standby refuses.
+    Serializable,
+    /// The server ends the session when it idles, as it does while its reads run elsewhere.
+    IdleTimeout,
     /// The defaults of later logins were changed, and the reader's may be one of them.
     LoginDefaults,
     /// A library was loaded.
@@ -47,6 +51,8 @@ impl Pin {
             | Pin::TooManySettings
             | Pin::RestoreFailed
             | Pin::Procedure
+            | Pin::Serializable
+            | Pin::IdleTimeout
             | Pin::UnreadStatement
             | Pin::Unaccounted => true,
             Pin::UnloggedObject
@@ -72,6 +78,8 @@ impl std::fmt::Display for Pin {
             Pin::UnreadStatement => "a statement too long to be read",
             Pin::RestoreFailed => "the reader refused the session's settings",
             Pin::Procedure => "a procedure of unknown content",
+            Pin::Serializable => "serializable transactions, which a standby refuses",
+            Pin::IdleTimeout => "idle_session_timeout",
             Pin::LoginDefaults => "changed defaults of later logins",
             Pin::Load => "a loaded library",
             Pin::SetSeed => "setseed",
@@ -115,7 +123,7 @@ impl Pins {
 mod tests {
     use super::*;
 
-    const ALL: [Pin; 15] = [
+    const ALL: [Pin; 17] = [
         Pin::TemporaryObject,
         Pin::UnloggedObject,
         Pin::Setting,
@@ -126,6 +134,8 @@ mod tests {
         Pin::UnreadStatement,
         Pin::RestoreFailed,
         Pin::Procedure,
+        Pin::Serializable,
+        Pin::IdleTimeout,
         Pin::LoginDefaults,
         Pin::Load,
         Pin::SetSeed,
