@@ -121,10 +121,12 @@ ask() { # STATEMENT
   answered=$(lines_of answers)
   routed=$(lines_of routes)
   printf '%s;\n\\echo -- done\n' "$1" >&9
-  until tail -n +"$((answered + 1))" "$scratch/answers" | grep -qx -e '-- done'; do
+  # The proxy may tell the route a moment after the answer.
+  until tail -n +"$((answered + 1))" "$scratch/answers" | grep -qx -e '-- done' &&
+    [ "$(lines_of routes)" -gt "$routed" ]; do
     tries=$((tries + 1))
     [ "$tries" -lt 400 ] || {
-      echo "demo.sh: no answer to: $1" >&2
+      echo "demo.sh: no answer to, or no route of: $1" >&2
       exit 1
     }
     sleep 0.05

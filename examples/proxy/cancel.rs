@@ -9,8 +9,8 @@ use pgturnout::session::CancelTarget;
 use pgturnout::startup::{CancelKey, Upgrade, UpstreamTls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::Proxy;
 use crate::peer_io::Stream;
-use crate::{Proxy, log};
 
 /// How long the upstream may take, dial and TLS included. It answers nothing and closes when it has sent the signal.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -27,7 +27,7 @@ pub(crate) async fn relay(proxy: Arc<Proxy>, key: CancelKey) {
     };
     if let Err(error) = sent {
         let name = proxy.name(target.to);
-        log::line(&format!(
+        proxy.log.line(&format!(
             "a cancel request could not be sent to {name}: {error}"
         ));
     }

@@ -39,6 +39,7 @@ use tokio::sync::mpsc;
 
 use cli::{Command, Origin, UsageError};
 use drive::Driver;
+use log::Log;
 use options::{Given, HostPort, Options};
 use peer_io::Stream;
 use registry::Registry;
@@ -56,6 +57,9 @@ const SHUTDOWN: Duration = Duration::from_secs(10);
 /// What a shutdown leaves for telling the clients and closing.
 const SHUTDOWN_CLOSING: Duration = Duration::from_secs(1);
 
+/// How long the exit waits for whoever reads standard error.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// How an upstream may let us in on behalf of a client: as libpq would by default, except that a password leaves in
 /// clear only over TLS.
 const METHODS: Methods = Methods::NONE
@@ -71,10 +75,18 @@ pub(crate) struct Proxy {
     addresses: Vec<HostPort>,
     tls: Tls,
     registry: Arc<Registry>,
+    pub(crate) log: Log,
     log_routes: bool,
 }
 
 fn main() -> ExitCode {
+    let log = Log::start(io::stderr());
+    let code = start(&log);
+    log.finish(LAST_LINES);
+    code
+}
+
+fn start(log: &Log) -> ExitCode {
     let options = match cli::parse(std::env::args_os().skip(1)) {
         Ok(Command::Help) => {
             let _ = io::stdout().write_all(cli::help().as_bytes());
@@ -87,19 +99,19 @@ fn main() -> ExitCode {
     };
     let prepared = options.and_then(|options| {
         let listen = options.listen.clone();
-        Ok((Proxy::new(options)?, listen))
+        Ok((Proxy::new(options, log.clone())?, listen))
     });
     let (proxy, listen) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
-            log::line(&format!("proxy: {error}\nTry --help."));
+            log.line(&format!("proxy: {error}\nTry --help."));
             return ExitCode::from(2);
         }
     };
     match run(proxy, &listen) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log::line(&format!("proxy: --listen {listen}: {error}"));
+            log.line(&format!("proxy: --listen {listen}: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -162,7 +174,7 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, signals: (Signal, Signa
                 }
                 Err(error) => {
                     let sessions = proxy.registry.len();
-                    log::line(&format!("cannot accept a connection (sessions open: {sessions}): {error}"));
+                    proxy.log.line(&format!("cannot accept a connection (sessions open: {sessions}): {error}"));
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -177,12 +189,14 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, signals: (Signal, Signa
         .is_err()
     {
         let sessions = proxy.registry.len();
-        log::line(&format!("sessions that did not end in time: {sessions}"));
+        proxy
+            .log
+            .line(&format!("sessions that did not end in time: {sessions}"));
     }
 }
 
 impl Proxy {
-    fn new(options: Options) -> Result<Proxy, UsageError> {
+    fn new(options: Options, log: Log) -> Result<Proxy, UsageError> {
         let mut addresses = vec![options.writer.clone()];
         addresses.extend(options.readers.iter().cloned());
         let upstreams = addresses
@@ -210,7 +224,7 @@ impl Proxy {
         }
         config.timeouts.shutdown = SHUTDOWN - SHUTDOWN_CLOSING;
         if let Some(warning) = warning {
-            log::line(&warning);
+            log.line(&warning);
         }
         let wrong = |error: pgturnout::session::ConfigError| {
             UsageError::new(Origin::CommandLine, "", error.to_string())
@@ -221,6 +235,7 @@ impl Proxy {
             addresses,
             tls,
             registry: Arc::default(),
+            log,
             log_routes: options.log_routes,
         })
     }

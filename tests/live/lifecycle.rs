@@ -145,6 +145,26 @@ fn a_request_without_end_does_not_keep_it_from_stopping() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let Some(cluster) = lab::cluster("lifecycle::unread_log") else {
+        return;
+    };
+    let arguments = lab::split(cluster);
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let mut proxy = Proxy::start_unread(cluster, &arguments);
+    let mut client = Client::open(proxy.port, Pace::Whole, "u_trust", &[]);
+    // A line for each: several times the 64 KiB that a pipe holds.
+    let (batches, size) = (8, 500);
+    for _ in 0..batches {
+        client.send(&message::query("select 1").repeat(size));
+        assert_eq!(errors(&client.ready(size)), [""; 0]);
+    }
+    proxy.terminate();
+    assert_eq!(farewell(&mut client), "FATAL 57P01");
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
+#[test]
 fn a_client_that_does_not_read_costs_no_memory() {
     let Some(lab) = Lab::new("lifecycle::memory") else {
         return;

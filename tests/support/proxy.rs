@@ -17,6 +17,14 @@ pub(crate) struct Proxy {
     log: PathBuf,
 }
 
+/// Where its standard error goes.
+enum Stderr {
+    /// To a file, for [`Proxy::log`].
+    Kept,
+    /// Into a pipe that stays open and is never emptied.
+    Unread,
+}
+
 /// The program: `PGTURNOUT_PROXY`, or the example, built now so that it is never an old one.
 pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -39,19 +47,32 @@ pub(crate) fn program() -> &'static Path {
 impl Proxy {
     /// Starts the proxy on a free port and waits until it listens.
     pub(crate) fn start(cluster: &Cluster, arguments: &[&str]) -> Proxy {
+        Proxy::launch(cluster, arguments, Stderr::Kept)
+    }
+
+    /// As `start`, with a standard error that nobody reads.
+    pub(crate) fn start_unread(cluster: &Cluster, arguments: &[&str]) -> Proxy {
+        Proxy::launch(cluster, arguments, Stderr::Unread)
+    }
+
+    fn launch(cluster: &Cluster, arguments: &[&str], stderr: Stderr) -> Proxy {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let log = env::temp_dir().join(format!(
             "pgturnout-{}-proxy-{}.log",
             process::id(),
             COUNT.fetch_add(1, Ordering::Relaxed)
         ));
+        let file = File::create(&log).unwrap();
         let mut child = cluster
             .companion(program())
             .args(["--listen", "127.0.0.1:0", "--log-routes"])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(File::create(&log).unwrap())
+            .stderr(match stderr {
+                Stderr::Kept => file.into(),
+                Stderr::Unread => Stdio::piped(),
+            })
             .spawn()
             .unwrap();
         let mut line = String::new();
