@@ -7,6 +7,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::BufMut as _;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
@@ -18,10 +19,13 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// A connection over TCP. Requests and replies are small and waited for: nothing is gained by delaying them.
+    /// A connection over TCP. Requests and replies are small and waited for: nothing is gained by delaying them. A
+    /// peer whose machine vanished is noticed in idle sessions too, when the system's keepalive says so, as
+    /// PostgreSQL and libpq have it.
     pub(crate) fn plain(stream: TcpStream) -> Stream {
-        // Fails only on a connection that is gone, which the first read will tell.
+        // These fail only on a connection that is gone, which the first read will tell.
         let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_keepalive(true);
         Stream::Plain(stream)
     }
 
@@ -191,6 +195,17 @@ mod tests {
         buffer.consume(1);
         assert!(buffer.block.is_none());
         assert_eq!(buffer.bytes(), b"");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_vanished_is_noticed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap());
+        let (near, far) = tokio::join!(near, listener.accept());
+        for stream in [near.unwrap(), far.unwrap().0] {
+            let stream = Stream::plain(stream).into_plain().unwrap();
+            assert!(SockRef::from(&stream).keepalive().unwrap());
+        }
     }
 
     #[tokio::test]
