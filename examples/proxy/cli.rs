@@ -219,10 +219,10 @@ pub(crate) enum Command {
 
 /// Reads the arguments, the program's name not among them.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
-    let mut args = args.into_iter().peekable();
+    let mut args = (1..).zip(args).peekable();
     let mut settings: Vec<Setting> = Vec::new();
-    while let Some(arg) = args.next() {
-        let (name, inline) = split(arg, settings.last())?;
+    while let Some((place, arg)) = args.next() {
+        let (name, inline) = split(place, arg, settings.last())?;
         let Some(flag) = Flag::find(&name) else {
             return Err(wrong(&name, "no such flag"));
         };
@@ -234,8 +234,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
             (Takes::Nothing, Some(_)) => return Err(wrong(&name, "takes no value")),
             (Takes::One(_) | Takes::Many(_), Some(value)) => value,
             (Takes::One(what) | Takes::Many(what), None) => args
-                .next_if(|next| !next.as_encoded_bytes().starts_with(b"--"))
+                .next_if(|(_, next)| !next.as_encoded_bytes().starts_with(b"--"))
                 .ok_or_else(|| wrong(&name, format!("needs a value: {what}")))?
+                .1
                 .into_string()
                 .map_err(|_| wrong(&name, "the value is not UTF-8"))?,
         };
@@ -254,15 +255,20 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
 
 /// Takes `--name` or `--name=value` apart. What is neither is not repeated in the error: it may be a secret whose
 /// flag was forgotten.
-fn split(arg: OsString, before: Option<&Setting>) -> Result<(String, Option<String>), UsageError> {
+fn split(
+    place: usize,
+    arg: OsString,
+    before: Option<&Setting>,
+) -> Result<(String, Option<String>), UsageError> {
     if arg == "-h" {
         return Ok(("help".to_owned(), None));
     }
     let text = arg.to_str().and_then(|text| text.strip_prefix("--"));
     let Some(text) = text else {
+        let message = format!("argument {place} is no flag (not shown: it may be a secret)");
         return Err(match before {
-            Some(setting) => wrong(setting.flag.name, "followed by something that is no flag"),
-            None => wrong("", "the first argument is no flag"),
+            Some(setting) => wrong(setting.flag.name, format!("behind it {message}")),
+            None => wrong("", message),
         });
     };
     Ok(match text.split_once('=') {
@@ -311,7 +317,8 @@ A client logs in at the gate upstream, through the proxy; nothing needs to be
 configured for that. To log in a second time, at the other upstream, the proxy
 needs the user's secret (unless that server trusts it): a password, or md5...
 as the server stores it. A SCRAM-SHA-256$... verifier is read, but cannot log
-in yet. Without a secret, the gate serves alone.
+in yet. Without a secret the writer serves alone; with --gate reader the login
+fails.
 ";
 
 const EXAMPLES: &str = "
@@ -381,9 +388,16 @@ mod tests {
             ),
             (
                 &["--user", "a:secret", "b:secret"],
-                "--user: followed by something that is no flag",
+                "--user: behind it argument 3 is no flag (not shown: it may be a secret)",
             ),
-            (&["secret"], "the first argument is no flag"),
+            (
+                &["--split=on", "--log-routes", "secret"],
+                "--log-routes: behind it argument 3 is no flag (not shown: it may be a secret)",
+            ),
+            (
+                &["secret"],
+                "argument 1 is no flag (not shown: it may be a secret)",
+            ),
         ] {
             assert_eq!(run(args), Err(message.to_owned()), "{args:?}");
         }
