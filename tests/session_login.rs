@@ -317,6 +317,35 @@ fn a_reader_that_refuses_costs_one_warning() {
     });
 }
 
+/// H35: it is told what is wrong, whichever was logged in to first.
+#[test]
+fn a_reader_with_another_time_zone_costs_one_warning() {
+    for gate in [Gate::Writer, Gate::Reader] {
+        each(with(move |config| config.gate = gate), |rig| {
+            let zone = |peer| format!("TimeZone,{peer}");
+            let there = |peer| format!("R {}", login(peer).replace("TimeZone,UTC", &zone(peer)));
+            open(rig);
+            if gate == Gate::Reader {
+                rig.reader(&there(READER));
+            }
+            rig.writer(&there(WRITER));
+            rig.client("Q(select 1)");
+            if gate == Gate::Writer {
+                rig.reader(&there(READER));
+            }
+            rig.writer(ROW);
+            let told = rig.take(CLIENT);
+            for part in [
+                &b"the replica cannot be used; the primary serves reads\0"[..],
+                b"its TimeZone differs from the primary's\0",
+            ] {
+                let times = told.windows(part.len()).filter(|seen| *seen == part);
+                assert_eq!(times.count(), 1, "{}", told.escape_ascii());
+            }
+        });
+    }
+}
+
 #[test]
 fn a_reader_that_asks_for_a_password_that_nobody_has_is_not_used() {
     each(config, |rig| {

@@ -152,7 +152,7 @@ pub enum Event {
     },
     /// The session will serve its reads from the writer until the pin is lifted.
     Pinned(crate::track::Pin),
-    /// A reader was lost; the text of `answered` says what became of the requests it owed.
+    /// A reader was lost. The requests that it owed were answered with errors.
     ReaderLost {
         /// How many requests were answered with an error for it.
         failed_requests: usize,

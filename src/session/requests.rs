@@ -187,7 +187,7 @@ impl<R: Route> Session<R> {
                 severity: Severity::Warning,
                 ..Tell::error(
                     sqlstate::WARNING,
-                    "the replica cannot be reached; the primary serves reads",
+                    "the replica cannot be used; the primary serves reads",
                 )
             };
             self.notice(&tell.with_detail(why));

@@ -342,9 +342,10 @@ impl<R: Route> Session<R> {
             self.notify(Event::UpstreamFailed {
                 peer: PeerId::READER,
                 to,
-                why,
+                why: why.clone(),
             });
             self.leg_down(now, LegId::Reader, CloseCause::LoginFailed(PeerId::READER));
+            self.requests.warn_of(why);
         }
     }
 
