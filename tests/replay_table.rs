@@ -679,6 +679,8 @@ fn refusals() {
         ],
     );
     assert_eq!(both.to_string(), "FATAL 28P01: mot de passe");
+    let quoting = refused(&[], &[(b'S', b"FATAL"), (b'M', br#"no role "\n""#)]);
+    assert_eq!(quoting.to_string(), r#"FATAL ?????: no role "\\n""#);
 
     let hostile = "\u{1b}]0;x\u{7}\r\nLOG:  forged \u{202e}";
     let report = refused(

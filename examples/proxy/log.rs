@@ -116,9 +116,10 @@ pub(crate) fn event(proxy: &Proxy, number: u64, event: &Event) {
             reason,
             outline,
         } if proxy.log_routes => {
+            // Made for quotes: nothing in it has to be escaped any more.
             let text = outline.as_deref().unwrap_or_default();
             line(format!(
-                "route session={number} request={request} upstream={peer} at={} class={class} reason={:?} text={text:?}",
+                "route session={number} request={request} upstream={peer} at={} class={class} reason={:?} text=\"{text}\"",
                 proxy.name(*to),
                 reason.to_string(),
             ));

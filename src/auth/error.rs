@@ -161,7 +161,7 @@ impl fmt::Display for ServerReport {
             Some(code) => write!(f, "{code}")?,
             None => f.write_str("?????")?,
         }
-        write!(f, ": {}", Printable(&self.message))
+        write!(f, ": {:#}", Printable(&self.message))
     }
 }
 

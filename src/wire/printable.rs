@@ -6,7 +6,8 @@ use crate::limits::PRINTABLE_MAX;
 ///
 /// Control characters (ESC, line breaks and NUL among them), the marks that reorder text (U+061C, U+200E, U+200F,
 /// U+202A–202E, U+2066–2069), line and paragraph separators, backslashes, double quotes and whatever is not UTF-8 are escaped. Text is
-/// cut after 128 bytes, at a character, and ends in `…` then.
+/// cut after 128 bytes, at a character, and ends in `…` then. `{:#}` leaves double quotes as they are, for a text that
+/// stands between none.
 ///
 /// Showing a peer's text is the caller's decision: the `Debug` of a message never does it for passwords, query
 /// texts and values.
@@ -53,6 +54,7 @@ fn show(c: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let reorders = matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let breaks_line = matches!(c, '\u{2028}' | '\u{2029}');
     match c {
+        '"' if f.alternate() => f.write_char(c),
         '\\' | '"' | '\n' | '\r' | '\t' => write!(f, "{}", c.escape_default()),
         c if c.is_control() || reorders || breaks_line => write!(f, "{}", c.escape_unicode()),
         c => f.write_char(c),
@@ -94,6 +96,7 @@ mod tests {
             assert_eq!(Printable(bytes).to_string(), shown);
         }
         assert_eq!(format!("{:?}", Printable(b"a\"b")), r#""a\"b""#);
+        assert_eq!(format!("{:#}", Printable(b"a\"b\\\n")), r#"a"b\\\n"#);
     }
 
     #[test]

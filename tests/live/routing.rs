@@ -248,6 +248,7 @@ fn the_log_tells_the_route_of_each_request() {
     first.run("select 2");
     let mut second = lab.client();
     second.run("select 3");
+    second.run("select \"a\" from routing_t");
     let primary = format!("writer at=127.0.0.1:{}", lab.cluster.primary());
     let standby = format!("reader at=127.0.0.1:{}", lab.cluster.standby());
     let log = || {
@@ -274,4 +275,5 @@ route session=1 request=9 upstream=PRIMARY class=Write reason="Keyword" text="cr
 pin session=1 why="temporary objects"
 route session=1 request=10 upstream=PRIMARY class=Read reason="pinned: temporary objects" text="select ?"
 route session=2 request=1 upstream=STANDBY class=Read reason="PlainSelect" text="select ?"
+route session=2 request=2 upstream=STANDBY class=Read reason="PlainSelect" text="select \"a\" from routing_t"
 "#;
