@@ -2,10 +2,10 @@
 
 mod session_support;
 
-use pgturnout::session::{Event, PeerId, RouteReason};
+use pgturnout::session::{Event, Gate, PeerId, RouteReason};
 use pgturnout::startup::{ProtocolVersion, StartupParams};
 use pgturnout::track::Pin;
-use session_support::{Rig, config, each, login};
+use session_support::{Rig, config, each, login, startup};
 
 const CLIENT: PeerId = PeerId::CLIENT;
 const WRITER: PeerId = PeerId::WRITER;
@@ -123,4 +123,124 @@ fn a_set_of_the_idle_timeout_pins_unless_it_turns_it_off() {
             );
         });
     }
+}
+
+const NO_STANDBY: &str = "R S(in_hot_standby,off) K(1,rkey) Z(I)";
+
+/// Whether the log was told so of the reader, and nothing else of it.
+fn told_of_the_reader(rig: &Rig, said: &str) -> bool {
+    let failures: Vec<&String> = rig
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::UpstreamFailed { peer, why, .. } if *peer == READER => Some(why),
+            _ => None,
+        })
+        .collect();
+    failures == [said]
+}
+
+#[test]
+fn a_writer_that_is_a_standby_is_reported_once_and_served_from() {
+    for (value, reported) in [("on", 1), ("off", 0)] {
+        each(config, |rig| {
+            rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+            rig.take_startup(WRITER);
+            rig.writer(&format!("R S(in_hot_standby,{value}) K(1,wkey) Z(I)"));
+            rig.take(CLIENT);
+            rig.client("Q(delete from t)");
+            rig.see(WRITER, "Q(delete from t)");
+            rig.writer("E(25006) Z(I)");
+            rig.see(CLIENT, "E(25006) Z(I)");
+            let said = |event: &&Event| matches!(event, Event::WriterIsStandby { .. });
+            assert_eq!(rig.events.iter().filter(said).count(), reported);
+        });
+    }
+}
+
+#[test]
+fn a_reader_that_is_no_standby_is_not_used() {
+    each(config, |rig| {
+        rig.logged_in();
+        rig.client("Q(select 1)");
+        rig.take_startup(READER);
+        rig.reader(NO_STANDBY);
+        rig.see(WRITER, "Q(select 1)");
+        assert!(told_of_the_reader(rig, "it is not a standby"));
+    });
+}
+
+#[test]
+fn a_reader_that_does_not_say_whether_it_is_a_standby_is_used() {
+    each(config, |rig| {
+        rig.logged_in();
+        rig.client("Q(select 1)");
+        rig.take_startup(READER);
+        rig.reader("R S(server_version,13.20) K(1,rkey) Z(I)");
+        rig.see(READER, "Q(select 1)");
+    });
+}
+
+#[test]
+fn a_gate_that_is_no_standby_is_not_used_for_reads() {
+    let gated = || {
+        let mut config = config();
+        config.gate = Gate::Reader;
+        config
+    };
+    each(gated, |rig| {
+        rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+        rig.take_startup(READER);
+        rig.reader(NO_STANDBY);
+        rig.take_startup(WRITER);
+        rig.writer("R");
+        rig.writer(login(WRITER));
+        rig.take(CLIENT);
+        assert!(told_of_the_reader(rig, "it is not a standby"));
+        rig.client("Q(select 1)");
+        rig.see(WRITER, "Q(select 1)");
+    });
+}
+
+/// A server says so behind the first answer that it gives after its promotion. What it has been sent it answers.
+#[test]
+fn a_reader_that_is_promoted_is_given_up() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(s,select 1) B(,s) E S Q(select 2)");
+        rig.see(READER, "P(s,select 1) B(,s) E S Q(select 2)");
+        rig.reader("1 2 D(1) C(SELECT 1) S(in_hot_standby,off) Z(I)");
+        rig.client("Q(select 3)");
+        rig.see(READER, "");
+        rig.see(WRITER, "");
+        rig.reader(ROW);
+        assert!(told_of_the_reader(rig, "it is a standby no more"));
+        rig.see(WRITER, "Q(select 3)");
+        rig.writer(ROW);
+        rig.see(CLIENT, &format!("1 2 D(1) C(SELECT 1) Z(I) {ROW} {ROW}"));
+        rig.client("B(,s) E S");
+        rig.see(WRITER, "P(s,select 1) B(,s) E S");
+        rig.writer("1 2 D(1) C(SELECT 1) Z(I)");
+        rig.see(CLIENT, "2 D(1) C(SELECT 1) Z(I)");
+        rig.reader_again();
+        rig.client("Q(select 4)");
+        rig.see(READER, "Q(select 4)");
+    });
+}
+
+/// A batch cannot move in its middle.
+#[test]
+fn a_promoted_reader_ends_its_batch() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(,select 1) H");
+        rig.see(READER, "P(,select 1) H");
+        rig.reader("1 S(in_hot_standby,off)");
+        rig.client("B(,) E S");
+        rig.see(READER, "B(,) E S");
+        rig.reader("2 D(1) C(SELECT 1) Z(I)");
+        rig.see(CLIENT, "1 2 D(1) C(SELECT 1) Z(I)");
+        rig.client("Q(select 2)");
+        rig.see(WRITER, "Q(select 2)");
+    });
 }

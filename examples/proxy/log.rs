@@ -133,6 +133,12 @@ pub(crate) fn event(proxy: &Proxy, number: u64, event: &Event) {
                 proxy.name(*to)
             ));
         }
+        Event::WriterIsStandby { to } => {
+            line(format!(
+                "session {number}: the writer at {} is a standby and refuses writes",
+                proxy.name(*to)
+            ));
+        }
         Event::ReaderLost { failed_requests } => {
             line(format!(
                 "session {number}: the reader was lost; {failed_requests} requests failed"

@@ -125,6 +125,11 @@ pub enum Event {
         /// Where it is.
         to: Destination,
     },
+    /// The writer says that it is a standby: it will refuse every write, and nothing is done about that here.
+    WriterIsStandby {
+        /// Where it is.
+        to: Destination,
+    },
     /// An upstream cannot be used; the text says why and holds nothing secret.
     UpstreamFailed {
         /// Which.

@@ -1,16 +1,90 @@
 //! What a session begins with: what the startup packet asks for, and what the servers say of themselves at the login.
 
-use super::Session;
+use std::time::Instant;
+
+use super::leg::LegId;
+use super::loss::Cut;
+use super::requests::Batch;
+use super::{CloseCause, Event, PeerId, Session};
 use crate::auth::Parameters;
 use crate::route::Route;
 use crate::startup::{StartupParams, settings};
 use crate::track::Pin;
+
+/// By which a server from PostgreSQL 14 on says whether it is a standby.
+const IN_HOT_STANDBY: &str = "in_hot_standby";
 
 impl<R: Route> Session<R> {
     /// The writer is logged in to.
     pub(super) fn begin(&mut self, parameters: &Parameters) {
         self.memory.start(parameters);
         self.pin_for_startup();
+        if reported(parameters, IN_HOT_STANDBY) == Some(b"on") {
+            let to = self.leg(LegId::Writer).to;
+            self.notify(Event::WriterIsStandby { to });
+        }
+    }
+
+    /// A reader that was logged in to first is measured by the writer's parameters now.
+    pub(super) fn compare_gate(&mut self, now: Instant) {
+        let reader = self
+            .leg(LegId::Reader)
+            .serving()
+            .map(|serving| &serving.parameters);
+        if let Some(why) = reader.and_then(|reader| self.unfit(reader)) {
+            self.reader_failed(why.clone());
+            self.leg_down(now, LegId::Reader, CloseCause::LoginFailed(PeerId::READER));
+            self.requests.warn_of(why);
+        }
+    }
+
+    fn reader_failed(&mut self, why: String) {
+        self.notify(Event::UpstreamFailed {
+            peer: PeerId::READER,
+            to: self.leg(LegId::Reader).to,
+            why,
+        });
+    }
+
+    /// Why an upstream with these parameters cannot serve reads: it takes writes of its own, or the same text means
+    /// something else there. The values compared are those that a new session starts with: what the client changed
+    /// since is the journal's. A server before PostgreSQL 14 does not say whether it is a standby.
+    pub(super) fn unfit(&self, reader: &Parameters) -> Option<String> {
+        const SAME: [&str; 6] = [
+            "server_encoding",
+            "integer_datetimes",
+            "standard_conforming_strings",
+            "DateStyle",
+            "IntervalStyle",
+            "TimeZone",
+        ];
+        if reported(reader, IN_HOT_STANDBY) == Some(b"off") {
+            return Some("it is not a standby".to_owned());
+        }
+        let differs = |name: &&str| {
+            let ours = reported(&self.memory.started_with, name);
+            let theirs = reported(reader, name);
+            ours.is_some() && theirs.is_some() && ours != theirs
+        };
+        let name = SAME.into_iter().find(differs)?;
+        Some(format!("its {name} differs from the primary's"))
+    }
+
+    /// Gives up a reader that is a standby no more once it owes nothing and no batch stands there.
+    pub(super) fn retire_reader(&mut self, now: Instant) {
+        let is_over = self
+            .leg(LegId::Reader)
+            .serving()
+            .is_some_and(|serving| serving.is_promoted() && serving.pipeline.is_settled());
+        if is_over
+            && !matches!(
+                self.requests.batch,
+                Batch::On(LegId::Reader) | Batch::Leaving
+            )
+        {
+            self.reader_failed("it is a standby no more".to_owned());
+            self.reader_lost(now, CloseCause::Promoted(PeerId::READER), Cut::None);
+        }
     }
 
     /// Adds the pins that follow from the startup packet: DISCARD ALL takes a session back to it.
@@ -22,6 +96,19 @@ impl<R: Route> Session<R> {
             self.pin(pin);
         }
     }
+}
+
+/// The newest value that a server reported of a parameter.
+fn reported<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a [u8]> {
+    let mut newest_first = parameters.iter().rev();
+    newest_first
+        .find(|(known, _)| **known == *name.as_bytes())
+        .map(|(_, value)| &**value)
+}
+
+/// Whether this is how a server says that it was promoted.
+pub(super) fn says_it_is_no_standby(name: &[u8], value: &[u8]) -> bool {
+    name == IN_HOT_STANDBY.as_bytes() && value == b"off"
 }
 
 fn startup_pins(startup: &StartupParams) -> impl Iterator<Item = Pin> {

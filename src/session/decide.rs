@@ -183,6 +183,13 @@ impl<R: Route> Session<R> {
             Phase::Serving(serving) if serving.said_fatal() || leg.stream != Stream::Open => {
                 Obstacle::Wait
             }
+            // It is given up as soon as it has answered everything.
+            Phase::Serving(serving)
+                if serving.is_promoted() && self.requests.batch == Batch::None =>
+            {
+                self.fence(LegId::Reader);
+                Obstacle::Wait
+            }
             Phase::Serving(serving) if serving.restore == Restore::Running => Obstacle::Wait,
             Phase::Serving(serving) if serving.stamp < self.memory.journal.stamp() => {
                 self.restore(now, LegId::Reader);

@@ -98,6 +98,13 @@ enum Farewell {
     Fatal,
 }
 
+/// Whether a serving upstream has said that it is a standby no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recovery {
+    NotKnownOver,
+    Over,
+}
+
 /// How an upstream stands to the journal of settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Restore {
@@ -120,6 +127,7 @@ pub(super) struct Serving {
     /// The tag of the message that was looked at last.
     pub(super) newest: u8,
     farewell: Farewell,
+    recovery: Recovery,
 }
 
 impl Serving {
@@ -133,6 +141,7 @@ impl Serving {
             restore: Restore::Resting,
             newest: 0,
             farewell: Farewell::None,
+            recovery: Recovery::NotKnownOver,
         }
     }
 
@@ -142,6 +151,14 @@ impl Serving {
 
     pub(super) fn says_fatal(&mut self) {
         self.farewell = Farewell::Fatal;
+    }
+
+    pub(super) fn is_promoted(&self) -> bool {
+        self.recovery == Recovery::Over
+    }
+
+    pub(super) fn says_promoted(&mut self) {
+        self.recovery = Recovery::Over;
     }
 }
 

@@ -366,6 +366,7 @@ impl<R: Route> Session<R> {
     fn couple(&mut self, now: Instant) {
         if matches!(self.life, Life::Live | Life::Finishing) {
             self.leave_batch();
+            self.retire_reader(now);
             if matches!(self.life, Life::Finishing) && self.nothing_in_flight() {
                 self.end(
                     now,

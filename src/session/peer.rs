@@ -78,6 +78,8 @@ pub enum CloseCause {
     LoginFailed(PeerId),
     /// The upstream ended the session with a FATAL error, which the client has seen.
     UpstreamEnded(PeerId),
+    /// The reader says that it is a standby no more.
+    Promoted(PeerId),
     /// A deadline passed.
     Timeout(super::Timer),
     /// The driver asked for a shutdown.
@@ -101,6 +103,7 @@ impl std::fmt::Display for CloseCause {
             CloseCause::UpstreamFault(peer) => write!(f, "the {peer} broke the protocol"),
             CloseCause::LoginFailed(peer) => write!(f, "the login to the {peer} failed"),
             CloseCause::UpstreamEnded(peer) => write!(f, "the {peer} ended the session"),
+            CloseCause::Promoted(peer) => write!(f, "the {peer} is a standby no more"),
             CloseCause::Timeout(timer) => write!(f, "timed out: {timer}"),
             CloseCause::Shutdown => f.write_str("the proxy is shutting down"),
             CloseCause::Misuse(what) => write!(f, "the driver broke its contract: {what}"),

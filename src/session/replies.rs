@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::begin::says_it_is_no_standby;
 use super::effects::Note;
 use super::forward::run_of;
 use super::leg::{LegId, Restore};
@@ -175,6 +176,13 @@ impl<R: Route> Session<R> {
                 self.memory.learn(name, value)
             }
             (LegId::Writer, _) => self.pin(Pin::Lexing),
+            (LegId::Reader, Some(Ok(Backend::ParameterStatus { name, value })))
+                if says_it_is_no_standby(name, value) =>
+            {
+                if let Some(serving) = self.leg_mut(leg).serving_mut() {
+                    serving.says_promoted();
+                }
+            }
             (LegId::Reader, _) => {}
         }
     }

@@ -19,12 +19,9 @@ use super::client::SessionKind;
 use super::leg::{Hashing, LegId, Login, Phase, Relay, Serving};
 use super::loss::Stream;
 use super::{
-    Action, CloseCause, Config, Demand, Event, PeerId, ReaderFailure, Session, Split, Timer,
-    TlsRole,
+    Action, CloseCause, Config, Demand, Event, ReaderFailure, Session, Split, Timer, TlsRole,
 };
-use crate::auth::{
-    AuthError, Channel, Established, Handshake, Methods, Parameters, Replay, ScramNonce,
-};
+use crate::auth::{AuthError, Channel, Established, Handshake, Methods, Replay, ScramNonce};
 use crate::ledger::Fate;
 use crate::route::Route;
 use crate::startup::{CancelKey, Upgrade, UpstreamTls, UpstreamTlsPolicy};
@@ -312,8 +309,8 @@ impl<R: Route> Session<R> {
         self.timers.stop(Timer::Replay(peer));
         self.leg_mut(id).retry_at = None;
         if id == LegId::Reader {
-            if let Some(name) = self.differs(&established.parameters) {
-                self.leg_failed(now, id, format!("its {name} differs from the primary's"));
+            if let Some(why) = self.unfit(&established.parameters) {
+                self.leg_failed(now, id, why);
                 return;
             }
         }
@@ -328,49 +325,6 @@ impl<R: Route> Session<R> {
             self.compare_gate(now);
             self.greet(now, &parameters, process_id);
         }
-    }
-
-    /// A reader that was logged in to first is measured by the writer's parameters now.
-    fn compare_gate(&mut self, now: Instant) {
-        let reader = self
-            .leg(LegId::Reader)
-            .serving()
-            .map(|serving| &serving.parameters);
-        if let Some(name) = reader.and_then(|reader| self.differs(reader)) {
-            let to = self.leg(LegId::Reader).to;
-            let why = format!("its {name} differs from the primary's");
-            self.notify(Event::UpstreamFailed {
-                peer: PeerId::READER,
-                to,
-                why: why.clone(),
-            });
-            self.leg_down(now, LegId::Reader, CloseCause::LoginFailed(PeerId::READER));
-            self.requests.warn_of(why);
-        }
-    }
-
-    /// The first parameter that makes the same text mean something else on a reader. The values compared are
-    /// those that a new session starts with: what the client changed since is the journal's.
-    fn differs(&self, reader: &Parameters) -> Option<&'static str> {
-        const SAME: [&str; 6] = [
-            "server_encoding",
-            "integer_datetimes",
-            "standard_conforming_strings",
-            "DateStyle",
-            "IntervalStyle",
-            "TimeZone",
-        ];
-        let value = |all: &Parameters, name: &str| {
-            all.iter()
-                .rev()
-                .find(|(known, _)| **known == *name.as_bytes())
-                .map(|(_, value)| value.clone())
-        };
-        SAME.into_iter().find(|name| {
-            let ours = value(&self.memory.started_with, name);
-            let theirs = value(reader, name);
-            ours.is_some() && theirs.is_some() && ours != theirs
-        })
     }
 
     /// An upstream cannot be had.
