@@ -33,6 +33,7 @@ mod login;
 mod many;
 mod model;
 mod names;
+mod pins;
 mod routing;
 mod simple;
 mod state;

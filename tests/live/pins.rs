@@ -1,0 +1,113 @@
+//! What a standby cannot have, by whichever words it came, and what no standby is.
+
+use crate::support::client::{Client, Pace};
+use crate::support::cluster::Cluster;
+use crate::support::frame::{errors, values};
+use crate::support::lab::{self, Lab, Script};
+use crate::support::proxy::Proxy;
+
+#[test]
+fn reads_see_temporary_objects_by_every_name() {
+    let Some(lab) = Lab::new("pins::temporary") else {
+        return;
+    };
+    for making in [
+        "select 1 as a into pg_temp.pins_t",
+        "explain (analyze, costs off, timing off, summary off) create temp table pins_t as select 1",
+        "set search_path = pg_temp, public; create table pins_t (a int)",
+    ] {
+        let script = Script::new()
+            .query(making)
+            .query("select count(*) from pins_t")
+            .query("discard all")
+            .query("select count(*) from pins_t");
+        assert_eq!(errors(&lab.same_plain(&script)), ["42P01"], "{making}");
+    }
+    let script = Script::new()
+        .parameter("options", "-c search_path=pg_temp,\\ public")
+        .query("create table pins_t (a int)")
+        .query("select a from pins_t");
+    assert_eq!(errors(&lab.same_plain(&script)), [""; 0]);
+}
+
+#[test]
+fn reads_see_settings_changed_through_their_view() {
+    let Some(lab) = Lab::new("pins::view") else {
+        return;
+    };
+    let script = Script::new()
+        .query("update pg_settings set setting = 'Asia/Tokyo' where name = 'TimeZone'")
+        .query("select '2024-07-01 00:00Z'::timestamptz");
+    let trace = lab.same_plain(&script);
+    assert_eq!(values(&trace), ["Asia/Tokyo", "2024-07-01 09:00:00+09"]);
+}
+
+/// The proxy logs in to the standby at the first read only.
+#[test]
+fn a_roles_defaults_count_from_the_clients_next_login() {
+    let Some(lab) = Lab::new("pins::defaults") else {
+        return;
+    };
+    let script = Script::new()
+        .setup("alter role u_trust reset pins.later")
+        .query("alter role u_trust set pins.later = 'x'")
+        .query("select current_setting('pins.later', true)")
+        .query("alter role u_trust reset pins.later");
+    assert_eq!(values(&lab.same_plain(&script)), [""]);
+}
+
+#[test]
+fn serializable_sessions_read() {
+    let Some(lab) = Lab::new("pins::serializable") else {
+        return;
+    };
+    let script = Script::new()
+        .parameter("options", "-c default_transaction_isolation=serializable")
+        .query("select 1")
+        .extended("show transaction_isolation", &[]);
+    assert_eq!(values(&lab.same_plain(&script)), ["1", "serializable"]);
+}
+
+/// Each read takes less time than the session may idle, all of them more.
+#[test]
+fn reads_keep_a_session_from_idling() {
+    let Some(lab) = Lab::new("pins::idle") else {
+        return;
+    };
+    if lab.cluster.version() < 140_000 {
+        return lab::skip("pins::idle", "no idle_session_timeout");
+    }
+    let script = Script::new()
+        .query("set idle_session_timeout = '2s'")
+        .query("select pg_sleep(1.5)")
+        .query("select pg_sleep(1.5)")
+        .query("create temp table pins_i (a int)");
+    assert_eq!(errors(&lab.same_plain(&script)), [""; 0]);
+}
+
+/// Its own servers: it promotes one of them.
+#[test]
+fn a_promoted_standby_serves_no_reads() {
+    if lab::cluster("pins::promoted").is_none() {
+        return;
+    }
+    let cluster = Cluster::start("promoted").unwrap();
+    if cluster.version() < 140_000 {
+        return lab::skip("pins::promoted", "no in_hot_standby");
+    }
+    let arguments = lab::split(&cluster);
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let proxy = Proxy::start(&cluster, &arguments);
+    let mut client = Client::open(proxy.port, Pace::Whole, "u_trust", &[]);
+    let port = "select inet_server_port()";
+    let standby = cluster.standby().to_string();
+    let primary = cluster.primary().to_string();
+    assert_eq!(client.value(port), standby);
+    let mut admin = Client::open(cluster.standby(), Pace::Whole, "postgres", &[]);
+    assert_eq!(admin.value("select pg_promote()"), "t");
+    // The answer with which the standby says so is the last that it gives.
+    assert_eq!(client.value(port), standby);
+    assert_eq!(client.value(port), primary);
+    let mut late = Client::open(proxy.port, Pace::Whole, "u_trust", &[]);
+    assert_eq!(late.value(port), primary);
+}
