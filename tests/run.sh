@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every test there is, and the totals.
+# Every test of the project's own, and the totals.
 set -euo pipefail
 
 usage() {
@@ -9,6 +9,7 @@ usage: tests/run.sh [PART...]
 Gets what the tests need (PostgreSQL, and drivers of Python and Node.js where these languages
 are installed), runs them and closes with `N passed, N failed, N skipped`. Works as root and as
 an ordinary user. What is skipped is said, with the reason, where it happens and at the end.
+The suites of others, of PostgreSQL and its drivers, are run by tests/suites.sh.
 
 PARTs, by default all:
   crate    unit, documentation and other tests of cargo's, with all features and with none
