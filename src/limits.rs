@@ -1,8 +1,8 @@
 //! Every bound of the crate: what it limits, its value and why.
 //!
-//! Of some things nothing is kept that could grow: frames that pass may have any length, asynchronous messages that
-//! have to wait stay unread, and before one request no more is sent on our own account than the statements and
-//! settings that are remembered.
+//! Of some things nothing is kept that could grow: frames that pass may be as long as a server takes them,
+//! asynchronous messages that have to wait stay unread, and before one request no more is sent on our own account than
+//! the statements and settings that are remembered.
 
 use std::time::Duration;
 
@@ -67,6 +67,10 @@ pub const LENGTH_WORD_MIN: u32 = 4;
 
 /// Largest length word of a frame: it is a signed 32-bit integer on the wire, and a negative one is a lie.
 pub const LENGTH_WORD_MAX: u32 = i32::MAX.unsigned_abs();
+
+/// Largest length word of a client's message in a session: a PostgreSQL server takes no longer one
+/// (`PQ_LARGE_MESSAGE_LIMIT`, one less than its largest allocation) and closes the connection, as does a session.
+pub const MESSAGE_LENGTH_MAX: u32 = (1 << 30) - 2;
 
 /// Shortest cancel secret, in bytes: the fixed size of protocol 3.0, and the lower bound of 3.2
 /// (protocol chapter, BackendKeyData).

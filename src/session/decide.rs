@@ -5,6 +5,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::effects::Note;
+use super::forward::client_header;
 use super::leg::{LegId, Phase, Restore};
 use super::look::{Certainty, Seen, seen_reason};
 use super::loss::Stream;
@@ -36,7 +37,7 @@ impl<R: Route> Session<R> {
         }
         let len = self.requests.look.len;
         let rest = input.get(len..).unwrap_or_default();
-        let header = match Header::parse(rest) {
+        let header = match client_header(rest) {
             Ok(Some(header)) if header.tag != tag::TERMINATE || len == 0 => header,
             Ok(None) => return self.look_further(len.saturating_add(Header::LEN)),
             // What precedes a Terminate or a fault is a segment of its own.
@@ -133,7 +134,11 @@ impl<R: Route> Session<R> {
         if !settled || self.requests.batch != Batch::None {
             return;
         }
-        for name in self.memory.statements.stale(leg.index(), STALE_AT_ONCE) {
+        for name in self
+            .memory
+            .statements
+            .stale(leg.index(), STALE_AT_ONCE)
+        {
             self.repair(leg, &name);
         }
     }

@@ -7,7 +7,9 @@ use super::leg::LegId;
 use super::look::{bind_names, text_of};
 use super::requests::Batch;
 use super::{Demand, PeerId, Session};
+use crate::error::Malformed;
 use crate::ledger::Fate;
+use crate::limits;
 use crate::route::{Effect, Intent, Route};
 use crate::track::Pin;
 use crate::track::pipeline::{Kind, Owner};
@@ -97,7 +99,7 @@ impl<R: Route> Session<R> {
         if header.tag != tag::COPY_DATA {
             return self.forward(leg, header, input);
         }
-        let (total, last) = run_of(tag::COPY_DATA, input);
+        let (total, last) = run_of(tag::COPY_DATA, CLIENT_FRAME_MAX, input);
         match self.ledger.claim_run(
             PeerId::CLIENT.port(),
             Fate::To(leg.peer().port()),
@@ -434,13 +436,21 @@ fn batch_after(before: Batch, leg: LegId, frame: u8) -> Batch {
     }
 }
 
+/// The longest frame of a client in a session, tag included.
+const CLIENT_FRAME_MAX: u32 = limits::MESSAGE_LENGTH_MAX.saturating_add(1);
+
+/// The header of a message of the client's, of a length that a server takes.
+pub(super) fn client_header(input: &[u8]) -> Result<Option<Header>, Malformed> {
+    Header::parse_within(input, CLIENT_FRAME_MAX)
+}
+
 /// How many bytes the frames with this tag at the front of `input` have together, and the last of them alone. Its
-/// end may not have arrived.
-pub(super) fn run_of(wanted: u8, input: &[u8]) -> (u64, u64) {
+/// end may not have arrived. A frame of more than `limit` bytes ends them.
+pub(super) fn run_of(wanted: u8, limit: u32, input: &[u8]) -> (u64, u64) {
     let mut total: u64 = 0;
     let mut last: u64 = 0;
     let mut rest = input;
-    while let Ok(Some(header)) = Header::parse(rest) {
+    while let Ok(Some(header)) = Header::parse_within(rest, limit) {
         if header.tag != wanted {
             break;
         }

@@ -74,7 +74,7 @@ impl<R: Route> Session<R> {
         if owner == Owner::Client && !self.has_room_to_client(leg) {
             return Demand::Paused;
         }
-        let (total, last) = run_of(frames, input);
+        let (total, last) = run_of(frames, Header::FRAME_LEN_MAX, input);
         match self
             .ledger
             .claim_run(leg.peer().port(), fate(owner), total, last)

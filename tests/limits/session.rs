@@ -368,6 +368,37 @@ fn login_message() {
     }
 }
 
+/// At once: what was announced never comes.
+#[test]
+fn message_length_max() {
+    let begun = |tag: u8, word: u32| [&[tag], &word.to_be_bytes()[..], b"eight by"].concat();
+    for (word, refused) in [
+        (limits::MESSAGE_LENGTH_MAX, false),
+        (limits::MESSAGE_LENGTH_MAX + 1, true),
+    ] {
+        for (before, tag) in [
+            ("", b'Q'),
+            ("P(,select 1)", b'B'),
+            ("Q(copy t from stdin)", b'd'),
+        ] {
+            let mut rig = rig();
+            rig.client(before);
+            if tag == b'd' {
+                rig.writer("G");
+                rig.take(CLIENT);
+            }
+            let whole = if tag == b'd' {
+                raw(tag, b"row")
+            } else {
+                vec![]
+            };
+            rig.raw(CLIENT, &[whole, begun(tag, word)].concat());
+            rig.see(CLIENT, if refused { "FATAL(08P01)" } else { "" });
+            assert_eq!(rig.is_dead(), refused, "{before} {word}");
+        }
+    }
+}
+
 /// A driver that asks for nothing to do.
 #[test]
 fn actions() {
