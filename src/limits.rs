@@ -33,6 +33,8 @@ pub const INSPECT_OPERATORS_MAX: usize = 32;
 /// ways (`PREPARE a AS PREPARE b AS …`) is refused here. With it the worst texts known need less than 512 KiB of stack
 /// in a release build, and less than the 2 MiB of a thread in one without optimisation.
 pub const INSPECT_RECURSION_MAX: usize = 24;
+/// Bytes at which the outline of a text ends, after the token that reaches them: a line of a log, with what stands before.
+pub const OUTLINE_MAX: usize = 72;
 /// The longest text that the statement cache keeps, in bytes: longer ones are rarely repeated, and hashing one costs
 /// about what scanning it does.
 pub const CACHED_TEXT_MAX: usize = 8 << 10;
@@ -155,6 +157,14 @@ pub const JOURNAL_BYTES: usize = LEDGER_OWNED_PER_QUEUE / 2;
 
 /// Portals whose statements are remembered in one transaction.
 pub const PORTALS: usize = 256;
+
+/// Statements that one batch, up to its Sync or Flush, may prepare and still be followed by name: each Bind in it looks
+/// through them. With more it goes to the writer. Drivers that batch prepare a handful.
+pub const SEGMENT_STATEMENTS: usize = 64;
+
+/// Statements closed on an upstream before one request, because the client closed them while it was served elsewhere:
+/// they cost the request a little each. More are closed before the next.
+pub const STALE_STATEMENTS_AT_ONCE: usize = 32;
 
 /// Texts whose intents a session keeps, so that a repeated one is not scanned again. An application repeats some
 /// dozens of texts in one session, and the table itself takes some 70 bytes for each.

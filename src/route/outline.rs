@@ -3,10 +3,8 @@
 use super::encoding::LexState;
 use super::lex::{Kind, Lexer, Token};
 use super::scan::undecodable;
+use crate::limits::OUTLINE_MAX;
 use crate::wire::Printable;
-
-/// How many bytes of a text an outline shows.
-const SHOWN: usize = 72;
 
 /// The first words of a text, every literal and number as `?`, comments and repeated white space left out.
 ///
@@ -50,7 +48,7 @@ pub fn outline(sql: &[u8], lex: &LexState) -> String {
             | Kind::End
             | Kind::Doubt(_) => shown.push_str(&Printable(lexer.text(&token)).to_string()),
         }
-        if shown.len() >= SHOWN {
+        if shown.len() >= OUTLINE_MAX {
             shown.push('…');
             break;
         }

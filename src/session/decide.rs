@@ -11,14 +11,12 @@ use super::look::{Certainty, Seen, seen_reason};
 use super::loss::Stream;
 use super::requests::Batch;
 use super::{Demand, PeerId, RouteReason, Session, Timer};
+use crate::limits;
 use crate::route::{Class, Intent, Reason, Route, RouteContext, Target, Why};
 use crate::startup::StartupParams;
 use crate::track::pipeline::Kind;
 use crate::wire::tags::frontend as tag;
 use crate::wire::{Frontend, Header, Query};
-
-/// How many forgotten statements are closed before one request: they cost it a little each.
-const STALE_AT_ONCE: usize = 32;
 
 /// What keeps a request from being forwarded.
 enum Obstacle {
@@ -137,7 +135,7 @@ impl<R: Route> Session<R> {
         for name in self
             .memory
             .statements
-            .stale(leg.index(), STALE_AT_ONCE)
+            .stale(leg.index(), limits::STALE_STATEMENTS_AT_ONCE)
         {
             self.repair(leg, &name);
         }

@@ -10,13 +10,11 @@ use std::sync::Arc;
 use super::leg::LegId;
 use super::requests::Batch;
 use super::{RouteReason, Session};
+use crate::limits;
 use crate::route::{Class, Intent, LexState, Route, Why};
 use crate::track::Pin;
 use crate::track::prepared::key;
 use crate::wire::{Frontend, Header, Reader, Target, tags::frontend as tag};
-
-/// Statements that one segment may prepare and still be followed by name: each Bind in it looks through them.
-const PARSED: usize = 64;
 
 /// What was seen so far of the segment at the front of the client's unclaimed bytes.
 #[derive(Debug)]
@@ -109,7 +107,7 @@ impl Look {
             Some(known) => *known = (place, intent),
             None => self.parsed.push((place, intent)),
         }
-        if self.parsed.len() > PARSED {
+        if self.parsed.len() > limits::SEGMENT_STATEMENTS {
             self.join(Class::Session, Why::TooLong);
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pgturnout::limits;
 use pgturnout::route::{
-    Cache, CacheLimits, Class, Effect, Intent, LexState, Rules, SettingValue, Why, scan,
+    Cache, CacheLimits, Class, Effect, Intent, LexState, Rules, SettingValue, Why, outline, scan,
 };
 
 fn of(sql: &str) -> Intent {
@@ -77,6 +77,17 @@ fn scan_values_max() {
     let most = limits::SCAN_VALUES_MAX;
     assert!(matches!(values(most), SettingValue::List(list) if list.len() == most));
     assert_eq!(values(most + 1), SettingValue::Opaque);
+}
+
+#[test]
+fn outline_max() {
+    let of = |length| {
+        let text = format!("select {} more", "x".repeat(length - "select ".len()));
+        outline(text.as_bytes(), &LexState::defaults())
+    };
+    let most = limits::OUTLINE_MAX;
+    assert!(of(most - 1).ends_with("x more…"), "{}", of(most - 1));
+    assert!(of(most).ends_with("x…"), "{}", of(most));
 }
 
 #[cfg(feature = "inspect")]

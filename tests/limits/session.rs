@@ -212,6 +212,42 @@ fn portals() {
     }
 }
 
+#[test]
+fn segment_statements() {
+    for (count, to) in [
+        (limits::SEGMENT_STATEMENTS, READER),
+        (limits::SEGMENT_STATEMENTS + 1, WRITER),
+    ] {
+        let mut rig = rig();
+        let parses: String = (0..count).map(|n| format!("P(s{n},select 1) ")).collect();
+        rig.client(&format!("{parses} S"));
+        assert_eq!(rig.routed(), [to], "{count} statements");
+    }
+}
+
+#[test]
+fn stale_statements_at_once() {
+    let most = limits::STALE_STATEMENTS_AT_ONCE;
+    let mut rig = rig();
+    let all = |message: &str| -> String {
+        let each = (0..most + 1).map(|n| message.replace('#', &n.to_string()));
+        each.collect()
+    };
+    rig.client(&format!("{} S", all("P(s#,select 1) ")));
+    rig.reader(&format!("{} Z(I)", all("1 ")));
+    // A batch with a write stays with the writer, which has none of them.
+    rig.client(&format!("P(,delete from t) {} S", all("CS(s#) ")));
+    rig.writer(&format!("1 {} Z(I)", all("3 ")));
+    rig.take(READER);
+    let mut closed = || {
+        rig.client("Q(select 1)");
+        let count = rig.shown(READER).matches("CS(").count();
+        rig.reader(&format!("{} C(SELECT 1) Z(I)", "3 ".repeat(count)));
+        count
+    };
+    assert_eq!((closed(), closed()), (most, 1));
+}
+
 fn texts() -> CacheLimits {
     config().limits.texts
 }
