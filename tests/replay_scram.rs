@@ -202,19 +202,23 @@ fn a_wrong_password_is_found_by_both_sides() {
     );
 }
 
-/// B1, B2 and the grammar: what the server's first message may not be.
-#[test]
-fn hostile_challenges() {
+/// A server's first message, and what is wrong with it.
+type Challenge = (String, Option<ScramError>);
+
+fn challenge(nonce: &str, salt: &str, iterations: &str) -> String {
+    format!("r={nonce},s={salt},i={iterations}")
+}
+
+/// The client's nonce with a part of the server's.
+fn whole_nonce() -> String {
+    format!("{}S", client_nonce())
+}
+
+fn counts() -> Vec<Challenge> {
     use ScramError::*;
-    let nonce = client_nonce();
     let salt = STANDARD.encode(SALT);
-    let with = |r: &str, s: &str, i: &str| format!("r={r},s={s},i={i}");
-    let iterations = |i: &str| with(&format!("{nonce}S"), &salt, i);
-    let nonced = |r: &str| with(r, &salt, "1");
-    let salted = |s: &str| with(&format!("{nonce}S"), s, "1");
-    let good = iterations("1");
-    let long = |len: usize| "x".repeat(len);
-    let table = [
+    let iterations = |i: &str| challenge(&whole_nonce(), &salt, i);
+    vec![
         (iterations("100000"), None),
         (iterations("100001"), Some(TooManyIterations)),
         (iterations("2147483647"), Some(TooManyIterations)),
@@ -231,6 +235,16 @@ fn hostile_challenges() {
         (iterations("4096.0"), Some(Iterations)),
         (iterations("\u{661}"), Some(Iterations)),
         (iterations(""), Some(Iterations)),
+    ]
+}
+
+fn nonces() -> Vec<Challenge> {
+    use ScramError::*;
+    let nonce = client_nonce();
+    let salt = STANDARD.encode(SALT);
+    let nonced = |r: &str| challenge(r, &salt, "1");
+    let long = |len: usize| "x".repeat(len);
+    vec![
         (
             nonced(&format!("{nonce}{}", long(1_024 - nonce.len()))),
             None,
@@ -253,6 +267,13 @@ fn hostile_challenges() {
         (nonced(&nonce.to_lowercase()), Some(NonceMismatch)),
         (nonced(&format!("S{nonce}")), Some(NonceMismatch)),
         (nonced(""), Some(NonceMismatch)),
+    ]
+}
+
+fn salts() -> Vec<Challenge> {
+    use ScramError::*;
+    let salted = |s: &str| challenge(&whole_nonce(), s, "1");
+    vec![
         (salted(&STANDARD.encode([7; 1_024])), None),
         (salted(&STANDARD.encode([7; 1_025])), Some(Salt)),
         (salted(&STANDARD.encode([7; 60_000])), Some(MessageTooLong)),
@@ -264,6 +285,16 @@ fn hostile_challenges() {
         (salted("QU JD"), Some(Salt)),
         (salted("QUJD\n"), Some(Salt)),
         (salted("_-__"), Some(Salt)),
+    ]
+}
+
+/// Attributes that are missing, out of order or too many.
+fn attributes() -> Vec<Challenge> {
+    use ScramError::*;
+    let nonce = client_nonce();
+    let salt = STANDARD.encode(SALT);
+    let good = challenge(&whole_nonce(), &salt, "1");
+    vec![
         (String::new(), Some(AttributeExpected('r'))),
         ("r".into(), Some(AttributeExpected('r'))),
         (format!("m=x,{good}"), Some(AttributeExpected('r'))),
@@ -295,8 +326,14 @@ fn hostile_challenges() {
             format!("{good}{}", " ".repeat(17_000)),
             Some(MessageTooLong),
         ),
-    ];
-    for (challenge, expected) in table {
+    ]
+}
+
+/// B1, B2 and the grammar: what the server's first message may not be.
+#[test]
+fn hostile_challenges() {
+    let table = [counts(), nonces(), salts(), attributes()];
+    for (challenge, expected) in table.into_iter().flatten() {
         let mut login = scram_only(Credential::password(PASSWORD));
         run(&mut login, [&offer()]).unwrap();
         let (result, reply) = hand_in(&mut login, &sasl_continue(&challenge));

@@ -21,10 +21,11 @@ use support::*;
 
 /// One message of each kind, Authentication by code.
 fn one_of_each() -> Vec<(&'static str, Frame)> {
-    let copy = CopyFormats {
-        overall: 0,
-        columns: Formats::new(&[]),
-    };
+    [authentications(), of_a_login(), of_requests()].concat()
+}
+
+/// Authentication, by code.
+fn authentications() -> Vec<(&'static str, Frame)> {
     vec![
         ("R0", auth(Authentication::Ok)),
         ("R2", auth(Authentication::KerberosV5)),
@@ -48,6 +49,12 @@ fn one_of_each() -> Vec<(&'static str, Frame)> {
                 data: b"x",
             }),
         ),
+    ]
+}
+
+/// What else a login may bring.
+fn of_a_login() -> Vec<(&'static str, Frame)> {
+    vec![
         (
             "E",
             error(&[(b'S', b"FATAL"), (b'C', b"53300"), (b'M', b"too many")]),
@@ -67,6 +74,16 @@ fn one_of_each() -> Vec<(&'static str, Frame)> {
         ("Z", ready(TransactionStatus::Idle)),
         ("Z(T)", ready(TransactionStatus::InTransaction)),
         ("Z(E)", ready(TransactionStatus::Failed)),
+    ]
+}
+
+/// What only requests bring.
+fn of_requests() -> Vec<(&'static str, Frame)> {
+    let copy = CopyFormats {
+        overall: 0,
+        columns: Formats::new(&[]),
+    };
+    vec![
         ("C", frame(Backend::CommandComplete { tag: b"SELECT 1" })),
         ("I", frame(Backend::EmptyQueryResponse)),
         ("1", frame(Backend::ParseComplete)),

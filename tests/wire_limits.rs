@@ -149,7 +149,7 @@ fn an_option_count_has_32_bits() {
 }
 
 #[test]
-fn a_string_holds_no_nul() {
+fn a_string_of_a_client_holds_no_nul() {
     let bad = &b"a\0b"[..];
     let (kind, name) = (Target::Portal, bad);
     let (types, formats, values) = (ParamTypes::new(&[]), Formats::new(&[]), Values::new(&[]));
@@ -195,6 +195,19 @@ fn a_string_holds_no_nul() {
             "{message:?}"
         );
     }
+    let password = PasswordMessage { password: bad };
+    assert_eq!(encode(&|out| password.encode(out)), Err(Misfit::InnerNul));
+    let initial = SaslInitialResponse {
+        mechanism: bad,
+        data: None,
+    };
+    assert_eq!(encode(&|out| initial.encode(out)), Err(Misfit::InnerNul));
+}
+
+#[test]
+fn a_string_of_a_server_holds_no_nul() {
+    let bad = &b"a\0b"[..];
+    let name = bad;
     let columns = [Column {
         name,
         table: 0,
@@ -242,13 +255,6 @@ fn a_string_holds_no_nul() {
             "{message:?}"
         );
     }
-    let password = PasswordMessage { password: bad };
-    assert_eq!(encode(&|out| password.encode(out)), Err(Misfit::InnerNul));
-    let initial = SaslInitialResponse {
-        mechanism: bad,
-        data: None,
-    };
-    assert_eq!(encode(&|out| initial.encode(out)), Err(Misfit::InnerNul));
 }
 
 #[test]

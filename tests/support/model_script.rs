@@ -278,95 +278,83 @@ fn bind(portal: &str, statement: &str, formats: &str, values: &[&str], results: 
     body
 }
 
+/// The body of a Parse, its types with `+` between.
+fn parse(name: &str, text: &str, types: &str) -> Vec<u8> {
+    let mut body = Vec::new();
+    string(&mut body, name);
+    string(&mut body, text);
+    let types: Vec<u32> = types
+        .split('+')
+        .filter(|oid| !oid.is_empty())
+        .map(|oid| oid.parse().unwrap())
+        .collect();
+    body.extend(i16::try_from(types.len()).unwrap().to_be_bytes());
+    types.iter().for_each(|oid| body.extend(oid.to_be_bytes()));
+    body
+}
+
+/// The body of a FunctionCall with values and a result as text.
+fn call(function: &str, values: &[&str]) -> Vec<u8> {
+    let mut body = function.parse::<u32>().unwrap().to_be_bytes().to_vec();
+    shorts(&mut body, "");
+    body.extend(i16::try_from(values.len()).unwrap().to_be_bytes());
+    for value in values {
+        body.extend(i32::try_from(value.len()).unwrap().to_be_bytes());
+        body.extend(value.as_bytes());
+    }
+    body.extend(0_i16.to_be_bytes());
+    body
+}
+
+/// The body of an Execute; without a limit it returns all rows.
+fn execute(portal: &str, limit: &str) -> Vec<u8> {
+    let mut body = text(portal);
+    let limit: i32 = match limit {
+        "" => 0,
+        limit => limit.parse().unwrap(),
+    };
+    body.extend(limit.to_be_bytes());
+    body
+}
+
+/// A body that is one string.
+fn text(text: &str) -> Vec<u8> {
+    let mut body = Vec::new();
+    string(&mut body, text);
+    body
+}
+
 fn message(word: &str, arguments: &str) -> Vec<u8> {
     let (first, second) = arguments.split_once(',').unwrap_or((arguments, ""));
     let list: Vec<&str> = arguments.split(',').collect();
-    let mut body = Vec::new();
-    let tag = match word {
-        "Q" => {
-            string(&mut body, arguments);
-            b'Q'
-        }
-        // With types: P3(name,23+25,text).
-        "P" | "PT" => {
-            string(&mut body, first);
-            let (types, text) = match word {
-                "P" => ("", second),
-                _ => second.split_once(',').expect("types and a text"),
-            };
-            string(&mut body, text);
-            let types: Vec<u32> = types
-                .split('+')
-                .filter(|oid| !oid.is_empty())
-                .map(|oid| oid.parse().unwrap())
-                .collect();
-            body.extend(i16::try_from(types.len()).unwrap().to_be_bytes());
-            types.iter().for_each(|oid| body.extend(oid.to_be_bytes()));
-            b'P'
+    let rest = |from: usize| list.get(from..).unwrap_or(&[]);
+    let letter = word.as_bytes()[0];
+    let (tag, body) = match word {
+        "Q" | "f" => (letter, text(arguments)),
+        "P" => (b'P', parse(first, second, "")),
+        // With types: PT(name,23+25,text).
+        "PT" => {
+            let (types, text) = second.split_once(',').expect("types and a text");
+            (b'P', parse(first, text, types))
         }
         "B" => {
-            body = bind(
-                first,
-                list.get(1).unwrap_or(&""),
-                "",
-                list.get(2..).unwrap_or(&[]),
-                "",
-            );
-            b'B'
+            let statement = list.get(1).unwrap_or(&"");
+            (b'B', bind(first, statement, "", rest(2), ""))
         }
         // With formats: BF(portal,statement,formats,results,value).
-        "BF" => {
-            body = bind(
-                list[0],
-                list[1],
-                list[2],
-                list.get(4..).unwrap_or(&[]),
-                list[3],
-            );
-            b'B'
-        }
-        "E" => {
-            string(&mut body, first);
-            let limit: i32 = if second.is_empty() {
-                0
-            } else {
-                second.parse().unwrap()
-            };
-            body.extend(limit.to_be_bytes());
-            b'E'
-        }
+        "BF" => (b'B', bind(list[0], list[1], list[2], rest(4), list[3])),
+        "E" => (b'E', execute(first, second)),
         "DS" | "DP" | "CS" | "CP" => {
-            body.push(word.as_bytes()[1]);
-            string(&mut body, arguments);
-            word.as_bytes()[0]
+            let kind = word.as_bytes()[1];
+            (letter, [vec![kind], text(arguments)].concat())
         }
-        "F" => {
-            body.extend(list[0].parse::<u32>().unwrap().to_be_bytes());
-            shorts(&mut body, "");
-            body.extend(i16::try_from(list.len() - 1).unwrap().to_be_bytes());
-            for value in &list[1..] {
-                body.extend(i32::try_from(value.len()).unwrap().to_be_bytes());
-                body.extend(value.as_bytes());
-            }
-            body.extend(0_i16.to_be_bytes());
-            b'F'
-        }
-        "d" => {
-            body = unescape(arguments);
-            b'd'
-        }
-        "f" => {
-            string(&mut body, arguments);
-            b'f'
-        }
+        "F" => (b'F', call(first, rest(1))),
+        "d" => (b'd', unescape(arguments)),
         // Any tag and body: raw(Q,bytes).
-        "raw" => {
-            body = unescape(second);
-            first.as_bytes()[0]
-        }
+        "raw" => (first.as_bytes()[0], unescape(second)),
         // Bytes without any frame.
         "bytes" => return unescape(arguments),
-        "S" | "H" | "X" | "c" => word.as_bytes()[0],
+        "S" | "H" | "X" | "c" => (letter, Vec::new()),
         other => panic!("{other:?} is no message of a client"),
     };
     sized(Some(tag), &body)
