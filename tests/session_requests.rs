@@ -229,15 +229,19 @@ fn a_query_inside_an_open_batch_runs_where_the_batch_is() {
     });
 }
 
+/// Since PostgreSQL 18 the Query's answer leaves the batch's transaction open (measured on 18.4: `Z(T)`), so the batch
+/// cannot go where nothing but reads may follow.
 #[test]
-fn a_query_inside_a_batch_of_reads_stays_with_it() {
+fn a_query_inside_a_batch_of_reads_takes_it_to_the_writer() {
     each(config, |rig| {
         rig.both();
         rig.client("P(,select 1) B(,) E Q(select 2)");
-        rig.see(READER, "P(,select 1) B(,) E Q(select 2)");
-        let answer = "1 2 D(1) C(SELECT 1) T D(2) C(SELECT 1) Z(I)";
-        rig.reader(answer);
+        rig.see(WRITER, "P(,select 1) B(,) E Q(select 2)");
+        let answer = "1 2 D(1) C(SELECT 1) T D(2) C(SELECT 1) Z(T)";
+        rig.writer(answer);
         rig.see(CLIENT, answer);
+        rig.client("Q(select 3)");
+        rig.see(WRITER, "Q(select 3)");
     });
 }
 

@@ -61,7 +61,7 @@ impl<R: Route> Session<R> {
                 "room was promised and is not there",
             ));
         }
-        if header.tag == tag::SYNC {
+        if matches!(header.tag, tag::SYNC | tag::QUERY | tag::FUNCTION_CALL) {
             self.memory.statements.synced();
         }
         self.requests.last = leg;
@@ -200,8 +200,11 @@ impl<R: Route> Session<R> {
                 )
             }
             None => {
+                // What the name meant before must not be taken for what it means now.
                 self.pin(Pin::TooManyStatements);
-                Plan::Request(Kind::Parse, Note::Nothing)
+                let leg = leg.index();
+                let ticket = self.memory.statements.sent(Change::Forget { leg, name });
+                Plan::Request(Kind::Parse, Note::Statement(ticket))
             }
         }
     }
@@ -326,6 +329,11 @@ impl<R: Route> Session<R> {
 
     /// Makes an upstream have what the client has under a statement's name. Whether there was room to.
     pub(super) fn repair(&mut self, leg: LegId, name: &[u8]) -> bool {
+        let serving = self.leg(leg).serving();
+        if serving.is_some_and(|serving| serving.pipeline.is_skipping()) {
+            // The server would ignore the repair with the message that needs it.
+            return true;
+        }
         let repair = self.memory.statements.repair(leg.index(), name);
         let (close, definition) = match repair {
             Repair::None => return true,

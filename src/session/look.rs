@@ -29,9 +29,14 @@ pub(super) struct Look {
     pub(super) seen: Seen,
     /// Statements that the segment itself prepares: where their names stand, and what they are.
     parsed: Vec<(Range<usize>, Arc<Intent>)>,
+    /// How many times it prepares one, and what that takes to be remembered, in bytes.
+    parses: usize,
+    parsed_bytes: usize,
     /// The name of the portal that was bound last and not yet run to its end.
     bound: Option<Range<usize>>,
     portals: Portals,
+    /// How many portals the segment opened.
+    binds: usize,
 }
 
 /// Whether every portal that the segment opened was run to its end in it.
@@ -70,8 +75,11 @@ impl Look {
             outline: None,
             seen: Seen::On,
             parsed: Vec::new(),
+            parses: 0,
+            parsed_bytes: 0,
             bound: None,
             portals: Portals::Finished,
+            binds: 0,
         }
     }
 
@@ -111,10 +119,6 @@ impl Look {
             self.join(Class::Session, Why::TooLong);
         }
     }
-
-    fn has_open_portal(&self) -> bool {
-        self.bound.is_some() || self.portals == Portals::LeftOpen
-    }
 }
 
 impl<R: Route> Session<R> {
@@ -126,7 +130,7 @@ impl<R: Route> Session<R> {
             look.certainty = Certainty::Tentative;
         }
         look.seen = match Frontend::parse(header.tag, body) {
-            Ok(message) => self.look_at_message(&mut look, input, message),
+            Ok(message) => self.look_at_message(&mut look, input, body.len(), message),
             Err(_) => {
                 // The server refuses it; which one does makes no difference to the client.
                 look.join(Class::Write, Why::UnknownForm);
@@ -142,12 +146,23 @@ impl<R: Route> Session<R> {
         self.requests.look = look;
     }
 
-    fn look_at_message(&mut self, look: &mut Look, input: &[u8], message: Frontend<'_>) -> Seen {
+    /// Looks at a message whose body has `size` bytes.
+    fn look_at_message(
+        &mut self,
+        look: &mut Look,
+        input: &[u8],
+        size: usize,
+        message: Frontend<'_>,
+    ) -> Seen {
         match message {
             Frontend::Query(query) => {
                 let intent = self.intent_of(query.text);
                 look.join(intent.class, intent.reason.why);
                 self.outline(look, query.text);
+                if look.len > 0 {
+                    // Behind an Execute without Sync it leaves a transaction open (PostgreSQL 18).
+                    look.join(Class::Session, Why::SessionStatement);
+                }
                 return Seen::Enough;
             }
             Frontend::FunctionCall(_) => {
@@ -158,14 +173,14 @@ impl<R: Route> Session<R> {
                 let intent = self.intent_of(parse.text);
                 self.look_at_parse(look, parse.name, &intent);
                 self.outline(look, parse.text);
-                if !self
-                    .memory
-                    .statements
-                    .has_room_for(parse.name.len().saturating_add(parse.text.len()))
-                {
+                let (bytes, before) = (size.saturating_add(parse.name.len()), look.parsed_bytes);
+                let statements = &self.memory.statements;
+                if !statements.has_room_for(bytes, look.parses, before) {
                     self.pin(Pin::TooManyStatements);
                     look.join(Class::Write, Why::TooLong);
                 }
+                look.parsed_bytes = before.saturating_add(bytes);
+                look.parses = look.parses.saturating_add(1);
                 look.prepare(input, parse.name, intent);
             }
             Frontend::Bind(bind) => {
@@ -174,6 +189,7 @@ impl<R: Route> Session<R> {
                     look.portals = Portals::LeftOpen;
                 }
                 look.bound = Some(first_field(look.len, bind.portal));
+                look.binds = look.binds.saturating_add(1);
             }
             Frontend::Describe(describe) => match describe.kind {
                 Target::Statement => self.look_at_statement(look, input, describe.name),
@@ -188,8 +204,9 @@ impl<R: Route> Session<R> {
             }
             Frontend::Sync => return Seen::Enough,
             Frontend::Flush => {
-                if look.has_open_portal() {
-                    // A portal ends with its batch: were the batch to turn into a write, it could not move.
+                if look.binds > 0 {
+                    // A portal ends with its batch, and an Execute begins a transaction that Sync ends: were the batch to
+                    // turn into a write, neither could move.
                     look.join(Class::Session, Why::SessionStatement);
                 }
                 return Seen::Enough;

@@ -59,7 +59,8 @@ pub enum Change<M> {
         /// What it is.
         definition: Arc<Definition<M>>,
     },
-    /// The client's Close, or a DEALLOCATE: the name is gone for the client and on that upstream.
+    /// The client's Close, or a DEALLOCATE: the name is gone for the client and on that upstream. Also a Parse that
+    /// there is no room to remember: the name is nothing that we know of.
     Forget {
         /// Which upstream.
         leg: usize,
@@ -73,7 +74,8 @@ pub enum Change<M> {
         /// The statement's name.
         name: Box<[u8]>,
     },
-    /// DEALLOCATE ALL or DISCARD ALL on an upstream: all names are gone for the client and there.
+    /// DEALLOCATE ALL or DISCARD ALL on an upstream: all names are gone for the client and there. The unnamed
+    /// statement stays (PostgreSQL's `DropAllPreparedStatements` knows named ones only).
     ForgetAll {
         /// Which upstream.
         leg: usize,
@@ -105,7 +107,11 @@ impl<M> Change<M> {
     }
 
     fn concerns(&self, wanted: &[u8]) -> bool {
-        self.name().is_none_or(|name| name == wanted)
+        match self.name() {
+            Some(name) => name == wanted,
+            // The unnamed statement is not among those that are deallocated.
+            None => !wanted.is_empty(),
+        }
     }
 }
 
@@ -124,8 +130,8 @@ pub enum Repair<M> {
     Parse(Arc<Definition<M>>),
     /// The upstream has another definition: close it, then parse the right one.
     Replace(Arc<Definition<M>>),
-    /// A repair of an earlier batch is on its way, and an error there would make the server skip it: wait for its
-    /// answer.
+    /// A change of an earlier batch is on its way whose failure would leave the upstream without the statement: wait
+    /// for its answer.
     Wait,
 }
 
@@ -220,18 +226,20 @@ impl<M> Statements<M> {
         self.bytes
     }
 
-    /// Whether a definition of this many bytes, its name included, would be kept.
-    pub fn has_room_for(&self, bytes: usize) -> bool {
-        let names = self.live.saturating_add(self.coming);
-        names < self.limits.names
-            && self.entries.len() < self.limits.names.saturating_mul(2)
+    /// Whether a definition of this many bytes, its name included, would be kept behind others that are to be sent
+    /// before it: `names` of them, of so many bytes in all.
+    pub fn has_room_for(&self, bytes: usize, names: usize, before: usize) -> bool {
+        let live = self.live.saturating_add(self.coming);
+        let all = self.bytes.saturating_add(before).saturating_add(bytes);
+        live.saturating_add(names) < self.limits.names
+            && self.entries.len().saturating_add(names) < self.limits.names.saturating_mul(2)
             && bytes <= self.limits.body
-            && self.bytes.saturating_add(bytes) <= self.limits.bytes
+            && all <= self.limits.bytes
     }
 
     /// Makes a definition of a Parse that is about to be sent; `None` when the bounds leave no room for it.
     pub fn define(&mut self, name: &[u8], body: &[u8], meta: M) -> Option<Arc<Definition<M>>> {
-        if !self.has_room_for(body.len().saturating_add(name.len())) {
+        if !self.has_room_for(body.len().saturating_add(name.len()), 0, 0) {
             return None;
         }
         self.next_version = self.next_version.saturating_add(1);
@@ -252,7 +260,7 @@ impl<M> Statements<M> {
         ticket
     }
 
-    /// A Sync was sent: whatever is skipped before it, what comes behind it is not.
+    /// A Sync was sent, or a Query: whatever fails or is skipped before it, what comes behind it is not for that.
     pub fn synced(&mut self) {
         self.batch = self.next_ticket;
     }
@@ -269,7 +277,10 @@ impl<M> Statements<M> {
         let Some(change) = self.take(ticket) else {
             return;
         };
-        let (Change::Define { leg, name, .. } | Change::Restore { leg, name, .. }) = change else {
+        let (Change::Define { leg, name, .. }
+        | Change::Restore { leg, name, .. }
+        | Change::Forget { leg, name }) = change
+        else {
             return;
         };
         if name.is_empty() && reached == Reached::Server {
@@ -313,16 +324,18 @@ impl<M> Statements<M> {
                 hold(entry, leg, ABSENT);
             }),
             Change::Clear { leg, name } => self.update(name, |entry| hold(entry, leg, ABSENT)),
-            Change::ForgetAll { leg } => self.update_all(|entry| {
-                entry.current = None;
-                hold(entry, leg, ABSENT);
+            Change::ForgetAll { leg } => self.update_all(|name, entry| {
+                if !name.is_empty() {
+                    entry.current = None;
+                    hold(entry, leg, ABSENT);
+                }
             }),
         }
     }
 
     /// An upstream is gone and with it all that it held; a new connection there starts empty.
     pub fn leg_lost(&mut self, leg: usize) {
-        self.update_all(|entry| hold(entry, leg, ABSENT));
+        self.update_all(|_, entry| hold(entry, leg, ABSENT));
     }
 
     fn update(&mut self, name: Box<[u8]>, change: impl FnOnce(&mut Entry<M>)) {
@@ -337,10 +350,10 @@ impl<M> Statements<M> {
         self.keep(name, entry);
     }
 
-    fn update_all(&mut self, mut change: impl FnMut(&mut Entry<M>)) {
+    fn update_all(&mut self, mut change: impl FnMut(&[u8], &mut Entry<M>)) {
         for (name, mut entry) in std::mem::take(&mut self.entries) {
             self.discount(&name, &entry);
-            change(&mut entry);
+            change(&name, &mut entry);
             self.keep(name, entry);
         }
     }
@@ -431,14 +444,25 @@ impl<M> Statements<M> {
     /// What must be done on an upstream before a message that names `name` is sent there, so that the server's
     /// answer is the one that a single server would give. A change that is already on its way there needs no repair.
     pub fn repair(&self, leg: usize, name: &[u8]) -> Repair<M> {
-        let mut pending = self
-            .pending
-            .iter()
-            .filter(|(_, change)| change.concerns(name))
-            .peekable();
-        if pending.peek().is_some() {
-            let waits = pending.any(|(ticket, change)| change.is_ours() && ticket.0 < self.batch);
-            return if waits { Repair::Wait } else { Repair::None };
+        let mut newest = None;
+        let mut changes: usize = 0;
+        let mut ours_before = false;
+        for (ticket, change) in &self.pending {
+            if change.concerns(name) {
+                newest = Some(*ticket);
+                changes = changes.saturating_add(1);
+                ours_before |= change.is_ours() && ticket.0 < self.batch;
+            }
+        }
+        if let Some(newest) = newest {
+            // What fails or is skipped uncovers what was there before, of which nobody knows yet that it is meant.
+            let covers = changes > 1 || self.entries.contains_key(name);
+            let uncovers = newest.0 < self.batch && covers;
+            return if uncovers || ours_before {
+                Repair::Wait
+            } else {
+                Repair::None
+            };
         }
         let Some(entry) = self.entries.get(name) else {
             return Repair::None;
