@@ -762,33 +762,62 @@ fn what_was_flushed_is_answered_before_the_client_leaves() {
     }
 }
 
-/// A batch without Flush or Sync is not going to be answered: there is nothing to wait for.
+/// Nobody can count on the answers to a batch without Flush or Sync, but a server sends its error at once.
 #[test]
-fn what_was_neither_flushed_nor_synced_is_not_waited_for() {
+fn what_was_neither_flushed_nor_synced_ends_with_the_server() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(,insert into nowhere values(1)) B(,) E X");
+        rig.see(WRITER, "P(,insert into nowhere values(1)) B(,) E X");
+        rig.writer("E(42P01)");
+        rig.see(CLIENT, "E(42P01)");
+        assert!(!rig.is_dead());
+        rig.eof(WRITER);
+        assert_eq!(rig.cause(), CloseCause::ClientLeft);
+        rig.see(READER, "X");
+    });
+}
+
+/// A server that stays although the client has left keeps nobody for ever.
+#[test]
+fn a_server_that_does_not_leave_is_left() {
     each(config, |rig| {
         rig.both();
         rig.client("P(,insert into t values(1)) B(,) E X");
-        assert_eq!(rig.cause(), CloseCause::ClientLeft);
+        rig.take(WRITER);
+        rig.expire(Timer::Drain);
+        assert!(rig.is_dead());
     });
 }
 
 /// The server waits for more data, the client has left: neither would ever say anything.
 #[test]
 fn a_client_that_leaves_a_copy_unfinished_ends_the_session() {
-    for leaves in [
-        |rig: &mut Rig| rig.client("X"),
-        |rig: &mut Rig| rig.eof(CLIENT),
-    ] {
-        each(config, |rig| {
-            rig.both();
-            rig.client("Q(copy t from stdin)");
-            rig.writer("G");
-            rig.client("d(1)");
-            leaves(rig);
-            assert_eq!(rig.cause(), CloseCause::ClientLeft);
-            assert!(!rig.is_open(WRITER));
-        });
-    }
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(copy t from stdin)");
+        rig.writer("G");
+        rig.client("d(1)");
+        rig.eof(CLIENT);
+        assert_eq!(rig.cause(), CloseCause::ClientLeft);
+        assert!(!rig.is_open(WRITER));
+    });
+}
+
+/// Terminate fails a copy, and the server says so.
+#[test]
+fn a_client_that_terminates_a_copy_gets_its_error() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(copy t from stdin)");
+        rig.writer("G");
+        rig.client("d(1) X");
+        rig.see(WRITER, "Q(copy t from stdin) d(1) X");
+        rig.writer("E(08P01) FATAL(08P01)");
+        rig.see(CLIENT, "G E(08P01) FATAL(08P01)");
+        rig.eof(WRITER);
+        assert!(rig.is_dead());
+    });
 }
 
 /// A driver may learn of a break behind the close that it was asked for.

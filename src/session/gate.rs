@@ -56,6 +56,9 @@ impl<R: Route> Session<R> {
             return Demand::Paused;
         }
         let step = match Backend::parse(header.tag, body) {
+            Ok(message) if self.client.was_refused() && !is_farewell(&message) => {
+                Step::Fail("it went on behind its refusal")
+            }
             Ok(message) => self.relay_step(id, &message),
             Err(_) => Step::Fail("a malformed message in its login"),
         };
@@ -323,4 +326,12 @@ fn for_reader(before: RelayStage, step: Step) -> Step {
         (RelayStage::Accepted, Step::Forward | Step::Replace(_)) => Step::Swallow,
         (_, step) => step,
     }
+}
+
+/// Whether a server that has refused a login may say this: it closes the connection next.
+fn is_farewell(message: &Backend<'_>) -> bool {
+    matches!(
+        message,
+        Backend::ErrorResponse(_) | Backend::NoticeResponse(_)
+    )
 }

@@ -91,10 +91,13 @@ pub(super) enum RelayStage {
     Accepted,
 }
 
-/// Whether a serving upstream has said that it ends the session.
+/// Whether a serving upstream ends the session, or was asked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Farewell {
     None,
+    /// It was sent the client's Terminate, behind requests that it may still answer.
+    Terminate,
+    /// It said a FATAL error.
     Fatal,
 }
 
@@ -147,6 +150,15 @@ impl Serving {
 
     pub(super) fn said_fatal(&self) -> bool {
         self.farewell == Farewell::Fatal
+    }
+
+    /// Whether the client's Terminate was passed on to it.
+    pub(super) fn was_terminated(&self) -> bool {
+        self.farewell == Farewell::Terminate
+    }
+
+    pub(super) fn terminate(&mut self) {
+        self.farewell = Farewell::Terminate;
     }
 
     pub(super) fn says_fatal(&mut self) {

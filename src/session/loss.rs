@@ -11,6 +11,8 @@ use crate::track::pipeline::{Kind, Owed, Owner};
 use crate::wire::tags::backend as tags;
 use crate::wire::{TransactionStatus, error_response, sqlstate};
 
+const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
+
 /// How a peer's stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gone {
@@ -77,9 +79,12 @@ impl<R: Route> Session<R> {
                 if self.client.stream != Stream::Ended(Gone::Terminated) {
                     self.client.stream = Stream::Ended(how);
                 }
-                if how == Gone::Reset {
-                    self.ledger.destination_ended(peer.port());
-                    self.end(now, CloseCause::ClientLost, None);
+                match how {
+                    Gone::Reset => {
+                        self.ledger.destination_ended(peer.port());
+                        self.end(now, CloseCause::ClientLost, None);
+                    }
+                    Gone::Eof | Gone::Terminated => self.wait_no_longer(now),
                 }
             }
             // The end of a connection that was closed already is no news, and not that of the next one.
@@ -117,16 +122,54 @@ impl<R: Route> Session<R> {
         Some(Demand::Bytes(0))
     }
 
+    /// The client sends nothing more. What it is owed is delivered, but a server that never answers keeps nobody.
     fn client_ended(&mut self, now: Instant, how: Gone) {
         if matches!(self.life, Life::Closing(_)) {
             return;
         }
-        if !self.answers_are_due() {
+        let waits = self.answers_are_due() || how == Gone::Terminated && self.pass_terminate();
+        if !waits {
             self.end(now, CloseCause::ClientLeft, None);
-        } else if how == Gone::Eof && !self.timers.runs(Timer::Drain) {
+        } else {
+            self.wait_no_longer(now);
+        }
+    }
+
+    /// Nobody may be waiting any more for what the client has asked: it has so long to get on.
+    fn wait_no_longer(&mut self, now: Instant) {
+        if matches!(self.life, Life::Live | Life::Finishing) && !self.timers.runs(Timer::Drain) {
             self.timers
                 .start(now, self.config.timeouts.drain, Timer::Drain);
         }
+    }
+
+    /// Something that the client sent before it ended its stream was decided.
+    pub(super) fn client_gets_on(&mut self, now: Instant) {
+        if matches!(self.life, Life::Live | Life::Finishing) && self.timers.runs(Timer::Drain) {
+            self.timers
+                .start(now, self.config.timeouts.drain, Timer::Drain);
+        }
+    }
+
+    /// Passes Terminate on to a server that was sent what no Sync or Flush follows: it may still refuse some of it,
+    /// and says so before it closes. Whether there is one.
+    fn pass_terminate(&mut self) -> bool {
+        for id in LegId::ALL {
+            let leg = self.leg_mut(id);
+            let open = leg.stream == Stream::Open;
+            let Some(serving) = leg.serving_mut() else {
+                continue;
+            };
+            if serving.was_terminated() {
+                return true;
+            }
+            if open && serving.pipeline.has_client() && !serving.said_fatal() {
+                serving.terminate();
+                self.push(id.peer(), &TERMINATE);
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether anything comes for the client without anything more being sent.
@@ -157,6 +200,9 @@ impl<R: Route> Session<R> {
             }
         }
         match &self.leg(leg).phase {
+            Phase::Serving(serving) if serving.was_terminated() => {
+                self.end(now, CloseCause::ClientLeft, None);
+            }
             Phase::Serving(_) if leg == LegId::Reader => {
                 let cut = match end {
                     SourceEnd::RolledBack { to: Some(_), .. } => Cut::Reply,
@@ -396,10 +442,12 @@ impl<R: Route> Session<R> {
             Phase::Absent => false,
             Phase::Serving(serving) => {
                 // Where frames are not looked into, whose end would a Terminate of ours be put behind?
-                let idle =
-                    serving.pipeline.is_settled() && !serving.said_fatal() && !self.is_relay_only();
+                let idle = serving.pipeline.is_settled()
+                    && !serving.said_fatal()
+                    && !serving.was_terminated()
+                    && !self.is_relay_only();
                 if idle && self.leg(leg).stream == Stream::Open {
-                    self.push(leg.peer(), &[b'X', 0, 0, 0, 4]);
+                    self.push(leg.peer(), &TERMINATE);
                 }
                 true
             }

@@ -176,6 +176,9 @@ impl<R: Route> Session<R> {
             (Life::Live | Life::Finishing, None) => self.client_input(now, input),
             (Life::Live | Life::Finishing, Some(leg)) => self.leg_input(now, leg, input),
         };
+        if demand == Demand::Again && from == PeerId::CLIENT {
+            self.client_gets_on(now);
+        }
         let demand = match demand {
             Demand::Bytes(_) => self
                 .input_ended(now, from, buffered.len())
