@@ -13,6 +13,7 @@ The suites of others, of PostgreSQL and its drivers, are run by tests/suites.sh.
 
 PARTs, by default all:
   crate    unit, documentation and other tests of cargo's, with all features and with none
+  simulation  sessions from seeds, optimized, with every law checked on each
   live     raw protocol and tokio-postgres against a primary and a standby, directly and
            through the proxy, on each PostgreSQL
   clients  psql, pgbench, psycopg 3, asyncpg and node-postgres, on each PostgreSQL
@@ -25,6 +26,8 @@ Each PostgreSQL is the one installed, or got by tests/support/get-postgres.sh, a
                            target directory
   PGTURNOUT_COPY_MB        size of the file that psql copies both ways (5)
   PGTURNOUT_BENCH_N        transactions per pgbench run (640)
+  PGTURNOUT_SEEDS          sessions of the simulation, each under three chunkings (20000)
+  PGTURNOUT_SEED           the first of its seeds; alone, the only one
 HELP
 }
 
@@ -33,7 +36,7 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$repo"
 target=${CARGO_TARGET_DIR:-$repo/target}
 export PGTURNOUT_CACHE=${PGTURNOUT_CACHE:-$target/pgturnout}
-parts=" ${*:-crate live clients} "
+parts=" ${*:-crate simulation live clients} "
 passed=0 failed=0 skipped=0
 notes=
 scratch=$(mktemp -d)
@@ -130,7 +133,8 @@ crate() {
   local targets
   # shellcheck disable=SC2207
   targets=($(ordinary_tests))
-  suite "cargo test, all features" 1200 cargo test --all-features --lib --bins --examples \
+  suite "cargo test, all features" 1200 env -u PGTURNOUT_SEEDS -u PGTURNOUT_SEED \
+    cargo test --all-features --lib --bins --examples \
     "${targets[@]}"
   suite "cargo test, documentation" 600 cargo test --all-features --doc
   suite "cargo test, no features" 600 cargo test --no-default-features --lib
@@ -138,6 +142,14 @@ crate() {
   for feature in scram inspect; do
     suite "cargo check, $feature alone" 300 cargo check --no-default-features --features "$feature"
   done
+}
+
+simulation() {
+  if [ -z "${PGTURNOUT_SEED:-}" ]; then
+    export PGTURNOUT_SEEDS=${PGTURNOUT_SEEDS:-20000}
+  fi
+  suite "simulation" 1800 cargo test --release --all-features \
+    --test simulation -- --nocapture
 }
 
 # Every test target but the live one, which has a part of its own.
@@ -210,6 +222,9 @@ need_cargo
 raise_open_files
 if wanted crate; then
   crate
+fi
+if wanted simulation; then
+  simulation
 fi
 if wanted live || wanted clients; then
   find_servers

@@ -1,5 +1,32 @@
 //! A world in one process: a model PostgreSQL and what is built around it. Deterministic: no clock, no threads,
 //! no maps without order.
+//!
+//! | file | what |
+//! |---|---|
+//! | `choices` | every decision, from one string of bytes |
+//! | `program` | a scenario out of choices: what a client says, how the network cuts it, what goes wrong |
+//! | `event`, `message`, `setup`, `text` | a scenario, and its text |
+//! | `world`, `client`, `server`, `meter` | the driver and the network, the client, PostgreSQL, the heap |
+//! | `checks`, `oracle`, `cursor` | what must hold, at every step and in the end |
+//! | `catalogue` | which situations were seen |
+//! | `run`, `shrink` | a scenario under every chunking, and the least part of it that still fails |
+//! | `campaign` | many seeds, and the report of one that fails |
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
+pub(crate) mod campaign;
+pub(crate) mod catalogue;
+pub(crate) mod checks;
+pub(crate) mod choices;
+pub(crate) mod client;
+mod cursor;
+pub(crate) mod event;
+pub(crate) mod message;
+pub(crate) mod meter;
+pub(crate) mod oracle;
+pub(crate) mod program;
+pub(crate) mod run;
 pub(crate) mod server;
+pub(crate) mod setup;
+pub(crate) mod shrink;
+mod text;
+pub(crate) mod world;

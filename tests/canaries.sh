@@ -1,0 +1,119 @@
+#!/usr/bin/env bash
+# Plants known faults, one at a time, and sees whether the tests find them.
+set -euo pipefail
+
+usage() {
+  cat <<'HELP'
+usage: tests/canaries.sh [NAME...]
+
+Copies the source, applies each fault of tests/canaries/*.patch to the copy (by default all;
+NAMEs select), and runs what should find it: the simulation with as many seeds as a normal run
+has, or the test that the patch names. A fault that is not found, or that is found by another
+check than the patch names, is a failure; so is a patch that no longer applies.
+
+The head of a patch says what it breaks and who has to notice:
+  what: one line
+  found by: simulation CHECK [CHECK...]      or      found by: test TARGET NAME
+
+Writes tests/canaries/RESULTS.md when all were tried. Takes about half a minute for each.
+
+  PGTURNOUT_SEEDS   seeds of the simulation (20000); it stops at none of them
+HELP
+}
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$repo"
+names=()
+for argument in "$@"; do
+  case $argument in
+    -h | --help) usage && exit 0 ;;
+    -*) usage >&2 && exit 2 ;;
+    *) names+=("$argument") ;;
+  esac
+done
+seeds=${PGTURNOUT_SEEDS:-20000}
+target=${CARGO_TARGET_DIR:-$repo/target}/canaries
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+found=0 missed=0
+rows=
+
+git ls-files -z | while IFS= read -r -d '' file; do
+  [ -e "$file" ] && printf '%s\0' "$file"
+done | tar --null -T - -cf - | tar -xf - -C "$copy"
+
+head_of() { # FIELD PATCH
+  sed -nE "/^---/q; s/^$1: *//p" "$2"
+}
+
+# What found it, or nothing.
+simulate() {
+  local log=$copy/log
+  (cd "$copy" && CARGO_TARGET_DIR=$target PGTURNOUT_SEEDS=$seeds cargo test -q --release \
+    --test simulation -- --nocapture every_law) >"$log" 2>&1 && return 0
+  if grep -q '^error' "$log" && ! grep -q '^=== ' "$log"; then
+    sed -n '/^error/,+12p' "$log" >&2
+    return 1
+  fi
+  sed -nE 's/^=== ([A-Za-z]+) is broken by ([0-9]+) seeds: ([0-9]+).*/\1 (\2 seeds, first \3)/p' "$log"
+}
+
+run_test() { # TARGET NAME
+  local log=$copy/log
+  (cd "$copy" && CARGO_TARGET_DIR=$target cargo test -q --release --all-features --test "$1" -- \
+    "$2") >"$log" 2>&1 && return 0
+  if ! grep -q '^test result: FAILED' "$log"; then
+    sed -n '/^error/,+12p' "$log" >&2
+    return 1
+  fi
+  printf '%s\n' "$2"
+}
+
+try() { # PATCH
+  local patch=$1 name what by kind result began took verdict=missed
+  name=$(basename "$patch" .patch)
+  what=$(head_of what "$patch")
+  by=$(head_of 'found by' "$patch")
+  kind=${by%% *}
+  by=${by#* }
+  if ! patch -d "$copy" -p1 -s --no-backup-if-mismatch <"$patch"; then
+    printf 'canaries.sh: %s does not apply\n' "$name" >&2
+    exit 1
+  fi
+  began=$SECONDS
+  case $kind in
+    simulation) result=$(simulate) ;;
+    # shellcheck disable=SC2086
+    test) result=$(run_test $by) by=${by#* } ;;
+    *) printf 'canaries.sh: %s names nobody who finds it\n' "$name" >&2 && exit 1 ;;
+  esac
+  took=$((SECONDS - began))
+  patch -d "$copy" -p1 -s -R --no-backup-if-mismatch <"$patch"
+  local check
+  for check in $by; do
+    if grep -qE "^$check( |$)" <<<"$result"; then verdict=found; fi
+  done
+  case $verdict in
+    found) found=$((found + 1)) ;;
+    *) missed=$((missed + 1)) ;;
+  esac
+  result=$(paste -sd ';' <<<"$result" | sed 's/;/; /g')
+  printf '%-7s %-34s %4s s  %s\n' "$verdict" "$name" "$took" "${result:-nothing noticed}"
+  rows="$rows| \`$name\` | $what | ${result:-nothing} |
+"
+}
+
+for patch in tests/canaries/*.patch; do
+  name=$(basename "$patch" .patch)
+  if [ ${#names[@]} = 0 ] || printf '%s\n' "${names[@]}" | grep -qx "$name"; then
+    try "$patch"
+  fi
+done
+if [ ${#names[@]} = 0 ]; then
+  {
+    printf '# What the simulation finds\n\nWritten by `tests/canaries.sh` with %s seeds.\n\n' "$seeds"
+    printf '| fault | what it breaks | found by |\n|---|---|---|\n%s' "$rows"
+  } >tests/canaries/RESULTS.md
+fi
+printf '%d found, %d missed\n' "$found" "$missed"
+[ "$missed" = 0 ]

@@ -1,0 +1,150 @@
+//! Thousands of sessions, each from one seed, and every law on each of them.
+//!
+//! | variable | what |
+//! |---|---|
+//! | `PGTURNOUT_SEEDS=n` | how many seeds; without it a few hundred |
+//! | `PGTURNOUT_SEED=x` | the first of them; alone, only this one |
+//! | `PGTURNOUT_SCENARIO=file` | a scenario to be told in words by `a_scenario_in_words` |
+
+#[path = "support/sim/mod.rs"]
+mod sim;
+
+use std::ops::Range;
+
+use proptest::prelude::*;
+use sim::campaign;
+use sim::catalogue::{Seen, Unexpected};
+use sim::checks::Check;
+use sim::choices::Choices;
+use sim::event::Scenario;
+use sim::{program, run};
+
+/// How many seeds a run has unless it is told: what is not optimized does these in some seconds.
+const SEEDS: u64 = 400;
+
+/// With so many seeds every situation is seen that can be, or `tests/data/catalogue.txt` says why not.
+const CATALOGUED: u64 = 20_000;
+
+#[allow(clippy::disallowed_methods, reason = "a test is told how long to run")]
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text:?} is no number")),
+    )
+}
+
+fn seeds() -> Range<u64> {
+    match (number("PGTURNOUT_SEED"), number("PGTURNOUT_SEEDS")) {
+        (None, count) => 0..count.unwrap_or(SEEDS),
+        (Some(first), count) => first..first + count.unwrap_or(1),
+    }
+}
+
+#[test]
+fn every_law_holds_in_every_session() {
+    let outcome = campaign::campaign(seeds());
+    let rate = outcome.sessions as f64 / outcome.took.as_secs_f64();
+    println!("{} sessions, {rate:.0} per second", outcome.sessions);
+    let mut report = outcome.report();
+    if seeds().start == 0 && seeds().end >= CATALOGUED {
+        print!("{}", outcome.seen.fault_table());
+        let unexpected = Unexpected::parse(include_str!("data/catalogue.txt")).expect("its lines");
+        for gap in outcome.seen.gaps(&unexpected) {
+            report.push_str(&format!("tests/data/catalogue.txt: {gap}\n"));
+        }
+    }
+    assert!(report.is_empty(), "{report}");
+}
+
+#[test]
+fn what_failed_once_does_not_fail_again() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/regressions");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .expect("tests/regressions")
+        .map(|entry| entry.expect("a readable folder").path())
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("a readable file");
+        let scenario =
+            Scenario::parse(&text).unwrap_or_else(|why| panic!("{}: {why}", file.display()));
+        if let Err(violation) = campaign::attempt(&scenario, &mut Seen::default()) {
+            panic!(
+                "{}: {:?}: {}",
+                file.display(),
+                violation.check,
+                violation.detail
+            );
+        }
+    }
+}
+
+/// Whether a test with this name, `file::name`, is there.
+fn is_test(place: &str) -> bool {
+    let Some((file, name)) = place.split_once("::") else {
+        return false;
+    };
+    let file = format!("{}/tests/{file}.rs", env!("CARGO_MANIFEST_DIR"));
+    let source = std::fs::read_to_string(file).unwrap_or_default();
+    source.contains(&format!("fn {name}("))
+}
+
+/// With `PGTURNOUT_SCENARIO=FILE` what happens in it, under each chunking.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a test is told what to play")]
+fn a_scenario_in_words() {
+    let text = match std::env::var("PGTURNOUT_SCENARIO") {
+        Ok(file) => std::fs::read_to_string(file).expect("a readable file"),
+        Err(_) => "setup split=true\nclient Query \"select 1\"\ncalm\n".to_owned(),
+    };
+    let scenario = Scenario::parse(&text).expect("a scenario");
+    for chunking in run::CHUNKINGS {
+        let told = run::tell(&scenario, chunking);
+        println!("--- {chunking:?}\n{told}");
+        assert!(
+            told.contains("asks: Connect"),
+            "what is asked for is told of"
+        );
+    }
+}
+
+#[test]
+fn each_invariant_has_its_check() {
+    let mut expected = 1;
+    for line in include_str!("data/invariants.txt").lines() {
+        if line.starts_with('#') {
+            continue;
+        }
+        let mut parts = line.split(" | ");
+        let number = parts.next().and_then(|text| text.parse().ok());
+        assert_eq!(number, Some(expected), "{line}");
+        expected += 1;
+        let places = parts.nth(1).unwrap_or_else(|| panic!("{line}: where?"));
+        if places.starts_with("later: ") {
+            continue;
+        }
+        for place in places.split(", ") {
+            let found = match place.strip_prefix("simulation ") {
+                Some(check) => Check::ALL.iter().any(|known| format!("{known:?}") == check),
+                None => is_test(place),
+            };
+            assert!(found, "{place} is not there");
+        }
+    }
+    assert_eq!(expected, 46);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// The seed's generator on bytes of proptest's, which shrinks them in its own way.
+    #[test]
+    fn any_bytes_are_a_session(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let scenario = program::scenario(&mut Choices::of_bytes(&bytes));
+        if let Err(violation) = campaign::attempt(&scenario, &mut Seen::default()) {
+            prop_assert!(false, "{:?}: {}\n{scenario}", violation.check, violation.detail);
+        }
+    }
+}

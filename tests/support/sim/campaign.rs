@@ -1,0 +1,178 @@
+//! Many seeds on all cores, and the report of one that fails.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::catalogue::Seen;
+use super::checks::{Check, Violation};
+use super::choices::Choices;
+use super::event::Scenario;
+use super::world::Chunking;
+use super::{program, run, shrink};
+
+/// The stack of the threads that simulate, in bytes: sessions have to do with little. What is not optimized takes
+/// several times as much, ours and the model's alike.
+pub(crate) const STACK: usize = if cfg!(debug_assertions) {
+    1 << 20
+} else {
+    64 << 10
+};
+
+/// How many seeds one thread takes at a time.
+const BATCH: u64 = 64;
+
+/// How many failing seeds of one check are shrunk: the others are mostly the same fault.
+const SHRUNK: usize = 1;
+
+pub(crate) fn scenario_of(seed: u64) -> Scenario {
+    let mut choices = Choices::of_seed(seed);
+    match seed % 16 {
+        0 => program::wild(&mut choices),
+        _ => program::scenario(&mut choices),
+    }
+}
+
+/// A seed that broke a law.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) seed: u64,
+    pub(crate) violation: Violation,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) seen: Seen,
+    /// By check, in the order of seeds.
+    pub(crate) failures: BTreeMap<Check, Vec<Failure>>,
+    pub(crate) sessions: u64,
+    pub(crate) took: Duration,
+}
+
+/// Plays one scenario and takes a panic for what it is.
+pub(crate) fn attempt(scenario: &Scenario, seen: &mut Seen) -> Result<(), Violation> {
+    catch_unwind(AssertUnwindSafe(|| run::play(scenario, seen))).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("a panic without a text");
+        Err(Violation::new(Check::Total, format!("panicked: {text}")))
+    })
+}
+
+fn play_seed(seed: u64, seen: &mut Seen) -> Result<(), Violation> {
+    let scenario = scenario_of(seed);
+    match Scenario::parse(&scenario.to_string()) {
+        Ok(again) if again == scenario => {}
+        Ok(_) => {
+            return Err(Violation::new(
+                Check::Notation,
+                "its text reads differently",
+            ));
+        }
+        Err(why) => return Err(Violation::new(Check::Notation, why)),
+    }
+    attempt(&scenario, seen)?;
+    // Twice the same is what three chunkings compare already but for what they may change.
+    match seed % 8 {
+        1 => run::play_twice(&scenario, seen),
+        _ => Ok(()),
+    }
+}
+
+/// Plays these seeds on all cores.
+#[allow(clippy::disallowed_methods, reason = "the time is shown, not tested")]
+pub(crate) fn campaign(seeds: Range<u64>) -> Outcome {
+    let next = AtomicU64::new(seeds.start);
+    let total = Mutex::new(Outcome::default());
+    let began = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let work = || {
+                let mut mine = Outcome::default();
+                loop {
+                    let from = next.fetch_add(BATCH, Ordering::Relaxed);
+                    if from >= seeds.end {
+                        break;
+                    }
+                    for seed in from..seeds.end.min(from + BATCH) {
+                        if let Err(violation) = play_seed(seed, &mut mine.seen) {
+                            let list = mine.failures.entry(violation.check).or_default();
+                            list.push(Failure { seed, violation });
+                        }
+                    }
+                }
+                total.lock().expect("no thread panics").add(mine);
+            };
+            std::thread::Builder::new()
+                .name("simulation".to_owned())
+                .stack_size(STACK)
+                .spawn_scoped(scope, work)
+                .expect("a thread");
+        }
+    });
+    let mut outcome = total.into_inner().expect("no thread panics");
+    outcome.took = began.elapsed();
+    outcome.sessions = 3 * (seeds.end - seeds.start);
+    for list in outcome.failures.values_mut() {
+        list.sort_by_key(|failure| failure.seed);
+    }
+    outcome
+}
+
+impl Outcome {
+    fn add(&mut self, other: Outcome) {
+        self.seen.add(other.seen);
+        for (check, mut list) in other.failures {
+            self.failures.entry(check).or_default().append(&mut list);
+        }
+    }
+
+    /// What broke, each with the least scenario that shows it.
+    pub(crate) fn report(&self) -> String {
+        let mut out = String::new();
+        for (check, failures) in &self.failures {
+            let seeds: Vec<String> = failures
+                .iter()
+                .take(10)
+                .map(|failure| failure.seed.to_string())
+                .collect();
+            out.push_str(&format!(
+                "\n=== {check:?} is broken by {} seeds: {}{}\n",
+                failures.len(),
+                seeds.join(" "),
+                if failures.len() > 10 { " …" } else { "" }
+            ));
+            for failure in failures.iter().take(SHRUNK) {
+                out.push_str(&report(failure));
+            }
+        }
+        out
+    }
+}
+
+/// One failing seed: what is broken, how to see it again, and the least scenario.
+fn report(failure: &Failure) -> String {
+    let scenario = scenario_of(failure.seed);
+    let (least, violation) = shrink::shrink(&scenario, &failure.violation);
+    format!(
+        "seed {}: {}\n\
+         see it again: PGTURNOUT_SEED={} cargo test --release --test simulation -- --nocapture\n\
+         shrunk from {} events to {}: {}\n\
+         kept as a file in tests/regressions/ it is a test:\n\
+         --- 8< ---\n{least}--- >8 ---\n\
+         what happens in it, cut as it comes:\n{}\n",
+        failure.seed,
+        failure.violation.detail,
+        failure.seed,
+        scenario.events.len(),
+        least.events.len(),
+        violation.detail,
+        run::tell(&least, Chunking::Whole),
+    )
+}

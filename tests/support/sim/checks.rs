@@ -1,0 +1,463 @@
+//! What must hold: each law and invariant a named check.
+
+use pgturnout::session::{Action, CancelTarget, Event, Lifecycle, PeerId, Timer};
+use pgturnout::wire::{Frontend, Header, Parse, Query};
+
+use super::event::Damage;
+use super::oracle;
+use super::server::{Node, PASSWORD, Server, ServerPhase};
+use super::setup::{Setup, Tls};
+use super::world::{Happened, Sent, State, World};
+
+/// The bytes that the session's seed repeats: nothing that is shown may hold them.
+pub(crate) const SEED_BYTES: &[u8; 16] = b"SECRETSEEDBYTES!";
+/// A word in texts and values of statements: nothing that is shown may hold it either.
+pub(crate) const NEEDLE: &str = "n33dle";
+
+/// The name of a check, by which a failure and a canary are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Check {
+    /// Any cut of the bytes gives the same bytes and actions (invariant 1, L2).
+    Chunking,
+    /// Each byte of a peer goes to one place, once (2, L3).
+    Conservation,
+    /// What goes to a peer is whole frames, each of one source (4, 5, L4).
+    WholeFrames,
+    /// `Demand::Bytes` asks for what is missing and for no more than a buffer holds (6).
+    Need,
+    /// As many ReadyForQuery as are owed, with the right status (8, L4).
+    OneReady,
+    /// The client sees what one server would have told it (9, 10, 11, 12, L4).
+    Direct,
+    /// Nothing follows a FATAL error (13).
+    FatalLast,
+    /// No statement with an effect runs on the standby (14, L5).
+    WrongWrite,
+    /// Between BEGIN and its end, one upstream (17).
+    Transaction,
+    /// Every statement runs with the settings that the client made (21, 22, L7).
+    SameSession,
+    /// No statement with an effect runs twice (23, L6).
+    Twice,
+    /// What we send of our own is well formed, and its replies are swallowed (24).
+    Injected,
+    /// No session byte before the login is done, no secret before TLS (25, L11).
+    LoginOrder,
+    /// No endless decision, no panic, no misused action (29, L9).
+    Total,
+    /// A session that is over does nothing (30).
+    NothingAfterClose,
+    /// To look changes nothing (31).
+    Polling,
+    /// Everything is answered once the faults are over, and a session ends (32, L10).
+    Live,
+    /// The heap stays below the bound (33, L8).
+    Bounded,
+    /// Whatever waits has a deadline (35).
+    Deadline,
+    /// The same again gives the same (36, L1).
+    Determinism,
+    /// A cancel goes to who runs the client's request (40).
+    CancelHome,
+    /// No secret is shown (42, L11).
+    Needle,
+    /// What is shown has no control characters (43).
+    CleanText,
+    /// A scenario's text reads back as the scenario.
+    Notation,
+}
+
+impl Check {
+    pub(crate) const ALL: [Check; 24] = [
+        Check::Chunking,
+        Check::Conservation,
+        Check::WholeFrames,
+        Check::Need,
+        Check::OneReady,
+        Check::Direct,
+        Check::FatalLast,
+        Check::WrongWrite,
+        Check::Transaction,
+        Check::SameSession,
+        Check::Twice,
+        Check::Injected,
+        Check::LoginOrder,
+        Check::Total,
+        Check::NothingAfterClose,
+        Check::Polling,
+        Check::Live,
+        Check::Bounded,
+        Check::Deadline,
+        Check::Determinism,
+        Check::CancelHome,
+        Check::Needle,
+        Check::CleanText,
+        Check::Notation,
+    ];
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) check: Check,
+    pub(crate) detail: String,
+}
+
+impl Violation {
+    pub(crate) fn new(check: Check, detail: impl Into<String>) -> Violation {
+        Violation {
+            check,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// After each event.
+pub(crate) fn step(world: &mut World<'_>) {
+    bounded(world);
+    deadlines(world);
+    if let Some(nonsense) = world.client.nonsense.take()
+        && world.damage < Damage::Anything
+    {
+        world.broken(
+            Check::WholeFrames,
+            format!("the client was told nonsense: {nonsense}"),
+        );
+    }
+    // A look at everything is slow, and secrets do not come and go in one step.
+    if world.steps % 16 == 1 {
+        shown(world, "the session", &format!("{:?}", world.session));
+    }
+}
+
+fn bounded(world: &mut World<'_>) {
+    let bound = i64::try_from(world.config.memory_bound()).unwrap_or(i64::MAX);
+    if world.meter.peak > bound {
+        let peak = world.meter.peak;
+        world.broken(
+            Check::Bounded,
+            format!("{peak} bytes held, {bound} promised"),
+        );
+    }
+}
+
+fn deadlines(world: &mut World<'_>) {
+    if !matches!(world.session.lifecycle(), Lifecycle::Live) {
+        return;
+    }
+    let waits = world
+        .links
+        .iter()
+        .any(|link| matches!(link.state, State::Dialing | State::Securing))
+        // A client that does not read may take its time.
+        || world.session.poll_transmit(PeerId::CLIENT).is_none()
+            && world.client.waits();
+    let next = world.session.poll_timeout();
+    if waits && next.is_none() {
+        world.broken(Check::Deadline, "somebody waits without a deadline");
+    }
+    // What a peer says on the way buys it no time.
+    let latest = match next {
+        Some((_, Timer::Login)) => world.start + world.config.timeouts.login,
+        Some((_, Timer::Dial(peer))) if world.links[peer.index()].state != State::Closed => {
+            world.dialled[peer.index()] + world.config.timeouts.dial
+        }
+        Some((_, Timer::Replay(peer))) => {
+            world.connected[peer.index()] + world.config.timeouts.replay
+        }
+        _ => return,
+    };
+    if let Some((at, timer)) = next
+        && at > latest
+    {
+        let late = at.saturating_duration_since(latest);
+        world.broken(Check::Deadline, format!("{timer}: {late:?} too late"));
+    }
+}
+
+/// Time has passed, and the session was told.
+pub(crate) fn time_passed(world: &mut World<'_>) {
+    if let Some((at, timer)) = world.session.poll_timeout()
+        && at <= world.now
+    {
+        world.broken(
+            Check::Deadline,
+            format!("{timer}: it has passed, and waits still"),
+        );
+    }
+}
+
+/// After each decision of the session.
+pub(crate) fn after_decision(world: &mut World<'_>) {
+    if world.session.lifecycle().is_dead() {
+        inert(world);
+    }
+}
+
+fn inert(world: &mut World<'_>) {
+    for peer in PeerId::ALL {
+        if world.session.wants_read(peer) || world.session.poll_transmit(peer).is_some() {
+            world.broken(
+                Check::NothingAfterClose,
+                format!("the {peer} is served by a dead session"),
+            );
+        }
+    }
+    if world.session.poll_timeout().is_some() {
+        world.broken(Check::NothingAfterClose, "a dead session has a deadline");
+    }
+}
+
+/// A session asks for `n` bytes of a peer.
+pub(crate) fn need(world: &mut World<'_>, peer: PeerId, n: usize) {
+    let limit = world.config.limits.read_buffer;
+    if n > limit {
+        world.broken(
+            Check::Need,
+            format!("{n} bytes asked of the {peer}, whose buffer holds {limit}"),
+        );
+    }
+}
+
+/// Bytes leave for a peer.
+pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
+    if to == PeerId::CLIENT {
+        if world.client.reads_frames() {
+            let of = match sent {
+                Sent::Ours(_) => None,
+                Sent::Spliced(from, _) => Some(*from),
+            };
+            if let Err(why) = world.to_client.pass(sent.bytes(), of) {
+                world.broken(Check::WholeFrames, format!("to the client: {why}"));
+            }
+        }
+        return;
+    }
+    let gate = match world.setup.split && world.setup.gate_is_reader {
+        true => PeerId::READER,
+        false => PeerId::WRITER,
+    };
+    let opening = world.servers[to.index()].as_ref().is_none_or(|server| {
+        matches!(
+            server.phase(),
+            ServerPhase::Opening | ServerPhase::Authenticating
+        )
+    });
+    match sent {
+        Sent::Ours(bytes) => {
+            if !opening {
+                injected(world, to, bytes);
+            }
+            let link = &world.links[to.index()];
+            let needs_tls = world.setup.upstream_tls == Tls::Require && !link.secure;
+            if needs_tls && bytes.iter().any(|byte| !SSL_REQUEST.contains(byte)) {
+                world.broken(Check::LoginOrder, format!("bytes for the {to} before TLS"));
+            }
+            if !link_is_secure(world, to) && contains(bytes, PASSWORD.as_bytes()) {
+                world.broken(
+                    Check::LoginOrder,
+                    format!("a password for the {to} in the clear"),
+                );
+            }
+        }
+        Sent::Spliced(from, _) => {
+            if opening && to != gate {
+                world.broken(
+                    Check::LoginOrder,
+                    format!("bytes of the {from} for the {to}, which is not logged in to"),
+                );
+            }
+        }
+    }
+}
+
+/// What we say of our own to a server that is logged in to: whole messages, of the kinds that restore a session.
+fn injected(world: &mut World<'_>, to: PeerId, bytes: &[u8]) {
+    let pending = &mut world.injected[to.index()];
+    pending.extend_from_slice(bytes);
+    let mut wrong = None;
+    while let Ok(Some(header)) = Header::parse(pending) {
+        let Some((body, _)) = header.split(pending) else {
+            break;
+        };
+        let known = b"QPBECSHXDp".contains(&header.tag);
+        let message = Frontend::parse(header.tag, body);
+        if let Ok(Frontend::Query(Query { text }) | Frontend::Parse(Parse { text, .. })) = message {
+            let text = text.escape_ascii().to_string();
+            world.injected_texts[to.index()].push(text);
+        }
+        if !known || message.is_err() {
+            let tag = char::from(header.tag);
+            wrong = Some(format!("to the {to}: {tag:?} with {} bytes", body.len()));
+        }
+        pending.drain(..body.len() + Header::LEN);
+    }
+    if let Some(detail) = wrong {
+        world.broken(Check::Injected, detail);
+    }
+}
+
+/// Bytes of a peer were written to another, or dropped.
+pub(crate) fn taken(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, bytes: &[u8]) {
+    if from == PeerId::CLIENT && world.client.is_ready() && to.is_some() {
+        world.client_serves = to;
+    }
+    if from == PeerId::CLIENT && to.is_none() {
+        // Of a frame whose upstream is lost the rest is dropped.
+        world.from_client.hand_over(None);
+    }
+    if from == PeerId::CLIENT
+        && world.client.is_ready()
+        && world.damage < Damage::Anything
+        && let Err(why) = world.from_client.pass(bytes, to)
+    {
+        world.broken(Check::Conservation, format!("from the client: {why}"));
+    }
+}
+
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+fn link_is_secure(world: &World<'_>, peer: PeerId) -> bool {
+    world.links[peer.index()].secure
+}
+
+/// The session asks for something.
+pub(crate) fn action(world: &mut World<'_>, action: &Action) {
+    shown(world, "an action", &format!("{action:?}"));
+    match action {
+        Action::Connect { peer, .. }
+            if world.links[peer.index()].state != State::Closed || !peer.is_upstream() =>
+        {
+            world.broken(Check::Total, format!("the {peer} is dialled twice"));
+        }
+        Action::StartTls { peer, .. } if world.links[peer.index()].state != State::Open => {
+            world.broken(
+                Check::Total,
+                format!("TLS with the {peer}, which is not there"),
+            );
+        }
+        Action::Close { cause, .. } => clean(world, &cause.to_string()),
+        Action::Notify(Event::UpstreamFailed { why, .. }) => clean(world, why),
+        _ => {}
+    }
+}
+
+fn clean(world: &mut World<'_>, text: &str) {
+    if text.chars().any(char::is_control) {
+        world.broken(Check::CleanText, format!("{text:?}"));
+    }
+}
+
+/// Something is shown to whoever reads logs.
+fn shown(world: &mut World<'_>, what: &str, text: &str) {
+    let seed = std::str::from_utf8(SEED_BYTES).unwrap_or_default();
+    for needle in [PASSWORD, NEEDLE, seed] {
+        if text.contains(needle) {
+            let at = text.find(needle).unwrap_or(0);
+            let around: String = text.chars().skip(at.saturating_sub(60)).take(140).collect();
+            world.broken(Check::Needle, format!("{what} shows {needle:?}: {around}"));
+        }
+    }
+}
+
+/// The driver is about to cancel what the session names.
+pub(crate) fn cancelled(world: &mut World<'_>, target: &CancelTarget) {
+    let owed = world.servers[target.peer.index()]
+        .as_ref()
+        .is_some_and(|server| target.key.secret() == server.key().1);
+    if let Some(last) = world.client_serves
+        && world.damage < Damage::Anything
+        && last != target.peer
+        && world.session.poll_transmit(target.peer).is_none()
+    {
+        world.broken(
+            Check::CancelHome,
+            format!(
+                "a cancel for the {} while the {last} serves the client",
+                target.peer
+            ),
+        );
+    }
+    if !owed {
+        world.broken(
+            Check::CancelHome,
+            format!("a cancel for the {} with a key of nobody's", target.peer),
+        );
+    }
+}
+
+/// The faults are over and everything has come to rest, with the client still there.
+pub(crate) fn answered(world: &mut World<'_>) {
+    step(world);
+    if world.violation.is_none() {
+        oracle::compare(world);
+    }
+}
+
+/// The client has left.
+pub(crate) fn ended(world: &mut World<'_>) {
+    if world.violation.is_some() {
+        return;
+    }
+    if !world.session.lifecycle().is_dead() {
+        let life = format!("{:?}", world.session.lifecycle());
+        world.broken(
+            Check::Live,
+            format!("the client left, and the session is {life}"),
+        );
+        return;
+    }
+    step(world);
+    late_events(world);
+    for peer in PeerId::ALL {
+        if world.links[peer.index()].state != State::Closed {
+            world.broken(Check::Live, format!("the {peer} was never closed"));
+        }
+    }
+    writes(world);
+}
+
+/// A dead session takes every event and does nothing.
+fn late_events(world: &mut World<'_>) {
+    let now = world.now;
+    for peer in PeerId::ALL {
+        let buffer = b"Q\0\0\0\x0dselect 1\0";
+        let _ = world.session.handle_input(now, peer, buffer);
+        world.session.handle_eof(now, peer);
+        world.session.handle_reset(now, peer);
+    }
+    world.session.handle_timeout(now);
+    world.session.shutdown(now);
+    if let Some(action) = world.session.poll_action() {
+        world.broken(
+            Check::NothingAfterClose,
+            format!("a dead session asks for {action:?}"),
+        );
+    }
+    inert(world);
+}
+
+fn writes(world: &mut World<'_>) {
+    let refused: Vec<String> = world
+        .cluster
+        .refusals()
+        .iter()
+        .filter(|write| write.node == Node::Standby)
+        .chain(
+            world
+                .cluster
+                .writes()
+                .iter()
+                .filter(|write| write.node == Node::Standby),
+        )
+        .map(|write| write.text.clone())
+        .collect();
+    if world.damage < Damage::Anything
+        && let Some(text) = refused.first()
+    {
+        world.broken(Check::WrongWrite, format!("on the standby: {text:?}"));
+    }
+}
+
+fn contains(text: &[u8], needle: &[u8]) -> bool {
+    text.windows(needle.len()).any(|window| window == needle)
+}

@@ -1,0 +1,191 @@
+//! What a client says, as text and as bytes.
+
+use bytes::BytesMut;
+use pgturnout::wire::{
+    Bind, Close, Describe, Execute, Formats, Frontend, ParamTypes, Parse, Query, Target, Values,
+};
+
+use super::text::{Words, quote};
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ClientMessage {
+    Query(String),
+    Parse {
+        name: String,
+        text: String,
+    },
+    Bind {
+        portal: String,
+        statement: String,
+        values: Vec<String>,
+    },
+    DescribeStatement(String),
+    DescribePortal(String),
+    Execute {
+        portal: String,
+        max_rows: i32,
+    },
+    CloseStatement(String),
+    ClosePortal(String),
+    FunctionCall(u32),
+    Sync,
+    Flush,
+    Terminate,
+    CopyData(String),
+    CopyDone,
+    CopyFail(String),
+}
+
+impl ClientMessage {
+    pub(crate) fn encode(&self, out: &mut BytesMut) {
+        let done = match self {
+            ClientMessage::Query(text) => Frontend::Query(Query {
+                text: text.as_bytes(),
+            })
+            .encode(out),
+            ClientMessage::Parse { name, text } => Frontend::Parse(Parse {
+                name: name.as_bytes(),
+                text: text.as_bytes(),
+                types: ParamTypes::new(&[]),
+            })
+            .encode(out),
+            ClientMessage::Bind {
+                portal,
+                statement,
+                values,
+            } => {
+                let values: Vec<Option<&[u8]>> =
+                    values.iter().map(|value| Some(value.as_bytes())).collect();
+                Frontend::Bind(Bind {
+                    portal: portal.as_bytes(),
+                    statement: statement.as_bytes(),
+                    formats: Formats::new(&[]),
+                    values: Values::new(&values),
+                    result_formats: Formats::new(&[]),
+                })
+                .encode(out)
+            }
+            ClientMessage::DescribeStatement(name) => describe(Target::Statement, name).encode(out),
+            ClientMessage::DescribePortal(name) => describe(Target::Portal, name).encode(out),
+            ClientMessage::Execute { portal, max_rows } => Frontend::Execute(Execute {
+                portal: portal.as_bytes(),
+                max_rows: *max_rows,
+            })
+            .encode(out),
+            ClientMessage::CloseStatement(name) => close(Target::Statement, name).encode(out),
+            ClientMessage::ClosePortal(name) => close(Target::Portal, name).encode(out),
+            ClientMessage::FunctionCall(oid) => {
+                let mut body = oid.to_be_bytes().to_vec();
+                body.extend_from_slice(&[0; 6]);
+                Frontend::Unknown {
+                    tag: b'F',
+                    body: &body,
+                }
+                .encode(out)
+            }
+            ClientMessage::Sync => Frontend::Sync.encode(out),
+            ClientMessage::Flush => Frontend::Flush.encode(out),
+            ClientMessage::Terminate => Frontend::Terminate.encode(out),
+            ClientMessage::CopyData(data) => Frontend::CopyData {
+                data: data.as_bytes(),
+            }
+            .encode(out),
+            ClientMessage::CopyDone => Frontend::CopyDone.encode(out),
+            ClientMessage::CopyFail(reason) => Frontend::CopyFail {
+                reason: reason.as_bytes(),
+            }
+            .encode(out),
+        };
+        done.expect("a message of a scenario fits a frame");
+    }
+
+    pub(crate) fn parse(words: &mut Words<'_>) -> Result<ClientMessage, String> {
+        Ok(match words.word()? {
+            "Query" => ClientMessage::Query(words.quoted()?),
+            "Parse" => ClientMessage::Parse {
+                name: words.quoted()?,
+                text: words.quoted()?,
+            },
+            "Bind" => {
+                let portal = words.quoted()?;
+                let statement = words.quoted()?;
+                let mut values = Vec::new();
+                while !words.is_empty() {
+                    values.push(words.quoted()?);
+                }
+                ClientMessage::Bind {
+                    portal,
+                    statement,
+                    values,
+                }
+            }
+            "DescribeStatement" => ClientMessage::DescribeStatement(words.quoted()?),
+            "DescribePortal" => ClientMessage::DescribePortal(words.quoted()?),
+            "Execute" => ClientMessage::Execute {
+                portal: words.quoted()?,
+                max_rows: words.number()?,
+            },
+            "CloseStatement" => ClientMessage::CloseStatement(words.quoted()?),
+            "ClosePortal" => ClientMessage::ClosePortal(words.quoted()?),
+            "FunctionCall" => ClientMessage::FunctionCall(words.number()?),
+            "Sync" => ClientMessage::Sync,
+            "Flush" => ClientMessage::Flush,
+            "Terminate" => ClientMessage::Terminate,
+            "CopyData" => ClientMessage::CopyData(words.quoted()?),
+            "CopyDone" => ClientMessage::CopyDone,
+            "CopyFail" => ClientMessage::CopyFail(words.quoted()?),
+            other => return Err(format!("{other:?} is no message of a client")),
+        })
+    }
+}
+
+fn describe(kind: Target, name: &str) -> Frontend<'_> {
+    Frontend::Describe(Describe {
+        kind,
+        name: name.as_bytes(),
+    })
+}
+
+fn close(kind: Target, name: &str) -> Frontend<'_> {
+    Frontend::Close(Close {
+        kind,
+        name: name.as_bytes(),
+    })
+}
+
+impl std::fmt::Display for ClientMessage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ClientMessage::Query(text) => write!(f, "Query {}", quote(text)),
+            ClientMessage::Parse { name, text } => {
+                write!(f, "Parse {} {}", quote(name), quote(text))
+            }
+            ClientMessage::Bind {
+                portal,
+                statement,
+                values,
+            } => {
+                write!(f, "Bind {} {}", quote(portal), quote(statement))?;
+                values
+                    .iter()
+                    .try_for_each(|value| write!(f, " {}", quote(value)))
+            }
+            ClientMessage::DescribeStatement(name) => {
+                write!(f, "DescribeStatement {}", quote(name))
+            }
+            ClientMessage::DescribePortal(name) => write!(f, "DescribePortal {}", quote(name)),
+            ClientMessage::Execute { portal, max_rows } => {
+                write!(f, "Execute {} {max_rows}", quote(portal))
+            }
+            ClientMessage::CloseStatement(name) => write!(f, "CloseStatement {}", quote(name)),
+            ClientMessage::ClosePortal(name) => write!(f, "ClosePortal {}", quote(name)),
+            ClientMessage::FunctionCall(oid) => write!(f, "FunctionCall {oid}"),
+            ClientMessage::Sync => f.write_str("Sync"),
+            ClientMessage::Flush => f.write_str("Flush"),
+            ClientMessage::Terminate => f.write_str("Terminate"),
+            ClientMessage::CopyData(data) => write!(f, "CopyData {}", quote(data)),
+            ClientMessage::CopyDone => f.write_str("CopyDone"),
+            ClientMessage::CopyFail(reason) => write!(f, "CopyFail {}", quote(reason)),
+        }
+    }
+}

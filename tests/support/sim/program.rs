@@ -1,0 +1,461 @@
+//! Scenarios out of choices: what a client says, how the network moves it, and what goes wrong.
+
+mod statements;
+
+use pgturnout::session::PeerId;
+
+use super::choices::Choices;
+use super::event::{Aside, Event, Fault, Misuse, Scenario};
+use super::message::ClientMessage;
+use super::setup::Setup;
+use statements::Statements;
+
+/// How many requests a program has at most. Longer ones were not seen to find more, and take longer to read.
+const REQUESTS: usize = 12;
+
+/// A scenario of a client that keeps the protocol, mostly.
+pub(crate) fn scenario(choices: &mut Choices<'_>) -> Scenario {
+    let setup = Setup::choose(choices);
+    let faults = choices.weighted(&[(5, 0), (3, 1), (3, 2), (3, 4), (1, 8)]);
+    let mut program = Program {
+        choices,
+        events: Vec::new(),
+        statements: Statements::default(),
+        faults,
+    };
+    program.write();
+    Scenario {
+        setup,
+        events: program.events,
+    }
+}
+
+/// A scenario whose client's bytes are anything.
+pub(crate) fn wild(choices: &mut Choices<'_>) -> Scenario {
+    let setup = Setup {
+        wild: true,
+        ..Setup::choose(choices)
+    };
+    let mut events = Vec::new();
+    for _ in 0..1 + choices.below(8) {
+        events.push(Event::Raw(wild_bytes(choices)));
+        if choices.percent(60) {
+            events.push(Event::Calm);
+        }
+    }
+    Scenario { setup, events }
+}
+
+fn wild_bytes(choices: &mut Choices<'_>) -> Vec<u8> {
+    let startup = b"\0\0\0\x20\0\x03\0\0user\0alice\0database\0app\0\0";
+    match choices.below(8) {
+        0 => vec![0, 0, 0, 8, 4, 210, 22, 47],
+        1 => vec![0, 0, 0, 8, 4, 210, 22, 48],
+        2 => startup.to_vec(),
+        3 => [&[0, 0, 0, 8, 4, 210, 22, 47][..], startup].concat(),
+        4 => b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x07abcd".to_vec(),
+        5 => b"Q\0\0\0\x0dselect 1\0".to_vec(),
+        6 => vec![b'Q', 0xff, 0xff, 0xff, 0xff],
+        _ => (0..choices.below(24)).map(|_| choices.byte()).collect(),
+    }
+}
+
+struct Program<'c, 'b> {
+    choices: &'c mut Choices<'b>,
+    events: Vec<Event>,
+    statements: Statements,
+    /// How many faults are still to come.
+    faults: usize,
+}
+
+impl Program<'_, '_> {
+    fn write(&mut self) {
+        if self.choices.percent(70) {
+            self.events.push(Event::Calm);
+        } else {
+            self.moves(12);
+            if self.faults > 0 && self.choices.percent(50) {
+                self.faults -= 1;
+                self.fault();
+                self.moves(12);
+            }
+        }
+        let requests = 1 + self.choices.below(REQUESTS);
+        for _ in 0..requests {
+            self.request();
+            if self.choices.percent(55) {
+                self.events.push(Event::Calm);
+            } else {
+                self.moves(8);
+            }
+            if self.faults > 0 && self.choices.percent(35) {
+                self.faults -= 1;
+                self.fault();
+                self.moves(4);
+            }
+        }
+        if self.choices.percent(10) {
+            self.say(ClientMessage::Terminate);
+        }
+    }
+
+    fn say(&mut self, message: ClientMessage) {
+        self.events.push(Event::Say(message));
+    }
+
+    /// The network and the driver do some of what they can.
+    fn moves(&mut self, most: usize) {
+        for _ in 0..self.choices.below(most + 1) {
+            let peer = self.choices.one(&PeerId::ALL);
+            let size = self.choices.one(&[1, 5, 6, 13, 40, 200, 100_000]);
+            let event = match self.choices.below(8) {
+                0..=2 => Event::Arrive(peer, size),
+                3 | 4 => Event::Leave(peer, size),
+                5 => Event::Act,
+                _ => Event::Serve(self.choices.one(&[PeerId::WRITER, PeerId::READER])),
+            };
+            self.events.push(event);
+        }
+    }
+
+    fn request(&mut self) {
+        match self.choices.below(20) {
+            0..=6 => {
+                let text = self.statements.any(self.choices);
+                self.say(ClientMessage::Query(text));
+            }
+            7 => self.several_in_one(),
+            8..=14 => self.batches(),
+            15 => self.copy_in_simple(),
+            16 => self.copy_in_extended(),
+            17 => self.copy_out(),
+            18 => self.transaction(),
+            _ => self.oddity(),
+        }
+    }
+
+    fn several_in_one(&mut self) {
+        let count = 2 + self.choices.below(3);
+        let texts: Vec<String> = (0..count)
+            .map(|_| self.statements.any(self.choices))
+            .collect();
+        self.say(ClientMessage::Query(texts.join("; ")));
+    }
+
+    /// A transaction block of simple queries.
+    fn transaction(&mut self) {
+        let begin = self.choices.one(&[
+            "begin",
+            "begin",
+            "start transaction",
+            "begin read only",
+            "begin isolation level repeatable read",
+        ]);
+        self.say(ClientMessage::Query(begin.to_owned()));
+        for _ in 0..self.choices.below(5) {
+            let text = match self.choices.below(8) {
+                0 => "savepoint a".to_owned(),
+                1 => "rollback to a".to_owned(),
+                2 => "release a".to_owned(),
+                3 => self.statements.setting(self.choices),
+                _ => self.statements.any(self.choices),
+            };
+            self.say(ClientMessage::Query(text));
+            if self.choices.percent(40) {
+                self.events.push(Event::Calm);
+            }
+        }
+        if self.choices.percent(85) {
+            let end = self
+                .choices
+                .one(&["commit", "rollback", "commit", "end", "abort"]);
+            self.say(ClientMessage::Query(end.to_owned()));
+        }
+    }
+
+    /// Extended batches, one behind the other.
+    fn batches(&mut self) {
+        for _ in 0..self.choices.weighted(&[(6, 1), (2, 2), (1, 4)]) {
+            for _ in 0..self.choices.weighted(&[(1, 0), (8, 1), (4, 2), (2, 4)]) {
+                self.extended();
+                if self.choices.percent(12) {
+                    self.say(ClientMessage::Flush);
+                    self.moves(6);
+                }
+            }
+            if self.choices.percent(94) {
+                self.say(ClientMessage::Sync);
+            }
+        }
+    }
+
+    /// One statement by extended messages, whole or in part.
+    fn extended(&mut self) {
+        let name = self.choices.one(&["", "", "s1", "s2", "s3"]).to_owned();
+        let portal = self.choices.one(&["", "", "", "p1"]).to_owned();
+        let parses = self.choices.percent(70) || !self.statements.is_prepared(&name);
+        if parses && self.choices.percent(97) {
+            let text = self.statements.preparable(self.choices);
+            self.statements.prepare(&name, &text);
+            if !name.is_empty() && self.choices.percent(50) {
+                self.say(ClientMessage::CloseStatement(name.clone()));
+            }
+            self.say(ClientMessage::Parse {
+                name: name.clone(),
+                text,
+            });
+        }
+        if self.choices.percent(25) {
+            self.say(ClientMessage::DescribeStatement(name.clone()));
+        }
+        if self.choices.percent(5) {
+            return;
+        }
+        let values = self.statements.values(&name, self.choices);
+        self.say(ClientMessage::Bind {
+            portal: portal.clone(),
+            statement: name.clone(),
+            values,
+        });
+        if self.choices.percent(50) {
+            self.say(ClientMessage::DescribePortal(portal.clone()));
+        }
+        let max_rows = self.choices.weighted(&[(6, 0), (1, 1), (1, 2)]);
+        self.say(ClientMessage::Execute {
+            portal: portal.clone(),
+            max_rows,
+        });
+        if max_rows > 0 && self.choices.percent(50) {
+            self.say(ClientMessage::Execute {
+                portal: portal.clone(),
+                max_rows: 0,
+            });
+        }
+        if self.choices.percent(8) {
+            self.say(ClientMessage::ClosePortal(portal));
+        }
+        if self.choices.percent(8) {
+            self.statements.close(&name);
+            self.say(ClientMessage::CloseStatement(name));
+        }
+    }
+
+    fn rows(&mut self) {
+        for _ in 0..self.choices.below(4) {
+            let row = match self.choices.below(8) {
+                0 => "not a number\tx\n".to_owned(),
+                _ => self.statements.row(),
+            };
+            self.say(ClientMessage::CopyData(row));
+            if self.choices.percent(15) {
+                self.moves(4);
+            }
+        }
+        match self.choices.below(8) {
+            0 => self.say(ClientMessage::CopyFail("the client gives up".to_owned())),
+            _ => self.say(ClientMessage::CopyDone),
+        }
+    }
+
+    fn copy_in_simple(&mut self) {
+        self.say(ClientMessage::Query("copy t from stdin".to_owned()));
+        if self.choices.percent(50) {
+            self.events.push(Event::Calm);
+        }
+        self.rows();
+    }
+
+    fn copy_in_extended(&mut self) {
+        self.say(ClientMessage::Parse {
+            name: String::new(),
+            text: "copy t from stdin".to_owned(),
+        });
+        self.say(ClientMessage::Bind {
+            portal: String::new(),
+            statement: String::new(),
+            values: Vec::new(),
+        });
+        self.say(ClientMessage::Execute {
+            portal: String::new(),
+            max_rows: 0,
+        });
+        match self.choices.below(3) {
+            // As libpq does: the Sync of the Execute is ignored during the copy.
+            0 => self.say(ClientMessage::Sync),
+            1 => self.say(ClientMessage::Flush),
+            _ => {}
+        }
+        if self.choices.percent(50) {
+            self.events.push(Event::Calm);
+        }
+        self.rows();
+        self.say(ClientMessage::Sync);
+    }
+
+    fn copy_out(&mut self) {
+        let text = self.choices.one(&[
+            "copy t to stdout",
+            "copy (select id from t order by id) to stdout",
+        ]);
+        self.say(ClientMessage::Query(text.to_owned()));
+    }
+
+    /// What a client may do and seldom does.
+    fn oddity(&mut self) {
+        match self.choices.below(8) {
+            0 => self.say(ClientMessage::Query(String::new())),
+            1 => self.say(ClientMessage::Sync),
+            2 => self.say(ClientMessage::Flush),
+            3 => self.say(ClientMessage::FunctionCall(1_598)),
+            4 => self.say(ClientMessage::CopyDone),
+            5 => self.say(ClientMessage::CopyData("out of place".to_owned())),
+            6 => self.say(ClientMessage::Execute {
+                portal: "nobody".to_owned(),
+                max_rows: 0,
+            }),
+            _ => self.say(ClientMessage::CloseStatement("nobody".to_owned())),
+        }
+    }
+
+    fn fault(&mut self) {
+        let any = self.choices.one(&PeerId::ALL);
+        let upstream = self.choices.one(&[
+            PeerId::READER,
+            PeerId::READER,
+            PeerId::READER,
+            PeerId::WRITER,
+        ]);
+        let likely = match self.choices.below(3) {
+            0 => any,
+            _ => PeerId::READER,
+        };
+        let fault = match self.choices.below(36) {
+            0..=2 => Fault::Reset(likely),
+            3 | 4 => Fault::Eof(likely),
+            5 | 6 => Fault::Stall(any),
+            7 | 8 => Fault::RefuseDial(upstream),
+            9 => Fault::HangDial(upstream),
+            10 => Fault::FailTls(any),
+            11 => Fault::HangTls(any),
+            12..=14 => {
+                let state = self.choices.one(&["57P01", "57P02", "57P05"]);
+                Fault::Shutdown(upstream, state.to_owned())
+            }
+            15 => {
+                let state = self.choices.one(&["53300", "57P03", "28000"]);
+                Fault::RefuseLogin(upstream, state.to_owned())
+            }
+            16 => Fault::ForgetPassword(upstream),
+            17 | 32 | 33 => Fault::Lie(upstream, self.lie()),
+            18 | 19 => Fault::Cut(likely, self.choices.below(60)),
+            20 | 21 => Fault::Async(
+                upstream,
+                self.choices.one(&[Aside::Notice, Aside::Parameter]),
+            ),
+            22 | 23 => Fault::Cancel,
+            24 => Fault::ShutDownProxy,
+            25 => Fault::Clock(self.choices.one(&[1, 1_000, 6_000, 20_000])),
+            26 | 27 => Fault::Deadline,
+            28 | 29 => Fault::Replay(1 + self.choices.below(3)),
+            30 => {
+                let misuse = self.choices.below(Misuse::ALL.len());
+                Fault::Misuse(any, Misuse::ALL[misuse].0)
+            }
+            _ => {
+                let bytes = self.nonsense();
+                self.events.push(Event::Raw(bytes));
+                return;
+            }
+        };
+        self.events.push(Event::Fault(fault));
+    }
+
+    /// What a server might say at another time, or never.
+    fn lie(&mut self) -> Vec<u8> {
+        match self.choices.below(10) {
+            0 => vec![b'D', 0xff, 0xff, 0xff, 0xff],
+            1 => self.noise(),
+            _ => {
+                let (tag, body) = self.choices.one(BACKEND);
+                framed(tag, body)
+            }
+        }
+    }
+
+    /// The same of a client.
+    fn nonsense(&mut self) -> Vec<u8> {
+        match self.choices.below(10) {
+            0 => vec![b'Q', 0xff, 0xff, 0xff, 0xff],
+            1 => self.noise(),
+            _ => {
+                let (tag, body) = self.choices.one(FRONTEND);
+                framed(tag, body)
+            }
+        }
+    }
+
+    fn noise(&mut self) -> Vec<u8> {
+        let count = 1 + self.choices.below(12);
+        (0..count).map(|_| self.choices.byte()).collect()
+    }
+}
+
+/// A message of each kind that a server knows, one that nobody knows, and some with bodies that are wrong.
+const BACKEND: &[(u8, &[u8])] = &[
+    (b'Z', b"I"),
+    (b'Z', b"T"),
+    (b'Z', b"X"),
+    (b'C', b"SELECT 1\0"),
+    (b'R', b"\0\0\0\0"),
+    (b'R', b"\0\0\0\x05salt"),
+    (b'S', b"client_encoding\0SJIS\0"),
+    (b'K', b"\0\0\0\x01abcd"),
+    (b'T', b"\0\0"),
+    (b'D', b"\0\0"),
+    (b'1', b""),
+    (b'2', b""),
+    (b'3', b""),
+    (b'n', b""),
+    (b's', b""),
+    (b'I', b""),
+    (b't', b"\0\0"),
+    (b'E', b"SERROR\0VERROR\0C22012\0Mno\0\0"),
+    (b'E', b"SFATAL\0VFATAL\0C57P01\0Mno\0\0"),
+    (b'E', b"\0"),
+    (b'N', b"SNOTICE\0VNOTICE\0C00000\0Mhm\0\0"),
+    (b'A', b"\0\0\0\x01c\0p\0"),
+    (b'G', b"\0\0\0"),
+    (b'H', b"\0\0\0"),
+    (b'V', b"\xff\xff\xff\xff"),
+    (b'd', b"row\n"),
+    (b'c', b""),
+    (b'v', b"\0\x03\0\0\0\0\0\0"),
+    (b'W', b"\0\0\0"),
+    (1, b"?"),
+];
+
+/// The same for a client.
+const FRONTEND: &[(u8, &[u8])] = &[
+    (b'Q', b"select 1\0"),
+    (b'Q', b"no end"),
+    (b'P', b"\0select 1\0\0\0"),
+    (b'B', b"\0\0\0\0\0\0\0\0"),
+    (b'D', b"S\0"),
+    (b'E', b"\0\0\0\0\0"),
+    (b'C', b"S\0"),
+    (b'F', b"\0\0\0\x01\0\0\0\0\0\0"),
+    (b'S', b""),
+    (b'H', b""),
+    (b'H', b"?"),
+    (b'X', b""),
+    (b'd', b"1\tx\n"),
+    (b'c', b""),
+    (b'f', b"no\0"),
+    (b'p', b"pencil\0"),
+    (1, b"?"),
+];
+
+fn framed(tag: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).expect("short");
+    [&[tag][..], &length.to_be_bytes(), body].concat()
+}

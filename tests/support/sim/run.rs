@@ -1,0 +1,168 @@
+//! A scenario under every chunking.
+
+use pgturnout::session::{Event as Told, PeerId};
+
+use super::catalogue::Seen;
+use super::checks::{Check, Violation};
+use super::event::{Damage, Scenario};
+use super::oracle;
+use super::world::{Chunking, Happened, Sent, World};
+
+/// What is compared between two runs of a scenario.
+#[derive(Debug, PartialEq, Eq)]
+struct Story {
+    happened: Vec<Vec<Happened>>,
+    client: Vec<String>,
+    /// How many of the client's messages it could count on.
+    owed: usize,
+    lags: bool,
+    /// Where requests went.
+    routes: Vec<PeerId>,
+    comparable: Comparable,
+}
+
+/// How much of two runs must be the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparable {
+    All,
+    /// What one of them sent begins what the other sent: a session that ended on the way counts what was still to
+    /// come for nothing, wherever it stood.
+    Beginning,
+    /// Nothing: whether a loss was known when a request was decided depends on when its bytes came.
+    Nothing,
+}
+
+pub(crate) const CHUNKINGS: [Chunking; 3] = [Chunking::Whole, Chunking::Bytes, Chunking::Seeded(1)];
+
+/// Plays a scenario three times, cut differently, and compares.
+pub(crate) fn play(scenario: &Scenario, seen: &mut Seen) -> Result<(), Violation> {
+    let mut first: Option<Story> = None;
+    for chunking in CHUNKINGS {
+        let story = once(scenario, chunking, seen)?;
+        match &first {
+            None => first = Some(story),
+            Some(first) => agree(first, &story, chunking)?,
+        }
+    }
+    Ok(())
+}
+
+/// What happens in a scenario, in words.
+pub(crate) fn tell(scenario: &Scenario, chunking: Chunking) -> String {
+    let mut seen = Seen::default();
+    let mut world = World::new(&scenario.setup, chunking, &mut seen);
+    world.log = Some(Vec::new());
+    world.play(scenario);
+    world.log.take().unwrap_or_default().join("\n")
+}
+
+/// Plays a scenario twice in the same way: nothing may differ.
+pub(crate) fn play_twice(scenario: &Scenario, seen: &mut Seen) -> Result<(), Violation> {
+    let first = once(scenario, Chunking::Seeded(3), seen)?;
+    let second = once(scenario, Chunking::Seeded(3), seen)?;
+    match first == second {
+        true => Ok(()),
+        false => Err(Violation::new(
+            Check::Determinism,
+            "the same scenario came out differently",
+        )),
+    }
+}
+
+fn once(scenario: &Scenario, chunking: Chunking, seen: &mut Seen) -> Result<Story, Violation> {
+    seen.begin();
+    let mut world = World::new(&scenario.setup, chunking, seen);
+    world.play(scenario);
+    if let Some(mut violation) = world.violation.take() {
+        violation.detail = format!("{} ({chunking:?})", violation.detail);
+        return Err(violation);
+    }
+    Ok(Story {
+        comparable: match world.damage {
+            Damage::None => Comparable::All,
+            Damage::Anything if scenario.setup.wild => Comparable::Beginning,
+            Damage::Reader | Damage::Session | Damage::Anything => Comparable::Nothing,
+        },
+        client: oracle::seen_by(&world.client.frames, &world),
+        owed: oracle::owed(&world),
+        lags: scenario.setup.lag,
+        routes: world
+            .told
+            .iter()
+            .filter_map(|event| match event {
+                Told::Routed { peer, .. } => Some(*peer),
+                _ => None,
+            })
+            .collect(),
+        happened: world.happened.to_vec(),
+    })
+}
+
+fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<(), Violation> {
+    let wrong = |detail: String| Err(Violation::new(Check::Chunking, detail));
+    if first.comparable == Comparable::Nothing {
+        return Ok(());
+    }
+    // What was not asked for yet may have come or not.
+    let (a, b) = (&first.client, &other.client);
+    let common = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let client =
+        common == a.len().max(b.len()) || common >= first.owed && common == a.len().min(b.len());
+    if !client && first.comparable == Comparable::All {
+        return wrong(format!(
+            "the client saw `{}`, and with {chunking:?} `{}`",
+            first.client.join(" "),
+            other.client.join(" ")
+        ));
+    }
+    if first.routes != other.routes {
+        // A request that was decided while others were in flight may have gone to the writer for their sake; which
+        // were in flight depends on when bytes came.
+        return Ok(());
+    }
+    for (peer, (a, b)) in first.happened.iter().zip(&other.happened).enumerate() {
+        if peer == 0 && first.lags {
+            // How far a standby has got that lags is no business of the session's.
+            continue;
+        }
+        let (a, b) = (sent(a), sent(b));
+        let same = match first.comparable {
+            // What no Sync follows may be forwarded early or late.
+            Comparable::All if peer > 0 => a.starts_with(&b) || b.starts_with(&a),
+            Comparable::All => a == b,
+            Comparable::Beginning => a.starts_with(&b) || b.starts_with(&a),
+            Comparable::Nothing => true,
+        };
+        if !same {
+            let at = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+            let part = |bytes: &[u8]| {
+                let from = at.saturating_sub(20);
+                bytes[from..bytes.len().min(at + 60)]
+                    .escape_ascii()
+                    .to_string()
+            };
+            return wrong(format!(
+                "peer {peer} was sent `{}`, and with {chunking:?} `{}`",
+                part(&a),
+                part(&b)
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// All that a peer was sent of the others', over all its connections.
+fn sent(happened: &[Happened]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for what in happened {
+        match what {
+            // Whether a statement is repeated on a server may depend on whether it has failed already.
+            Happened::Sent(Sent::Ours(_)) => {}
+            Happened::Sent(Sent::Spliced(_, bytes)) => out.extend_from_slice(bytes),
+            Happened::Connected => out.extend_from_slice(b"<connected>"),
+            Happened::Secured => out.extend_from_slice(b"<secured>"),
+            Happened::Dropped(_) | Happened::Closed => {}
+        }
+    }
+    out
+}

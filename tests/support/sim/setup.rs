@@ -1,0 +1,303 @@
+//! What a scenario is played on: the session's configuration and the habits of its peers.
+
+use std::sync::Arc;
+
+use pgturnout::auth::{Channel, Credential, Methods};
+use pgturnout::session::{Config, Gate, ReaderFailure, ReaderOpen, Role, Split, Upstream};
+use pgturnout::startup::{ClientTls, ProtocolVersion, UpstreamTlsPolicy};
+
+use super::choices::Choices;
+use super::server::{Lag, Login, PASSWORD, ServerOptions, TlsAnswer};
+
+/// The user of every session.
+pub(crate) const USER: &str = "alice";
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Setup {
+    pub(crate) split: bool,
+    pub(crate) gate_is_reader: bool,
+    pub(crate) reader_at_login: bool,
+    pub(crate) fail_without_reader: bool,
+    /// What the proxy offers its client.
+    pub(crate) client_tls: Tls,
+    /// Whether the client asks for TLS first.
+    pub(crate) client_asks_tls: bool,
+    pub(crate) upstream_tls: Tls,
+    pub(crate) servers_have_tls: bool,
+    pub(crate) login: Method,
+    /// The minor version of protocol 3 that the client asks for.
+    pub(crate) minor: u16,
+    pub(crate) lag: bool,
+    /// Tables and queues of the least size.
+    pub(crate) tight: bool,
+    pub(crate) server_version: u32,
+    /// Nobody opens the client's connection: its bytes are all in the scenario.
+    pub(crate) wild: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tls {
+    Disable,
+    Allow,
+    Require,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Trust,
+    Cleartext,
+    Md5,
+    Scram,
+}
+
+const TLS: [(Tls, &str); 3] = [
+    (Tls::Disable, "disable"),
+    (Tls::Allow, "allow"),
+    (Tls::Require, "require"),
+];
+const METHODS: [(Method, &str); 4] = [
+    (Method::Trust, "trust"),
+    (Method::Cleartext, "cleartext"),
+    (Method::Md5, "md5"),
+    (Method::Scram, "scram"),
+];
+
+impl Setup {
+    pub(crate) fn plain() -> Setup {
+        Setup {
+            split: true,
+            gate_is_reader: false,
+            reader_at_login: false,
+            fail_without_reader: false,
+            client_tls: Tls::Disable,
+            client_asks_tls: false,
+            upstream_tls: Tls::Disable,
+            servers_have_tls: false,
+            login: Method::Trust,
+            minor: 0,
+            lag: false,
+            tight: false,
+            server_version: 15,
+            wild: false,
+        }
+    }
+
+    pub(crate) fn choose(choices: &mut Choices<'_>) -> Setup {
+        let upstream_tls =
+            choices.weighted(&[(6, Tls::Disable), (1, Tls::Allow), (2, Tls::Require)]);
+        let servers_have_tls = upstream_tls == Tls::Require || choices.percent(30);
+        let encrypted = servers_have_tls && upstream_tls != Tls::Disable;
+        let login = choices.weighted(&[
+            (10, Method::Trust),
+            (2, Method::Scram),
+            (2, Method::Md5),
+            (1, Method::Cleartext),
+        ]);
+        Setup {
+            split: !choices.percent(8),
+            gate_is_reader: choices.percent(20),
+            reader_at_login: choices.percent(40),
+            fail_without_reader: choices.percent(15),
+            client_tls: choices.weighted(&[(6, Tls::Disable), (2, Tls::Allow), (1, Tls::Require)]),
+            client_asks_tls: choices.percent(30),
+            upstream_tls,
+            servers_have_tls,
+            login: match login {
+                // We send a password as it is over TLS only.
+                Method::Cleartext if !encrypted => Method::Md5,
+                other => other,
+            },
+            minor: choices.weighted(&[(3, 0), (1, 2)]),
+            lag: choices.percent(12),
+            tight: choices.percent(25),
+            server_version: choices.one(&[15, 18]),
+            wild: false,
+        }
+    }
+
+    /// Whether the client gets in at all: it does not where it insists on less TLS than the proxy.
+    pub(crate) fn lets_client_in(&self) -> bool {
+        let client = self.client_tls != Tls::Require || self.client_asks_tls;
+        let upstream = self.upstream_tls != Tls::Require || self.servers_have_tls;
+        // We send a password as it is over TLS only; the one of the gate is the client's own.
+        let encrypted = self.upstream_tls != Tls::Disable && self.servers_have_tls;
+        let both = self.split && (self.gate_is_reader || self.fail_without_reader);
+        client && upstream && (encrypted || !both || self.login != Method::Cleartext)
+    }
+
+    pub(crate) fn version(&self) -> ProtocolVersion {
+        match self.minor {
+            0 => ProtocolVersion::V3_0,
+            _ => ProtocolVersion::V3_2,
+        }
+    }
+
+    pub(crate) fn config(&self) -> Arc<Config> {
+        let upstream = |name: &str, role| Upstream {
+            name: name.to_owned(),
+            role,
+            tls: match self.upstream_tls {
+                Tls::Disable => UpstreamTlsPolicy::Disable,
+                Tls::Allow => UpstreamTlsPolicy::Prefer,
+                Tls::Require => UpstreamTlsPolicy::VerifyFull,
+            },
+            methods: Some(
+                Methods::NONE
+                    .allow_trust()
+                    .allow_cleartext(Channel::Tls)
+                    .allow_md5(Channel::Clear)
+                    .allow_scram(),
+            ),
+        };
+        let mut config = Config::new(vec![
+            upstream("primary", Role::Writer),
+            upstream("standby", Role::Reader),
+        ]);
+        config.split = if self.split { Split::On } else { Split::Off };
+        config.gate = match self.gate_is_reader {
+            true => Gate::Reader,
+            false => Gate::Writer,
+        };
+        config.reader_open = match self.reader_at_login {
+            true => ReaderOpen::AtLogin,
+            false => ReaderOpen::OnFirstRead,
+        };
+        config.reader_failure = match self.fail_without_reader {
+            true => ReaderFailure::FailClient,
+            false => ReaderFailure::UseWriter,
+        };
+        config.client_tls = match self.client_tls {
+            Tls::Disable => ClientTls::Disable,
+            Tls::Allow => ClientTls::Allow,
+            Tls::Require => ClientTls::Require,
+        };
+        if self.login != Method::Trust {
+            let password = Credential::password(PASSWORD);
+            config.users.insert(USER.as_bytes(), password);
+        }
+        if self.tight {
+            tighten(&mut config);
+        }
+        config.check().expect("a sound configuration");
+        Arc::new(config)
+    }
+
+    pub(crate) fn server(&self) -> ServerOptions {
+        ServerOptions {
+            login: match self.login {
+                Method::Trust => Login::Trust,
+                Method::Cleartext => Login::Cleartext,
+                Method::Md5 => Login::Md5,
+                Method::Scram => Login::Scram,
+            },
+            tls: match self.servers_have_tls {
+                true => TlsAnswer::Yes,
+                false => TlsAnswer::No,
+            },
+            version: self.server_version,
+            ..ServerOptions::default()
+        }
+    }
+
+    pub(crate) fn lag(&self) -> Lag {
+        match self.lag {
+            true => Lag::Manual,
+            false => Lag::None,
+        }
+    }
+}
+
+/// The least that a session works with: what it remembers falls out early, and queues fill.
+fn tighten(config: &mut Config) {
+    let limits = &mut config.limits;
+    limits.read_buffer = pgturnout::limits::READ_BUFFER_MIN;
+    limits.requests_in_flight = pgturnout::limits::REQUESTS_IN_FLIGHT_MIN;
+    limits.reader_requests_in_flight = 4;
+    limits.ledger.segments_per_queue = pgturnout::limits::LEDGER_SEGMENTS_MIN;
+    limits.ledger.owned_bytes_per_queue = pgturnout::limits::LEDGER_OWNED_MIN;
+    limits.statements.names = 3;
+    limits.statements.bytes = 512;
+    limits.statements.body = 256;
+    limits.journal.entries = 4;
+    limits.journal.bytes = 512;
+    limits.portals = 2;
+    limits.texts.texts = 4;
+    limits.texts.bytes = 512;
+}
+
+impl std::fmt::Display for Setup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tls = |which| {
+            TLS.iter()
+                .find(|(tls, _)| *tls == which)
+                .map_or("?", |(_, name)| name)
+        };
+        let login = METHODS.iter().find(|(method, _)| *method == self.login);
+        write!(
+            f,
+            "split={} gate-is-reader={} reader-at-login={} fail-without-reader={} client-tls={} \
+             client-asks-tls={} upstream-tls={} servers-have-tls={} login={} minor={} lag={} tight={} \
+             server-version={} wild={}",
+            self.split,
+            self.gate_is_reader,
+            self.reader_at_login,
+            self.fail_without_reader,
+            tls(self.client_tls),
+            self.client_asks_tls,
+            tls(self.upstream_tls),
+            self.servers_have_tls,
+            login.map_or("?", |(_, name)| name),
+            self.minor,
+            self.lag,
+            self.tight,
+            self.server_version,
+            self.wild,
+        )
+    }
+}
+
+impl Setup {
+    /// Reads what [`Display`](std::fmt::Display) writes; what is left out is as in [`Setup::plain`].
+    pub(crate) fn parse(text: &str) -> Result<Setup, String> {
+        let mut setup = Setup::plain();
+        for pair in text.split_whitespace() {
+            let (name, value) = pair
+                .split_once('=')
+                .ok_or_else(|| format!("{pair:?} is not name=value"))?;
+            setup.set(name, value)?;
+        }
+        Ok(setup)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match name {
+            "split" => self.split = parsed(value)?,
+            "gate-is-reader" => self.gate_is_reader = parsed(value)?,
+            "reader-at-login" => self.reader_at_login = parsed(value)?,
+            "fail-without-reader" => self.fail_without_reader = parsed(value)?,
+            "client-tls" => self.client_tls = named(&TLS, value)?,
+            "client-asks-tls" => self.client_asks_tls = parsed(value)?,
+            "upstream-tls" => self.upstream_tls = named(&TLS, value)?,
+            "servers-have-tls" => self.servers_have_tls = parsed(value)?,
+            "login" => self.login = named(&METHODS, value)?,
+            "minor" => self.minor = parsed(value)?,
+            "lag" => self.lag = parsed(value)?,
+            "tight" => self.tight = parsed(value)?,
+            "server-version" => self.server_version = parsed(value)?,
+            "wild" => self.wild = parsed(value)?,
+            other => return Err(format!("{other:?} is no part of a set-up")),
+        }
+        Ok(())
+    }
+}
+
+fn parsed<T: std::str::FromStr>(value: &str) -> Result<T, String> {
+    value.parse().map_err(|_| format!("{value:?} is no value"))
+}
+
+fn named<T: Copy>(all: &[(T, &str)], name: &str) -> Result<T, String> {
+    all.iter()
+        .find(|(_, known)| *known == name)
+        .map(|(what, _)| *what)
+        .ok_or_else(|| format!("{name:?} is not known"))
+}

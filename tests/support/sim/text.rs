@@ -1,0 +1,112 @@
+//! The words of a scenario's text.
+
+/// The words of one line: bare ones, and ones in double quotes with Rust's escapes.
+pub(crate) struct Words<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Words<'a> {
+    pub(crate) fn new(line: &'a str) -> Words<'a> {
+        Words {
+            rest: line.trim_start(),
+        }
+    }
+
+    /// The next bare word.
+    pub(crate) fn word(&mut self) -> Result<&'a str, String> {
+        let end = self.rest.find(' ').unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at(end);
+        self.rest = rest.trim_start();
+        match word {
+            "" => Err("a word is missing".to_owned()),
+            word => Ok(word),
+        }
+    }
+
+    pub(crate) fn number<T: std::str::FromStr>(&mut self) -> Result<T, String> {
+        let word = self.word()?;
+        word.parse().map_err(|_| format!("{word:?} is no number"))
+    }
+
+    /// The next word in quotes.
+    pub(crate) fn quoted(&mut self) -> Result<String, String> {
+        let inner = self
+            .rest
+            .strip_prefix('"')
+            .ok_or_else(|| format!("a quoted word is missing at {:?}", self.rest))?;
+        let mut out = String::new();
+        let mut chars = inner.char_indices();
+        while let Some((at, c)) = chars.next() {
+            match c {
+                '"' => {
+                    self.rest = inner[at + 1..].trim_start();
+                    return Ok(out);
+                }
+                '\\' => out.push(match chars.next() {
+                    Some((_, 'n')) => '\n',
+                    Some((_, 't')) => '\t',
+                    Some((_, 'r')) => '\r',
+                    Some((_, '0')) => '\0',
+                    Some((_, other)) => other,
+                    None => break,
+                }),
+                c => out.push(c),
+            }
+        }
+        Err("a quoted word has no end".to_owned())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub(crate) fn end(&self) -> Result<(), String> {
+        match self.rest {
+            "" => Ok(()),
+            rest => Err(format!("{rest:?} is too much")),
+        }
+    }
+}
+
+/// A word in quotes that [`Words::quoted`] reads back.
+pub(crate) fn quote(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            '\0' => out.push_str("\\0"),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Bytes as hexadecimal digits; none at all are `-`.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    if bytes.is_empty() {
+        return "-".to_owned();
+    }
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(crate) fn unhex(text: &str) -> Result<Vec<u8>, String> {
+    let digits = text.as_bytes();
+    if text == "-" {
+        return Ok(Vec::new());
+    }
+    if digits.len() % 2 != 0 {
+        return Err(format!("{text:?} has half a byte"));
+    }
+    digits
+        .chunks(2)
+        .map(|pair| {
+            let pair = std::str::from_utf8(pair).map_err(|error| error.to_string())?;
+            u8::from_str_radix(pair, 16).map_err(|_| format!("{pair:?} is no byte"))
+        })
+        .collect()
+}
