@@ -476,6 +476,9 @@ impl World {
             assert_eq!(claimed, len(self.outstanding(p)));
             assert_eq!(peer.claimed, peer.released + claimed, "conservation");
             assert_eq!(self.ledger.is_drained_from(port(p)), claimed == 0);
+            let mut of_source = self.decisions.iter().filter(|d| d.from == Some(p));
+            let passed_on = of_source.all(|d| d.to.is_none() || d.left() == 0);
+            assert_eq!(self.ledger.is_passed_on(port(p)), passed_on);
             assert!(self.owned(p) <= self.limits.owned_bytes_per_queue);
             retained += self.owned(p);
             self.check_entries(p);

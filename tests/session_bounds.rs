@@ -69,6 +69,17 @@ fn copy_data_of_nearly_a_gibibyte_passes() {
     rig.see(CLIENT, "C(COPY 1) Z(I)");
 }
 
+/// What the client still announced holds up nothing.
+#[test]
+fn a_writer_lost_in_the_middle_of_a_frame_ends_the_session_at_once() {
+    let mut rig = rig();
+    rig.raw(CLIENT, &header(b'Q', 100 * MIB));
+    rig.flood(CLIENT, MIB);
+    rig.eof(WRITER);
+    rig.see(CLIENT, "FATAL(08006)");
+    assert!(rig.is_dead());
+}
+
 /// A Query that no buffer holds is not read; where it went the session stays.
 #[test]
 fn a_query_of_a_hundred_megabytes_passes() {

@@ -420,6 +420,12 @@ impl Ledger {
         self.claimed(from) == 0
     }
 
+    /// Whether nothing of `from` has to be sent anywhere: what is claimed of it is discarded.
+    pub fn is_passed_on(&self, from: Port) -> bool {
+        self.source(from)
+            .is_none_or(|source| source.runs.iter().all(|run| run.fate == Fate::Discard))
+    }
+
     /// Bytes of our own in all queues.
     pub fn retained(&self) -> usize {
         self.destinations

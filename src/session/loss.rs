@@ -222,6 +222,8 @@ impl<R: Route> Session<R> {
                     );
                     (CloseCause::UpstreamLost(leg.peer()), Some(tell))
                 };
+                // It reads nothing more: what the client still announced must not hold up the end.
+                self.ledger.destination_ended(leg.peer().port());
                 self.end(now, cause, tell);
             }
             Phase::Absent | Phase::Closing => {

@@ -15,7 +15,7 @@ enum Plan {
     Nothing,
     /// Start TLS when everything before it is sent.
     Secure(TlsRole),
-    /// Close when everything is sent and everything that was claimed from it has passed.
+    /// Close when everything is sent, to it and of it.
     Close(CloseCause),
     /// Close now.
     Drop(CloseCause),
@@ -84,11 +84,14 @@ impl Outbox {
 
 fn due(peer: PeerId, plan: &mut Plan, ledger: &Ledger) -> Option<Action> {
     let sent = ledger.is_drained_to(peer.port());
-    let passed = ledger.is_drained_from(peer.port());
     match std::mem::take(plan) {
         Plan::Nothing => None,
-        Plan::Secure(role) if sent && passed => Some(Action::StartTls { peer, role }),
-        Plan::Close(cause) if sent && passed => Some(Action::Close { peer, cause }),
+        Plan::Secure(role) if sent && ledger.is_drained_from(peer.port()) => {
+            Some(Action::StartTls { peer, role })
+        }
+        Plan::Close(cause) if sent && ledger.is_passed_on(peer.port()) => {
+            Some(Action::Close { peer, cause })
+        }
         Plan::Drop(cause) => Some(Action::Close { peer, cause }),
         waiting @ (Plan::Secure(_) | Plan::Close(_)) => {
             *plan = waiting;
