@@ -18,9 +18,9 @@ use crate::track::settings::{self, Journal, JournalDoubt, Topic};
 use crate::track::{Pin, Pins};
 
 /// What one request in flight costs at most beside the texts that it keeps: its place in the pipeline, its note, a
-/// pending change and the name in it.
+/// pending change, the name in it and that name among all of them.
 pub(super) const REQUEST_BYTES: usize =
-    std::mem::size_of::<Owed<Note>>() + std::mem::size_of::<Effects>() + 256;
+    std::mem::size_of::<Owed<Note>>() + std::mem::size_of::<Effects>() + 512;
 
 /// What the session wants to know again when a request is answered.
 #[derive(Debug)]

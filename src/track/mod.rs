@@ -5,6 +5,7 @@ pub mod pipeline;
 pub mod prepared;
 pub mod settings;
 
+mod pending;
 mod pins;
 
 pub use pins::{Pin, Pins};

@@ -4,8 +4,10 @@
 //! that was sent but not answered yet is *pending*: it may fail, or be skipped, and then it never happened. Pending
 //! changes keep their order, so a late reply cannot touch a newer definition of the same name.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use super::pending::Pending;
 
 /// How many upstreams a session can have.
 pub const LEGS: usize = 2;
@@ -83,7 +85,7 @@ pub enum Change<M> {
 }
 
 impl<M> Change<M> {
-    fn name(&self) -> Option<&[u8]> {
+    pub(super) fn name(&self) -> Option<&[u8]> {
         match self {
             Change::Define { name, .. }
             | Change::Restore { name, .. }
@@ -93,8 +95,19 @@ impl<M> Change<M> {
         }
     }
 
+    /// What the client defines by it.
+    pub(super) fn definition(&self) -> Option<&Arc<Definition<M>>> {
+        match self {
+            Change::Define { definition, .. } => Some(definition),
+            Change::Restore { .. }
+            | Change::Forget { .. }
+            | Change::Clear { .. }
+            | Change::ForgetAll { .. } => None,
+        }
+    }
+
     /// Whether the client did not ask for it.
-    fn is_ours(&self) -> bool {
+    pub(super) fn is_ours(&self) -> bool {
         match self {
             Change::Restore { .. } | Change::Clear { .. } => true,
             Change::Define { .. } | Change::Forget { .. } | Change::ForgetAll { .. } => false,
@@ -104,14 +117,6 @@ impl<M> Change<M> {
     /// Whether it may add a name; the unnamed statement is one however often it is parsed.
     fn names_one(&self) -> bool {
         matches!(self, Change::Define { name, .. } if !name.is_empty())
-    }
-
-    fn concerns(&self, wanted: &[u8]) -> bool {
-        match self.name() {
-            Some(name) => name == wanted,
-            // The unnamed statement is not among those that are deallocated.
-            None => !wanted.is_empty(),
-        }
     }
 }
 
@@ -189,7 +194,7 @@ pub struct StatementLimits {
 #[derive(Debug)]
 pub struct Statements<M> {
     entries: BTreeMap<Box<[u8]>, Entry<M>>,
-    pending: VecDeque<(Ticket, Change<M>)>,
+    pending: Pending<M>,
     /// How many names the client has.
     live: usize,
     /// How many pending changes define a named statement.
@@ -209,7 +214,7 @@ impl<M> Statements<M> {
     pub fn new(limits: StatementLimits) -> Self {
         Statements {
             entries: BTreeMap::new(),
-            pending: VecDeque::new(),
+            pending: Pending::new(),
             live: 0,
             coming: 0,
             stale: [0; LEGS],
@@ -256,7 +261,7 @@ impl<M> Statements<M> {
         self.next_ticket = self.next_ticket.saturating_add(1);
         self.bytes = self.bytes.saturating_add(pending_cost(&change));
         self.coming = self.coming.saturating_add(usize::from(change.names_one()));
-        self.pending.push_back((ticket, change));
+        self.pending.push(ticket, change);
         ticket
     }
 
@@ -289,11 +294,7 @@ impl<M> Statements<M> {
     }
 
     fn take(&mut self, ticket: Ticket) -> Option<Change<M>> {
-        let at = self
-            .pending
-            .iter()
-            .position(|(pending, _)| *pending == ticket)?;
-        let (_, change) = self.pending.remove(at)?;
+        let change = self.pending.take(ticket)?;
         self.bytes = self.bytes.saturating_sub(pending_cost(&change));
         self.coming = self.coming.saturating_sub(usize::from(change.names_one()));
         Some(change)
@@ -409,56 +410,29 @@ impl<M> Statements<M> {
 
     /// What a name means to the client now, counting what was sent and not answered.
     pub fn meaning(&self, name: &[u8]) -> Meaning<'_, M> {
-        let settled = self
-            .entries
-            .get(name)
-            .and_then(|entry| entry.current.as_ref());
-        let mut meaning = Meaning {
-            definition: settled,
-            settled: true,
-        };
-        for (_, change) in &self.pending {
-            match change {
-                Change::Define {
-                    definition,
-                    name: defined,
-                    ..
-                } if &**defined == name => {
-                    meaning.settled &= meaning.definition.is_none();
-                    meaning.definition = Some(definition);
-                }
-                Change::Forget { .. } | Change::ForgetAll { .. } if change.concerns(name) => {
-                    meaning.settled &= meaning.definition.is_none();
-                    meaning.definition = None;
-                }
-                Change::Define { .. }
-                | Change::Restore { .. }
-                | Change::Forget { .. }
-                | Change::Clear { .. }
-                | Change::ForgetAll { .. } => {}
-            }
+        let entry = self.entries.get(name);
+        let settled = entry.and_then(|entry| entry.current.as_ref());
+        match self.pending.newest_of_client(name) {
+            None => Meaning {
+                definition: settled,
+                settled: true,
+            },
+            Some((newest, covers_another)) => Meaning {
+                definition: newest.definition(),
+                settled: settled.is_none() && !covers_another,
+            },
         }
-        meaning
     }
 
     /// What must be done on an upstream before a message that names `name` is sent there, so that the server's
     /// answer is the one that a single server would give. A change that is already on its way there needs no repair.
     pub fn repair(&self, leg: usize, name: &[u8]) -> Repair<M> {
-        let mut newest = None;
-        let mut changes: usize = 0;
-        let mut ours_before = false;
-        for (ticket, change) in &self.pending {
-            if change.concerns(name) {
-                newest = Some(*ticket);
-                changes = changes.saturating_add(1);
-                ours_before |= change.is_ours() && ticket.0 < self.batch;
-            }
-        }
-        if let Some(newest) = newest {
+        if let Some(pending) = self.pending.concerning(name) {
             // What fails or is skipped uncovers what was there before, of which nobody knows yet that it is meant.
-            let covers = changes > 1 || self.entries.contains_key(name);
-            let uncovers = newest.0 < self.batch && covers;
-            return if uncovers || ours_before {
+            let covers = pending.count > 1 || self.entries.contains_key(name);
+            let uncovers = pending.newest.0 < self.batch && covers;
+            let ours = pending.oldest_of_ours;
+            return if uncovers || ours.is_some_and(|ours| ours.0 < self.batch) {
                 Repair::Wait
             } else {
                 Repair::None
