@@ -342,30 +342,10 @@ impl<R: Route> Session<R> {
             Repair::Parse(definition) => (false, Some(definition)),
             Repair::Replace(definition) => (true, Some(definition)),
         };
-        let mut frames = BytesMut::new();
-        let mut cut = 0;
-        if close {
-            let message = Frontend::Close(Close {
-                kind: Target::Statement,
-                name,
-            });
-            if message.encode(&mut frames).is_err() {
-                return true;
-            }
-            cut = frames.len();
-        }
-        if let Some(definition) = &definition {
-            let body = &definition.body;
-            if (Frontend::Unknown {
-                tag: tag::PARSE,
-                body,
-            })
-            .encode(&mut frames)
-            .is_err()
-            {
-                return true;
-            }
-        }
+        let body = definition.as_ref().map(|definition| &*definition.body);
+        let Some((frames, cut)) = repair_frames(name, close, body) else {
+            return true;
+        };
         let (client, to) = (PeerId::CLIENT.port(), leg.peer().port());
         if !self.ledger.room_for_both(to, frames.len(), client) {
             return false;
@@ -433,6 +413,27 @@ fn untracked(header: Header) -> Plan {
         _ => return Plan::Silent,
     };
     Plan::Request(kind, Note::Nothing)
+}
+
+/// The Close, if there is to be one, and the Parse of a repair, and where the second begins.
+fn repair_frames(name: &[u8], close: bool, parse: Option<&[u8]>) -> Option<(BytesMut, usize)> {
+    let mut frames = BytesMut::new();
+    if close {
+        let message = Frontend::Close(Close {
+            kind: Target::Statement,
+            name,
+        });
+        message.encode(&mut frames).ok()?;
+    }
+    let cut = frames.len();
+    if let Some(body) = parse {
+        let message = Frontend::Unknown {
+            tag: tag::PARSE,
+            body,
+        };
+        message.encode(&mut frames).ok()?;
+    }
+    Some((frames, cut))
 }
 
 /// Where the batch stands after a message was forwarded.

@@ -173,14 +173,7 @@ impl<R: Route> Session<R> {
                 let intent = self.intent_of(parse.text);
                 self.look_at_parse(look, parse.name, &intent);
                 self.outline(look, parse.text);
-                let (bytes, before) = (size.saturating_add(parse.name.len()), look.parsed_bytes);
-                let statements = &self.memory.statements;
-                if !statements.has_room_for(bytes, look.parses, before) {
-                    self.pin(Pin::TooManyStatements);
-                    look.join(Class::Write, Why::TooLong);
-                }
-                look.parsed_bytes = before.saturating_add(bytes);
-                look.parses = look.parses.saturating_add(1);
+                self.look_for_room(look, size.saturating_add(parse.name.len()));
                 look.prepare(input, parse.name, intent);
             }
             Frontend::Bind(bind) => {
@@ -221,6 +214,18 @@ impl<R: Route> Session<R> {
             }
         }
         Seen::On
+    }
+
+    /// The segment prepares one more statement, of this many bytes with its name, which is to be remembered.
+    fn look_for_room(&mut self, look: &mut Look, bytes: usize) {
+        let before = look.parsed_bytes;
+        let statements = &self.memory.statements;
+        if !statements.has_room_for(bytes, look.parses, before) {
+            self.pin(Pin::TooManyStatements);
+            look.join(Class::Write, Why::TooLong);
+        }
+        look.parsed_bytes = before.saturating_add(bytes);
+        look.parses = look.parses.saturating_add(1);
     }
 
     /// A name that is parsed again while it is known makes the server refuse it, so either text may count.
