@@ -13,6 +13,9 @@ mod replay;
 mod scan;
 mod server;
 mod session;
+#[path = "../support/sim/mod.rs"]
+mod sim;
+mod simulation;
 mod startup;
 #[path = "../support/sim/texts.rs"]
 mod texts;
@@ -55,6 +58,7 @@ pub(crate) const TARGETS: &[Target] = &[
     target("scan_inspect", scan::scan_inspect, 1_000, 80),
     target("session", session::session, 300, 300),
     target("session_chunks", session::chunks, 200, 100),
+    target("simulation", simulation::simulation, 60, 300),
 ];
 
 /// Runs the target with this name.
