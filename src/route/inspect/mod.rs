@@ -2,7 +2,7 @@
 //!
 //! [`inspect`] runs `sqlparser` on texts that [`scan`](super::scan()) has read and measured first. A parser that builds
 //! a tree is recursive, was seen to take exponential time on short texts, and disagrees with the server about some
-//! literals, so it sees only texts within [limits](crate::limits) under which neither can happen, and its opinion is
+//! literals, so it sees only texts within [limits](mod@crate::limits) under which neither can happen, and its opinion is
 //! asked on two points only. It may show that a name before a parenthesis is the alias of a table with a column list
 //! and nothing else; then the scan is repeated with that knowledge. It never decides where a statement ends, and it
 //! never makes a read of what the scan knows to be a write.

@@ -339,7 +339,8 @@ fn request_by_request(
         // An error of a message that no Sync has followed yet: the client has to send one.
         let extended = right
             .iter()
-            .any(|word| word.starts_with(['1', '2', '3', 't', 'n', 's']));
+            .any(|word| word.starts_with(['1', '2', '3', 't', 'n', 's']))
+            || !right.last().is_some_and(|word| is_ready(word));
         if !whole && fails && rest.len() == 1 && extended && at + 1 == ours.len() {
             return Ok(Course::Another);
         }

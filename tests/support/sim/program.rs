@@ -7,6 +7,7 @@ use pgturnout::session::PeerId;
 use super::choices::Choices;
 use super::event::{Aside, Event, Fault, Misuse, Scenario};
 use super::message::ClientMessage;
+use super::server::FAILURES;
 use super::setup::Setup;
 use statements::Statements;
 
@@ -329,7 +330,7 @@ impl Program<'_, '_> {
             0 => any,
             _ => PeerId::READER,
         };
-        let fault = match self.choices.below(36) {
+        let fault = match self.choices.below(38) {
             0..=2 => Fault::Reset(likely),
             3 | 4 => Fault::Eof(likely),
             5 | 6 => Fault::Stall(any),
@@ -348,6 +349,7 @@ impl Program<'_, '_> {
             16 => Fault::ForgetPassword(upstream),
             17 | 32 | 33 => Fault::Lie(upstream, self.lie()),
             18 | 19 => Fault::Cut(likely, self.choices.below(60)),
+            34 | 35 => Fault::FailNext(upstream, self.choices.one(&FAILURES).to_owned()),
             20 | 21 => Fault::Async(
                 upstream,
                 self.choices.one(&[Aside::Notice, Aside::Parameter]),

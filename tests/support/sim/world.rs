@@ -681,7 +681,7 @@ impl<'s> World<'s> {
             Fault::ForgetPassword(peer) => self.forgets_password[peer.index()] = true,
             Fault::FailNext(peer, state) => {
                 if let Some(server) = &mut self.servers[peer.index()] {
-                    server.terminate_with(state);
+                    server.fail_next(state);
                 }
             }
             Fault::Lie(peer, bytes) => self.links[peer.index()].sends(bytes),

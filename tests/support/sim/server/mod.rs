@@ -25,6 +25,7 @@ use std::sync::Arc;
 pub(crate) use cluster::{Cluster, Lag, Write};
 use login::Opening;
 use session::Session;
+pub(crate) use trouble::FAILURES;
 use wire::{Input, Output};
 
 /// The password of every user.

@@ -46,6 +46,8 @@ pub(super) struct Session {
     /// Whether what is pending waits, for time or a lock.
     waits: bool,
     cancelled: bool,
+    /// The SQLSTATE with which the next Query or Execute fails, whatever it asks.
+    failing: Option<&'static str>,
     skipping: bool,
     /// Extended messages have come, and no Sync.
     batch: bool,
@@ -104,6 +106,7 @@ impl Session {
             pending: None,
             waits: false,
             cancelled: false,
+            failing: None,
             skipping: false,
             batch: false,
         }
@@ -111,6 +114,10 @@ impl Session {
 
     pub(super) fn has_long_key(&self) -> bool {
         self.long_key
+    }
+
+    pub(super) fn fail_next(&mut self, code: &'static str) {
+        self.failing = Some(code);
     }
 
     pub(super) fn cancel(&mut self) {
@@ -333,6 +340,12 @@ impl Session {
         }
         if !matches!(tag, b'Q' | b'F' | b'S' | b'X' | b'd' | b'c' | b'f') {
             self.batch = true;
+        }
+        if matches!(tag, b'Q' | b'E')
+            && let Some(code) = self.failing.take()
+        {
+            let fault = Fault::new(code, "the statement fails for no fault of its own");
+            return self.done(Err(fault), tag == b'Q', io);
         }
         let mut fields = Fields(body);
         let done = match tag {

@@ -3,6 +3,9 @@
 use super::wire::text;
 use super::{Login, Server, ServerOptions, Stage};
 
+/// Why a statement may fail for no fault of its own: conflict with recovery, out of memory, disk full, timeout.
+pub(crate) const FAILURES: [&str; 4] = ["40001", "53200", "53100", "57014"];
+
 impl ServerOptions {
     /// With what the login ends that would have succeeded.
     pub(super) fn refusal(&self) -> Option<String> {
@@ -26,6 +29,14 @@ impl Server {
                 out.push(0);
             });
             self.out.flush();
+        }
+    }
+
+    /// The next statement fails, as for a conflict with recovery or for want of memory.
+    pub(crate) fn fail_next(&mut self, code: &str) {
+        let known = FAILURES.iter().find(|known| **known == code);
+        if let Stage::Session(session) = &mut self.stage {
+            session.fail_next(known.unwrap_or(&"XX000"));
         }
     }
 
