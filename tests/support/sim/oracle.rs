@@ -344,7 +344,9 @@ fn request_by_request(
         if !whole && fails && rest.len() == 1 && extended && at + 1 == ours.len() {
             return Ok(Course::Another);
         }
-        if whole && fails && rest.len() == 2 {
+        // The end of a transaction may bring settings back, which the server reports.
+        let said = rest.iter().filter(|word| !word.starts_with("S(")).count();
+        if whole && fails && said == 2 {
             // It failed for a reason of ours. What follows may depend on it.
             return Ok(Course::Another);
         }
