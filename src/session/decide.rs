@@ -273,6 +273,7 @@ impl<R: Route> Session<R> {
             let query = Frontend::Query(Query { text: &text });
             if query.encode(&mut frame).is_ok() {
                 self.inject(leg, &frame, Kind::Query, Note::Restore(stamp));
+                self.memory.statements.unnamed_dropped(leg.index());
             }
         }
     }

@@ -334,6 +334,12 @@ impl<M> Statements<M> {
         }
     }
 
+    /// A Query of ours goes to an upstream that owes the client nothing: the server drops the unnamed statement before
+    /// it reads the text, and the client still has it.
+    pub fn unnamed_dropped(&mut self, leg: usize) {
+        self.update(Box::default(), |entry| hold(entry, leg, ABSENT));
+    }
+
     /// An upstream is gone and with it all that it held; a new connection there starts empty.
     pub fn leg_lost(&mut self, leg: usize) {
         self.update_all(|_, entry| hold(entry, leg, ABSENT));
