@@ -34,6 +34,8 @@ pub(crate) enum ClientMessage {
     CopyData(String),
     CopyDone,
     CopyFail(String),
+    /// A message with this tag that has none, and a body nevertheless.
+    Malformed(char),
 }
 
 impl ClientMessage {
@@ -95,6 +97,11 @@ impl ClientMessage {
                 reason: reason.as_bytes(),
             }
             .encode(out),
+            ClientMessage::Malformed(tag) => Frontend::Unknown {
+                tag: u8::try_from(*tag).expect("a tag is a byte"),
+                body: b"?",
+            }
+            .encode(out),
         };
         done.expect("a message of a scenario fits a frame");
     }
@@ -134,6 +141,10 @@ impl ClientMessage {
             "CopyData" => ClientMessage::CopyData(words.quoted()?),
             "CopyDone" => ClientMessage::CopyDone,
             "CopyFail" => ClientMessage::CopyFail(words.quoted()?),
+            "Malformed" => {
+                let tag = words.quoted()?;
+                ClientMessage::Malformed(tag.chars().next().ok_or("a tag is missing")?)
+            }
             other => return Err(format!("{other:?} is no message of a client")),
         })
     }
@@ -186,6 +197,7 @@ impl std::fmt::Display for ClientMessage {
             ClientMessage::CopyData(data) => write!(f, "CopyData {}", quote(data)),
             ClientMessage::CopyDone => f.write_str("CopyDone"),
             ClientMessage::CopyFail(reason) => write!(f, "CopyFail {}", quote(reason)),
+            ClientMessage::Malformed(tag) => write!(f, "Malformed {}", quote(&tag.to_string())),
         }
     }
 }

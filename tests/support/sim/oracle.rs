@@ -19,9 +19,8 @@ pub(crate) struct Direct {
     pub(crate) rows: Vec<String>,
 }
 
-/// Plays what the client said to a primary of its own.
-pub(crate) fn direct(setup: &Setup, said: &[u8]) -> Direct {
-    let mut cluster = Cluster::new();
+/// A primary that has let the client in, and what it told it on the way.
+fn let_in(setup: &Setup, cluster: &mut Cluster) -> (Server, Vec<Frame>) {
     let options = ServerOptions {
         version: setup.server_version,
         login: Login::Trust,
@@ -35,9 +34,23 @@ pub(crate) fn direct(setup: &Setup, said: &[u8]) -> Direct {
     ];
     let params = StartupParams::build(setup.version(), pairs).expect("a packet");
     server.receive(params.raw());
-    while server.step(&mut cluster) {}
-    let _login = server.output();
+    while server.step(cluster) {}
+    let told = frames(&server.output());
+    (server, told)
+}
+
+/// What a primary tells at the client's login.
+pub(crate) fn login(setup: &Setup) -> Vec<Frame> {
+    let_in(setup, &mut Cluster::new()).1
+}
+
+/// Plays what the client said to a primary of its own.
+pub(crate) fn direct(setup: &Setup, said: &[u8]) -> Direct {
+    let mut cluster = Cluster::new();
+    let (mut server, _) = let_in(setup, &mut cluster);
     server.receive(said);
+    // What it has not sent yet it may send at any time.
+    server.receive(b"H\0\0\0\x04");
     let mut output = Vec::new();
     while server.step(&mut cluster) {
         output.extend(server.output());
@@ -68,6 +81,16 @@ pub(crate) fn owed(world: &World<'_>) -> usize {
 
 fn direct_frames(setup: &Setup, said: &[u8]) -> Vec<Frame> {
     direct(setup, said).frames
+}
+
+/// Whether the client's program ends with a message that makes a server answer all of it.
+pub(crate) fn is_all_asked(world: &World<'_>) -> bool {
+    up_to_flush(&world.said).len() == world.said.len()
+}
+
+/// Whether the client sent copy data.
+pub(crate) fn copies(world: &World<'_>) -> bool {
+    tags_of(&world.said).any(|tag| matches!(tag, b'd' | b'c' | b'f'))
 }
 
 /// A client's program up to the last message that makes a server send what it has.
@@ -193,8 +216,19 @@ fn fatal_is_last(world: &mut World<'_>) {
 /// A trace as words; what differs between any two servers is left out.
 pub(crate) fn seen_by(frames: &[Frame], world: &World<'_>) -> Vec<String> {
     let mut out = Vec::new();
+    // Where the answer begins of what is asked in a failed transaction: a statement that only the reader has cannot be
+    // restored there, so the server may refuse what it would have looked at.
+    let mut failed = None;
     for frame in frames {
         let word = show(frame);
+        if is_ready(&word) {
+            if let Some(begin) = failed
+                && word == "Z(E)"
+            {
+                refused(&mut out, begin);
+            }
+            failed = (word == "Z(E)").then_some(out.len() + 1);
+        }
         if world.setup.lag && matches!(frame.tag, b'D' | b'd') {
             continue;
         }
@@ -202,7 +236,9 @@ pub(crate) fn seen_by(frames: &[Frame], world: &World<'_>) -> Vec<String> {
             // The proxy's own warning, and what a server said because the scenario made it.
             continue;
         }
-        if world.setup.lag && (word.starts_with("C(SELECT ") || word.starts_with("C(COPY ")) {
+        let rows =
+            word.starts_with("C(SELECT ") || word.starts_with("C(COPY ") || frame.tag == b's';
+        if world.setup.lag && rows {
             out.push("C(rows)".to_owned());
             continue;
         }
@@ -210,15 +246,25 @@ pub(crate) fn seen_by(frames: &[Frame], world: &World<'_>) -> Vec<String> {
             continue;
         }
         out.push(match word.as_str() {
-            // In a failed transaction a statement that only the reader has cannot be restored: the server misses it
-            // before it looks at its parameters, or says that it would not run it.
-            "E(26000 ERROR)" | "E(08P01 ERROR)" => "E(25P02 ERROR)".to_owned(),
             // Which server answers may be asked.
             "D(t)" | "D(f)" => "D(bool)".to_owned(),
             _ => word,
         });
     }
+    out.truncate(failed.unwrap_or(out.len()));
     out
+}
+
+/// Makes one error of an answer that begins there, if it has any.
+fn refused(words: &mut Vec<String>, begin: usize) {
+    let answer = words.split_off(begin);
+    let error = answer.into_iter().rev().find(|word| word.starts_with("E("));
+    words.extend(error.map(
+        |error| match is_of_a_fault(&error) && error != "E(08P01 ERROR)" {
+            true => error,
+            false => "E(25P02 ERROR)".to_owned(),
+        },
+    ));
 }
 
 /// A message in a word.
@@ -298,6 +344,12 @@ enum Tolerance {
     Prefix,
 }
 
+/// Whether an error is one that a lost or dying server is the reason for, not the client's own.
+fn is_of_a_fault(word: &str) -> bool {
+    let classes = ["E(08", "E(57", "E(53", "E(40"];
+    classes.iter().any(|class| word.starts_with(class))
+}
+
 /// Compares answers up to each ReadyForQuery. A request may have failed on the way, with an error of another kind
 /// than one server's; what it did then and what depends on it cannot be told any more.
 fn request_by_request(
@@ -329,7 +381,7 @@ fn request_by_request(
         }
         let common = answer.iter().zip(right).take_while(|(a, b)| a == b).count();
         let rest = &answer[common..];
-        let fails = rest.first().is_some_and(|word| word.starts_with("E("));
+        let fails = rest.first().is_some_and(|word| is_of_a_fault(word));
         if !whole && tolerance == Tolerance::Prefix {
             // The end: with an error, or in the middle of it all.
             if rest.is_empty() || fails {
@@ -344,9 +396,12 @@ fn request_by_request(
         if !whole && fails && rest.len() == 1 && extended && at + 1 == ours.len() {
             return Ok(Course::Another);
         }
+        // We answer for a lost reader, which owned no transaction.
+        let honest =
+            !matches!(rest, [error, ready] if error.starts_with("E(08006 ") && ready != "Z(I)");
         // The end of a transaction may bring settings back, which the server reports.
         let said = rest.iter().filter(|word| !word.starts_with("S(")).count();
-        if whole && fails && said == 2 {
+        if whole && fails && said == 2 && honest {
             // It failed for a reason of ours. What follows may depend on it.
             return Ok(Course::Another);
         }

@@ -1,5 +1,6 @@
 //! Scenarios out of choices: what a client says, how the network moves it, and what goes wrong.
 
+mod scenes;
 mod statements;
 
 use pgturnout::session::PeerId;
@@ -23,6 +24,8 @@ pub(crate) fn scenario(choices: &mut Choices<'_>) -> Scenario {
         events: Vec::new(),
         statements: Statements::default(),
         faults,
+        waits: false,
+        doubts: false,
     };
     program.write();
     Scenario {
@@ -48,7 +51,7 @@ pub(crate) fn wild(choices: &mut Choices<'_>) -> Scenario {
 }
 
 fn wild_bytes(choices: &mut Choices<'_>) -> Vec<u8> {
-    let startup = b"\0\0\0\x20\0\x03\0\0user\0alice\0database\0app\0\0";
+    let startup = b"\0\0\0\x21\0\x03\0\0user\0alice\0database\0app\0\0";
     match choices.below(8) {
         0 => vec![0, 0, 0, 8, 4, 210, 22, 47],
         1 => vec![0, 0, 0, 8, 4, 210, 22, 48],
@@ -67,23 +70,32 @@ struct Program<'c, 'b> {
     statements: Statements,
     /// How many faults are still to come.
     faults: usize,
+    /// Whether the client has flushed and waits for what it gets, for ever.
+    waits: bool,
+    /// Whether a Sync was sent within copy data: until more is asked nobody knows whether it is answered.
+    doubts: bool,
 }
 
 impl Program<'_, '_> {
     fn write(&mut self) {
-        if self.choices.percent(70) {
-            self.events.push(Event::Calm);
-        } else {
-            self.moves(12);
-            if self.faults > 0 && self.choices.percent(50) {
-                self.faults -= 1;
-                self.fault();
+        match self.choices.below(20) {
+            0..=13 => self.events.push(Event::Calm),
+            14 => self.slow_login(),
+            _ => {
                 self.moves(12);
+                if self.faults > 0 && self.choices.percent(50) {
+                    self.faults -= 1;
+                    self.fault();
+                    self.moves(12);
+                }
             }
         }
         let requests = 1 + self.choices.below(REQUESTS);
         for _ in 0..requests {
             self.request();
+            if self.waits {
+                return;
+            }
             if self.choices.percent(55) {
                 self.events.push(Event::Calm);
             } else {
@@ -91,11 +103,16 @@ impl Program<'_, '_> {
             }
             if self.faults > 0 && self.choices.percent(35) {
                 self.faults -= 1;
-                self.fault();
+                match self.choices.below(16) {
+                    0 => self.torn_row(),
+                    2 => self.torn_description(),
+                    1 => self.reader_comes_back(),
+                    _ => self.fault(),
+                }
                 self.moves(4);
             }
         }
-        if self.choices.percent(10) {
+        if self.choices.percent(10) && !self.doubts {
             self.say(ClientMessage::Terminate);
         }
     }
@@ -120,7 +137,7 @@ impl Program<'_, '_> {
     }
 
     fn request(&mut self) {
-        match self.choices.below(20) {
+        match self.choices.below(23) {
             0..=6 => {
                 let text = self.statements.any(self.choices);
                 self.say(ClientMessage::Query(text));
@@ -131,6 +148,9 @@ impl Program<'_, '_> {
             16 => self.copy_in_extended(),
             17 => self.copy_out(),
             18 => self.transaction(),
+            19 => self.settings_under_a_savepoint(),
+            20 => self.set_and_read(),
+            21 => self.kept_on_the_writer(),
             _ => self.oddity(),
         }
     }
@@ -181,6 +201,10 @@ impl Program<'_, '_> {
                 self.extended();
                 if self.choices.percent(12) {
                     self.say(ClientMessage::Flush);
+                    self.waits = self.choices.percent(15);
+                    if self.waits {
+                        return;
+                    }
                     self.moves(6);
                 }
             }
@@ -206,10 +230,11 @@ impl Program<'_, '_> {
                 text,
             });
         }
-        if self.choices.percent(25) {
+        let only_prepares = self.choices.percent(12);
+        if only_prepares || self.choices.percent(25) {
             self.say(ClientMessage::DescribeStatement(name.clone()));
         }
-        if self.choices.percent(5) {
+        if only_prepares {
             return;
         }
         let values = self.statements.values(&name, self.choices);
@@ -251,6 +276,10 @@ impl Program<'_, '_> {
             if self.choices.percent(15) {
                 self.moves(4);
             }
+            if self.choices.percent(6) {
+                self.doubts = true;
+                self.say(ClientMessage::Sync);
+            }
         }
         match self.choices.below(8) {
             0 => self.say(ClientMessage::CopyFail("the client gives up".to_owned())),
@@ -259,11 +288,15 @@ impl Program<'_, '_> {
     }
 
     fn copy_in_simple(&mut self) {
-        self.say(ClientMessage::Query("copy t from stdin".to_owned()));
-        if self.choices.percent(50) {
-            self.events.push(Event::Calm);
+        let copies = self.choices.weighted(&[(6, 1), (1, 2)]);
+        let text = vec!["copy t from stdin"; copies].join("; ");
+        self.say(ClientMessage::Query(text));
+        for _ in 0..copies {
+            if self.choices.percent(50) {
+                self.events.push(Event::Calm);
+            }
+            self.rows();
         }
-        self.rows();
     }
 
     fn copy_in_extended(&mut self) {
@@ -303,17 +336,28 @@ impl Program<'_, '_> {
 
     /// What a client may do and seldom does.
     fn oddity(&mut self) {
-        match self.choices.below(8) {
+        match self.choices.below(11) {
             0 => self.say(ClientMessage::Query(String::new())),
             1 => self.say(ClientMessage::Sync),
             2 => self.say(ClientMessage::Flush),
             3 => self.say(ClientMessage::FunctionCall(1_598)),
             4 => self.say(ClientMessage::CopyDone),
             5 => self.say(ClientMessage::CopyData("out of place".to_owned())),
-            6 => self.say(ClientMessage::Execute {
-                portal: "nobody".to_owned(),
-                max_rows: 0,
-            }),
+            6 | 7 => {
+                // A cursor that DECLARE made is a portal.
+                let portal = self.choices.one(&["nobody", "c"]).to_owned();
+                self.say(ClientMessage::Execute {
+                    portal,
+                    max_rows: 0,
+                });
+                self.say(ClientMessage::Sync);
+            }
+            8 => {
+                self.say(ClientMessage::Malformed('H'));
+                if self.choices.percent(70) {
+                    self.say(ClientMessage::Sync);
+                }
+            }
             _ => self.say(ClientMessage::CloseStatement("nobody".to_owned())),
         }
     }
@@ -377,6 +421,7 @@ impl Program<'_, '_> {
         match self.choices.below(10) {
             0 => vec![b'D', 0xff, 0xff, 0xff, 0xff],
             1 => self.noise(),
+            2 => vec![b'D', 0x7f, 0xff, 0xff, 0xff, 0],
             _ => {
                 let (tag, body) = self.choices.one(BACKEND);
                 framed(tag, body)
@@ -389,6 +434,7 @@ impl Program<'_, '_> {
         match self.choices.below(10) {
             0 => vec![b'Q', 0xff, 0xff, 0xff, 0xff],
             1 => self.noise(),
+            2 => vec![b'D', 0x7f, 0xff, 0xff, 0xff, 0],
             _ => {
                 let (tag, body) = self.choices.one(FRONTEND);
                 framed(tag, body)

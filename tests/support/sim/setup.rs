@@ -85,7 +85,10 @@ impl Setup {
     pub(crate) fn choose(choices: &mut Choices<'_>) -> Setup {
         let upstream_tls =
             choices.weighted(&[(6, Tls::Disable), (1, Tls::Allow), (2, Tls::Require)]);
-        let servers_have_tls = upstream_tls == Tls::Require || choices.percent(30);
+        let servers_have_tls = match upstream_tls {
+            Tls::Require => !choices.percent(8),
+            Tls::Disable | Tls::Allow => choices.percent(30),
+        };
         let encrypted = servers_have_tls && upstream_tls != Tls::Disable;
         let login = choices.weighted(&[
             (10, Method::Trust),
@@ -115,14 +118,18 @@ impl Setup {
         }
     }
 
+    /// Whether nobody insists on more TLS than there is.
+    pub(crate) fn has_tls_enough(&self) -> bool {
+        let client = self.client_tls != Tls::Require || self.client_asks_tls;
+        client && (self.upstream_tls != Tls::Require || self.servers_have_tls)
+    }
+
     /// Whether the client gets in at all: it does not where it insists on less TLS than the proxy.
     pub(crate) fn lets_client_in(&self) -> bool {
-        let client = self.client_tls != Tls::Require || self.client_asks_tls;
-        let upstream = self.upstream_tls != Tls::Require || self.servers_have_tls;
         // We send a password as it is over TLS only; the one of the gate is the client's own.
         let encrypted = self.upstream_tls != Tls::Disable && self.servers_have_tls;
         let both = self.split && (self.gate_is_reader || self.fail_without_reader);
-        client && upstream && (encrypted || !both || self.login != Method::Cleartext)
+        self.has_tls_enough() && (encrypted || !both || self.login != Method::Cleartext)
     }
 
     pub(crate) fn version(&self) -> ProtocolVersion {

@@ -155,6 +155,17 @@ pub(crate) struct World<'s> {
     pub(crate) from_client: Cursor<Option<PeerId>>,
     /// The upstream that last got a message of the client's.
     pub(crate) client_serves: Option<PeerId>,
+    /// Whether the reader's connection got a message of the client's.
+    pub(crate) reader_asked: bool,
+    /// How many bytes came of the client, and how many of its encryption requests were answered.
+    pub(crate) client_bytes: usize,
+    pub(crate) answers: usize,
+    /// Whether bytes came behind an SSLRequest before its answer had left.
+    pub(crate) stuffed: bool,
+    /// What the writer said of its own accord.
+    pub(crate) writer_asides: usize,
+    /// Whether the scenario is over and the client leaves.
+    pub(crate) leaving: bool,
     /// What we said to each upstream and is not a whole message yet.
     pub(crate) injected: [Vec<u8>; PeerId::COUNT],
     /// The texts among it.
@@ -213,6 +224,12 @@ impl<'s> World<'s> {
             to_client: Cursor::default(),
             from_client: Cursor::default(),
             client_serves: None,
+            reader_asked: false,
+            client_bytes: 0,
+            answers: 0,
+            stuffed: false,
+            writer_asides: 0,
+            leaving: false,
             injected: Default::default(),
             injected_texts: Default::default(),
             seen,
@@ -322,6 +339,7 @@ impl<'s> World<'s> {
             }
             let link = &mut self.links[at];
             link.buffer.extend(link.wire.drain(..n));
+            self.client_bytes += if at == 0 { n } else { 0 };
             left -= n;
             self.digest();
         }
@@ -507,6 +525,7 @@ impl<'s> World<'s> {
         match action {
             Action::Connect { peer, .. } => {
                 self.dialled[peer.index()] = self.now;
+                self.reader_asked &= *peer != PeerId::READER;
                 self.links[peer.index()] = Link {
                     state: State::Dialing,
                     ..self.links[peer.index()].reopened()
@@ -734,6 +753,7 @@ impl<'s> World<'s> {
                 Aside::Parameter => server.report_parameter(),
             }
             let output = server.output();
+            self.writer_asides += usize::from(peer == PeerId::WRITER && !output.is_empty());
             self.links[peer.index()].sends(&output);
         }
     }
@@ -824,6 +844,7 @@ impl<'s> World<'s> {
     }
 
     fn leave_world(&mut self) {
+        self.leaving = true;
         if !self.client.is_wild() || self.links[0].end == End::Open {
             let mut bytes = BytesMut::new();
             super::message::ClientMessage::Terminate.encode(&mut bytes);

@@ -36,7 +36,7 @@ impl Statements {
     }
 
     fn read(&mut self, choices: &mut Choices<'_>) -> String {
-        match choices.below(12) {
+        match choices.below(13) {
             0 => "select 1".to_owned(),
             1 => format!("select '{NEEDLE}'"),
             2 => "select id from t order by id".to_owned(),
@@ -48,6 +48,7 @@ impl Statements {
             8 => "select generate_series(1, 3)".to_owned(),
             9 => "explain select 1".to_owned(),
             10 => "select current_setting('application_name')".to_owned(),
+            11 => "copy t to stdout".to_owned(),
             _ => "select repeat('x', 9000)".to_owned(),
         }
     }
@@ -61,31 +62,39 @@ impl Statements {
             6 => format!("delete from t where id = {n}"),
             7 => format!("select f_write({n})"),
             8 => {
-                format!("with w as (insert into t values ({n}, 'w') returning id) select id from w")
+                let inner = match choices.below(3) {
+                    0 => format!("insert into t values ({n}, 'w')"),
+                    1 => format!("update t set v = 'u{n}'"),
+                    _ => format!("delete from t where id = {n}"),
+                };
+                format!("with w as ({inner} returning id) select id from w")
             }
             _ => "select nextval('s')".to_owned(),
         }
     }
 
     pub(super) fn setting(&mut self, choices: &mut Choices<'_>) -> String {
-        match choices.below(12) {
+        match choices.below(15) {
             0 => format!("set application_name = 'app{}'", choices.below(3)),
             1 => "set search_path = app, public".to_owned(),
             2 => "set local application_name = 'local'".to_owned(),
             3 => "reset application_name".to_owned(),
-            4 => "set timezone = 'Europe/Rome'".to_owned(),
+            4 => "set timezone = 'Europe/Berlin'".to_owned(),
             5 => "reset all".to_owned(),
             6 => "set standard_conforming_strings = off".to_owned(),
             7 => "set datestyle = 'German'".to_owned(),
             8 => "show application_name".to_owned(),
             9 => "select set_config('application_name', 'configured', false)".to_owned(),
             10 => "set statement_timeout = 1000".to_owned(),
+            11 => "set role m_role".to_owned(),
+            12 => "reset role".to_owned(),
+            13 => format!("set application_name = 'two'; {}", self.write(choices)),
             _ => "set application_name to default".to_owned(),
         }
     }
 
     fn session(&mut self, choices: &mut Choices<'_>) -> String {
-        match choices.below(14) {
+        match choices.below(19) {
             0 => "listen c".to_owned(),
             1 => "notify c".to_owned(),
             2 => "select pg_advisory_lock(1)".to_owned(),
@@ -99,6 +108,9 @@ impl Statements {
             10 => "declare c cursor with hold for select 1".to_owned(),
             11 => "close c".to_owned(),
             12 => "unlisten *".to_owned(),
+            13..=15 => "select a from tmp".to_owned(),
+            16 => "deallocate s1".to_owned(),
+            17 => "create temp table tmp (a int)".to_owned(),
             _ => "discard plans".to_owned(),
         }
     }
@@ -127,7 +139,7 @@ impl Statements {
     /// Writes that look like reads, and reads that look like writes.
     fn disguised(&mut self, choices: &mut Choices<'_>) -> String {
         let n = self.next();
-        match choices.below(10) {
+        match choices.below(15) {
             0 => format!("/* select */ insert into t values ({n}, 'c')"),
             1 => format!("select 1; insert into t values ({n}, 'm')"),
             2 => "select id from t for update".to_owned(),
@@ -137,7 +149,21 @@ impl Statements {
             6 => format!("do $$ begin perform f_write({n}); end $$"),
             7 => format!("call p_write({n})"),
             8 => format!("select f_read({n})"),
+            // A continued literal keeps the kind of its first piece.
+            9 => format!("select e'a'\n'\\' , '; insert into t values ({n}, $$e$$) --'"),
+            10 => format!("select 'a'\n'b; ' ; insert into t values ({n}, 'b')"),
+            11 | 12 => self.backslash(choices),
+            13 => ";".to_owned(),
             _ => "-- delete from t\nselect 1".to_owned(),
+        }
+    }
+
+    /// What a backslash means, and with it how many statements there are, depends on a setting.
+    pub(super) fn backslash(&mut self, choices: &mut Choices<'_>) -> String {
+        let n = self.next();
+        match choices.below(2) {
+            0 => format!("select 'a\\', '; insert into t values ({n}, $$s$$) --'"),
+            _ => format!("select 'a\\'; insert into t values ({n}, $$t$$) --'"),
         }
     }
 

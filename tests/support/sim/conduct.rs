@@ -1,0 +1,210 @@
+//! How a session treats its peers beside what it tells them: whom it dials and when, how it leaves them, and what it
+//! is like when everything has come to rest.
+
+use pgturnout::session::{Action, CloseCause, Lifecycle, PeerId};
+use pgturnout::wire::Backend;
+
+use super::checks::Check;
+use super::client::Frame;
+use super::event::Damage;
+use super::oracle;
+use super::server::ServerPhase;
+use super::world::{Happened, Sent, World};
+
+/// The upstream that the client logs in to.
+fn gate(world: &World<'_>) -> PeerId {
+    match world.setup.split && world.setup.gate_is_reader {
+        true => PeerId::READER,
+        false => PeerId::WRITER,
+    }
+}
+
+/// The session asks for something.
+pub(crate) fn action(world: &mut World<'_>, action: &Action) {
+    match action {
+        Action::Connect { peer, .. } if *peer != gate(world) => knows_the_client(world, *peer),
+        Action::Close { peer, .. } if peer.is_upstream() => takes_leave(world, *peer),
+        _ => {}
+    }
+}
+
+/// Nobody is logged in to in the name of a client who has not shown who it is.
+fn knows_the_client(world: &mut World<'_>, peer: PeerId) {
+    let gate = gate(world);
+    let proven = world.servers[gate.index()].as_ref().is_some_and(|server| {
+        !matches!(
+            server.phase(),
+            ServerPhase::Opening | ServerPhase::Authenticating
+        )
+    });
+    if !world.client.is_ready() && !proven {
+        world.broken(
+            Check::LoginOrder,
+            format!("the {peer} is dialled for a client that the {gate} has not let in"),
+        );
+    }
+}
+
+/// A server that waits for requests is told that none will come.
+fn takes_leave(world: &mut World<'_>, peer: PeerId) {
+    let waits = world.servers[peer.index()]
+        .as_ref()
+        .is_some_and(|server| server.phase() == ServerPhase::Idle);
+    // What no Sync followed may be on its way still, and whether a Sync near a copy is answered may be in doubt.
+    let waits = waits && oracle::is_all_asked(world) && !oracle::copies(world);
+    let told = match world.happened[peer.index()].last() {
+        Some(Happened::Sent(sent)) => sent.bytes().ends_with(b"X\0\0\0\x04"),
+        _ => false,
+    };
+    if world.leaving && world.damage == Damage::None && waits && !told {
+        world.broken(
+            Check::Live,
+            format!("the {peer} is left without a Terminate"),
+        );
+    }
+}
+
+/// Bytes leave for a peer.
+pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
+    if to == PeerId::CLIENT {
+        leaving_for_the_client(world, sent);
+    } else if world.stuffed {
+        world.broken(
+            Check::LoginOrder,
+            format!("bytes for the {to} after some were stuffed behind an SSLRequest"),
+        );
+    }
+}
+
+/// None are of a reader that the client has asked nothing.
+fn leaving_for_the_client(world: &mut World<'_>, sent: &Sent) {
+    // The answer to an encryption request: who says more before it is not our client alone.
+    let answer = matches!(sent.bytes(), b"N" | b"S");
+    let so_far = world.happened[PeerId::CLIENT.index()].iter();
+    let said = so_far.map(|happened| match happened {
+        Happened::Sent(sent) => sent.bytes().len(),
+        _ => 0,
+    });
+    if answer && said.sum::<usize>() == world.answers {
+        world.answers += 1;
+        world.stuffed |= world.client_bytes > 8 * world.answers;
+    }
+    if matches!(sent, Sent::Spliced(PeerId::READER, _))
+        && world.client.is_ready()
+        && !world.reader_asked
+        && world.damage < Damage::Anything
+    {
+        world.broken(
+            Check::Direct,
+            "bytes of the reader, of which the client has asked nothing",
+        );
+    }
+}
+
+/// Everything has come to rest.
+pub(crate) fn at_rest(world: &mut World<'_>) {
+    if world.damage >= Damage::Anything || !world.client.is_ready() {
+        return;
+    }
+    if !world.setup.has_tls_enough() {
+        world.broken(
+            Check::LoginOrder,
+            "a client was let in although there is less TLS than required",
+        );
+    }
+    told_at_login(world);
+    let ending = match world.session.lifecycle() {
+        Lifecycle::Live => None,
+        Lifecycle::Closing(cause) | Lifecycle::Dead(cause) => Some(cause.clone()),
+    };
+    match ending {
+        None if world.damage == Damage::None => {
+            hears_the_writer(world);
+            if let Some((_, timer)) = world.session.poll_timeout() {
+                world.broken(
+                    Check::Deadline,
+                    format!("{timer}: a deadline, and nothing to wait for"),
+                );
+            }
+        }
+        Some(
+            CloseCause::UpstreamLost(PeerId::READER)
+            | CloseCause::UpstreamEnded(PeerId::READER)
+            | CloseCause::UpstreamFault(PeerId::READER),
+        ) if world.client.torn() == 0 => {
+            world.broken(Check::Live, "the session ended with its reader");
+        }
+        None | Some(_) => {}
+    }
+}
+
+/// What the writer says of its own accord arrives.
+fn hears_the_writer(world: &mut World<'_>) {
+    let asides = |frames: &[Frame]| {
+        let aside = frames.iter().filter(|frame| {
+            let has = |word: &[u8]| frame.body.windows(word.len()).any(|part| part == word);
+            match frame.tag {
+                b'N' => has(b"no cause for alarm"),
+                b'S' => has(b"default_transaction_read_only"),
+                _ => false,
+            }
+        });
+        aside.count()
+    };
+    let heard = asides(&world.client.login) + asides(&world.client.frames);
+    let said = asides(&oracle::login(&world.setup)) + world.writer_asides;
+    if heard < said {
+        world.broken(
+            Check::Direct,
+            format!("the writer had {said} things to say, and the client heard {heard}"),
+        );
+    }
+}
+
+/// The client was told at its login what the primary tells, and a key that is its own.
+fn told_at_login(world: &mut World<'_>) {
+    let parameters = |frames: &[Frame]| {
+        let mut told: Vec<Frame> = frames
+            .iter()
+            .filter(|frame| frame.tag == b'S')
+            .filter(|frame| !frame.body.starts_with(b"default_transaction_read_only"))
+            .cloned()
+            .collect();
+        told.sort_by(|a, b| a.body.cmp(&b.body));
+        told.dedup();
+        told
+    };
+    let ours = parameters(&world.client.login);
+    let theirs = parameters(&oracle::login(&world.setup));
+    if ours != theirs {
+        let list = |frames: &[Frame]| {
+            frames
+                .iter()
+                .map(oracle::show)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        let (ours, theirs) = (list(&ours), list(&theirs));
+        world.broken(
+            Check::Direct,
+            format!("the login told `{ours}`, one server tells `{theirs}`"),
+        );
+    }
+    let keys = world.client.login.iter().filter(|frame| frame.tag == b'K');
+    let wrong = match world.session.client_key() {
+        Some(key) => keys.clone().any(|frame| {
+            !matches!(
+                Backend::parse(b'K', &frame.body),
+                Ok(Backend::BackendKeyData { process_id, secret })
+                    if process_id == key.process_id() && secret == key.secret()
+            )
+        }),
+        None => false,
+    };
+    if wrong || keys.count() != 1 {
+        world.broken(
+            Check::CancelHome,
+            "the client's key is not the one that its session is known by",
+        );
+    }
+}
