@@ -145,8 +145,11 @@ crate() {
 }
 
 simulation() {
-  if [ -z "${PGTURNOUT_SEED:-}" ]; then
-    export PGTURNOUT_SEEDS=${PGTURNOUT_SEEDS:-20000}
+  local seeds=${PGTURNOUT_SEEDS:-}
+  [ -n "${PGTURNOUT_SEED:-}" ] || seeds=${seeds:-20000}
+  suite "simulation" 1800 env ${seeds:+PGTURNOUT_SEEDS="$seeds"} cargo test --release \
+    --all-features --test simulation -- --nocapture
+}
   fi
   suite "simulation" 1800 cargo test --release --all-features \
     --test simulation -- --nocapture
@@ -210,7 +213,7 @@ on_server() { # BINDIR
   }
   if wanted live; then
     PGTURNOUT_CLUSTER=$cluster PGTURNOUT_PG_BIN=$1 \
-      suite "live, $version" 900 cargo test --all-features --test live
+      suite "live, $version" 900 env -u PGTURNOUT_SEEDS -u PGTURNOUT_SEED cargo test --all-features --test live
   fi
   if wanted clients; then
     suite "clients, $version" 900 bash tests/clients/run.sh "$cluster" "$PGTURNOUT_PROXY"
