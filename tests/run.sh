@@ -150,10 +150,6 @@ simulation() {
   suite "simulation" 1800 env ${seeds:+PGTURNOUT_SEEDS="$seeds"} cargo test --release \
     --all-features --test simulation -- --nocapture
 }
-  fi
-  suite "simulation" 1800 cargo test --release --all-features \
-    --test simulation -- --nocapture
-}
 
 # Every test target but the live one, which has a part of its own.
 ordinary_tests() {
