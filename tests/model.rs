@@ -201,6 +201,99 @@ fn a_cancel_ends_what_waits_and_nothing_else() {
 }
 
 #[test]
+fn any_message_can_be_made_to_fail() {
+    let answer = |plan: &[(usize, &str)], line: &str| {
+        let mut rig = Rig::new(&[Node::Primary]);
+        for (message, code) in plan {
+            rig.server(0).fail_at(*message, code);
+        }
+        rig.say(0, line)
+    };
+    let batch = "P(,select 1) B(,) DP() E() CP() H S Q(begin)";
+    for (at, before) in ["", "1 ", "1 2 ", "1 2 T(?column?:23:4) "]
+        .iter()
+        .enumerate()
+    {
+        assert_eq!(
+            answer(&[(at, "53200")], batch),
+            format!("{before}E(ERROR 53200) Z(I) C(BEGIN) Z(T)"),
+            "message {at}"
+        );
+    }
+    let rows = "1 2 T(?column?:23:4) D(1) C(SELECT 1)";
+    for at in [5, 6] {
+        assert_eq!(
+            answer(&[(at, "58030")], batch),
+            format!("{rows} 3 E(ERROR 58030) Z(I) C(BEGIN) Z(T)"),
+            "message {at}"
+        );
+    }
+    assert_eq!(
+        answer(&[(4, "any")], batch),
+        format!("{rows} E(ERROR any) Z(I) C(BEGIN) Z(T)")
+    );
+    assert_eq!(
+        answer(&[(1, "53100")], "Q(begin) Q(select 1) Q(rollback)"),
+        "C(BEGIN) Z(T) E(ERROR 53100) Z(E) C(ROLLBACK) Z(I)"
+    );
+    assert_eq!(
+        answer(&[(1, "53100"), (0, "40001")], "F(1317,abc) S"),
+        "E(ERROR 40001) Z(I) E(ERROR 53100) Z(I)"
+    );
+    assert_eq!(
+        answer(&[(1, "40001"), (2, "53100")], "Q(begin) S S"),
+        "C(BEGIN) Z(T) E(ERROR 40001) Z(E) E(ERROR 53100) Z(E)"
+    );
+}
+
+#[test]
+fn failures_count_what_is_skipped_but_no_data_of_copy() {
+    let mut rig = Rig::new(&[Node::Primary]);
+    rig.server(0).fail_at(2, "40001");
+    rig.server(0).fail_at(3, "53100");
+    assert_eq!(
+        rig.say(0, "B(,nothing) H P(,select 1) S Q(select 1)"),
+        "E(ERROR 26000) E(ERROR 53100) Z(I) T(?column?:23:4) D(1) C(SELECT 1) Z(I)",
+        "what is skipped cannot fail"
+    );
+    rig.server(0).fail_at(1, "40001");
+    assert_eq!(
+        rig.say(0, "Q(copy t from stdin) d(4\\td\\n) H S c Q(select 1)"),
+        "G(0,2) C(COPY 1) Z(I) E(ERROR 40001) Z(I)"
+    );
+}
+
+#[test]
+fn failures_are_planned_before_the_login_and_are_no_refusals() {
+    let mut cluster = Cluster::new();
+    let mut server = Server::new(Node::Standby, 1, ServerOptions::default());
+    server.fail_at(0, "25006");
+    server.receive(&startup(0x0003_0000));
+    server.receive(&encode("Q(select 1) X"));
+    while server.step(&mut cluster) {}
+    assert!(shown(server.output()).ends_with("Z(I) E(ERROR 25006) Z(I)"));
+    assert!(cluster.refusals().is_empty());
+}
+
+#[test]
+fn a_server_tells_whether_it_has_something_to_do() {
+    let mut rig = Rig::new(&[Node::Primary]);
+    assert!(!rig.server(0).has_unread());
+    rig.send(0, b"Q\0");
+    assert!(rig.hear(0).is_empty() && rig.server(0).has_unread());
+    rig.send(0, b"\0\0\x05\0");
+    assert!(rig.server(0).has_unread());
+    assert_eq!(
+        (rig.hear(0), rig.server(0).has_unread()),
+        ("I Z(I)".into(), false)
+    );
+    rig.say(0, "Q(copy t from stdin)");
+    assert!(rig.server(0).has_unread(), "it waits for data");
+    rig.say(0, "c X");
+    assert!(!rig.server(0).has_unread());
+}
+
+#[test]
 fn a_session_that_is_terminated_rolls_back() {
     let mut rig = Rig::new(&[Node::Primary, Node::Primary]);
     rig.say(0, "Q(begin; delete from t)");

@@ -1,19 +1,21 @@
 //! What ends a statement before its end.
 
+use std::borrow::Cow;
+
 /// An error as a client sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Fault {
     /// Whether the connection ends with it.
     pub(super) fatal: bool,
-    pub(super) code: &'static str,
+    pub(super) code: Cow<'static, str>,
     pub(super) message: String,
 }
 
 impl Fault {
-    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Fault {
+    pub(super) fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Fault {
         Fault {
             fatal: false,
-            code,
+            code: code.into(),
             message: message.into(),
         }
     }

@@ -127,7 +127,7 @@ impl Opening {
         Some(match result {
             Ok(next) => next,
             Err(fault) => {
-                out.fatal(fault.code, &fault.message);
+                out.fatal(&fault.code, &fault.message);
                 Next::Close
             }
         })

@@ -26,6 +26,7 @@ pub(crate) use cluster::{Cluster, Lag, Write};
 use login::Opening;
 use session::Session;
 pub(crate) use trouble::FAILURES;
+use trouble::Planned;
 use wire::{Input, Output};
 
 /// The password of every user.
@@ -136,6 +137,8 @@ pub(crate) struct Server {
     cancels: Option<(i32, Vec<u8>)>,
     /// Set by [`Server::terminate_with`].
     ending: Option<String>,
+    /// Failures that wait for the login.
+    planned: Planned,
 }
 
 enum Stage {
@@ -156,6 +159,7 @@ impl Server {
             stage: Stage::Opening(Opening::default()),
             cancels: None,
             ending: None,
+            planned: Planned::default(),
         }
     }
 
@@ -185,7 +189,10 @@ impl Server {
                 self.cancels = opening.cancels.take();
                 match next {
                     login::Next::Go => {}
-                    login::Next::Session(session) => self.stage = Stage::Session(session),
+                    login::Next::Session(mut session) => {
+                        *session.planned() = std::mem::take(&mut self.planned);
+                        self.stage = Stage::Session(session);
+                    }
                     login::Next::Refused(code) => {
                         self.out.fatal(&code, "the login is refused");
                         self.close(cluster);

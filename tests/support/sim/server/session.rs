@@ -9,6 +9,7 @@ use super::fault::Fault;
 use super::portal::Portal;
 use super::settings::Settings;
 use super::simple::Simple;
+use super::trouble::Planned;
 use super::tx::{Block, Tx};
 use super::wire::{Fields, Input, Output};
 use super::{Executed, Node, ServerPhase};
@@ -46,8 +47,7 @@ pub(super) struct Session {
     /// Whether what is pending waits, for time or a lock.
     waits: bool,
     cancelled: bool,
-    /// The SQLSTATE with which the next Query or Execute fails, whatever it asks.
-    failing: Option<&'static str>,
+    planned: Planned,
     skipping: bool,
     /// Extended messages have come, and no Sync.
     batch: bool,
@@ -106,7 +106,7 @@ impl Session {
             pending: None,
             waits: false,
             cancelled: false,
-            failing: None,
+            planned: Planned::default(),
             skipping: false,
             batch: false,
         }
@@ -116,8 +116,14 @@ impl Session {
         self.long_key
     }
 
-    pub(super) fn fail_next(&mut self, code: &'static str) {
-        self.failing = Some(code);
+    /// The failures that are ahead of it.
+    pub(super) fn planned(&mut self) -> &mut Planned {
+        &mut self.planned
+    }
+
+    /// Whether a statement runs, waits, or takes data of COPY.
+    pub(super) fn is_busy(&self) -> bool {
+        self.pending.is_some()
     }
 
     pub(super) fn cancel(&mut self) {
@@ -317,35 +323,42 @@ impl Session {
                 if fault.code == "25006" {
                     io.cluster.refused(self.node, self.backend, &self.text);
                 }
-                let severity = if fault.fatal { "FATAL" } else { "ERROR" };
-                io.out.report(b'E', severity, fault.code, &fault.message);
-                if fault.fatal {
-                    return Next::Close;
-                }
-                self.slept = false;
-                self.abort(io.cluster);
-                if simple {
-                    self.ready(io);
-                } else {
-                    self.skipping = true;
-                }
+                return self.fail(&fault, simple, io);
             }
         }
         Next::Go
     }
 
+    /// An error, and what it does to the transaction and to the messages that follow.
+    fn fail(&mut self, fault: &Fault, simple: bool, io: &mut Io<'_>) -> Next {
+        let severity = if fault.fatal { "FATAL" } else { "ERROR" };
+        io.out.report(b'E', severity, &fault.code, &fault.message);
+        if fault.fatal {
+            return Next::Close;
+        }
+        self.slept = false;
+        self.abort(io.cluster);
+        if simple {
+            self.ready(io);
+        } else {
+            self.skipping = true;
+        }
+        Next::Go
+    }
+
     fn message(&mut self, tag: u8, body: &[u8], io: &mut Io<'_>) -> Next {
+        let planned = self.planned.due(tag);
         if self.skipping && !matches!(tag, b'S' | b'X') {
             return Next::Go;
         }
         if !matches!(tag, b'Q' | b'F' | b'S' | b'X' | b'd' | b'c' | b'f') {
             self.batch = true;
         }
-        if matches!(tag, b'Q' | b'E')
-            && let Some(code) = self.failing.take()
-        {
+        let planned = planned.or_else(|| self.planned.due_statement(tag));
+        if let Some(code) = planned {
+            self.skipping &= tag != b'S';
             let fault = Fault::new(code, "the statement fails for no fault of its own");
-            return self.done(Err(fault), tag == b'Q', io);
+            return self.fail(&fault, matches!(tag, b'Q' | b'F' | b'S'), io);
         }
         let mut fields = Fields(body);
         let done = match tag {

@@ -3,6 +3,51 @@
 use super::wire::text;
 use super::{Login, Server, ServerOptions, Stage};
 
+/// The failures that lie ahead of a session.
+#[derive(Default)]
+pub(super) struct Planned {
+    /// The SQLSTATE with which the next Query or Execute fails.
+    next: Option<String>,
+    /// How many messages come before, and the SQLSTATE; in that order.
+    messages: Vec<(usize, String)>,
+}
+
+impl Planned {
+    fn at_next(&mut self, code: &str) {
+        self.next = Some(code.to_owned());
+    }
+
+    fn at(&mut self, message: usize, code: &str) {
+        let place = self.messages.partition_point(|(other, _)| *other < message);
+        self.messages.insert(place, (message, code.to_owned()));
+    }
+
+    /// One more message: with what it fails. Of two failures of one message the later planned one holds.
+    pub(super) fn due(&mut self, tag: u8) -> Option<String> {
+        if !b"QFPBDCEHS".contains(&tag) {
+            return None;
+        }
+        let mut due = None;
+        self.messages.retain_mut(|(ahead, code)| {
+            if *ahead == 0 && due.is_none() {
+                due = Some(std::mem::take(code));
+            }
+            let later = *ahead > 0;
+            *ahead = ahead.saturating_sub(1);
+            later
+        });
+        due
+    }
+
+    /// With what the next statement fails, if this message runs one.
+    pub(super) fn due_statement(&mut self, tag: u8) -> Option<String> {
+        match tag {
+            b'Q' | b'E' => self.next.take(),
+            _ => None,
+        }
+    }
+}
+
 /// Why a statement may fail for no fault of its own: conflict with recovery, out of memory, disk full, timeout.
 pub(crate) const FAILURES: [&str; 4] = ["40001", "53200", "53100", "57014"];
 
@@ -34,9 +79,29 @@ impl Server {
 
     /// The next statement fails, as for a conflict with recovery or for want of memory.
     pub(crate) fn fail_next(&mut self, code: &str) {
-        let known = FAILURES.iter().find(|known| **known == code);
         if let Stage::Session(session) = &mut self.stage {
-            session.fail_next(known.unwrap_or(&"XX000"));
+            session.planned().at_next(code);
+        }
+    }
+
+    /// A message fails with this SQLSTATE instead of being run, whatever it is: the one after so many others.
+    ///
+    /// What counts is what a client sends outside of COPY once it is logged in, but Terminate; also what is skipped
+    /// up to a Sync, which cannot fail. Several failures may be ahead.
+    pub(crate) fn fail_at(&mut self, message: usize, code: &str) {
+        match &mut self.stage {
+            Stage::Session(session) => session.planned().at(message, code),
+            Stage::Opening(_) => self.planned.at(message, code),
+            Stage::Closed(_) => {}
+        }
+    }
+
+    /// Whether bytes wait to be read, or a statement runs, waits or takes data of COPY. Not once it is closed.
+    pub(crate) fn has_unread(&self) -> bool {
+        match &self.stage {
+            Stage::Session(session) => session.is_busy() || !self.input.rest().is_empty(),
+            Stage::Opening(_) => !self.input.rest().is_empty(),
+            Stage::Closed(_) => false,
         }
     }
 
