@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::cluster::Cluster;
 use super::fault::Fault;
+use super::impostor::{self, Impostor};
 use super::session::{Io, Session};
 use super::settings::Settings;
 use super::wire::{Fields, Input, Output, text};
@@ -39,6 +40,10 @@ struct Waiting {
 enum Question {
     Password,
     Md5,
+    /// Whatever the password is, it will do.
+    AnyPassword,
+    /// It waits for nothing, and never says a word.
+    Nothing,
     #[cfg(feature = "scram")]
     ScramFirst,
     #[cfg(feature = "scram")]
@@ -50,6 +55,31 @@ struct Start {
     /// Names and values.
     parameters: Vec<(String, String)>,
     long_key: bool,
+}
+
+impl Start {
+    /// Nobody of this name exists.
+    fn is_of_nobody(&self) -> bool {
+        self.user.starts_with("nobody")
+    }
+
+    /// What follows AuthenticationOk at once when there is no such role or database.
+    fn check_names(&self) -> Result<(), Fault> {
+        if self.is_of_nobody() {
+            let text = format!("role \"{}\" does not exist", self.user);
+            return Err(Fault::new("28000", text));
+        }
+        let named = self.parameters.iter().rfind(|(name, _)| name == "database");
+        let database = match named {
+            Some((_, database)) if !database.is_empty() => database,
+            _ => &*self.user,
+        };
+        if database.starts_with("nowhere") {
+            let text = format!("database \"{database}\" does not exist");
+            return Err(Fault::new("3D000", text));
+        }
+        Ok(())
+    }
 }
 
 pub(super) enum Next {
@@ -97,6 +127,10 @@ impl Opening {
         }
         let ended = input.ended();
         let result = if let Some(waiting) = self.waiting.take() {
+            if matches!(waiting.question, Question::Nothing) {
+                self.waiting = Some(waiting);
+                return ended.then_some(Next::Close);
+            }
             let Some((tag, length)) = input.peek() else {
                 self.waiting = Some(waiting);
                 return ended.then_some(Next::Close);
@@ -149,21 +183,7 @@ impl Opening {
                 self.cancels = Some((id, fields.0.to_vec()));
                 return Ok(Next::Close);
             }
-            SSL | GSSENC if self.asked || place.options.tls == TlsAnswer::Old => {
-                return Err(unsupported());
-            }
-            SSL | GSSENC => {
-                let agreed = version == SSL && place.options.tls == TlsAnswer::Yes;
-                self.asked |= version == SSL;
-                out.bytes(if agreed { b"S" } else { b"N" });
-                if !alone {
-                    return Err(Fault::protocol(
-                        "received unencrypted data after the request",
-                    ));
-                }
-                self.securing = agreed;
-                return Ok(Next::Go);
-            }
+            SSL | GSSENC => return self.encryption(version, alone, out, place),
             _ => {}
         }
         if version >> 16 < V3_0 >> 16 {
@@ -175,29 +195,41 @@ impl Opening {
             return Err(unsupported());
         }
         let start = startup(&mut fields, version, out, place.options)?;
-        let question = match place.options.login {
-            Login::Trust => return finish(start, out, cluster, place),
-            Login::Cleartext => {
-                authentication(out, 3, b"");
-                Question::Password
+        match question(out, place) {
+            None => finish(start, out, cluster, place),
+            Some(question) => {
+                self.waiting = Some(Waiting { start, question });
+                Ok(Next::Go)
             }
-            #[cfg(feature = "scram")]
-            Login::Scram => {
-                authentication(out, 10, b"SCRAM-SHA-256\0\0");
-                Question::ScramFirst
-            }
-            #[cfg(not(feature = "scram"))]
-            Login::Scram => {
-                authentication(out, 5, &SALT);
-                Question::Md5
-            }
-            Login::Md5 => {
-                authentication(out, 5, &SALT);
-                Question::Md5
-            }
+        }
+    }
+
+    /// SSLRequest or GSSENCRequest.
+    fn encryption(
+        &mut self,
+        request: i32,
+        alone: bool,
+        out: &mut Output,
+        place: &Place<'_>,
+    ) -> Result<Next, Fault> {
+        if self.asked || place.options.tls == TlsAnswer::Old {
+            return Err(unsupported());
+        }
+        self.asked |= request == SSL;
+        let (answer, agreed): (&[u8], bool) = match place.options.tls {
+            _ if request == GSSENC => (b"N", false),
+            TlsAnswer::Yes => (b"S", true),
+            TlsAnswer::Stuffed => (b"SR\0\0\0\x08\0\0\0\0Z\0\0\0\x05I", true),
+            TlsAnswer::Garbage => (b"?", false),
+            TlsAnswer::No | TlsAnswer::Old => (b"N", false),
         };
-        out.flush();
-        self.waiting = Some(Waiting { start, question });
+        out.bytes(answer);
+        if !alone {
+            return Err(Fault::protocol(
+                "received unencrypted data after the request",
+            ));
+        }
+        self.securing = agreed;
         Ok(Next::Go)
     }
 
@@ -210,7 +242,11 @@ impl Opening {
         place: &Place<'_>,
     ) -> Result<Next, Fault> {
         let Waiting { start, question } = waiting;
-        let wrong = || Fault::new("28P01", "password authentication failed");
+        let wrong = || {
+            let text = format!("password authentication failed for user \"{}\"", start.user);
+            Fault::new("28P01", text)
+        };
+        let hopeless = place.options.other_password || start.is_of_nobody();
         let given = body.strip_suffix(b"\0").unwrap_or(body);
         match question {
             Question::Password | Question::Md5 => {
@@ -224,14 +260,16 @@ impl Opening {
                     Question::Md5 => md5_of(&start.user),
                     _ => PASSWORD.to_owned(),
                 };
-                if given != expected.as_bytes() {
+                if hopeless || given != expected.as_bytes() {
                     return Err(wrong());
                 }
                 finish(start, out, cluster, place)
             }
+            Question::AnyPassword | Question::Nothing => finish(start, out, cluster, place),
             #[cfg(feature = "scram")]
             Question::ScramFirst => {
-                let (exchange, challenge) = super::scram::Exchange::begin(body)?;
+                let (exchange, challenge) =
+                    super::scram::Exchange::begin(body, place.options.impostor)?;
                 authentication(out, 11, challenge.as_bytes());
                 out.flush();
                 let question = Question::ScramFinal(exchange);
@@ -240,12 +278,73 @@ impl Opening {
             }
             #[cfg(feature = "scram")]
             Question::ScramFinal(exchange) => {
-                let signature = exchange.finish(body)?.ok_or_else(wrong)?;
-                authentication(out, 12, signature.as_bytes());
+                let signature = match place.options.impostor {
+                    Some(Impostor::NoProof) => None,
+                    Some(Impostor::WrongSignature) => Some(exchange.forged()),
+                    _ => {
+                        let signature = exchange.finish(body)?.filter(|_| !hopeless);
+                        Some(signature.ok_or_else(wrong)?)
+                    }
+                };
+                if let Some(signature) = signature {
+                    authentication(out, 12, signature.as_bytes());
+                }
                 finish(start, out, cluster, place)
             }
         }
     }
+}
+
+/// Asks what the client has to prove, if it has to.
+fn question(out: &mut Output, place: &Place<'_>) -> Option<Question> {
+    let login = match place.options.impostor {
+        Some(Impostor::Silent) => return Some(Question::Nothing),
+        Some(Impostor::UnknownMethod) => {
+            authentication(out, impostor::unknown_method(place.backend), b"");
+            out.flush();
+            return Some(Question::Nothing);
+        }
+        Some(Impostor::Downgrade) => {
+            authentication(out, 3, b"");
+            out.flush();
+            return Some(Question::AnyPassword);
+        }
+        Some(Impostor::Flood) => {
+            impostor::flood_of_notices(out);
+            place.options.login
+        }
+        Some(
+            Impostor::WrongSignature
+            | Impostor::NoProof
+            | Impostor::ManyIterations
+            | Impostor::BadNonce
+            | Impostor::TooManyParameters,
+        )
+        | None => place.options.login,
+    };
+    let question = match login {
+        Login::Trust => return None,
+        Login::Cleartext => {
+            authentication(out, 3, b"");
+            Question::Password
+        }
+        #[cfg(feature = "scram")]
+        Login::Scram => {
+            authentication(out, 10, b"SCRAM-SHA-256\0\0");
+            Question::ScramFirst
+        }
+        #[cfg(not(feature = "scram"))]
+        Login::Scram => {
+            authentication(out, 5, &SALT);
+            Question::Md5
+        }
+        Login::Md5 => {
+            authentication(out, 5, &SALT);
+            Question::Md5
+        }
+    };
+    out.flush();
+    Some(question)
 }
 
 fn unsupported() -> Fault {
@@ -370,12 +469,37 @@ fn finish(
     cluster: &mut Cluster,
     place: &Place<'_>,
 ) -> Result<Next, Fault> {
-    if let Some(code) = place.options.refusal() {
+    if let Some(code) = place.options.refuse_login.clone() {
         return Ok(Next::Refused(code));
     }
     authentication(out, 0, b"");
+    start.check_names()?;
+    let settings = settings_of(&start, place)?;
     let version = place.options.version;
-    let mut settings = Settings::new(version, place.node == Node::Standby);
+    let mut session = Session::new(
+        place.node,
+        place.backend,
+        version,
+        start.long_key,
+        start.user,
+        settings,
+    );
+    let mut io = Io { out, cluster };
+    session.tell_settings(&mut io);
+    if place.options.impostor == Some(Impostor::TooManyParameters) {
+        impostor::flood_of_settings(io.out);
+    }
+    io.out.message(b'K', |out| {
+        out.extend_from_slice(&place.backend.to_be_bytes());
+        out.extend_from_slice(&secret(place.backend, start.long_key));
+    });
+    session.ready(&mut io);
+    Ok(Next::Session(Box::new(session)))
+}
+
+/// The settings that a session begins with.
+fn settings_of(start: &Start, place: &Place<'_>) -> Result<Settings, Fault> {
+    let mut settings = Settings::new(place.options.version, place.node == Node::Standby);
     for (name, value) in &place.options.parameters {
         settings.force(name, value);
     }
@@ -397,20 +521,5 @@ fn finish(
             start_setting(&mut settings, &start.user, name, value)?;
         }
     }
-    let mut session = Session::new(
-        place.node,
-        place.backend,
-        version,
-        start.long_key,
-        start.user,
-        settings,
-    );
-    let mut io = Io { out, cluster };
-    session.tell_settings(&mut io);
-    io.out.message(b'K', |out| {
-        out.extend_from_slice(&place.backend.to_be_bytes());
-        out.extend_from_slice(&secret(place.backend, start.long_key));
-    });
-    session.ready(&mut io);
-    Ok(Next::Session(Box::new(session)))
+    Ok(settings)
 }

@@ -7,6 +7,7 @@ mod cluster;
 mod copy;
 mod extended;
 mod fault;
+mod impostor;
 mod login;
 mod portal;
 mod run;
@@ -23,6 +24,7 @@ mod wire;
 use std::sync::Arc;
 
 pub(crate) use cluster::{Cluster, Lag, Write};
+pub(crate) use impostor::Impostor;
 use login::Opening;
 use session::Session;
 pub(crate) use trouble::FAILURES;
@@ -54,6 +56,10 @@ pub(crate) enum TlsAnswer {
     No,
     /// An ErrorResponse, as from a server that has never heard of TLS.
     Old,
+    /// Yes, and in the same write a login that came through, as from somebody between.
+    Stuffed,
+    /// Neither S nor N nor E.
+    Garbage,
 }
 
 #[derive(Clone, Debug)]
@@ -68,6 +74,10 @@ pub(crate) struct ServerOptions {
     pub(crate) refuse_login: Option<String>,
     /// Its users have another password than [`PASSWORD`].
     pub(crate) other_password: bool,
+    /// It is not the server that it should be.
+    pub(crate) impostor: Option<Impostor>,
+    /// The texts of its errors and notices are what no terminal should see, and no UTF-8.
+    pub(crate) rude: bool,
 }
 
 impl Default for ServerOptions {
@@ -79,6 +89,8 @@ impl Default for ServerOptions {
             parameters: Vec::new(),
             refuse_login: None,
             other_password: false,
+            impostor: None,
+            rude: false,
         }
     }
 }
@@ -153,9 +165,9 @@ impl Server {
         Server {
             node,
             backend,
-            options,
             input: Input::default(),
-            out: Output::default(),
+            out: Output::new(options.rude),
+            options,
             stage: Stage::Opening(Opening::default()),
             cancels: None,
             ending: None,

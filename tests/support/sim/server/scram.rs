@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::PASSWORD;
 use super::fault::Fault;
+use super::impostor::{self, Impostor};
 
 /// One iteration keeps tests fast.
 const ITERATIONS: u32 = 1;
@@ -30,7 +31,10 @@ fn malformed() -> Fault {
 
 impl Exchange {
     /// From SASLInitialResponse; also the challenge.
-    pub(super) fn begin(body: &[u8]) -> Result<(Exchange, String), Fault> {
+    pub(super) fn begin(
+        body: &[u8],
+        impostor: Option<Impostor>,
+    ) -> Result<(Exchange, String), Fault> {
         let end = body.iter().position(|&b| b == 0).ok_or_else(malformed)?;
         if &body[..end] != b"SCRAM-SHA-256" {
             return Err(Fault::protocol(
@@ -49,9 +53,17 @@ impl Exchange {
             .split(',')
             .find_map(|attribute| attribute.strip_prefix("r="))
             .ok_or_else(malformed)?;
-        let nonce = format!("{nonce}SERVER");
+        let nonce = match impostor {
+            // As long as it should be.
+            Some(Impostor::BadNonce) => "X".repeat(nonce.len()) + "SERVER",
+            _ => format!("{nonce}SERVER"),
+        };
+        let iterations = match impostor {
+            Some(Impostor::ManyIterations) => impostor::ITERATIONS,
+            _ => ITERATIONS,
+        };
         let salt = STANDARD.encode(SALT);
-        let challenge = format!("r={nonce},s={salt},i={ITERATIONS}");
+        let challenge = format!("r={nonce},s={salt},i={iterations}");
         let exchange = Exchange {
             header: format!("{binding},,"),
             nonce,
@@ -59,6 +71,12 @@ impl Exchange {
             challenge: challenge.clone(),
         };
         Ok((exchange, challenge))
+    }
+
+    /// A last message as of somebody who does not know the password.
+    pub(super) fn forged(&self) -> String {
+        let verifier = hmac(b"another key", self.challenge.as_bytes());
+        format!("v={}", STANDARD.encode(verifier))
     }
 
     /// The server's last message, or None when the proof is wrong.

@@ -1,7 +1,6 @@
 //! What a server does because of something outside of the session.
 
-use super::wire::text;
-use super::{Login, Server, ServerOptions, Stage};
+use super::{Server, Stage};
 
 /// The failures that lie ahead of a session.
 #[derive(Default)]
@@ -51,29 +50,12 @@ impl Planned {
 /// Why a statement may fail for no fault of its own: conflict with recovery, out of memory, disk full, timeout.
 pub(crate) const FAILURES: [&str; 4] = ["40001", "53200", "53100", "57014"];
 
-impl ServerOptions {
-    /// With what the login ends that would have succeeded.
-    pub(super) fn refusal(&self) -> Option<String> {
-        let wrong = self.other_password && self.login != Login::Trust;
-        let password = wrong.then(|| "28P01".to_owned());
-        self.refuse_login.clone().or(password)
-    }
-}
-
 impl Server {
     /// It has a notice for the client, whatever the client does.
     pub(crate) fn notice(&mut self) {
         if let Stage::Session(_) = &self.stage {
-            self.out.message(b'N', |out| {
-                for (field, value) in [(b'S', "WARNING"), (b'V', "WARNING"), (b'C', "01000")] {
-                    out.push(field);
-                    text(out, value);
-                }
-                out.push(b'M');
-                text(out, "there is no cause for alarm");
-                out.push(0);
-            });
-            self.out.flush();
+            self.out
+                .report(b'N', "WARNING", "01000", "there is no cause for alarm");
         }
     }
 

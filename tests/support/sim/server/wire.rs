@@ -104,9 +104,22 @@ impl<'a> Fields<'a> {
 pub(crate) struct Output {
     gathered: Vec<u8>,
     sent: Vec<u8>,
+    /// Whether its texts are [`RUDE`].
+    rude: bool,
 }
 
+/// The clearing of a screen, colours, a bell, line ends, the mark that turns a text around, and no UTF-8.
+const RUDE: &[u8] =
+    b"\x1b[2J\x1b]0;gotcha\x07\x1b[31m\r\n\x08\x7f\t\xe2\x80\xae\xe2\x81\xa6\xc2\x9b\xff\xfe\xc3(\xed\xa0\x80";
+
 impl Output {
+    pub(super) fn new(rude: bool) -> Output {
+        Output {
+            rude,
+            ..Output::default()
+        }
+    }
+
     pub(super) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.sent)
     }
@@ -152,16 +165,15 @@ impl Output {
 
     /// An ErrorResponse or NoticeResponse: PostgreSQL sends either at once, with all that has gathered before it.
     pub(super) fn report(&mut self, tag: u8, severity: &str, code: &str, message: &str) {
+        let rude = if self.rude { RUDE } else { b"" };
         self.message(tag, |out| {
-            for (field, value) in [
-                (b'S', severity),
-                (b'V', severity),
-                (b'C', code),
-                (b'M', message),
-            ] {
+            for (field, value) in [(b'S', severity), (b'V', severity), (b'C', code)] {
                 out.push(field);
                 text(out, value);
             }
+            out.push(b'M');
+            out.extend_from_slice(rude);
+            text(out, message);
             out.push(0);
         });
         self.flush();
