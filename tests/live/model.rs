@@ -22,22 +22,23 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What all scripts find in the database, and the model from the beginning.
 const SETUP: [&str; 9] = [
-    "create table t (id int, v text)",
-    "create sequence s",
+    "create table t (id int, v text); create table u (id int, v text)",
+    "create sequence s; create sequence r",
     "create function f_read(n int) returns int stable language sql
         as 'select count(*)::int from t where id = n'",
     "create function f_write(n int) returns int volatile language sql
         as 'insert into t values (n, ''w'') returning id'",
     "create procedure p_write(n int) language sql as 'insert into t values (n, ''p'')'",
-    "grant all on t to public",
-    "grant all on s to public",
+    "grant all on t, u to public",
+    "grant all on sequence s, r to public",
     "grant all on schema public to public",
     "grant m_role to u_trust",
 ];
 
 /// Undoes what scripts did.
-const RESET: &str = "drop table if exists u; drop table if exists u2; truncate t;
-    insert into t values (1, 'a'), (2, 'b'), (3, 'c'); alter sequence s restart";
+const RESET: &str = "drop table if exists k; drop table if exists k2; truncate t, u;
+    insert into t values (1, 'a'), (2, 'b'), (3, 'c'); insert into u table t;
+    alter sequence s restart; alter sequence r restart";
 
 fn admin(cluster: &Cluster, database: &str) -> Client {
     let mut client = Client::connect(cluster.primary(), Pace::Whole);

@@ -186,7 +186,9 @@ pub(crate) fn play(
     expected: &[String],
 ) -> Vec<String> {
     let mut parameters = script.parameters.clone();
-    parameters.push(("database".to_owned(), database.to_owned()));
+    if !parameters.iter().any(|(key, _)| key == "database") {
+        parameters.push(("database".to_owned(), database.to_owned()));
+    }
     side.send(&startup(0x0003_0000, &parameters));
     let words = |at: usize| expected.get(at).map_or(1, |line| count(line));
     let mut out = vec![side.hear(words(0))];

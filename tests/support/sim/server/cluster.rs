@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::Node;
-use super::sql::ColumnType;
+pub(super) use super::rows::{Op, Row, Table, Tables, Value};
+use super::sql::{ColumnType, oid};
 
 /// How far the standby is behind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,103 +24,17 @@ pub(crate) struct Write {
     pub(crate) text: String,
 }
 
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Value {
-    Null,
-    Bool(bool),
-    Int(i64),
-    Text(Arc<str>),
-}
+/// Tables that there are from the beginning.
+const TABLES: [&str; 2] = ["t", "u"];
 
-impl Value {
-    pub(super) fn text(text: impl Into<Arc<str>>) -> Value {
-        Value::Text(text.into())
-    }
-
-    /// As a DataRow in text format has it.
-    pub(super) fn shown(&self) -> Option<String> {
-        match self {
-            Value::Null => None,
-            Value::Bool(true) => Some("t".to_owned()),
-            Value::Bool(false) => Some("f".to_owned()),
-            Value::Int(number) => Some(number.to_string()),
-            Value::Text(text) => Some(text.to_string()),
-        }
-    }
-}
-
-pub(super) type Row = Arc<[Value]>;
-
-#[derive(Clone, Debug)]
-pub(super) struct Table {
-    pub(super) name: Arc<str>,
-    pub(super) columns: Arc<[ColumnType]>,
-    /// Each with a number of its own, in the order of their making.
-    pub(super) rows: Vec<(u64, Row)>,
-}
-
-/// A change of the rows.
-#[derive(Clone, Debug)]
-pub(super) enum Op {
-    Create(Arc<str>, Arc<[ColumnType]>),
-    Drop(Arc<str>),
-    Truncate(Arc<str>),
-    Insert(Arc<str>, u64, Row),
-    Delete(Arc<str>, u64),
-}
-
-/// Tables as some server or transaction sees them. Clones share what is not changed.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Tables(Vec<Arc<Table>>);
-
-impl Tables {
-    pub(super) fn get(&self, name: &str) -> Option<&Arc<Table>> {
-        self.0.iter().find(|table| *table.name == *name)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn change(&mut self, name: &str) -> Option<&mut Table> {
-        let found = self.0.iter_mut().find(|table| *table.name == *name)?;
-        Some(Arc::make_mut(found))
-    }
-
-    pub(super) fn apply(&mut self, op: &Op) {
-        match op {
-            Op::Create(name, columns) => self.0.push(Arc::new(Table {
-                name: Arc::clone(name),
-                columns: Arc::clone(columns),
-                rows: Vec::new(),
-            })),
-            Op::Drop(name) => self.0.retain(|table| table.name != *name),
-            Op::Truncate(name) => {
-                if let Some(table) = self.change(name) {
-                    table.rows.clear();
-                }
-            }
-            Op::Insert(name, id, row) => {
-                if let Some(table) = self.change(name) {
-                    table.rows.push((*id, Arc::clone(row)));
-                }
-            }
-            Op::Delete(name, id) => {
-                if let Some(table) = self.change(name) {
-                    table.rows.retain(|(other, _)| other != id);
-                }
-            }
-        }
-    }
-}
-
-/// The only sequence there is.
-pub(super) const SEQUENCE: &str = "s";
+/// The sequences that there are.
+pub(super) const SEQUENCES: [&str; 2] = ["s", "r"];
 
 #[derive(Clone, Debug)]
 enum Record {
     Commit(Vec<Op>),
-    Sequence(i64),
+    /// Which, and its value.
+    Sequence(usize, i64),
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -151,8 +66,8 @@ pub(crate) struct Cluster {
     refusals: Vec<Write>,
     primary: Tables,
     standby: Tables,
-    sequence: i64,
-    standby_sequence: i64,
+    /// Of the primary and of the standby.
+    sequences: [[i64; SEQUENCES.len()]; 2],
     log: Vec<Record>,
     replayed: usize,
     next_row: u64,
@@ -164,21 +79,22 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// With table `t (id int, v text)` of three rows, which the standby has too.
+    /// With tables `t` and `u` (id int, v text) of three rows each, which the standby has too.
     pub(crate) fn new() -> Cluster {
         let mut tables = Tables::default();
-        let column = |name: &str, oid| ColumnType {
-            name: name.into(),
-            oid,
-        };
-        let columns = [
-            column("id", super::sql::oid::INT4),
-            column("v", super::sql::oid::TEXT),
-        ];
-        tables.apply(&Op::Create("t".into(), columns.into()));
-        for (id, v) in [(1, "a"), (2, "b"), (3, "c")] {
-            let row = [Value::Int(id), Value::text(v)];
-            tables.apply(&Op::Insert("t".into(), id as u64, row.into()));
+        let mut next_row = 0;
+        for table in TABLES {
+            let column = |name: &str, oid| ColumnType {
+                name: name.into(),
+                oid,
+            };
+            let columns = [column("id", oid::INT4), column("v", oid::TEXT)];
+            tables.apply(&Op::Create(table.into(), columns.into()));
+            for (id, v) in [(1, "a"), (2, "b"), (3, "c")] {
+                next_row += 1;
+                let row = [Value::Int(id), Value::text(v)];
+                tables.apply(&Op::Insert(table.into(), next_row, row.into()));
+            }
         }
         Cluster {
             lag: Lag::None,
@@ -186,11 +102,10 @@ impl Cluster {
             refusals: Vec::new(),
             standby: tables.clone(),
             primary: tables,
-            sequence: 0,
-            standby_sequence: 0,
+            sequences: [[0; SEQUENCES.len()]; 2],
             log: Vec::new(),
             replayed: 0,
-            next_row: 4,
+            next_row,
             locks: Vec::new(),
             waits: Vec::new(),
             listeners: Vec::new(),
@@ -204,7 +119,7 @@ impl Cluster {
         for record in &self.log[self.replayed..end] {
             match record {
                 Record::Commit(ops) => ops.iter().for_each(|op| self.standby.apply(op)),
-                Record::Sequence(value) => self.standby_sequence = *value,
+                Record::Sequence(which, value) => self.sequences[1][*which] = *value,
             }
         }
         self.replayed = end;
@@ -256,12 +171,12 @@ impl Cluster {
 
     /// All rows of the primary, in the order of tables' names and then as text.
     pub(crate) fn dump(&self) -> Vec<String> {
-        dump(&self.primary)
+        self.primary.dump()
     }
 
     /// All rows that the standby has.
     pub(crate) fn dump_standby(&self) -> Vec<String> {
-        dump(&self.standby)
+        self.standby.dump()
     }
 
     pub(super) fn tables(&self, node: Node) -> &Tables {
@@ -282,15 +197,17 @@ impl Cluster {
         self.next_row
     }
 
-    pub(super) fn next_value(&mut self) -> i64 {
-        self.set_value(self.sequence + 1)
+    /// The last value of a sequence.
+    pub(super) fn value(&self, node: Node, sequence: usize) -> i64 {
+        self.sequences[node as usize][sequence]
     }
 
-    pub(super) fn set_value(&mut self, value: i64) -> i64 {
-        self.sequence = value;
-        self.log.push(Record::Sequence(value));
-        self.keep_up();
-        value
+    pub(super) fn set_value(&mut self, node: Node, sequence: usize, value: i64) {
+        self.sequences[node as usize][sequence] = value;
+        if node == Node::Primary {
+            self.log.push(Record::Sequence(sequence, value));
+            self.keep_up();
+        }
     }
 
     /// Takes a lock, or says who has it.
@@ -405,22 +322,4 @@ impl Cluster {
         self.unlisten(backend, None);
         self.notifications.retain(|n| n.to != backend);
     }
-}
-
-fn dump(tables: &Tables) -> Vec<String> {
-    let mut out: Vec<String> = tables
-        .0
-        .iter()
-        .flat_map(|table| {
-            table.rows.iter().map(|(_, row)| {
-                let values: Vec<String> = row
-                    .iter()
-                    .map(|value| value.shown().unwrap_or_else(|| "null".to_owned()))
-                    .collect();
-                format!("{}: {}", table.name, values.join(", "))
-            })
-        })
-        .collect();
-    out.sort();
-    out
 }

@@ -10,6 +10,7 @@ mod fault;
 mod impostor;
 mod login;
 mod portal;
+mod rows;
 mod run;
 #[cfg(feature = "scram")]
 mod scram;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::cluster::{Cluster, Tables};
+use super::cluster::{Cluster, SEQUENCES, Tables};
 use super::copy::CopyIn;
 use super::extended::Prepared;
 use super::fault::Fault;
@@ -34,8 +34,8 @@ pub(super) struct Session {
     names: Option<Arc<Vec<Arc<str>>>>,
     pub(super) portals: Vec<Portal>,
     pub(super) temporary: Tables,
-    /// What `currval` gives.
-    pub(super) current_value: Option<i64>,
+    /// What `currval` and `lastval` give.
+    pub(super) values: CurrentValues,
     /// The client's statement that runs.
     pub(super) text: Arc<str>,
     /// Whether the statement is among the writes already.
@@ -68,6 +68,15 @@ impl Pending {
     }
 }
 
+/// What a session knows of sequences.
+#[derive(Default)]
+pub(super) struct CurrentValues {
+    /// The value of each that it has taken or set.
+    pub(super) of: [Option<i64>; SEQUENCES.len()],
+    /// From which it last took a value.
+    pub(super) last: Option<usize>,
+}
+
 pub(super) enum Next {
     Wait,
     Go,
@@ -98,7 +107,7 @@ impl Session {
             names: None,
             portals: Vec::new(),
             temporary: Tables::default(),
-            current_value: None,
+            values: CurrentValues::default(),
             text: "".into(),
             logged: false,
             slept: false,

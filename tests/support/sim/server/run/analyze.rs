@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::cluster::{Cluster, SEQUENCE, Tables, Value};
+use super::super::cluster::{Cluster, SEQUENCES, Tables, Value};
 use super::super::fault::Fault;
 use super::super::portal::{Column, Plan};
 use super::super::session::Session;
@@ -440,7 +440,7 @@ impl Analyzer<'_> {
             Expr::Int(_) => oid::INT8,
             Expr::Number(_) => oid::NUMERIC,
             Expr::Str(text) => {
-                if wanted == oid::REGCLASS && **text != *SEQUENCE {
+                if wanted == oid::REGCLASS && !SEQUENCES.contains(&&**text) {
                     self.table(text)?;
                 }
                 input(text, wanted)?;

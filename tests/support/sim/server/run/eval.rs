@@ -1,6 +1,6 @@
 //! Values of expressions.
 
-use super::super::cluster::{Lockable, SEQUENCE, Value};
+use super::super::cluster::{Lockable, SEQUENCES, Value};
 use super::super::fault::{Fault, Stop};
 use super::super::session::{Io, Session, utf8};
 use super::super::settings;
@@ -226,17 +226,9 @@ impl Session {
                 }
                 Ok(self.settings.get(&text(0)).map_or(Value::Null, Value::Text))
             }
-            "nextval" | "setval" | "currval" if text(0) != SEQUENCE => {
-                let text = format!("\"{}\" is not a sequence", text(0));
-                Err(Fault::new("42809", text).into())
+            "nextval" | "setval" | "currval" | "lastval" => {
+                self.sequence(name, &text(0), int(1), io)
             }
-            "nextval" | "setval" => self.advance(name, int(1), io),
-            "currval" | "lastval" => match self.current_value {
-                Some(value) => Ok(Value::Int(value)),
-                None => {
-                    Err(Fault::new("55000", "currval is not yet defined in this session").into())
-                }
-            },
             name if name.contains("advisory") => self.advisory(name, int(0), io),
             "f_read" => {
                 let table = self.table_now("t", io.cluster);
@@ -302,18 +294,40 @@ impl Session {
         Ok(Value::text(""))
     }
 
-    fn advance(&mut self, name: &str, value: i64, io: &mut Io<'_>) -> Result<Value, Stop> {
-        if self.is_read_only() {
-            return Err(Fault::read_only(&format!("{name}()")).into());
-        }
-        self.log_write(io);
-        let value = if name == "nextval" {
-            io.cluster.next_value()
-        } else {
-            io.cluster.set_value(value)
+    fn sequence(
+        &mut self,
+        function: &str,
+        name: &str,
+        value: i64,
+        io: &mut Io<'_>,
+    ) -> Result<Value, Stop> {
+        let which = match function {
+            "lastval" => self.values.last,
+            _ => {
+                let found = SEQUENCES.iter().position(|known| *known == name);
+                let wrong = || Fault::new("42809", format!("\"{name}\" is not a sequence"));
+                Some(found.ok_or_else(wrong)?)
+            }
         };
-        self.current_value = Some(value);
-        Ok(Value::Int(value))
+        if let (Some(which), "nextval" | "setval") = (which, function) {
+            if self.is_read_only() {
+                return Err(Fault::read_only(&format!("{function}()")).into());
+            }
+            self.log_write(io);
+            let value = match function {
+                "setval" => value,
+                _ => {
+                    self.values.last = Some(which);
+                    io.cluster.value(self.node, which) + 1
+                }
+            };
+            io.cluster.set_value(self.node, which, value);
+            self.values.of[which] = Some(value);
+        }
+        match which.and_then(|which| self.values.of[which]) {
+            Some(value) => Ok(Value::Int(value)),
+            None => Err(Fault::new("55000", "currval is not yet defined in this session").into()),
+        }
     }
 
     /// What `f_write` and `p_write` do.

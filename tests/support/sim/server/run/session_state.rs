@@ -156,7 +156,7 @@ impl Session {
                 "DISCARD TEMP"
             }
             Discard::Sequences => {
-                self.current_value = None;
+                self.values = Default::default();
                 "DISCARD SEQUENCES"
             }
             Discard::All => {
@@ -168,7 +168,7 @@ impl Session {
                 io.cluster.unlisten(self.backend, None);
                 io.cluster.unlock_all(self.backend);
                 self.temporary = Default::default();
-                self.current_value = None;
+                self.values = Default::default();
                 "DISCARD ALL"
             }
         };
