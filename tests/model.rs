@@ -14,7 +14,7 @@ use std::{env, fs};
 use bytes::BytesMut;
 use pgturnout::auth::{Channel, Credential, Handshake};
 
-use model_script::{Script, Trace, encode, frames, play, scripts};
+use model_script::{LOCKED_OUT, Script, Trace, encode, frames, play, scripts};
 use modelled::Modelled;
 
 use sim::server::{
@@ -364,6 +364,182 @@ fn notifications_wait_for_the_end_of_a_transaction() {
         rig.say(0, "Q(select 1; commit)"),
         "T(?column?:23:4) D(1) C(SELECT 1) C(COMMIT) A(c,y) Z(I)"
     );
+}
+
+#[test]
+fn a_standby_that_is_promoted_takes_writes() {
+    let mut rig = Rig::new(&[Node::Primary, Node::Standby, Node::Standby]);
+    rig.cluster.set_lag(Lag::Manual);
+    rig.say(0, "Q(insert into t values (4, 'd')) Q(select nextval('s'))");
+    rig.say(2, "Q(begin; select 1)");
+    rig.cluster.promote();
+    assert_eq!(rig.hear(1), "", "nobody is told before he asks");
+    assert_eq!(
+        rig.say(
+            1,
+            "Q(insert into t values (5, 'e')) Q(select pg_is_in_recovery())"
+        ),
+        "C(INSERT 0 1) S(in_hot_standby=off) Z(I) T(pg_is_in_recovery:16:1) D(f) C(SELECT 1) Z(I)"
+    );
+    assert_eq!(
+        rig.say(1, "Q(select nextval('s'))"),
+        "T(nextval:20:8) D(2) C(SELECT 1) Z(I)"
+    );
+    assert_eq!(
+        rig.say(2, "Q(show in_hot_standby; insert into t values (6, 'f'))"),
+        "T(in_hot_standby:25:-1) D(off) C(SHOW) E(ERROR 25006) S(in_hot_standby=off) Z(E)",
+        "what began in recovery only reads"
+    );
+    assert_eq!(
+        rig.say(
+            2,
+            "Q(rollback; show in_hot_standby) Q(begin; delete from t; commit)"
+        ),
+        "C(ROLLBACK) T(in_hot_standby:25:-1) D(off) C(SHOW) Z(I) C(BEGIN) C(DELETE 5) C(COMMIT) Z(I)"
+    );
+    rig.say(0, "Q(insert into t values (7, 'g')) Q(select nextval('s'))");
+    rig.cluster.replay(9);
+    assert_eq!((rig.count(0), rig.count(1)), ("D(5)".into(), "D(0)".into()));
+    assert_eq!(rig.cluster.behind(), 0, "nothing is sent any more");
+    let nodes: Vec<(Node, u32)> = rig
+        .cluster
+        .writes()
+        .iter()
+        .map(|w| (w.node, w.backend))
+        .collect();
+    let (primary, standby) = (Node::Primary, Node::Standby);
+    assert_eq!(
+        nodes,
+        [
+            (primary, 1),
+            (primary, 1),
+            (standby, 2),
+            (standby, 2),
+            (standby, 3),
+            (primary, 1),
+            (primary, 1)
+        ]
+    );
+}
+
+#[test]
+fn the_two_share_no_locks_and_no_listeners() {
+    let mut rig = Rig::new(&[Node::Primary, Node::Standby]);
+    rig.cluster.promote();
+    rig.say(0, "Q(listen c) Q(begin; delete from t)");
+    rig.say(1, "Q(listen c) Q(select 1)");
+    assert_eq!(rig.say(1, "Q(delete from t)"), "C(DELETE 3) Z(I)");
+    assert_eq!(rig.say(1, "Q(notify c, 'x')"), "C(NOTIFY) A(c,x) Z(I)");
+    assert_eq!(
+        rig.say(0, "Q(begin; lock table t; commit)"),
+        "N(WARNING 25001) C(BEGIN) C(LOCK TABLE) C(COMMIT) Z(I)"
+    );
+    assert_eq!(rig.hear(0), "");
+}
+
+#[test]
+fn a_primary_that_is_demoted_refuses_writes() {
+    let mut rig = Rig::new(&[Node::Primary, Node::Primary]);
+    rig.say(0, "Q(begin; savepoint a)");
+    rig.cluster.demote();
+    assert_eq!(
+        rig.say(0, "Q(delete from t)"),
+        "E(ERROR 25006) S(in_hot_standby=on) Z(E)"
+    );
+    assert_eq!(
+        rig.say(0, "Q(rollback to a) Q(select nextval('s')) Q(rollback)"),
+        "C(ROLLBACK) Z(T) T(nextval:20:8) E(ERROR 25006) Z(E) C(ROLLBACK) Z(I)"
+    );
+    assert_eq!(
+        rig.say(1, "Q(begin read write)"),
+        "E(ERROR 0A000) S(in_hot_standby=on) Z(I)"
+    );
+    let mut server = Server::new(Node::Primary, 9, ServerOptions::default());
+    server.receive(&startup(0x0003_0000));
+    while server.step(&mut rig.cluster) {}
+    assert!(shown(server.output()).contains("S(in_hot_standby=on)"));
+    server.receive(&encode("Q(select pg_is_in_recovery()) Q(listen c)"));
+    while server.step(&mut rig.cluster) {}
+    assert_eq!(
+        shown(server.output()),
+        "T(pg_is_in_recovery:16:1) D(t) C(SELECT 1) Z(I) E(ERROR 25006) Z(I)"
+    );
+    assert!(rig.cluster.writes().is_empty());
+    assert!(
+        rig.cluster
+            .refusals()
+            .iter()
+            .all(|write| write.node == Node::Primary)
+    );
+}
+
+#[test]
+fn notifications_come_from_outside() {
+    let mut rig = Rig::new(&[Node::Primary, Node::Primary, Node::Standby]);
+    rig.say(0, "Q(listen c)");
+    rig.cluster.notify_outside("c", "x");
+    rig.cluster.notify_outside("d", "y");
+    assert_eq!(rig.hear(0), "A(c,x)");
+    assert_eq!((rig.hear(1), rig.hear(2)), (String::new(), String::new()));
+    rig.say(0, "Q(begin)");
+    rig.cluster.notify_outside("c", "");
+    assert_eq!(rig.hear(0), "", "nothing inside of a block");
+    assert_eq!(rig.say(0, "Q(commit)"), "C(COMMIT) A(c,) Z(I)");
+}
+
+#[test]
+fn statements_wait_for_a_table_that_is_locked_outside() {
+    for [before, line] in LOCKED_OUT {
+        for ends in ["cancelled", "unlocked"] {
+            let mut rig = Rig::new(&[Node::Primary, Node::Standby]);
+            rig.say(0, before);
+            rig.say(1, before);
+            rig.cluster.lock_outside("u");
+            rig.cluster.lock_outside("t");
+            rig.say(0, line);
+            assert_eq!(rig.server(0).phase(), ServerPhase::Waiting, "{line}");
+            assert!(rig.server(0).has_unread());
+            rig.hear(0);
+            rig.say(1, line);
+            assert_ne!(rig.server(1).phase(), ServerPhase::Waiting, "{line}");
+            if ends == "cancelled" {
+                rig.server(0).cancel();
+                let said = rig.hear(0);
+                assert!(said.contains("E(ERROR 57014)"), "{line}: {said}");
+            } else {
+                rig.cluster.unlock_outside();
+                let said = rig.hear(0);
+                assert!(!said.contains("57014"), "{line}: {said}");
+            }
+            assert_ne!(rig.server(0).phase(), ServerPhase::Waiting, "{line}");
+        }
+    }
+}
+
+#[test]
+fn what_does_not_touch_a_locked_table_goes_on() {
+    let mut rig = Rig::new(&[Node::Primary]);
+    rig.say(
+        0,
+        "P(d,delete from t) S Q(prepare p as select * from u) Q(create temp table t (id int)) Q(begin; savepoint a)",
+    );
+    rig.say(0, "Q(create temp table x as select 1 as id)");
+    rig.cluster.lock_outside("t");
+    for line in [
+        "DS(d) S",
+        "Q(select * from u) Q(delete from u) Q(copy u to stdout) Q(execute p) Q(select nextval('s'))",
+        "Q(insert into t values (1)) Q(select * from x) Q(with t as (delete from u returning id) select * from t)",
+        "P(,select * from u) B(,) DS() E() S P(a,copy t to stdout) DS(a) S P(,) B(,) E() CP() H S",
+        "Q(select 'f_write(1)') Q(do $$ begin perform 1; end $$) Q(rollback; truncate u; begin)",
+        "Q(select 1/0) Q(select * from t) P(,select v from t) S Q(rollback)",
+        "Q(drop table t; begin read only) Q(truncate t) Q(rollback) Q(lock table t)",
+    ] {
+        let said = rig.say(0, line);
+        assert!(
+            said.ends_with(')') && !rig.server(0).has_unread(),
+            "{line}: {said}"
+        );
+    }
 }
 
 /// A server that answers a first packet.

@@ -6,11 +6,13 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 use std::{env, fs};
 
-use crate::model_script::{Script, Side, Trace, frames, play, scripts};
+use crate::model_script::{
+    LOCKED_OUT, Script, Side, Step, Trace, begin, count, encode, frames, play, scripts,
+};
 use crate::model_words;
 use crate::modelled::Modelled;
-use crate::sim::server::{Cluster as Model, Node, Server, ServerOptions};
-use crate::support::client::{Client, Pace, V3_0};
+use crate::sim::server::{Cluster as Model, Node, Server, ServerOptions, ServerPhase};
+use crate::support::client::{Client, Pace, V3_0, eventually};
 use crate::support::cluster::Cluster;
 use crate::support::lab;
 use crate::support::message;
@@ -252,4 +254,83 @@ fn scripts_by_chance_leave_equal_traces() {
         );
     }
     assert!(report.is_empty(), "{report}");
+}
+
+/// How many sessions wait, in the words of `pg_stat_activity`.
+const WAITING: &str = "select count(*) from pg_stat_activity
+    where datname = 'locked' and usename = 'u_trust' and wait_event_type = 'Lock'";
+
+/// A session of each, on the primary, with equal answers to its login and to a line.
+fn both(cluster: &Cluster, database: &str, before: &str) -> (Real, Modelled) {
+    let script = Script {
+        head: String::new(),
+        name: String::new(),
+        places: vec!["primary"],
+        parameters: vec![("user".to_owned(), "u_trust".to_owned())],
+        steps: vec![Step::new(before)],
+    };
+    let mut model = Modelled::new(Node::Primary, cluster.version() / 10_000);
+    let mut real = Real::new(cluster.primary());
+    let modelled = begin(&mut model, &script, database, &[]);
+    assert_eq!(begin(&mut real, &script, database, &modelled), modelled);
+    (real, model)
+}
+
+#[test]
+fn statements_wait_for_a_locked_table_alike() {
+    let Some(cluster) = lab::cluster("model::statements_wait_for_a_locked_table_alike") else {
+        return;
+    };
+    let mut client = prepare(cluster, "locked");
+    let mut outside = admin(cluster, "locked");
+    for (at, [before, line]) in LOCKED_OUT.iter().enumerate() {
+        for cancels in [true, false] {
+            client.run(RESET);
+            let (mut real, mut model) = both(cluster, "locked", before);
+            outside.run("begin; lock table t in access exclusive mode");
+            model.cluster.lock_outside("t");
+            for side in [&mut real as &mut dyn Side, &mut model] {
+                side.send(&encode(line));
+            }
+            let mut expected = model.hear(0);
+            assert_eq!(model.server.phase(), ServerPhase::Waiting, "{line}");
+            assert!(eventually(|| client.value(WAITING) == "1"), "{line}");
+            if cancels {
+                client.run(&WAITING.replace("count(*)", "pg_cancel_backend(pid)"));
+                assert!(eventually(|| client.value(WAITING) == "0"), "{line}");
+                model.server.cancel();
+                expected = [expected, model.hear(0)].join(" ");
+            }
+            outside.run("commit");
+            model.cluster.unlock_outside();
+            expected = [expected, model.hear(0)].join(" ").trim().to_owned();
+            let words = count(&expected);
+            assert_eq!(real.hear(words), expected, "{at}: {line}");
+        }
+    }
+}
+
+#[test]
+fn notifications_of_another_session_come_alike() {
+    let Some(cluster) = lab::cluster("model::notifications_of_another_session_come_alike") else {
+        return;
+    };
+    let mut outside = prepare(cluster, "locked_n");
+    let (mut real, mut model) = both(cluster, "locked_n", "Q(listen c)");
+    let mut notify = |model: &mut Modelled, payload: &str| {
+        outside.run(&format!("notify c, '{payload}'"));
+        model.cluster.notify_outside("c", payload);
+    };
+    notify(&mut model, "x");
+    assert_eq!(
+        (real.hear(1), model.hear(0)),
+        ("A(c,x)".into(), "A(c,x)".into())
+    );
+    for line in ["Q(begin)", "Q(select 1; commit)"] {
+        notify(&mut model, line);
+        model.send(&encode(line));
+        real.send(&encode(line));
+        let expected = model.hear(0);
+        assert_eq!(real.hear(count(&expected)), expected);
+    }
 }

@@ -170,6 +170,55 @@ pub(crate) fn count(line: &str) -> usize {
     words(line).len()
 }
 
+/// What is said before somebody outside locks `t`, and what waits for it then.
+pub(crate) const LOCKED_OUT: &[[&str; 2]] = &[
+    ["", "Q(select * from t order by id)"],
+    ["", "Q(insert into t values (4, 'd'))"],
+    ["", "Q(select 1; update t set v = 'x'; select 2)"],
+    ["", "Q(update t set nothing = 1)"],
+    ["", "Q(select nothing from t)"],
+    ["", "Q(select f_read(1))"],
+    ["", "Q(select 1; select f_write(9))"],
+    ["", "Q(call p_write(9))"],
+    ["", "Q(do $$ begin perform f_write(1); end $$)"],
+    [
+        "",
+        "Q(with w as (delete from t returning id) select count(*) from w)",
+    ],
+    ["", "Q(insert into u select * from t)"],
+    ["", "Q(explain select * from t)"],
+    ["", "Q(prepare p as select * from t)"],
+    ["Q(prepare p as select id from t)", "Q(execute p)"],
+    ["", "Q(create temp table x as select id from t)"],
+    [
+        "",
+        "Q(begin; declare c cursor for select id from t; fetch all c; commit)",
+    ],
+    ["", "Q(copy t to stdout)"],
+    ["", "Q(copy (select id from t order by id) to stdout)"],
+    ["", "Q(truncate t)"],
+    ["", "Q(begin; lock table t in access share mode; commit)"],
+    ["Q(begin; savepoint a)", "Q(delete from t)"],
+    ["", "P(,select v from t where id = 1) DS() B(,) E() S"],
+    ["", "P(a,select nothing from t) H S"],
+    ["P(a,select v from t where id = $1) S", "B(,a,2) E() S"],
+    ["P(a,update t set v = 'y' returning id) S", "DS(a) S"],
+    ["P(a,select v from t where id = 1) S", "DS(a) H S"],
+    ["", "P(,select f_read(2)) B(,) DP() H E() S"],
+    [
+        "",
+        "P(,select 1 from u where f_read(id) = 2) DS() B(,) H E() S",
+    ],
+    ["", "P(,select f_write(id) from u) B(,) H E() S"],
+    ["", "P(,call p_write(9)) DS() B(,) DP() H E() S"],
+    [
+        "P(a,explain select v from t where id = 1) S",
+        "DS(a) B(,a) H E() S",
+    ],
+    ["P(a,truncate t) S", "B(,a) E() S Q(select 1)"],
+    ["", "P(,select 1) B(,) E() P(,delete from t) B(,) E() S"],
+];
+
 /// Whoever answers.
 pub(crate) trait Side {
     fn send(&mut self, bytes: &[u8]);
@@ -180,6 +229,19 @@ pub(crate) trait Side {
 /// Sends a script line by line, of whose answers so many words are expected; the answers, the login's first, the last
 /// what Terminate brings.
 pub(crate) fn play(
+    side: &mut dyn Side,
+    script: &Script,
+    database: &str,
+    expected: &[String],
+) -> Vec<String> {
+    let mut out = begin(side, script, database, expected);
+    side.send(&encode("X"));
+    out.push(side.hear(1));
+    out
+}
+
+/// The same, and the session stays.
+pub(crate) fn begin(
     side: &mut dyn Side,
     script: &Script,
     database: &str,
@@ -196,8 +258,6 @@ pub(crate) fn play(
         side.send(&encode(&step.send));
         out.push(side.hear(words(out.len())));
     }
-    side.send(&encode("X"));
-    out.push(side.hear(1));
     out
 }
 

@@ -4,8 +4,8 @@ use crate::model_script::{Side, Trace, frames};
 use crate::sim::server::{Cluster, Node, Server, ServerOptions};
 
 pub(crate) struct Modelled {
-    cluster: Cluster,
-    server: Server,
+    pub(crate) cluster: Cluster,
+    pub(crate) server: Server,
     gathered: Vec<u8>,
     trace: Trace,
 }

@@ -24,6 +24,9 @@ pub(crate) struct Write {
     pub(crate) text: String,
 }
 
+/// The process id of whoever notifies from outside.
+const OUTSIDE: u32 = i32::MAX as u32;
+
 /// Tables that there are from the beginning.
 const TABLES: [&str; 2] = ["t", "u"];
 
@@ -41,8 +44,8 @@ enum Record {
 pub(super) enum Lockable {
     /// On one server, whatever the other has.
     Advisory(Node, i64),
-    Row(u64),
-    Table(Arc<str>),
+    Row(Node, u64),
+    Table(Node, Arc<str>),
 }
 
 struct Lock {
@@ -68,13 +71,17 @@ pub(crate) struct Cluster {
     standby: Tables,
     /// Of the primary and of the standby.
     sequences: [[i64; SEQUENCES.len()]; 2],
+    /// Which of the two are standbys.
+    recovers: [bool; 2],
     log: Vec<Record>,
     replayed: usize,
     next_row: u64,
     locks: Vec<Lock>,
     /// Who waits for whom.
     waits: Vec<(u32, u32)>,
-    listeners: Vec<(Arc<str>, u32)>,
+    listeners: Vec<(Node, Arc<str>, u32)>,
+    /// Tables of the primary that somebody has locked who is no backend here.
+    locked_outside: Vec<Arc<str>>,
     notifications: Vec<Notification>,
 }
 
@@ -103,12 +110,14 @@ impl Cluster {
             standby: tables.clone(),
             primary: tables,
             sequences: [[0; SEQUENCES.len()]; 2],
+            recovers: [false, true],
             log: Vec::new(),
             replayed: 0,
             next_row,
             locks: Vec::new(),
             waits: Vec::new(),
             listeners: Vec::new(),
+            locked_outside: Vec::new(),
             notifications: Vec::new(),
         }
     }
@@ -186,10 +195,35 @@ impl Cluster {
         }
     }
 
-    pub(super) fn commit(&mut self, ops: Vec<Op>) {
-        ops.iter().for_each(|op| self.primary.apply(op));
-        self.log.push(Record::Commit(ops));
-        self.keep_up();
+    pub(super) fn commit(&mut self, node: Node, ops: Vec<Op>) {
+        let tables = match node {
+            Node::Primary => &mut self.primary,
+            Node::Standby => &mut self.standby,
+        };
+        ops.iter().for_each(|op| tables.apply(op));
+        self.record(node, Record::Commit(ops));
+    }
+
+    fn record(&mut self, node: Node, record: Record) {
+        if node == Node::Primary && self.recovers(Node::Standby) {
+            self.log.push(record);
+            self.keep_up();
+        }
+    }
+
+    /// The standby replays all that there is and takes writes from then on; the two go apart.
+    pub(crate) fn promote(&mut self) {
+        self.replay(usize::MAX);
+        self.recovers[Node::Standby as usize] = false;
+    }
+
+    /// The primary becomes a standby, which replays nothing. Transactions that it has may still commit.
+    pub(crate) fn demote(&mut self) {
+        self.recovers[Node::Primary as usize] = true;
+    }
+
+    pub(super) fn recovers(&self, node: Node) -> bool {
+        self.recovers[node as usize]
     }
 
     pub(super) fn row_number(&mut self) -> u64 {
@@ -204,10 +238,7 @@ impl Cluster {
 
     pub(super) fn set_value(&mut self, node: Node, sequence: usize, value: i64) {
         self.sequences[node as usize][sequence] = value;
-        if node == Node::Primary {
-            self.log.push(Record::Sequence(sequence, value));
-            self.keep_up();
-        }
+        self.record(node, Record::Sequence(sequence, value));
     }
 
     /// Takes a lock, or says who has it.
@@ -275,8 +306,8 @@ impl Cluster {
             .retain(|lock| lock.backend != backend || (lock.session && !session_too));
     }
 
-    pub(super) fn listen(&mut self, backend: u32, channel: &Arc<str>) {
-        let entry = (Arc::clone(channel), backend);
+    pub(super) fn listen(&mut self, node: Node, backend: u32, channel: &Arc<str>) {
+        let entry = (node, Arc::clone(channel), backend);
         if !self.listeners.contains(&entry) {
             self.listeners.push(entry);
         }
@@ -284,14 +315,14 @@ impl Cluster {
 
     /// Ends listening on one channel or all.
     pub(super) fn unlisten(&mut self, backend: u32, channel: Option<&str>) {
-        self.listeners.retain(|(listened, listener)| {
+        self.listeners.retain(|(_, listened, listener)| {
             *listener != backend || channel.is_some_and(|channel| *channel != **listened)
         });
     }
 
-    pub(super) fn notify(&mut self, from: u32, channel: &Arc<str>, payload: &Arc<str>) {
-        for (listened, to) in &self.listeners {
-            if listened == channel {
+    pub(super) fn notify(&mut self, node: Node, from: u32, channel: &Arc<str>, payload: &Arc<str>) {
+        for (place, listened, to) in &self.listeners {
+            if (*place, listened) == (node, channel) {
                 self.notifications.push(Notification {
                     to: *to,
                     from,
@@ -300,6 +331,31 @@ impl Cluster {
                 });
             }
         }
+    }
+
+    /// Somebody on the primary who is no backend here notifies.
+    pub(crate) fn notify_outside(&mut self, channel: &str, payload: &str) {
+        self.notify(Node::Primary, OUTSIDE, &channel.into(), &payload.into());
+    }
+
+    /// Somebody who is no backend here locks a table of the primary, ACCESS EXCLUSIVE, at once: whoever touches it
+    /// from then on waits, also in a transaction that touched it before.
+    pub(crate) fn lock_outside(&mut self, table: &str) {
+        self.locked_outside.push(table.into());
+    }
+
+    /// All tables that were locked like this are free.
+    pub(crate) fn unlock_outside(&mut self) {
+        self.locked_outside.clear();
+    }
+
+    /// Whether there are such locks where a server is.
+    pub(super) fn is_locked_outside(&self, node: Node) -> bool {
+        node == Node::Primary && !self.locked_outside.is_empty()
+    }
+
+    pub(super) fn locked_outside(&self) -> &[Arc<str>] {
+        &self.locked_outside
     }
 
     /// Takes what a backend is to be told: from whom, channel, payload.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::cluster::Value;
 use super::fault::{Fault, Stop};
-use super::portal::{Outcome, Plan, Portal, describe};
+use super::portal::{Column, Outcome, Plan, Portal, describe};
 use super::session::{Done, Io, Pending, Session, malformed, utf8};
 use super::sql::{oid, statements};
 use super::wire::Fields;
@@ -184,32 +184,33 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn describe(
-        &mut self,
-        fields: &mut Fields<'_>,
-        io: &mut Io<'_>,
-    ) -> Result<(), Fault> {
+    pub(super) fn describe(&mut self, fields: &mut Fields<'_>, io: &mut Io<'_>) -> Done {
         let kind = fields.byte().ok_or_else(malformed)?;
         let name = utf8(fields.text().ok_or_else(malformed)?)?;
         if !fields.is_empty() {
             return Err(Fault::protocol("invalid message format"));
         }
         self.start_transaction();
-        let (columns, formats) = match kind {
+        match kind {
             b'S' => {
                 let plan = self.prepared_plan(name)?;
-                let columns = plan.as_ref().and_then(|plan| plan.columns.clone());
-                if self.is_failed() && columns.is_some() {
+                if self.is_failed() && plan.as_ref().is_some_and(|plan| plan.columns.is_some()) {
                     return Err(Fault::aborted());
                 }
-                let types = plan.map_or_else(Vec::new, |plan| plan.parameters.clone());
+                let types = plan.as_ref().map_or(&[][..], |plan| &plan.parameters);
                 io.out.message(b't', |out| {
                     out.extend_from_slice(&(types.len() as u16).to_be_bytes());
                     for oid in types {
                         out.extend_from_slice(&oid.to_be_bytes());
                     }
                 });
-                (columns, Vec::new())
+                match plan {
+                    Some(plan) => self.describe_rows(plan, io),
+                    None => {
+                        io.out.message(b'n', |_| {});
+                        Ok(None)
+                    }
+                }
             }
             b'P' => {
                 let portal = &self.portals[self.portal(name)?];
@@ -217,22 +218,20 @@ impl Session {
                 if self.is_failed() && columns.is_some() {
                     return Err(Fault::aborted());
                 }
-                (columns, portal.formats.clone())
+                describe_columns(columns.as_deref(), &portal.formats, io);
+                Ok(None)
             }
-            _ => return Err(Fault::protocol("invalid DESCRIBE message subtype")),
-        };
-        match columns {
-            None => io.out.message(b'n', |_| {}),
-            Some(columns) => {
-                let format = |at: usize| match formats[..] {
-                    [] => 0,
-                    [all] => all,
-                    ref each => each[at],
-                };
-                describe(&columns, format, io);
-            }
+            _ => Err(Fault::protocol("invalid DESCRIBE message subtype")),
         }
-        Ok(())
+    }
+
+    /// The rows of a prepared statement, whose parameters are told.
+    pub(super) fn describe_rows(&mut self, plan: Arc<Plan>, io: &mut Io<'_>) -> Done {
+        if self.is_plan_locked_out(&plan, io.cluster) {
+            return self.wait_with(Pending::Describe(plan));
+        }
+        describe_columns(plan.columns.as_deref(), &[], io);
+        Ok(None)
     }
 
     pub(super) fn close(&mut self, fields: &mut Fields<'_>, io: &mut Io<'_>) -> Result<(), Fault> {
@@ -336,7 +335,10 @@ impl Session {
     pub(super) fn copied(&mut self, pending: Pending, io: &mut Io<'_>) -> Done {
         let (ops, count, table) = match &pending {
             Pending::Simple(_, Some(copy)) | Pending::Execute(_, _, Some(copy)) => copy.result(),
-            Pending::Simple(_, None) | Pending::Execute(_, _, None) => {
+            Pending::Simple(_, None)
+            | Pending::Execute(_, _, None)
+            | Pending::Message(..)
+            | Pending::Describe(_) => {
                 unreachable!("only a COPY ends like this")
             }
         };
@@ -350,7 +352,21 @@ impl Session {
                 self.finish_execute(portal, &tag, io)?;
                 Ok(None)
             }
+            Pending::Message(..) | Pending::Describe(_) => Ok(None),
         }
+    }
+
+    /// Parse or Bind, which wait as statements do.
+    pub(super) fn prepare_message(&mut self, tag: u8, body: &[u8], io: &mut Io<'_>) -> Done {
+        if self.is_message_locked_out(tag, body, io.cluster) {
+            return self.wait_with(Pending::Message(tag, body.to_vec()));
+        }
+        let mut fields = Fields(body);
+        match tag {
+            b'P' => self.parse(&mut fields, io)?,
+            _ => self.bind(&mut fields, io)?,
+        }
+        Ok(None)
     }
 
     pub(super) fn function_call(
@@ -415,6 +431,20 @@ impl Session {
             });
         self.finish_transaction(io)
     }
+}
+
+/// RowDescription or NoData.
+fn describe_columns(columns: Option<&[Column]>, formats: &[i16], io: &mut Io<'_>) {
+    let Some(columns) = columns else {
+        io.out.message(b'n', |_| {});
+        return;
+    };
+    let format = |at: usize| match *formats {
+        [] => 0,
+        [all] => all,
+        ref each => each[at],
+    };
+    describe(columns, format, io);
 }
 
 /// A count and so many 16-bit integers.

@@ -474,7 +474,7 @@ fn finish(
     }
     authentication(out, 0, b"");
     start.check_names()?;
-    let settings = settings_of(&start, place)?;
+    let settings = settings_of(&start, cluster, place)?;
     let version = place.options.version;
     let mut session = Session::new(
         place.node,
@@ -498,8 +498,8 @@ fn finish(
 }
 
 /// The settings that a session begins with.
-fn settings_of(start: &Start, place: &Place<'_>) -> Result<Settings, Fault> {
-    let mut settings = Settings::new(place.options.version, place.node == Node::Standby);
+fn settings_of(start: &Start, cluster: &Cluster, place: &Place<'_>) -> Result<Settings, Fault> {
+    let mut settings = Settings::new(place.options.version, cluster.recovers(place.node));
     for (name, value) in &place.options.parameters {
         settings.force(name, value);
     }

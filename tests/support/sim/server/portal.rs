@@ -226,6 +226,9 @@ impl Session {
         plan: &Plan,
         io: &mut Io<'_>,
     ) -> Result<Begun, Stop> {
+        if self.is_locked_out(&plan.statement, io.cluster) {
+            return Err(Stop::Wait);
+        }
         if !portal.noted {
             portal.noted = true;
             let shown = portal.parameters.iter().map(Value::shown).collect();

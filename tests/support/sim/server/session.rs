@@ -6,7 +6,7 @@ use super::cluster::{Cluster, SEQUENCES, Tables};
 use super::copy::CopyIn;
 use super::extended::Prepared;
 use super::fault::Fault;
-use super::portal::Portal;
+use super::portal::{Plan, Portal};
 use super::settings::Settings;
 use super::simple::Simple;
 use super::trouble::Planned;
@@ -22,6 +22,8 @@ pub(super) struct Io<'a> {
 
 pub(super) struct Session {
     pub(super) node: Node,
+    /// Whether the server is a standby.
+    pub(super) recovers: bool,
     pub(super) backend: u32,
     pub(super) version: u32,
     long_key: bool,
@@ -58,12 +60,17 @@ pub(super) enum Pending {
     Simple(Simple, Option<CopyIn>),
     /// The portal, which is not in the list meanwhile, and the limit of rows.
     Execute(Portal, usize, Option<CopyIn>),
+    /// The tag and body of Parse or Bind.
+    Message(u8, Vec<u8>),
+    /// Of a statement whose parameters are described.
+    Describe(Arc<Plan>),
 }
 
 impl Pending {
     fn copy(&mut self) -> Option<&mut CopyIn> {
         match self {
             Pending::Simple(_, copy) | Pending::Execute(_, _, copy) => copy.as_mut(),
+            Pending::Message(..) | Pending::Describe(_) => None,
         }
     }
 }
@@ -97,6 +104,7 @@ impl Session {
     ) -> Session {
         Session {
             node,
+            recovers: node == Node::Standby,
             backend,
             version,
             long_key,
@@ -152,6 +160,19 @@ impl Session {
             (_, Block::Failed) => ServerPhase::Failed,
             (_, Block::Explicit) => ServerPhase::InTransaction,
             (_, Block::None | Block::Implicit) => ServerPhase::Idle,
+        }
+    }
+
+    /// Learns whether its server is a standby.
+    pub(super) fn learn_role(&mut self, cluster: &Cluster) {
+        self.recovers = cluster.recovers(self.node);
+        self.show_role();
+    }
+
+    pub(super) fn show_role(&mut self) {
+        let shown = if self.recovers { "on" } else { "off" };
+        if self.settings.get("in_hot_standby").as_deref() != Some(shown) {
+            self.settings.force("in_hot_standby", shown);
         }
     }
 
@@ -229,6 +250,7 @@ impl Session {
         out: &mut Output,
         cluster: &mut Cluster,
     ) -> Next {
+        self.learn_role(cluster);
         let mut io = Io { out, cluster };
         if let Some(mut pending) = self.pending.take() {
             if pending.copy().is_some() {
@@ -273,6 +295,8 @@ impl Session {
         let done = match pending {
             Pending::Simple(simple, _) => self.run_simple(simple, io),
             Pending::Execute(portal, limit, _) => self.run_execute(portal, limit, io),
+            Pending::Message(tag, body) => self.prepare_message(tag, &body, io),
+            Pending::Describe(plan) => self.describe_rows(plan, io),
         };
         let waits_still = matches!(&done, Ok(Some(_))) && self.waits;
         let sleeping = self.slept;
@@ -379,9 +403,8 @@ impl Session {
                 let done = self.function_call(&mut fields, io).map(|()| None);
                 return self.done(done, true, io);
             }
-            b'P' => self.parse(&mut fields, io).map(|()| None),
-            b'B' => self.bind(&mut fields, io).map(|()| None),
-            b'D' => self.describe(&mut fields, io).map(|()| None),
+            b'P' | b'B' => self.prepare_message(tag, body, io),
+            b'D' => self.describe(&mut fields, io),
             b'C' => self.close(&mut fields, io).map(|()| None),
             b'E' => self.execute(&mut fields, io),
             b'H' if !body.is_empty() => Err(Fault::protocol("invalid message format")),

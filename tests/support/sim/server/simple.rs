@@ -59,6 +59,9 @@ impl Session {
         while simple.at < simple.statements.len() {
             let mut portal = match simple.portal.take() {
                 Some(portal) => portal,
+                None if self.is_locked_out(&simple.statements[simple.at].0, io.cluster) => {
+                    return self.wait_with(Pending::Simple(simple, None));
+                }
                 None => self.prepare_simple(&simple, io)?,
             };
             match self.run_portal(&mut portal, usize::MAX, true, io) {

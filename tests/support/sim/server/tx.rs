@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::Node;
 use super::cluster::{Cluster, Lockable, Op, Tables};
 use super::fault::{Fault, Stop};
 use super::session::{Io, Session};
@@ -94,6 +93,7 @@ impl Session {
 
     fn go_back(&mut self, mark: &Mark) {
         self.settings.restore(&mark.layers);
+        self.show_role();
         self.temporary = mark.temporary.clone();
         self.tx.ops.truncate(mark.ops);
         self.tx.notifies.truncate(mark.notifies);
@@ -111,8 +111,7 @@ impl Session {
         }
         self.tx.started = true;
         self.tx.start = Some(self.mark());
-        let read_only =
-            self.node == Node::Standby || self.settings.is_on("default_transaction_read_only");
+        let read_only = self.recovers || self.settings.is_on("default_transaction_read_only");
         let shown = |on| if on { "on" } else { "off" };
         let isolation = self.settings.get("default_transaction_isolation");
         let deferrable = self.settings.is_on("default_transaction_deferrable");
@@ -175,16 +174,18 @@ impl Session {
         self.hold_cursors(io)?;
         let tx = std::mem::replace(&mut self.tx, Tx::new());
         if !tx.ops.is_empty() {
-            io.cluster.commit(tx.ops);
+            io.cluster.commit(self.node, tx.ops);
         }
         for listen in tx.listens {
             match listen {
-                Listen::Add(channel) => io.cluster.listen(self.backend, &channel),
+                Listen::Add(channel) => {
+                    io.cluster.listen(self.node, self.backend, &channel);
+                }
                 Listen::Remove(channel) => io.cluster.unlisten(self.backend, channel.as_deref()),
             }
         }
         for (channel, payload) in &tx.notifies {
-            io.cluster.notify(self.backend, channel, payload);
+            io.cluster.notify(self.node, self.backend, channel, payload);
         }
         self.settings.commit();
         io.cluster.release(self.backend, false);
@@ -356,7 +357,7 @@ impl Session {
 
     fn modes_now(&self) -> Modes {
         let isolation = self.settings.get("transaction_isolation");
-        let writes = self.node == Node::Primary && !self.is_read_only();
+        let writes = !self.recovers && !self.is_read_only();
         Modes {
             access: (!writes).then_some(Access::Only),
             isolation: isolation.and_then(|level| super::settings::isolation(&level)),
@@ -365,7 +366,8 @@ impl Session {
     }
 
     pub(super) fn is_read_only(&self) -> bool {
-        self.settings.is_on("transaction_read_only")
+        // A primary that became a standby refuses in the transactions that it has, too.
+        self.recovers || self.settings.is_on("transaction_read_only")
     }
 
     pub(super) fn set_modes(&mut self, modes: &Modes) -> Result<(), Fault> {
@@ -394,7 +396,7 @@ impl Session {
                         "transaction read-write mode must be set before any query",
                     ));
                 }
-                if self.node == Node::Standby {
+                if self.recovers {
                     return Err(Fault::new(
                         "0A000",
                         "cannot set transaction read-write mode during recovery",
@@ -414,7 +416,7 @@ impl Session {
                         "SET TRANSACTION ISOLATION LEVEL must not be called in a subtransaction",
                     ));
                 }
-                if self.node == Node::Standby && value == "serializable" {
+                if self.recovers && value == "serializable" {
                     return Err(Fault::new(
                         "0A000",
                         "cannot use serializable mode in a hot standby",

@@ -151,7 +151,7 @@ impl Session {
                 Some(filter) => self.holds(filter, &table.columns, row, parameters, io)?,
             };
             if hit {
-                self.take_lock(Lockable::Row(*number), false, io.cluster)?;
+                self.take_lock(Lockable::Row(self.node, *number), false, io.cluster)?;
                 out.push((*number, Arc::clone(row)));
             }
         }

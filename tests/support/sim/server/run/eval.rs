@@ -202,7 +202,7 @@ impl Session {
         let void = Ok(Value::text(""));
         match name {
             "now" => Ok(Value::text("2026-01-01 00:00:00+00")),
-            "pg_is_in_recovery" => Ok(Value::Bool(self.node == super::super::Node::Standby)),
+            "pg_is_in_recovery" => Ok(Value::Bool(self.recovers)),
             "pg_backend_pid" => Ok(Value::Int(self.backend.into())),
             "current_user" | "user" => Ok(Value::Text(self.current_user())),
             "session_user" => Ok(Value::Text(

@@ -7,6 +7,7 @@ mod fold;
 mod functions;
 mod query;
 mod session_state;
+mod touch;
 mod utility;
 
 use std::sync::Arc;

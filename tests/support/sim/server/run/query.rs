@@ -362,7 +362,7 @@ impl Session {
                 .map_or(Ok(None), |fault| Err(fault.into()));
         };
         if let (true, Some(number)) = (sources.locks, source.number) {
-            self.take_lock(Lockable::Row(number), false, io.cluster)?;
+            self.take_lock(Lockable::Row(self.node, number), false, io.cluster)?;
         }
         let scope = Scope {
             columns: &sources.columns,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::super::Node;
 use super::super::cluster::Value;
 use super::super::extended::Prepared;
 use super::super::fault::{Fault, Stop};
@@ -365,9 +364,9 @@ impl Session {
     }
 
     pub(crate) fn refuse_in_recovery(&self, what: &str) -> Result<(), Fault> {
-        match self.node {
-            Node::Primary => Ok(()),
-            Node::Standby => Err(Fault::recovery(what)),
+        if self.recovers {
+            return Err(Fault::recovery(what));
         }
+        Ok(())
     }
 }

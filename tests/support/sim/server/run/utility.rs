@@ -121,7 +121,8 @@ impl Session {
                     return Err(missing_table(table).into());
                 }
                 if *mode == LockMode::Strong {
-                    self.take_lock(Lockable::Table(Arc::clone(table)), false, io.cluster)?;
+                    let lock = Lockable::Table(self.node, Arc::clone(table));
+                    self.take_lock(lock, false, io.cluster)?;
                 }
                 tag("LOCK TABLE")
             }
