@@ -145,22 +145,7 @@ impl Session {
                 format!("cursor \"{name}\" already exists"),
             ));
         }
-        let mut values = Vec::new();
-        for (at, oid) in types.iter().enumerate() {
-            let length = fields.i32().ok_or_else(malformed)?;
-            let format = match formats[..] {
-                [] => 0,
-                [all] => all,
-                ref each => each[at],
-            };
-            values.push(match usize::try_from(length) {
-                Err(_) => Value::Null,
-                Ok(length) => {
-                    let bytes = fields.bytes(length).ok_or_else(malformed)?;
-                    super::run::decode(bytes, *oid, format)?
-                }
-            });
-        }
+        let values = bound(fields, types, &formats)?;
         let result_formats = shorts(fields)?;
         if !fields.is_empty() {
             return Err(Fault::protocol("invalid message format"));
@@ -417,20 +402,45 @@ impl Session {
             vec![argument.shown()],
         );
         let value = super::run::pure(known.0, &[argument])?;
-        io.out
-            .message(b'V', |out| match (&value, format, value.shown()) {
-                (Value::Int(number), 1, _) => {
-                    out.extend_from_slice(&4_i32.to_be_bytes());
-                    out.extend_from_slice(&(*number as i32).to_be_bytes());
-                }
-                (_, _, Some(text)) => {
-                    out.extend_from_slice(&(text.len() as u32).to_be_bytes());
-                    out.extend_from_slice(text.as_bytes());
-                }
-                (_, _, None) => out.extend_from_slice(&(-1_i32).to_be_bytes()),
-            });
+        function_result(&value, format, io);
         self.finish_transaction(io)
     }
+}
+
+fn function_result(value: &Value, format: i16, io: &mut Io<'_>) {
+    io.out
+        .message(b'V', |out| match (value, format, value.shown()) {
+            (Value::Int(number), 1, _) => {
+                out.extend_from_slice(&4_i32.to_be_bytes());
+                out.extend_from_slice(&(*number as i32).to_be_bytes());
+            }
+            (_, _, Some(text)) => {
+                out.extend_from_slice(&(text.len() as u32).to_be_bytes());
+                out.extend_from_slice(text.as_bytes());
+            }
+            (_, _, None) => out.extend_from_slice(&(-1_i32).to_be_bytes()),
+        });
+}
+
+/// The values of a Bind.
+fn bound(fields: &mut Fields<'_>, types: &[u32], formats: &[i16]) -> Result<Vec<Value>, Fault> {
+    let mut values = Vec::new();
+    for (at, oid) in types.iter().enumerate() {
+        let length = fields.i32().ok_or_else(malformed)?;
+        let format = match *formats {
+            [] => 0,
+            [all] => all,
+            ref each => each[at],
+        };
+        values.push(match usize::try_from(length) {
+            Err(_) => Value::Null,
+            Ok(length) => {
+                let bytes = fields.bytes(length).ok_or_else(malformed)?;
+                super::run::decode(bytes, *oid, format)?
+            }
+        });
+    }
+    Ok(values)
 }
 
 /// RowDescription or NoData.

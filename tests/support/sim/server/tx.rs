@@ -238,17 +238,7 @@ impl Session {
         self.tx.chained = false;
         match command {
             Transaction::Begin(modes, tag) => {
-                match self.tx.block {
-                    Block::Explicit => {
-                        let text = "there is already a transaction in progress";
-                        self.notice(io, "WARNING", "25001", text);
-                    }
-                    Block::None | Block::Implicit => {}
-                    Block::Failed => return Err(Fault::aborted().into()),
-                }
-                // Modes that cannot be had leave no block behind.
-                self.set_modes(modes)?;
-                self.tx.block = Block::Explicit;
+                self.begin(modes, io)?;
                 Ok(tag)
             }
             Transaction::Commit(chain) => self.end_block(true, *chain, io),
@@ -269,32 +259,8 @@ impl Session {
                 }
                 Ok("RELEASE")
             }
-            Transaction::RollbackTo(name) => {
-                if !matches!(self.tx.block, Block::Explicit | Block::Failed) {
-                    self.require_block("ROLLBACK TO SAVEPOINT")?;
-                }
-                let at = self.savepoint(name)?;
-                let mark = self.tx.savepoints[at].mark.clone();
-                self.go_back(&mark);
-                self.tx.savepoints.truncate(at + 1);
-                self.tx.block = Block::Explicit;
-                self.portals
-                    .retain(|portal| portal.held || portal.depth <= at);
-                Ok("ROLLBACK")
-            }
-            Transaction::Prepare => {
-                self.refuse_in_recovery("PREPARE TRANSACTION")?;
-                if matches!(self.tx.block, Block::None | Block::Failed) {
-                    return self.end_block(false, false, io).map(|_| "ROLLBACK");
-                }
-                if self.tx.block == Block::Implicit {
-                    let text = "there is no transaction in progress";
-                    self.notice(io, "WARNING", "25P01", text);
-                }
-                // It would have left the block, and so does its failure.
-                self.tx.block = Block::None;
-                Err(Fault::new("55000", "prepared transactions are disabled").into())
-            }
+            Transaction::RollbackTo(name) => self.roll_back_to(name),
+            Transaction::Prepare => self.prepare_transaction(io),
             Transaction::Finish => {
                 self.refuse_in_recovery("COMMIT PREPARED")?;
                 self.prevent_in_block("COMMIT PREPARED")?;
@@ -302,6 +268,49 @@ impl Session {
                 Err(Fault::new("42704", text).into())
             }
         }
+    }
+
+    fn begin(&mut self, modes: &Modes, io: &mut Io<'_>) -> Result<(), Stop> {
+        match self.tx.block {
+            Block::Explicit => {
+                let text = "there is already a transaction in progress";
+                self.notice(io, "WARNING", "25001", text);
+            }
+            Block::None | Block::Implicit => {}
+            Block::Failed => return Err(Fault::aborted().into()),
+        }
+        // Modes that cannot be had leave no block behind.
+        self.set_modes(modes)?;
+        self.tx.block = Block::Explicit;
+        Ok(())
+    }
+
+    fn roll_back_to(&mut self, name: &str) -> Result<&'static str, Stop> {
+        if !matches!(self.tx.block, Block::Explicit | Block::Failed) {
+            self.require_block("ROLLBACK TO SAVEPOINT")?;
+        }
+        let at = self.savepoint(name)?;
+        let mark = self.tx.savepoints[at].mark.clone();
+        self.go_back(&mark);
+        self.tx.savepoints.truncate(at + 1);
+        self.tx.block = Block::Explicit;
+        self.portals
+            .retain(|portal| portal.held || portal.depth <= at);
+        Ok("ROLLBACK")
+    }
+
+    fn prepare_transaction(&mut self, io: &mut Io<'_>) -> Result<&'static str, Stop> {
+        self.refuse_in_recovery("PREPARE TRANSACTION")?;
+        if matches!(self.tx.block, Block::None | Block::Failed) {
+            return self.end_block(false, false, io).map(|_| "ROLLBACK");
+        }
+        if self.tx.block == Block::Implicit {
+            let text = "there is no transaction in progress";
+            self.notice(io, "WARNING", "25P01", text);
+        }
+        // It would have left the block, and so does its failure.
+        self.tx.block = Block::None;
+        Err(Fault::new("55000", "prepared transactions are disabled").into())
     }
 
     fn savepoint(&self, name: &str) -> Result<usize, Fault> {

@@ -45,16 +45,7 @@ impl Session {
                 self.settings.reset_all();
                 tag("RESET")
             }
-            Utility::Show(name) => {
-                let value = self
-                    .settings
-                    .get(name)
-                    .ok_or_else(|| super::super::settings::unknown(name))?;
-                Ok(Effect::Rows(
-                    vec![vec![Value::Text(value)]],
-                    Some("SHOW".to_owned()),
-                ))
-            }
+            Utility::Show(name) => self.show(name),
             Utility::Discard(what) => self.discard(*what, io),
             Utility::Prepare {
                 name,
@@ -80,13 +71,7 @@ impl Session {
                 self.notify(channel, payload, io)?;
                 tag("NOTIFY")
             }
-            Utility::Checkpoint => {
-                if super::session_state::is_superuser(&self.current_user()) {
-                    tag("CHECKPOINT")
-                } else {
-                    Err(Fault::new("42501", "permission denied to execute CHECKPOINT").into())
-                }
-            }
+            Utility::Checkpoint => self.checkpoint(),
             Utility::CopyIn { .. }
             | Utility::CopyOut(_)
             | Utility::Explain { .. }
@@ -112,38 +97,13 @@ impl Session {
             }
             Utility::Do(body) => self.run_block(body, io),
             Utility::Call(name, arguments) => self.call_procedure(name, arguments, parameters, io),
-            Utility::Lock { table, mode } => {
-                if *mode == LockMode::Strong {
-                    self.refuse_in_recovery("LOCK TABLE")?;
-                }
-                self.require_any_block("LOCK TABLE")?;
-                if self.table_now(table, io.cluster).is_none() {
-                    return Err(missing_table(table).into());
-                }
-                if *mode == LockMode::Strong {
-                    let lock = Lockable::Table(self.node, Arc::clone(table));
-                    self.take_lock(lock, false, io.cluster)?;
-                }
-                tag("LOCK TABLE")
-            }
+            Utility::Lock { table, mode } => self.lock_table(table, *mode, io),
             Utility::Create {
                 name,
                 temporary,
                 if_not_exists,
                 columns,
-            } => {
-                self.refuse_read_only("CREATE TABLE")?;
-                if self.exists(name, *temporary, io) {
-                    if !if_not_exists {
-                        return Err(table_exists(name).into());
-                    }
-                    let text = format!("relation \"{name}\" already exists, skipping");
-                    self.notice(io, "NOTICE", "42P07", &text);
-                    return tag("CREATE TABLE");
-                }
-                self.create(name, *temporary, columns.clone().into(), io);
-                tag("CREATE TABLE")
-            }
+            } => self.create_table(name, *temporary, *if_not_exists, columns, io),
             Utility::CreateAs {
                 name,
                 temporary,
@@ -159,21 +119,78 @@ impl Session {
                 self.create_as(name, *temporary, select, io)
             }
             Utility::Drop { names, if_exists } => self.drop_tables(names, *if_exists, io),
-            Utility::Truncate(name) => {
-                self.refuse_read_only("TRUNCATE TABLE")?;
-                if self.table_now(name, io.cluster).is_none() {
-                    return Err(missing_table(name).into());
-                }
-                self.apply(Op::Truncate(Arc::clone(name)));
-                self.log_write(io);
-                tag("TRUNCATE TABLE")
-            }
+            Utility::Truncate(name) => self.truncate(name, io),
             _ => {
                 self.refuse_in_recovery("VACUUM")?;
                 self.prevent_in_block("VACUUM")?;
                 tag("VACUUM")
             }
         }
+    }
+
+    fn show(&self, name: &str) -> Done {
+        let value = self
+            .settings
+            .get(name)
+            .ok_or_else(|| super::super::settings::unknown(name))?;
+        Ok(Effect::Rows(
+            vec![vec![Value::Text(value)]],
+            Some("SHOW".to_owned()),
+        ))
+    }
+
+    fn checkpoint(&self) -> Done {
+        if super::session_state::is_superuser(&self.current_user()) {
+            tag("CHECKPOINT")
+        } else {
+            Err(Fault::new("42501", "permission denied to execute CHECKPOINT").into())
+        }
+    }
+
+    fn lock_table(&mut self, table: &Arc<str>, mode: LockMode, io: &mut Io<'_>) -> Done {
+        if mode == LockMode::Strong {
+            self.refuse_in_recovery("LOCK TABLE")?;
+        }
+        self.require_any_block("LOCK TABLE")?;
+        if self.table_now(table, io.cluster).is_none() {
+            return Err(missing_table(table).into());
+        }
+        if mode == LockMode::Strong {
+            let lock = Lockable::Table(self.node, Arc::clone(table));
+            self.take_lock(lock, false, io.cluster)?;
+        }
+        tag("LOCK TABLE")
+    }
+
+    fn create_table(
+        &mut self,
+        name: &Arc<str>,
+        temporary: bool,
+        if_not_exists: bool,
+        columns: &[ColumnType],
+        io: &mut Io<'_>,
+    ) -> Done {
+        self.refuse_read_only("CREATE TABLE")?;
+        if self.exists(name, temporary, io) {
+            if !if_not_exists {
+                return Err(table_exists(name).into());
+            }
+            let text = format!("relation \"{name}\" already exists, skipping");
+            self.notice(io, "NOTICE", "42P07", &text);
+            return tag("CREATE TABLE");
+        }
+        self.create(name, temporary, columns.into(), io);
+        tag("CREATE TABLE")
+    }
+
+    fn truncate(&mut self, name: &Arc<str>, io: &mut Io<'_>) -> Done {
+        self.refuse_read_only("TRUNCATE TABLE")?;
+        if self.table_now(name, io.cluster).is_none() {
+            return Err(missing_table(name).into());
+        }
+        self.apply(Op::Truncate(Arc::clone(name)));
+        self.log_write(io);
+        tag("TRUNCATE TABLE")
     }
 
     fn call_procedure(
