@@ -1,0 +1,351 @@
+//! The driver: it shows the session what came, moves bytes as it says and carries out what it asks.
+
+use pgturnout::session::{
+    Action, CloseCause, ConnectFailed, Demand, PeerId, TlsFailed, TlsInfo, TlsRole, Transmit,
+};
+
+use super::super::checks::{self, Check};
+use super::super::server::{Node, Server};
+use super::happened::{Happened, Sent, shown};
+use super::link::{End, Link, State};
+use super::{Chunking, World};
+
+impl World<'_> {
+    pub(super) fn piece(&mut self, left: usize) -> usize {
+        match self.chunking {
+            Chunking::Whole => left,
+            Chunking::Bytes => 1,
+            Chunking::Seeded(_) => {
+                self.random = self
+                    .random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                left.min(1 + (self.random >> 33) as usize % 23)
+            }
+        }
+    }
+
+    /// Bytes come in. Whether any did.
+    pub(super) fn arrive(&mut self, peer: PeerId, most: usize) -> bool {
+        let at = peer.index();
+        if self.links[at].state != State::Open || !self.session.wants_read(peer) {
+            return false;
+        }
+        let room = self.config.limits.read_buffer - self.links[at].buffer.len();
+        let total = self.links[at].wire.len().min(room).min(most);
+        let mut left = total;
+        while left > 0 && self.links[at].state == State::Open {
+            let n = self.piece(left).min(self.links[at].wire.len());
+            if n == 0 {
+                break;
+            }
+            let link = &mut self.links[at];
+            link.buffer.extend(link.wire.drain(..n));
+            self.client_bytes += if at == 0 { n } else { 0 };
+            left -= n;
+            self.digest();
+        }
+        (total > 0) | self.end_of_stream(peer)
+    }
+
+    pub(super) fn end_of_stream(&mut self, peer: PeerId) -> bool {
+        let link = &mut self.links[peer.index()];
+        if link.end != End::Eof || !link.wire.is_empty() || link.state != State::Open {
+            return false;
+        }
+        link.end = End::Told;
+        let now = self.now;
+        self.meter.measure(|| self.session.handle_eof(now, peer));
+        self.digest();
+        true
+    }
+
+    /// Shows the session every buffer until it has nothing more to decide.
+    pub(super) fn digest(&mut self) {
+        let mut again = true;
+        let mut turns = 0;
+        while std::mem::take(&mut again) {
+            for peer in PeerId::ALL {
+                if self.links[peer.index()].state == State::Open {
+                    again |= self.look(peer);
+                }
+            }
+            turns += 1;
+            if turns > 20_000 {
+                self.broken(Check::Total, "the session decides without end");
+                return;
+            }
+        }
+        checks::after_decision(self);
+    }
+
+    pub(super) fn look(&mut self, peer: PeerId) -> bool {
+        let now = self.now;
+        let mut moved = false;
+        let mut calls = 0;
+        loop {
+            let (session, buffer) = (&mut self.session, &self.links[peer.index()].buffer);
+            let demand = self
+                .meter
+                .measure(|| session.handle_input(now, peer, buffer));
+            calls += 1;
+            match demand {
+                Demand::Again if calls < 20_000 => moved = true,
+                Demand::Again => {
+                    self.broken(Check::Total, format!("{peer}: again without end"));
+                    return false;
+                }
+                Demand::Bytes(n) => {
+                    checks::need(self, peer, n);
+                    break;
+                }
+                Demand::Paused => break,
+            }
+        }
+        let link = &mut self.links[peer.index()];
+        let available = link.buffer.len();
+        let dropped = self.session.take_discard(peer, available);
+        if dropped > available {
+            self.broken(
+                Check::Conservation,
+                format!("{peer}: drops what never came"),
+            );
+            return false;
+        }
+        if dropped > 0 {
+            let bytes: Vec<u8> = link.buffer.drain(..dropped).collect();
+            self.seen.arrived(peer, &bytes);
+            checks::taken(self, peer, None, &bytes);
+            self.record(peer, Happened::Dropped(dropped));
+        }
+        moved || dropped > 0
+    }
+
+    pub(super) fn record(&mut self, peer: PeerId, what: Happened) {
+        let list = &mut self.happened[peer.index()];
+        match (list.last_mut(), what) {
+            (Some(Happened::Dropped(n)), Happened::Dropped(more)) => *n += more,
+            (Some(Happened::Sent(Sent::Ours(bytes))), Happened::Sent(Sent::Ours(more))) => {
+                bytes.extend(more);
+            }
+            (
+                Some(Happened::Sent(Sent::Spliced(from, bytes))),
+                Happened::Sent(Sent::Spliced(other, more)),
+            ) if *from == other => bytes.extend(more),
+            (_, what) => list.push(what),
+        }
+    }
+
+    /// Bytes go out. Whether any did.
+    pub(super) fn leave(&mut self, to: PeerId, most: usize) -> bool {
+        let mut left = most;
+        while left > 0 && self.violation.is_none() {
+            let link = &self.links[to.index()];
+            if link.stalled || link.state == State::Securing {
+                break;
+            }
+            let offer = self.session.poll_transmit(to);
+            if offer != self.session.poll_transmit(to) {
+                self.broken(Check::Polling, format!("{to}: two looks differ"));
+                break;
+            }
+            let Some(offer) = offer else { break };
+            if self.links[to.index()].state != State::Open {
+                self.broken(
+                    Check::NothingAfterClose,
+                    format!("bytes for the {to}, which is closed"),
+                );
+                break;
+            }
+            let sent = match offer {
+                Transmit::Owned(bytes) => {
+                    let bytes = bytes.to_vec();
+                    let n = self.piece(left).min(bytes.len());
+                    Sent::Ours(bytes[..n].to_vec())
+                }
+                Transmit::Splice { from, max } => {
+                    let max = usize::try_from(max).unwrap_or(usize::MAX);
+                    let n = self.piece(left);
+                    let buffer = &mut self.links[from.index()].buffer;
+                    let n = n.min(max).min(buffer.len());
+                    Sent::Spliced(from, buffer.drain(..n).collect())
+                }
+            };
+            let n = sent.bytes().len();
+            if n == 0 {
+                break;
+            }
+            left -= n;
+            self.deliver(to, sent);
+            let now = self.now;
+            self.meter.measure(|| self.session.transmitted(now, to, n));
+            self.digest();
+        }
+        left < most
+    }
+
+    pub(super) fn deliver(&mut self, to: PeerId, sent: Sent) {
+        self.log(|| {
+            let from = match &sent {
+                Sent::Ours(_) => "proxy".to_owned(),
+                Sent::Spliced(from, _) => from.to_string(),
+            };
+            format!("    {from} → {to}: {}", shown(sent.bytes()))
+        });
+        checks::leaving(self, to, &sent);
+        if let Sent::Spliced(from, bytes) = &sent {
+            self.seen.arrived(*from, bytes);
+            checks::taken(self, *from, Some(to), bytes);
+        }
+        if to == PeerId::CLIENT {
+            let answer = self.client.receive(sent.bytes());
+            self.links[0].sends(&answer);
+        } else if let Some(server) = &mut self.servers[to.index()] {
+            server.receive(sent.bytes());
+        }
+        self.record(to, Happened::Sent(sent));
+    }
+
+    /// The driver does what it was asked to. Whether there was anything.
+    pub(super) fn act(&mut self) -> bool {
+        let mut moved = false;
+        while self.violation.is_none() {
+            let Some(action) = self.meter.measure(|| self.session.poll_action()) else {
+                break;
+            };
+            moved = true;
+            self.log(|| format!("    asks: {action:?}"));
+            checks::action(self, &action);
+            self.carry_out(&action);
+            self.meter.measure(|| drop(action));
+            self.digest();
+        }
+        moved
+    }
+
+    pub(super) fn carry_out(&mut self, action: &Action) {
+        match action {
+            Action::Connect { peer, .. } => {
+                self.dialled[peer.index()] = self.now;
+                self.reader_asked &= *peer != PeerId::READER;
+                self.links[peer.index()] = Link {
+                    state: State::Dialing,
+                    ..self.links[peer.index()].reopened()
+                };
+                if !self.links[peer.index()].hangs {
+                    self.dial_ends(*peer);
+                }
+            }
+            Action::StartTls { peer, role } => {
+                if (*role == TlsRole::Server) != (*peer == PeerId::CLIENT) {
+                    self.broken(Check::LoginOrder, format!("{peer}: the wrong side of TLS"));
+                }
+                self.links[peer.index()].state = State::Securing;
+                if !self.links[peer.index()].tls_hangs {
+                    self.secured(*peer);
+                }
+            }
+            Action::Close { peer, cause } => self.close(*peer, cause),
+            Action::Cancel(_) => {}
+            Action::Notify(event) => self.told.push(event.clone()),
+            other => self.broken(Check::Total, format!("an action nobody knows: {other:?}")),
+        }
+    }
+
+    /// A dial is answered.
+    pub(super) fn dial_ends(&mut self, peer: PeerId) {
+        let now = self.now;
+        self.connected[peer.index()] = now;
+        let link = &mut self.links[peer.index()];
+        link.hangs = false;
+        if std::mem::take(&mut link.refuses) {
+            self.meter.measure(|| {
+                let failed = ConnectFailed("connection refused".to_owned());
+                self.session.handle_connected(now, peer, Err(failed));
+            });
+            return;
+        }
+        link.state = State::Open;
+        self.backends += 1;
+        let node = match peer {
+            PeerId::WRITER => Node::Primary,
+            _ => Node::Standby,
+        };
+        let mut options = self.setup.server();
+        options.refuse_login = self.refuses_login[peer.index()].clone();
+        options.other_password = self.forgets_password[peer.index()];
+        self.servers[peer.index()] = Some(Server::new(node, self.backends, options));
+        self.record(peer, Happened::Connected);
+        self.seen.connected(peer);
+        self.injected[peer.index()].clear();
+        self.meter
+            .measure(|| self.session.handle_connected(now, peer, Ok(())));
+    }
+
+    /// A TLS handshake is over.
+    pub(super) fn secured(&mut self, peer: PeerId) {
+        let now = self.now;
+        let link = &mut self.links[peer.index()];
+        link.tls_hangs = false;
+        let fails = std::mem::take(&mut link.tls_fails);
+        if !fails {
+            self.connected[peer.index()] = now;
+            link.state = State::Open;
+            link.secure = true;
+            if !link.buffer.is_empty() {
+                self.broken(Check::LoginOrder, format!("{peer}: bytes from before TLS"));
+            }
+            self.record(peer, Happened::Secured);
+            if peer == PeerId::CLIENT {
+                let next = self.client.secured();
+                self.links[0].sends(&next);
+            } else if let Some(server) = &mut self.servers[peer.index()] {
+                server.secured();
+            }
+        }
+        self.meter.measure(|| {
+            let result = match fails {
+                true => Err(TlsFailed("no common cipher".to_owned())),
+                false => Ok(TlsInfo::default()),
+            };
+            self.session.handle_secured(now, peer, result);
+        });
+    }
+
+    pub(super) fn close(&mut self, peer: PeerId, cause: &CloseCause) {
+        let link = &mut self.links[peer.index()];
+        let was_open = link.state != State::Closed;
+        *link = Link {
+            state: State::Closed,
+            ..link.reopened()
+        };
+        if let Some(mut server) = self.servers[peer.index()].take() {
+            server.eof();
+            while server.step(&mut self.cluster) {}
+            let texts = std::mem::take(&mut self.injected_texts[peer.index()]);
+            self.retired.push((peer, server, texts));
+        }
+        if was_open {
+            self.record(peer, Happened::Closed);
+        }
+        self.closes.push((peer, cause.clone()));
+    }
+
+    /// A server works off a message. Whether it had one.
+    pub(super) fn serve(&mut self, peer: PeerId) -> bool {
+        let Some(server) = &mut self.servers[peer.index()] else {
+            return false;
+        };
+        let moved = server.step(&mut self.cluster);
+        let output = server.output();
+        let closed = server.is_closed();
+        let link = &mut self.links[peer.index()];
+        if link.state == State::Open {
+            link.sends(&output);
+            if closed && link.end == End::Open {
+                link.end = End::Eof;
+            }
+        }
+        moved || !output.is_empty()
+    }
+}

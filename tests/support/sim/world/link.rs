@@ -1,0 +1,90 @@
+//! One connection: the driver's side of it, and the network behind it.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Closed,
+    Dialing,
+    Open,
+    Securing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Open,
+    /// The stream ends behind what was sent.
+    Eof,
+    /// The session was told.
+    Told,
+}
+
+/// The driver's side of one connection, and the network behind it.
+pub(crate) struct Link {
+    pub(crate) state: State,
+    /// Sent by the peer and not read yet.
+    pub(crate) wire: Vec<u8>,
+    /// The driver's read buffer.
+    pub(crate) buffer: Vec<u8>,
+    pub(super) end: End,
+    pub(crate) stalled: bool,
+    /// It was reset: nothing passes any more.
+    pub(super) broken: bool,
+    /// So many bytes are still to come before the stream ends.
+    pub(super) cut: Option<usize>,
+    pub(super) refuses: bool,
+    pub(super) hangs: bool,
+    pub(super) tls_fails: bool,
+    pub(super) tls_hangs: bool,
+    pub(crate) secure: bool,
+}
+
+impl Link {
+    pub(super) fn new(state: State) -> Link {
+        Link {
+            state,
+            wire: Vec::new(),
+            buffer: Vec::new(),
+            end: End::Open,
+            stalled: false,
+            broken: false,
+            cut: None,
+            refuses: false,
+            hangs: false,
+            tls_fails: false,
+            tls_hangs: false,
+            secure: false,
+        }
+    }
+
+    /// Whether the session knows that nothing more comes.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end == End::Told
+    }
+
+    /// The peer sends this.
+    pub(super) fn sends(&mut self, bytes: &[u8]) {
+        if self.end == End::Open && matches!(self.state, State::Open) {
+            let left = self.cut.unwrap_or(usize::MAX);
+            let n = bytes.len().min(left);
+            self.wire.extend_from_slice(&bytes[..n]);
+            if let Some(cut) = &mut self.cut {
+                *cut -= n;
+                if *cut == 0 {
+                    self.end = End::Eof;
+                }
+            }
+        }
+    }
+}
+
+impl Link {
+    /// A new connection's link, with the faults that wait for it.
+    pub(super) fn reopened(&self) -> Link {
+        Link {
+            refuses: self.refuses,
+            hangs: self.hangs,
+            tls_fails: self.tls_fails,
+            tls_hangs: self.tls_hangs,
+            ..Link::new(State::Closed)
+        }
+    }
+}

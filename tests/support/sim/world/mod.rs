@@ -1,0 +1,301 @@
+//! One session between a client and two servers: the network and the driver, both in the scenario's hands.
+//!
+//! | file | what |
+//! |---|---|
+//! | `link` | one connection and the network behind it |
+//! | `driver` | what a driver does with a session |
+//! | `faults` | what goes wrong, and what comes from outside |
+//! | `happened` | what happened at each peer |
+
+mod driver;
+mod faults;
+mod happened;
+mod link;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use pgturnout::route;
+use pgturnout::session::{CloseCause, Config, Event as Told, PeerId, Seed, Session};
+
+use super::catalogue::Seen;
+use super::checks::{self, Check, Violation};
+use super::client::Client;
+use super::cursor::Cursor;
+use super::event::{Damage, Event, Scenario};
+use super::meter::Meter;
+use super::server::{Cluster, Server};
+use super::setup::Setup;
+pub(crate) use happened::{Happened, Sent};
+use link::End;
+pub(crate) use link::{Link, State};
+
+/// How the bytes of one event are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chunking {
+    Whole,
+    /// One at a time.
+    Bytes,
+    /// Between 1 and 23, from a generator with this seed.
+    Seeded(u64),
+}
+
+pub(crate) struct World<'s> {
+    pub(crate) setup: Setup,
+    pub(crate) config: Arc<Config>,
+    pub(crate) session: Session<route::Split>,
+    pub(crate) start: Instant,
+    pub(crate) now: Instant,
+    /// When each peer's connection was last asked for, and when it stood.
+    pub(crate) dialled: [Instant; PeerId::COUNT],
+    pub(crate) connected: [Instant; PeerId::COUNT],
+    pub(crate) links: [Link; PeerId::COUNT],
+    pub(crate) servers: [Option<Server>; PeerId::COUNT],
+    /// Servers of connections that were closed.
+    pub(crate) retired: Vec<(PeerId, Server, Vec<String>)>,
+    pub(crate) cluster: Cluster,
+    pub(crate) client: Client,
+    pub(crate) damage: Damage,
+    pub(crate) happened: [Vec<Happened>; PeerId::COUNT],
+    pub(crate) told: Vec<Told>,
+    pub(crate) closes: Vec<(PeerId, CloseCause)>,
+    /// All that the client said once it was logged in, for the one server that it is compared with.
+    pub(crate) said: Vec<u8>,
+    pub(crate) meter: Meter,
+    pub(crate) violation: Option<Violation>,
+    /// What happened, in words, if somebody wants to read it.
+    pub(crate) log: Option<Vec<String>>,
+    /// Who fills the client's stream.
+    pub(crate) to_client: Cursor<Option<PeerId>>,
+    /// Where the client's stream goes.
+    pub(crate) from_client: Cursor<Option<PeerId>>,
+    /// The upstream that last got a message of the client's.
+    pub(crate) client_serves: Option<PeerId>,
+    /// Whether the reader's connection got a message of the client's.
+    pub(crate) reader_asked: bool,
+    /// How many bytes came of the client, and how many of its encryption requests were answered.
+    pub(crate) client_bytes: usize,
+    pub(crate) answers: usize,
+    /// Whether bytes came behind an SSLRequest before its answer had left.
+    pub(crate) stuffed: bool,
+    /// What the writer said of its own accord.
+    pub(crate) writer_asides: usize,
+    /// Whether the scenario is over and the client leaves.
+    pub(crate) leaving: bool,
+    /// What we said to each upstream and is not a whole message yet.
+    pub(crate) injected: [Vec<u8>; PeerId::COUNT],
+    /// The texts among it.
+    pub(crate) injected_texts: [Vec<String>; PeerId::COUNT],
+    pub(crate) seen: &'s mut Seen,
+    pub(crate) steps: usize,
+    refuses_login: [Option<String>; PeerId::COUNT],
+    forgets_password: [bool; PeerId::COUNT],
+    backends: u32,
+    chunking: Chunking,
+    random: u64,
+}
+
+impl<'s> World<'s> {
+    #[allow(clippy::disallowed_methods, reason = "any instant will do for a start")]
+    pub(crate) fn new(setup: &Setup, chunking: Chunking, seen: &'s mut Seen) -> World<'s> {
+        let config = setup.config();
+        let start = Instant::now();
+        let mut meter = Meter::default();
+        let seed = Seed::new(std::array::from_fn(|at| checks::SEED_BYTES[at % 16]));
+        let session =
+            meter.measure(|| Session::new(Arc::clone(&config), route::Split, seed, start));
+        let (client, first) = Client::new(setup);
+        let mut cluster = Cluster::new();
+        cluster.set_lag(setup.lag());
+        let mut links = [
+            Link::new(State::Open),
+            Link::new(State::Closed),
+            Link::new(State::Closed),
+        ];
+        links[0].sends(&first);
+        World {
+            setup: setup.clone(),
+            config,
+            session,
+            start,
+            now: start,
+            dialled: [start; PeerId::COUNT],
+            connected: [start; PeerId::COUNT],
+            links,
+            servers: [None, None, None],
+            retired: Vec::new(),
+            cluster,
+            client,
+            damage: match setup.wild {
+                true => Damage::Anything,
+                false => Damage::None,
+            },
+            happened: Default::default(),
+            told: Vec::new(),
+            closes: Vec::new(),
+            said: Vec::new(),
+            meter,
+            violation: None,
+            log: None,
+            to_client: Cursor::default(),
+            from_client: Cursor::default(),
+            client_serves: None,
+            reader_asked: false,
+            client_bytes: 0,
+            answers: 0,
+            stuffed: false,
+            writer_asides: 0,
+            leaving: false,
+            injected: Default::default(),
+            injected_texts: Default::default(),
+            seen,
+            steps: 0,
+            refuses_login: [None, None, None],
+            forgets_password: [false; PeerId::COUNT],
+            backends: 0,
+            chunking,
+            random: match chunking {
+                Chunking::Seeded(seed) => seed,
+                Chunking::Whole | Chunking::Bytes => 0,
+            },
+        }
+    }
+
+    /// Writes down what happens, for a report.
+    pub(crate) fn log(&mut self, line: impl FnOnce() -> String) {
+        if let Some(log) = &mut self.log {
+            log.push(line());
+        }
+    }
+
+    /// A law is broken. Only the first counts.
+    pub(crate) fn broken(&mut self, check: Check, detail: impl Into<String>) {
+        if self.violation.is_none() {
+            self.violation = Some(Violation::new(check, detail));
+        }
+    }
+
+    /// Plays a scenario: its events, then a time without faults in which everything must come to its end.
+    pub(crate) fn play(&mut self, scenario: &Scenario) {
+        for event in &scenario.events {
+            self.happen(event);
+            checks::step(self);
+            if self.violation.is_some() {
+                return;
+            }
+        }
+        self.finish();
+    }
+
+    fn happen(&mut self, event: &Event) {
+        self.steps += 1;
+        self.log(|| format!("{event}"));
+        match event {
+            Event::Say(message) => {
+                let mut bytes = BytesMut::new();
+                message.encode(&mut bytes);
+                let now = self.client.say(&bytes);
+                if !self.client.is_wild() {
+                    self.said.extend_from_slice(&bytes);
+                }
+                self.links[0].sends(&now);
+            }
+            Event::Raw(bytes) => {
+                self.damage = Damage::Anything;
+                self.links[0].sends(bytes);
+            }
+            Event::Calm => self.calm(),
+            Event::Arrive(peer, most) => {
+                self.arrive(*peer, *most);
+            }
+            Event::Leave(peer, most) => {
+                self.leave(*peer, *most);
+            }
+            Event::Act => {
+                self.act();
+            }
+            Event::Serve(peer) => {
+                self.serve(*peer);
+            }
+            Event::Fault(fault) => {
+                self.seen.fault(fault);
+                self.damage = self.damage.max(fault.damage());
+                self.fault(fault);
+            }
+        }
+    }
+
+    /// Everything happens that can, in a fair order.
+    pub(crate) fn calm(&mut self) {
+        let mut turns = 0;
+        while self.violation.is_none() {
+            let mut moved = false;
+            for peer in PeerId::ALL {
+                moved |= self.arrive(peer, usize::MAX);
+                moved |= self.leave(peer, usize::MAX);
+            }
+            moved |= self.act();
+            for peer in [PeerId::WRITER, PeerId::READER] {
+                while self.serve(peer) {
+                    moved = true;
+                }
+            }
+            if !moved {
+                break;
+            }
+            turns += 1;
+            if turns > 10_000 {
+                self.broken(Check::Live, "the world never rests");
+            }
+        }
+    }
+
+    /// The faults end; what was begun must be answered; then the client leaves, and the session must end.
+    fn finish(&mut self) {
+        for peer in PeerId::ALL {
+            let link = &mut self.links[peer.index()];
+            link.stalled = link.broken;
+            link.refuses = false;
+            link.tls_fails = false;
+            self.refuses_login[peer.index()] = None;
+            self.forgets_password[peer.index()] = false;
+            if link.state == State::Dialing {
+                self.dial_ends(peer);
+            } else if link.state == State::Securing {
+                self.secured(peer);
+            }
+            self.links[peer.index()].hangs = false;
+            self.links[peer.index()].tls_hangs = false;
+        }
+        self.cluster.replay(usize::MAX);
+        self.calm();
+        if self.violation.is_some() {
+            return;
+        }
+        checks::answered(self);
+        self.leave_world();
+    }
+
+    fn leave_world(&mut self) {
+        self.leaving = true;
+        if !self.client.is_wild() || self.links[0].end == End::Open {
+            let mut bytes = BytesMut::new();
+            super::message::ClientMessage::Terminate.encode(&mut bytes);
+            let now = self.client.say(&bytes);
+            self.links[0].sends(&now);
+        }
+        if self.links[0].end == End::Open {
+            self.links[0].end = End::Eof;
+        }
+        // One deadline ends each phase that can wait, and there are fewer phases than this.
+        for _ in 0..20 {
+            self.calm();
+            if self.violation.is_some() || self.session.lifecycle().is_dead() {
+                break;
+            }
+            self.deadline();
+        }
+        checks::ended(self);
+    }
+}
