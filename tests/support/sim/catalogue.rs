@@ -5,31 +5,52 @@ use std::collections::BTreeMap;
 use pgturnout::session::PeerId;
 use pgturnout::wire::Header;
 
-use super::event::Fault;
-use super::world::World;
+use super::fault::{self, Fault};
 
 /// What a peer was doing, as its messages tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// Before its first message with a tag: the opening, TLS.
+    /// There is no connection.
+    Absent,
+    /// Before its first message with a tag: dialling, the opening, TLS.
     Opening,
     Login,
     /// Nothing is owed.
     Idle,
-    /// A request is being answered.
+    /// A server has something to do and has not begun to answer.
+    Asked,
+    /// A request is being answered; a client's, that it was made.
     Busy,
     CopyIn,
     CopyOut,
 }
 
-pub(crate) const PHASES: [Phase; 6] = [
-    Phase::Opening,
-    Phase::Login,
-    Phase::Idle,
-    Phase::Busy,
-    Phase::CopyIn,
-    Phase::CopyOut,
+pub(crate) const PHASES: [(Phase, &str); 8] = [
+    (Phase::Absent, "absent"),
+    (Phase::Opening, "opening"),
+    (Phase::Login, "login"),
+    (Phase::Idle, "idle"),
+    (Phase::Asked, "asked"),
+    (Phase::Busy, "busy"),
+    (Phase::CopyIn, "copy-in"),
+    (Phase::CopyOut, "copy-out"),
 ];
+
+impl Phase {
+    pub(crate) fn named(name: &str) -> Result<Phase, String> {
+        let found = PHASES.iter().find(|(_, known)| *known == name);
+        found
+            .map(|(phase, _)| *phase)
+            .ok_or_else(|| format!("{name:?} is no phase"))
+    }
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let found = PHASES.iter().find(|(phase, _)| phase == self);
+        f.pad(found.map_or("?", |(_, name)| name))
+    }
+}
 
 /// Reads frames out of what passes.
 #[derive(Debug)]
@@ -56,10 +77,8 @@ impl Default for Watch {
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) pairs: BTreeMap<(usize, Phase, u8), u64>,
-    pub(crate) faults: BTreeMap<(&'static str, &'static str, Phase), u64>,
+    pub(crate) faults: BTreeMap<(String, usize, Phase), u64>,
     watches: [Watch; PeerId::COUNT],
-    /// ReadyForQuery that the client is owed.
-    owed: usize,
 }
 
 impl Seen {
@@ -75,12 +94,30 @@ impl Seen {
     /// A new world begins.
     pub(crate) fn begin(&mut self) {
         self.watches = Default::default();
-        self.owed = 0;
+        for peer in [PeerId::WRITER, PeerId::READER] {
+            self.closed(peer);
+        }
     }
 
-    /// A peer has a new connection.
+    /// A peer is dialled or has a new connection.
     pub(crate) fn connected(&mut self, peer: PeerId) {
         self.watches[peer.index()] = Watch::default();
+    }
+
+    pub(crate) fn closed(&mut self, peer: PeerId) {
+        self.watches[peer.index()].phase = Phase::Absent;
+    }
+
+    /// A server that had nothing to do was sent something, or has more.
+    pub(crate) fn asked(&mut self, peer: PeerId) {
+        let phase = &mut self.watches[peer.index()].phase;
+        if *phase == Phase::Idle {
+            *phase = Phase::Asked;
+        }
+    }
+
+    pub(crate) fn phase(&self, peer: PeerId) -> Phase {
+        self.watches[peer.index()].phase
     }
 
     /// The session took these bytes of a peer.
@@ -184,13 +221,8 @@ impl Seen {
     /// Something goes wrong now, at this peer or at all of them.
     pub(crate) fn fault(&mut self, fault: &Fault) {
         let peer = fault.peer().unwrap_or(PeerId::CLIENT);
-        let phase = self.watches[peer.index()].phase;
-        let name = match peer {
-            PeerId::CLIENT => "client",
-            PeerId::WRITER => "writer",
-            _ => "reader",
-        };
-        *self.faults.entry((fault.kind(), name, phase)).or_default() += 1;
+        let key = (fault.counted_as(), peer.index(), self.phase(peer));
+        *self.faults.entry(key).or_default() += 1;
     }
 }
 
@@ -211,7 +243,7 @@ fn known(peer: PeerId, tag: u8) -> u8 {
 
 /// Situations that are not expected, with the reason of each: lines `peer phase tags: never: reason` or `peer phase
 /// tags: seldom: reason`, where `*` stands for all phases or tags. What is seldom may be seen, what never happens may
-/// not.
+/// not. Faults are listed in the same way, by the name of their kind in place of a tag and with a `!` before it.
 pub(crate) struct Unexpected<'a> {
     lines: Vec<(&'a str, &'a str, &'a str, &'a str)>,
 }
@@ -234,14 +266,26 @@ impl<'a> Unexpected<'a> {
     }
 
     /// Why a situation is not expected.
-    fn reason(&self, peer: PeerId, phase: Phase, tag: u8) -> Option<&str> {
-        let (peer, phase, tag) = (peer.to_string(), format!("{phase:?}"), shown(tag));
-        let line = self.lines.iter().find(|(of, during, tags, _)| {
-            *of == peer
-                && (*during == "*" || *during == phase)
-                && (*tags == "*" || tags.split(',').any(|one| one == tag))
+    fn reason(&self, peer: PeerId, phase: Phase, what: &str) -> Option<&str> {
+        let (peer, phase) = (peer.to_string(), phase.to_string());
+        let among = |list: &str, one: &str| list.split(',').any(|known| known == one);
+        let line = self.lines.iter().find(|(of, during, whats, _)| {
+            (*of == "*" || among(of, &peer))
+                && (*during == "*" || among(during, &phase))
+                && (*whats == "*" && !what.starts_with('!') || among(whats, what))
         });
         line.map(|(_, _, _, reason)| *reason)
+    }
+
+    fn judge(&self, peer: PeerId, phase: Phase, what: &str, seen: bool) -> Option<String> {
+        let name = format!("{peer} {phase} {what}");
+        match self.reason(peer, phase, what) {
+            None if !seen => Some(format!("{name} was not seen")),
+            Some(why) if seen && why.starts_with("never: ") => {
+                Some(format!("{name} was seen, though {why}"))
+            }
+            None | Some(_) => None,
+        }
     }
 }
 
@@ -261,28 +305,40 @@ impl Seen {
                 PeerId::CLIENT => FRONTEND,
                 _ => BACKEND,
             };
-            for phase in PHASES {
+            for (phase, _) in PHASES {
                 for &tag in tags {
                     let seen = self.pairs.contains_key(&(peer.index(), phase, tag));
-                    let name = format!("{peer} {phase:?} {}", shown(tag));
-                    match unexpected.reason(peer, phase, tag) {
-                        None if !seen => out.push(format!("{name} was not seen")),
-                        Some(why) if seen && why.starts_with("never: ") => {
-                            out.push(format!("{name} was seen, though {why}"));
-                        }
-                        None | Some(_) => {}
+                    out.extend(unexpected.judge(peer, phase, &shown(tag), seen));
+                }
+                for (name, of) in fault::kinds() {
+                    if !of.contains(&peer) {
+                        continue;
                     }
+                    let key = (name.clone(), peer.index(), phase);
+                    let seen = self.faults.contains_key(&key);
+                    out.extend(unexpected.judge(peer, phase, &format!("!{name}"), seen));
                 }
             }
         }
         out
     }
 
-    /// Every kind of fault, at every peer and in every phase that it was seen in, with how often.
+    /// Every kind of fault, at every peer and in every phase, with how often it struck.
     pub(crate) fn fault_table(&self) -> String {
-        let mut out = String::new();
-        for ((kind, peer, phase), count) in &self.faults {
-            out.push_str(&format!("{kind:16} {peer:6} {phase:8?} {count}\n"));
+        let mut out = format!("{:22} {:6}", "fault", "at");
+        for (phase, _) in PHASES {
+            out.push_str(&format!(" {phase:>8}"));
+        }
+        out.push('\n');
+        for (name, of) in fault::kinds() {
+            for peer in of {
+                out.push_str(&format!("{name:22} {:6}", peer.to_string()));
+                for (phase, _) in PHASES {
+                    let count = self.faults.get(&(name.clone(), peer.index(), phase));
+                    out.push_str(&format!(" {:>8}", count.unwrap_or(&0)));
+                }
+                out.push('\n');
+            }
         }
         out
     }

@@ -4,7 +4,7 @@ use pgturnout::session::{Action, CancelTarget, Event, Lifecycle, PeerId, Timer};
 use pgturnout::wire::{Frontend, Header, Parse, Query};
 
 use super::conduct;
-use super::event::Damage;
+use super::fault::Damage;
 use super::oracle;
 use super::server::{Node, PASSWORD, Server, ServerPhase};
 use super::setup::{Setup, Tls};

@@ -6,7 +6,7 @@ use pgturnout::wire::Backend;
 
 use super::checks::Check;
 use super::client::Frame;
-use super::event::Damage;
+use super::fault::Damage;
 use super::oracle;
 use super::server::ServerPhase;
 use super::world::{Happened, Sent, World};

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `choices` | every decision, from one string of bytes |
 //! | `program` | a scenario out of choices: what a client says, how the network cuts it, what goes wrong |
-//! | `event`, `message`, `setup`, `text` | a scenario, and its text |
+//! | `event`, `fault`, `message`, `setup`, `text` | a scenario, and its text |
 //! | `world`, `client`, `server`, `meter` | the driver and the network, the client, PostgreSQL, the heap |
 //! | `checks`, `conduct`, `oracle`, `cursor` | what must hold, at every step and in the end |
 //! | `catalogue` | which situations were seen |
@@ -21,6 +21,7 @@ pub(crate) mod client;
 mod conduct;
 mod cursor;
 pub(crate) mod event;
+pub(crate) mod fault;
 pub(crate) mod message;
 pub(crate) mod meter;
 pub(crate) mod oracle;

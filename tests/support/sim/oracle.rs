@@ -6,7 +6,7 @@ use pgturnout::wire::{Backend, Header};
 
 use super::checks::Check;
 use super::client::Frame;
-use super::event::Damage;
+use super::fault::Damage;
 use super::server::{Cluster, Executed, Login, Node, Server, ServerOptions};
 use super::setup::{Setup, USER};
 use super::world::World;
@@ -75,7 +75,7 @@ pub(crate) fn owed(world: &World<'_>) -> usize {
             let asked = direct_frames(&world.setup, up_to_flush(&world.said));
             seen_by(&asked, world).len()
         }
-        Damage::Reader | Damage::Session | Damage::Anything => 0,
+        Damage::Requests | Damage::Session | Damage::Anything => 0,
     }
 }
 
@@ -164,7 +164,7 @@ pub(crate) fn compare(world: &mut World<'_>) {
     };
     let verdict = match world.damage {
         Damage::None => same(&ours, &theirs),
-        Damage::Reader | Damage::Session => request_by_request(&ours, &theirs, tolerance),
+        Damage::Requests | Damage::Session => request_by_request(&ours, &theirs, tolerance),
         Damage::Anything => Ok(Course::Same),
     };
     match verdict {
@@ -428,7 +428,7 @@ fn effects(world: &mut World<'_>, direct: &Direct) {
         .collect();
     let fine = match world.damage {
         Damage::None => ours == direct.writes,
-        Damage::Reader | Damage::Session => is_subsequence(&ours, &direct.writes),
+        Damage::Requests | Damage::Session => is_subsequence(&ours, &direct.writes),
         Damage::Anything => true,
     };
     if !fine {

@@ -1,14 +1,14 @@
 //! Scenarios out of choices: what a client says, how the network moves it, and what goes wrong.
 
+mod faults;
 mod scenes;
 mod statements;
 
 use pgturnout::session::PeerId;
 
 use super::choices::Choices;
-use super::event::{Aside, Event, Fault, Misuse, Scenario};
+use super::event::{Event, Scenario};
 use super::message::ClientMessage;
-use super::server::FAILURES;
 use super::setup::Setup;
 use statements::Statements;
 
@@ -18,7 +18,7 @@ const REQUESTS: usize = 12;
 /// A scenario of a client that keeps the protocol, mostly.
 pub(crate) fn scenario(choices: &mut Choices<'_>) -> Scenario {
     let setup = Setup::choose(choices);
-    let faults = choices.weighted(&[(5, 0), (3, 1), (3, 2), (3, 4), (1, 8)]);
+    let faults = choices.weighted(&[(4, 0), (4, 1), (4, 3), (3, 5), (1, 9)]);
     let mut program = Program {
         choices,
         events: Vec::new(),
@@ -78,6 +78,10 @@ struct Program<'c, 'b> {
 
 impl Program<'_, '_> {
     fn write(&mut self) {
+        if self.faults > 0 && self.choices.percent(25) {
+            self.faults -= 1;
+            self.fault_at_first();
+        }
         match self.choices.below(20) {
             0..=13 => self.events.push(Event::Calm),
             14 => self.slow_login(),
@@ -361,149 +365,4 @@ impl Program<'_, '_> {
             _ => self.say(ClientMessage::CloseStatement("nobody".to_owned())),
         }
     }
-
-    fn fault(&mut self) {
-        let any = self.choices.one(&PeerId::ALL);
-        let upstream = self.choices.one(&[
-            PeerId::READER,
-            PeerId::READER,
-            PeerId::READER,
-            PeerId::WRITER,
-        ]);
-        let likely = match self.choices.below(3) {
-            0 => any,
-            _ => PeerId::READER,
-        };
-        let fault = match self.choices.below(38) {
-            0..=2 => Fault::Reset(likely),
-            3 | 4 => Fault::Eof(likely),
-            5 | 6 => Fault::Stall(any),
-            7 | 8 => Fault::RefuseDial(upstream),
-            9 => Fault::HangDial(upstream),
-            10 => Fault::FailTls(any),
-            11 => Fault::HangTls(any),
-            12..=14 => {
-                let state = self.choices.one(&["57P01", "57P02", "57P05"]);
-                Fault::Shutdown(upstream, state.to_owned())
-            }
-            15 => {
-                let state = self.choices.one(&["53300", "57P03", "28000"]);
-                Fault::RefuseLogin(upstream, state.to_owned())
-            }
-            16 => Fault::ForgetPassword(upstream),
-            17 | 32 | 33 => Fault::Lie(upstream, self.lie()),
-            18 | 19 => Fault::Cut(likely, self.choices.below(60)),
-            34 | 35 => Fault::FailNext(upstream, self.choices.one(&FAILURES).to_owned()),
-            20 | 21 => Fault::Async(
-                upstream,
-                self.choices.one(&[Aside::Notice, Aside::Parameter]),
-            ),
-            22 | 23 => Fault::Cancel,
-            24 => Fault::ShutDownProxy,
-            25 => Fault::Clock(self.choices.one(&[1, 1_000, 6_000, 20_000])),
-            26 | 27 => Fault::Deadline,
-            28 | 29 => Fault::Replay(1 + self.choices.below(3)),
-            30 => {
-                let misuse = self.choices.below(Misuse::ALL.len());
-                Fault::Misuse(any, Misuse::ALL[misuse].0)
-            }
-            _ => {
-                let bytes = self.nonsense();
-                self.events.push(Event::Raw(bytes));
-                return;
-            }
-        };
-        self.events.push(Event::Fault(fault));
-    }
-
-    /// What a server might say at another time, or never.
-    fn lie(&mut self) -> Vec<u8> {
-        match self.choices.below(10) {
-            0 => vec![b'D', 0xff, 0xff, 0xff, 0xff],
-            1 => self.noise(),
-            2 => vec![b'D', 0x7f, 0xff, 0xff, 0xff, 0],
-            _ => {
-                let (tag, body) = self.choices.one(BACKEND);
-                framed(tag, body)
-            }
-        }
-    }
-
-    /// The same of a client.
-    fn nonsense(&mut self) -> Vec<u8> {
-        match self.choices.below(10) {
-            0 => vec![b'Q', 0xff, 0xff, 0xff, 0xff],
-            1 => self.noise(),
-            2 => vec![b'D', 0x7f, 0xff, 0xff, 0xff, 0],
-            _ => {
-                let (tag, body) = self.choices.one(FRONTEND);
-                framed(tag, body)
-            }
-        }
-    }
-
-    fn noise(&mut self) -> Vec<u8> {
-        let count = 1 + self.choices.below(12);
-        (0..count).map(|_| self.choices.byte()).collect()
-    }
-}
-
-/// A message of each kind that a server knows, one that nobody knows, and some with bodies that are wrong.
-const BACKEND: &[(u8, &[u8])] = &[
-    (b'Z', b"I"),
-    (b'Z', b"T"),
-    (b'Z', b"X"),
-    (b'C', b"SELECT 1\0"),
-    (b'R', b"\0\0\0\0"),
-    (b'R', b"\0\0\0\x05salt"),
-    (b'S', b"client_encoding\0SJIS\0"),
-    (b'K', b"\0\0\0\x01abcd"),
-    (b'T', b"\0\0"),
-    (b'D', b"\0\0"),
-    (b'1', b""),
-    (b'2', b""),
-    (b'3', b""),
-    (b'n', b""),
-    (b's', b""),
-    (b'I', b""),
-    (b't', b"\0\0"),
-    (b'E', b"SERROR\0VERROR\0C22012\0Mno\0\0"),
-    (b'E', b"SFATAL\0VFATAL\0C57P01\0Mno\0\0"),
-    (b'E', b"\0"),
-    (b'N', b"SNOTICE\0VNOTICE\0C00000\0Mhm\0\0"),
-    (b'A', b"\0\0\0\x01c\0p\0"),
-    (b'G', b"\0\0\0"),
-    (b'H', b"\0\0\0"),
-    (b'V', b"\xff\xff\xff\xff"),
-    (b'd', b"row\n"),
-    (b'c', b""),
-    (b'v', b"\0\x03\0\0\0\0\0\0"),
-    (b'W', b"\0\0\0"),
-    (1, b"?"),
-];
-
-/// The same for a client.
-const FRONTEND: &[(u8, &[u8])] = &[
-    (b'Q', b"select 1\0"),
-    (b'Q', b"no end"),
-    (b'P', b"\0select 1\0\0\0"),
-    (b'B', b"\0\0\0\0\0\0\0\0"),
-    (b'D', b"S\0"),
-    (b'E', b"\0\0\0\0\0"),
-    (b'C', b"S\0"),
-    (b'F', b"\0\0\0\x01\0\0\0\0\0\0"),
-    (b'S', b""),
-    (b'H', b""),
-    (b'H', b"?"),
-    (b'X', b""),
-    (b'd', b"1\tx\n"),
-    (b'c', b""),
-    (b'f', b"no\0"),
-    (b'p', b"pencil\0"),
-    (1, b"?"),
-];
-
-fn framed(tag: u8, body: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(body.len() + 4).expect("short");
-    [&[tag][..], &length.to_be_bytes(), body].concat()
 }

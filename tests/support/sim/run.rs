@@ -4,7 +4,8 @@ use pgturnout::session::{Event as Told, PeerId};
 
 use super::catalogue::Seen;
 use super::checks::{Check, Violation};
-use super::event::{Damage, Event, Scenario};
+use super::event::{Event, Scenario};
+use super::fault::Damage;
 use super::message::ClientMessage;
 use super::oracle;
 use super::world::{Chunking, Happened, Sent, World};
@@ -16,7 +17,8 @@ struct Story {
     client: Vec<String>,
     /// How many of the client's messages it could count on.
     owed: usize,
-    lags: bool,
+    /// Whether the bytes that the client is sent depend on when the standby or an aside comes.
+    varies: bool,
     /// Where requests went.
     routes: Vec<PeerId>,
     /// Whether each request was answered before the next was made.
@@ -25,7 +27,7 @@ struct Story {
 }
 
 /// How much of two runs must be the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Comparable {
     All,
     /// What one of them sent begins what the other sent: a session that ended on the way counts what was still to
@@ -84,11 +86,11 @@ fn once(scenario: &Scenario, chunking: Chunking, seen: &mut Seen) -> Result<Stor
         comparable: match world.damage {
             Damage::None => Comparable::All,
             Damage::Anything if scenario.setup.wild => Comparable::Beginning,
-            Damage::Reader | Damage::Session | Damage::Anything => Comparable::Nothing,
+            Damage::Requests | Damage::Session | Damage::Anything => Comparable::Nothing,
         },
         client: oracle::seen_by(&world.client.frames, &world),
         owed: oracle::owed(&world),
-        lags: scenario.setup.lag,
+        varies: scenario.setup.lag || scenario.has_aims(),
         routes: world
             .told
             .iter()
@@ -123,13 +125,16 @@ fn is_paced(scenario: &Scenario) -> bool {
         | Event::Leave(..)
         | Event::Act
         | Event::Serve(_)
-        | Event::Fault(_) => false,
+        | Event::Fault(_)
+        | Event::Aim(..) => false,
     })
 }
 
 fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<(), Violation> {
     let wrong = |detail: String| Err(Violation::new(Check::Chunking, detail));
-    if first.comparable == Comparable::Nothing {
+    // A fault that waits for its moment may have struck in one of them only.
+    let comparable = first.comparable.max(other.comparable);
+    if comparable == Comparable::Nothing {
         return Ok(());
     }
     // What was not asked for yet may have come or not.
@@ -137,14 +142,14 @@ fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<(), Violati
     let common = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let client =
         common == a.len().max(b.len()) || common >= first.owed && common == a.len().min(b.len());
-    if !client && first.comparable == Comparable::All {
+    if !client && comparable == Comparable::All {
         return wrong(format!(
             "the client saw `{}`, and with {chunking:?} `{}`",
             first.client.join(" "),
             other.client.join(" ")
         ));
     }
-    if first.routes != other.routes && first.paced && first.comparable == Comparable::All {
+    if first.routes != other.routes && first.paced && comparable == Comparable::All {
         return wrong(format!(
             "requests went to {:?}, and with {chunking:?} to {:?}",
             first.routes, other.routes
@@ -156,12 +161,11 @@ fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<(), Violati
         return Ok(());
     }
     for (peer, (a, b)) in first.happened.iter().zip(&other.happened).enumerate() {
-        if peer == 0 && first.lags {
-            // How far a standby has got that lags is no business of the session's.
+        if peer == 0 && first.varies {
             continue;
         }
         let (a, b) = (sent(a), sent(b));
-        let same = match first.comparable {
+        let same = match comparable {
             // What no Sync follows may be forwarded early or late, and answered or not.
             Comparable::All | Comparable::Beginning => a.starts_with(&b) || b.starts_with(&a),
             Comparable::Nothing => true,

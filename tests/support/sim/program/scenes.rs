@@ -2,7 +2,8 @@
 
 use pgturnout::session::PeerId;
 
-use super::super::event::{Event, Fault};
+use super::super::event::Event;
+use super::super::fault::Fault;
 use super::super::message::ClientMessage;
 use super::Program;
 

@@ -35,7 +35,7 @@ impl Statements {
         format!("{}\t{NEEDLE}\n", self.next())
     }
 
-    fn read(&mut self, choices: &mut Choices<'_>) -> String {
+    pub(super) fn read(&mut self, choices: &mut Choices<'_>) -> String {
         match choices.below(13) {
             0 => "select 1".to_owned(),
             1 => format!("select '{NEEDLE}'"),
@@ -53,7 +53,7 @@ impl Statements {
         }
     }
 
-    fn write(&mut self, choices: &mut Choices<'_>) -> String {
+    pub(super) fn write(&mut self, choices: &mut Choices<'_>) -> String {
         let n = self.next();
         match choices.below(10) {
             0..=3 => format!("insert into t values ({n}, '{NEEDLE}')"),

@@ -51,6 +51,11 @@ impl Planned {
 pub(crate) const FAILURES: [&str; 4] = ["40001", "53200", "53100", "57014"];
 
 impl Server {
+    /// Whether the client is logged in, and the connection stands.
+    pub(crate) fn is_let_in(&self) -> bool {
+        matches!(self.stage, Stage::Session(_))
+    }
+
     /// It has a notice for the client, whatever the client does.
     pub(crate) fn notice(&mut self) {
         if let Stage::Session(_) = &self.stage {

@@ -5,7 +5,9 @@ use pgturnout::session::{
 };
 
 use super::super::checks::{self, Check};
+use super::super::fault::Fault;
 use super::super::server::{Node, Server};
+use super::super::setup::Method;
 use super::happened::{Happened, Sent, shown};
 use super::link::{End, Link, State};
 use super::{Chunking, World};
@@ -28,9 +30,11 @@ impl World<'_> {
     /// Bytes come in. Whether any did.
     pub(super) fn arrive(&mut self, peer: PeerId, most: usize) -> bool {
         let at = peer.index();
-        if self.links[at].state != State::Open || !self.session.wants_read(peer) {
+        let link = &self.links[at];
+        if link.state != State::Open || link.mute || !self.session.wants_read(peer) {
             return false;
         }
+        let most = if link.trickles { most.min(1) } else { most };
         let room = self.config.limits.read_buffer - self.links[at].buffer.len();
         let total = self.links[at].wire.len().min(room).min(most);
         let mut left = total;
@@ -44,6 +48,7 @@ impl World<'_> {
             self.client_bytes += if at == 0 { n } else { 0 };
             left -= n;
             self.digest();
+            self.beat();
         }
         (total > 0) | self.end_of_stream(peer)
     }
@@ -114,11 +119,25 @@ impl World<'_> {
         }
         if dropped > 0 {
             let bytes: Vec<u8> = link.buffer.drain(..dropped).collect();
-            self.seen.arrived(peer, &bytes);
+            self.arrived(peer, &bytes);
             checks::taken(self, peer, None, &bytes);
             self.record(peer, Happened::Dropped(dropped));
         }
         moved || dropped > 0
+    }
+
+    /// The session took bytes of a peer.
+    fn arrived(&mut self, peer: PeerId, bytes: &[u8]) {
+        self.seen.arrived(peer, bytes);
+        let link = &self.links[peer.index()];
+        let more = !link.wire.is_empty()
+            || !link.buffer.is_empty()
+            || self.servers[peer.index()]
+                .as_ref()
+                .is_some_and(Server::has_unread);
+        if more {
+            self.seen.asked(peer);
+        }
     }
 
     pub(super) fn record(&mut self, peer: PeerId, what: Happened) {
@@ -138,6 +157,10 @@ impl World<'_> {
 
     /// Bytes go out. Whether any did.
     pub(super) fn leave(&mut self, to: PeerId, most: usize) -> bool {
+        let most = match self.links[to.index()].trickles {
+            true => most.min(1),
+            false => most,
+        };
         let mut left = most;
         while left > 0 && self.violation.is_none() {
             let link = &self.links[to.index()];
@@ -180,6 +203,7 @@ impl World<'_> {
             let now = self.now;
             self.meter.measure(|| self.session.transmitted(now, to, n));
             self.digest();
+            self.beat();
         }
         left < most
     }
@@ -194,7 +218,7 @@ impl World<'_> {
         });
         checks::leaving(self, to, &sent);
         if let Sent::Spliced(from, bytes) = &sent {
-            self.seen.arrived(*from, bytes);
+            self.arrived(*from, bytes);
             checks::taken(self, *from, Some(to), bytes);
         }
         if to == PeerId::CLIENT {
@@ -202,6 +226,7 @@ impl World<'_> {
             self.links[0].sends(&answer);
         } else if let Some(server) = &mut self.servers[to.index()] {
             server.receive(sent.bytes());
+            self.seen.asked(to);
         }
         self.record(to, Happened::Sent(sent));
     }
@@ -232,8 +257,10 @@ impl World<'_> {
                     state: State::Dialing,
                     ..self.links[peer.index()].reopened()
                 };
-                if !self.links[peer.index()].hangs {
-                    self.dial_ends(*peer);
+                self.seen.connected(*peer);
+                match self.links[peer.index()].hangs {
+                    true => self.strikes(&Fault::HangDial(*peer)),
+                    false => self.dial_ends(*peer),
                 }
             }
             Action::StartTls { peer, role } => {
@@ -241,8 +268,9 @@ impl World<'_> {
                     self.broken(Check::LoginOrder, format!("{peer}: the wrong side of TLS"));
                 }
                 self.links[peer.index()].state = State::Securing;
-                if !self.links[peer.index()].tls_hangs {
-                    self.secured(*peer);
+                match self.links[peer.index()].tls_hangs {
+                    true => self.strikes(&Fault::HangTls(*peer)),
+                    false => self.secured(*peer),
                 }
             }
             Action::Close { peer, cause } => self.close(*peer, cause),
@@ -259,6 +287,7 @@ impl World<'_> {
         let link = &mut self.links[peer.index()];
         link.hangs = false;
         if std::mem::take(&mut link.refuses) {
+            self.strikes(&Fault::RefuseDial(peer));
             self.meter.measure(|| {
                 let failed = ConnectFailed("connection refused".to_owned());
                 self.session.handle_connected(now, peer, Err(failed));
@@ -272,8 +301,14 @@ impl World<'_> {
             _ => Node::Standby,
         };
         let mut options = self.setup.server();
-        options.refuse_login = self.refuses_login[peer.index()].clone();
-        options.other_password = self.forgets_password[peer.index()];
+        if let Some(state) = self.refuses_login[peer.index()].clone() {
+            options.refuse_login = Some(state.clone());
+            self.strikes(&Fault::RefuseLogin(peer, state));
+        }
+        if self.forgets_password[peer.index()] && self.setup.login != Method::Trust {
+            options.other_password = true;
+            self.strikes(&Fault::ForgetPassword(peer));
+        }
         self.servers[peer.index()] = Some(Server::new(node, self.backends, options));
         self.record(peer, Happened::Connected);
         self.seen.connected(peer);
@@ -288,7 +323,10 @@ impl World<'_> {
         let link = &mut self.links[peer.index()];
         link.tls_hangs = false;
         let fails = std::mem::take(&mut link.tls_fails);
-        if !fails {
+        if fails {
+            self.strikes(&Fault::FailTls(peer));
+        } else {
+            let link = &mut self.links[peer.index()];
             self.connected[peer.index()] = now;
             link.state = State::Open;
             link.secure = true;
@@ -325,6 +363,7 @@ impl World<'_> {
             let texts = std::mem::take(&mut self.injected_texts[peer.index()]);
             self.retired.push((peer, server, texts));
         }
+        self.seen.closed(peer);
         if was_open {
             self.record(peer, Happened::Closed);
         }
@@ -346,6 +385,7 @@ impl World<'_> {
                 link.end = End::Eof;
             }
         }
+        self.beat();
         moved || !output.is_empty()
     }
 }

@@ -1,41 +1,116 @@
 //! What goes wrong, and what comes from outside.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use pgturnout::session::{PeerId, TlsInfo};
+use pgturnout::route;
+use pgturnout::session::{Action, Demand, Lifecycle, PeerId, Seed, Session, TlsInfo};
+use pgturnout::startup::CancelKey;
 
-use super::super::checks;
-use super::super::event::{Aside, Fault, Misuse};
+use super::super::checks::{self, Check};
+use super::super::fault::{Aside, Fault, Misuse};
+use super::super::server::Server;
 use super::World;
 use super::link::{End, State};
 
 impl World<'_> {
-    pub(super) fn fault(&mut self, fault: &Fault) {
-        match fault {
-            Fault::Reset(peer) => self.reset(*peer),
-            Fault::Eof(peer) => {
-                let link = &mut self.links[peer.index()];
-                if link.state == State::Open && link.end == End::Open {
-                    link.end = End::Eof;
-                    if let Some(server) = &mut self.servers[peer.index()] {
-                        server.eof();
-                    }
-                }
+    /// A fault strikes: from now on the client may notice it.
+    pub(super) fn strikes(&mut self, fault: &Fault) {
+        self.seen.fault(fault);
+        self.damage = self.damage.max(fault.damage());
+        self.strikes.push(fault.clone());
+    }
+
+    /// A moment has passed: faults that were waiting for it strike.
+    pub(super) fn beat(&mut self) {
+        let mut at = 0;
+        while let Some((peer, phase, beats, _)) = self.aims.get_mut(at) {
+            if self.seen.phase(*peer) != *phase {
+                at += 1;
+            } else if *beats > 0 {
+                *beats -= 1;
+                at += 1;
+            } else {
+                let (_, _, _, fault) = self.aims.remove(at);
+                self.log(|| format!("    fault {fault}"));
+                self.fault(&fault);
             }
-            Fault::Stall(peer) => self.links[peer.index()].stalled = true,
+        }
+    }
+
+    /// Something goes wrong, now or when what it is about comes up.
+    pub(super) fn fault(&mut self, fault: &Fault) {
+        if self.does_strike(fault) {
+            self.strikes(fault);
+            self.strike(fault);
+        }
+    }
+
+    /// Whether a fault means anything now. One that waits for something, as a dial, is made ready for it.
+    fn does_strike(&mut self, fault: &Fault) -> bool {
+        match fault {
             Fault::RefuseDial(peer) => self.links[peer.index()].refuses = true,
             Fault::HangDial(peer) => self.links[peer.index()].hangs = true,
             Fault::FailTls(peer) => self.links[peer.index()].tls_fails = true,
             Fault::HangTls(peer) => self.links[peer.index()].tls_hangs = true,
+            Fault::ForgetPassword(peer) => self.forgets_password[peer.index()] = true,
+            Fault::RefuseLogin(peer, state) => {
+                self.refuses_login[peer.index()] = Some(state.clone());
+            }
+            Fault::Reset(peer)
+            | Fault::Stall(peer)
+            | Fault::Mute(peer)
+            | Fault::Trickle(peer)
+            | Fault::Garble(peer, _)
+            | Fault::Lie(peer, _) => return self.links[peer.index()].state == State::Open,
+            Fault::Eof(peer) | Fault::Cut(peer, _) => {
+                let link = &self.links[peer.index()];
+                return link.state == State::Open && link.end == End::Open;
+            }
+            Fault::Shutdown(peer, _) => {
+                let server = self.servers[peer.index()].as_ref();
+                return server.is_some_and(|server| !server.is_closed());
+            }
+            Fault::FailNext(peer, _) | Fault::Async(peer, _) => {
+                let server = self.servers[peer.index()].as_ref();
+                return server.is_some_and(Server::is_let_in);
+            }
+            Fault::Misuse(peer, misuse) => return self.is_misuse(*peer, *misuse),
+            Fault::Cancel | Fault::StrayCancel => return self.session.client_key().is_some(),
+            Fault::ShutDownProxy => {
+                return matches!(self.session.lifecycle(), Lifecycle::Live);
+            }
+            Fault::Deadline => return self.session.poll_timeout().is_some(),
+            Fault::Clock(_) => return true,
+            Fault::Replay(_) => return self.cluster.behind() > 0,
+        }
+        false
+    }
+
+    fn strike(&mut self, fault: &Fault) {
+        match fault {
+            // These strike when what they wait for comes.
+            Fault::RefuseDial(_)
+            | Fault::HangDial(_)
+            | Fault::FailTls(_)
+            | Fault::HangTls(_)
+            | Fault::ForgetPassword(_)
+            | Fault::RefuseLogin(..) => {}
+            Fault::Reset(peer) => self.reset(*peer),
+            Fault::Eof(peer) => {
+                self.links[peer.index()].end = End::Eof;
+                if let Some(server) = &mut self.servers[peer.index()] {
+                    server.eof();
+                }
+            }
+            Fault::Stall(peer) => self.links[peer.index()].stalled = true,
+            Fault::Mute(peer) => self.links[peer.index()].mute = true,
+            Fault::Trickle(peer) => self.links[peer.index()].trickles = true,
             Fault::Shutdown(peer, state) => {
                 if let Some(server) = &mut self.servers[peer.index()] {
                     server.terminate_with(state);
                 }
             }
-            Fault::RefuseLogin(peer, state) => {
-                self.refuses_login[peer.index()] = Some(state.clone());
-            }
-            Fault::ForgetPassword(peer) => self.forgets_password[peer.index()] = true,
             Fault::FailNext(peer, state) => {
                 if let Some(server) = &mut self.servers[peer.index()] {
                     server.fail_next(state);
@@ -44,17 +119,17 @@ impl World<'_> {
             Fault::Lie(peer, bytes) => self.links[peer.index()].sends(bytes),
             Fault::Cut(peer, left) => {
                 let link = &mut self.links[peer.index()];
-                if link.state == State::Open && link.end == End::Open {
-                    let keep = link.wire.len().min(*left);
-                    link.wire.truncate(keep);
-                    link.cut = Some(left - keep);
-                    if *left == keep {
-                        link.end = End::Eof;
-                    }
+                let keep = link.wire.len().min(*left);
+                link.wire.truncate(keep);
+                link.cut = Some(left - keep);
+                if *left == keep {
+                    link.end = End::Eof;
                 }
             }
+            Fault::Garble(peer, at) => self.links[peer.index()].garbles = Some(*at),
             Fault::Async(peer, aside) => self.aside(*peer, *aside),
             Fault::Cancel => self.cancel(),
+            Fault::StrayCancel => self.stray_cancel(),
             Fault::ShutDownProxy => {
                 let now = self.now;
                 self.meter.measure(|| self.session.shutdown(now));
@@ -70,9 +145,6 @@ impl World<'_> {
     pub(super) fn reset(&mut self, peer: PeerId) {
         let now = self.now;
         let link = &mut self.links[peer.index()];
-        if link.state != State::Open {
-            return;
-        }
         link.wire.clear();
         link.end = End::Told;
         link.stalled = true;
@@ -96,8 +168,65 @@ impl World<'_> {
         }
     }
 
-    /// Another connection of the client's asks to cancel: the driver looks up this session and follows it.
-    pub(super) fn cancel(&mut self) {
+    /// Another connection of the client's asks to cancel: the driver finds the session by its key, and follows it. A
+    /// request that waits for its upstream is asked about again later.
+    fn cancel(&mut self) {
+        let Some(key) = self.session.client_key().cloned() else {
+            return;
+        };
+        let asked = self.asks_to_cancel(key.process_id(), key.secret());
+        if asked.as_ref() != Some(&key) {
+            self.broken(Check::CancelHome, "a CancelRequest is read as another");
+        }
+        self.cancels_later = true;
+        self.cancel_when_known();
+    }
+
+    /// Somebody asks to cancel with a key that differs from the client's in one bit: that is nobody's.
+    fn stray_cancel(&mut self) {
+        let Some(key) = self.session.client_key().cloned() else {
+            return;
+        };
+        let mut secret = key.secret().to_vec();
+        if let Some(last) = secret.last_mut() {
+            *last ^= 1;
+        }
+        let asked = self.asks_to_cancel(key.process_id(), &secret);
+        if asked.is_none_or(|asked| asked == key) {
+            self.broken(
+                Check::CancelHome,
+                "a stray CancelRequest is read as the client's",
+            );
+        }
+    }
+
+    /// What a session makes of a connection that says nothing but a CancelRequest.
+    fn asks_to_cancel(&self, process_id: i32, secret: &[u8]) -> Option<CancelKey> {
+        let seed = Seed::new([0; Seed::LEN]);
+        let config = Arc::clone(&self.config);
+        let mut session = Session::new(config, route::Split, seed, self.now);
+        let length = u32::try_from(12 + secret.len()).ok()?;
+        let code = 80_877_102_u32;
+        let packet = [
+            &length.to_be_bytes()[..],
+            &code.to_be_bytes(),
+            &process_id.to_be_bytes(),
+            secret,
+        ]
+        .concat();
+        while session.handle_input(self.now, PeerId::CLIENT, &packet) == Demand::Again {}
+        std::iter::from_fn(|| session.poll_action()).find_map(|action| match action {
+            Action::Cancel(key) => Some(key),
+            _ => None,
+        })
+    }
+
+    /// Carries out a cancel as soon as it is known whom it means.
+    pub(super) fn cancel_when_known(&mut self) {
+        if !self.cancels_later || self.session.is_holding() {
+            return;
+        }
+        self.cancels_later = false;
         let Some(target) = self.session.cancel_target() else {
             return;
         };
@@ -119,6 +248,17 @@ impl World<'_> {
     pub(super) fn deadline(&mut self) {
         if let Some((at, _)) = self.session.poll_timeout() {
             self.pass(at.saturating_duration_since(self.now));
+        }
+    }
+
+    /// Whether a report would be a lie.
+    fn is_misuse(&self, peer: PeerId, misuse: Misuse) -> bool {
+        let state = self.links[peer.index()].state;
+        match misuse {
+            // These are owed.
+            Misuse::Connected => state != State::Dialing,
+            Misuse::Secured => state != State::Securing,
+            Misuse::Transmitted | Misuse::EofAgain | Misuse::Backwards => true,
         }
     }
 

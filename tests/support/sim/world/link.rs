@@ -26,10 +26,16 @@ pub(crate) struct Link {
     pub(crate) buffer: Vec<u8>,
     pub(super) end: End,
     pub(crate) stalled: bool,
+    /// Nothing of it arrives.
+    pub(super) mute: bool,
+    /// One byte a turn passes.
+    pub(super) trickles: bool,
     /// It was reset: nothing passes any more.
     pub(super) broken: bool,
     /// So many bytes are still to come before the stream ends.
     pub(super) cut: Option<usize>,
+    /// A bit is wrong in the byte that comes after so many more.
+    pub(super) garbles: Option<usize>,
     pub(super) refuses: bool,
     pub(super) hangs: bool,
     pub(super) tls_fails: bool,
@@ -45,8 +51,11 @@ impl Link {
             buffer: Vec::new(),
             end: End::Open,
             stalled: false,
+            mute: false,
+            trickles: false,
             broken: false,
             cut: None,
+            garbles: None,
             refuses: false,
             hangs: false,
             tls_fails: false,
@@ -65,7 +74,16 @@ impl Link {
         if self.end == End::Open && matches!(self.state, State::Open) {
             let left = self.cut.unwrap_or(usize::MAX);
             let n = bytes.len().min(left);
+            let from = self.wire.len();
             self.wire.extend_from_slice(&bytes[..n]);
+            match self.garbles {
+                Some(at) if at < n => {
+                    self.wire[from + at] ^= 1 << (at % 8);
+                    self.garbles = None;
+                }
+                Some(at) => self.garbles = Some(at - n),
+                None => {}
+            }
             if let Some(cut) = &mut self.cut {
                 *cut -= n;
                 if *cut == 0 {

@@ -19,11 +19,13 @@ use bytes::BytesMut;
 use pgturnout::route;
 use pgturnout::session::{CloseCause, Config, Event as Told, PeerId, Seed, Session};
 
+use super::catalogue::Phase;
 use super::catalogue::Seen;
 use super::checks::{self, Check, Violation};
 use super::client::Client;
 use super::cursor::Cursor;
-use super::event::{Damage, Event, Scenario};
+use super::event::{Event, Scenario};
+use super::fault::{Damage, Fault};
 use super::meter::Meter;
 use super::server::{Cluster, Server};
 use super::setup::Setup;
@@ -56,7 +58,13 @@ pub(crate) struct World<'s> {
     pub(crate) retired: Vec<(PeerId, Server, Vec<String>)>,
     pub(crate) cluster: Cluster,
     pub(crate) client: Client,
+    /// What has struck so far, and how much the client may notice of it.
+    pub(crate) strikes: Vec<Fault>,
     pub(crate) damage: Damage,
+    /// What waits for its moment.
+    aims: Vec<(PeerId, Phase, usize, Fault)>,
+    /// A cancel has come whose request is not sent yet.
+    cancels_later: bool,
     pub(crate) happened: [Vec<Happened>; PeerId::COUNT],
     pub(crate) told: Vec<Told>,
     pub(crate) closes: Vec<(PeerId, CloseCause)>,
@@ -127,6 +135,9 @@ impl<'s> World<'s> {
             retired: Vec::new(),
             cluster,
             client,
+            strikes: Vec::new(),
+            aims: Vec::new(),
+            cancels_later: false,
             damage: match setup.wild {
                 true => Damage::Anything,
                 false => Damage::None,
@@ -218,10 +229,10 @@ impl<'s> World<'s> {
             Event::Serve(peer) => {
                 self.serve(*peer);
             }
-            Event::Fault(fault) => {
-                self.seen.fault(fault);
-                self.damage = self.damage.max(fault.damage());
-                self.fault(fault);
+            Event::Fault(fault) => self.fault(fault),
+            Event::Aim(peer, phase, beats, fault) => {
+                self.aims.push((*peer, *phase, *beats, fault.clone()));
+                self.beat();
             }
         }
     }
@@ -236,6 +247,7 @@ impl<'s> World<'s> {
                 moved |= self.leave(peer, usize::MAX);
             }
             moved |= self.act();
+            self.cancel_when_known();
             for peer in [PeerId::WRITER, PeerId::READER] {
                 while self.serve(peer) {
                     moved = true;
@@ -245,7 +257,7 @@ impl<'s> World<'s> {
                 break;
             }
             turns += 1;
-            if turns > 10_000 {
+            if turns > 100_000 {
                 self.broken(Check::Live, "the world never rests");
             }
         }
@@ -253,9 +265,12 @@ impl<'s> World<'s> {
 
     /// The faults end; what was begun must be answered; then the client leaves, and the session must end.
     fn finish(&mut self) {
+        self.aims.clear();
         for peer in PeerId::ALL {
             let link = &mut self.links[peer.index()];
             link.stalled = link.broken;
+            link.mute = false;
+            link.trickles = false;
             link.refuses = false;
             link.tls_fails = false;
             self.refuses_login[peer.index()] = None;

@@ -1,0 +1,345 @@
+//! What goes wrong, or comes from outside, and its text.
+
+use pgturnout::session::PeerId;
+
+use super::text::{Words, hex, unhex};
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Fault {
+    /// A connection breaks. What its peer had sent and nobody read is lost.
+    Reset(PeerId),
+    /// A peer ends its stream behind what it has sent.
+    Eof(PeerId),
+    /// A peer takes no bytes until the faults end.
+    Stall(PeerId),
+    /// Nothing arrives of a peer until the faults end.
+    Mute(PeerId),
+    /// One byte at a time passes to and from a peer until the faults end.
+    Trickle(PeerId),
+    /// The next dial is refused.
+    RefuseDial(PeerId),
+    /// The next dial is not answered until the faults end.
+    HangDial(PeerId),
+    /// The next TLS handshake fails.
+    FailTls(PeerId),
+    /// The next TLS handshake is not answered until the faults end.
+    HangTls(PeerId),
+    /// The server does not know our password until the faults end.
+    ForgetPassword(PeerId),
+    /// The server ends the connection with a FATAL error of this SQLSTATE.
+    Shutdown(PeerId, String),
+    /// The server refuses logins with this SQLSTATE until the faults end.
+    RefuseLogin(PeerId, String),
+    /// The server's next statement fails with this SQLSTATE, as a standby's in a recovery conflict.
+    FailNext(PeerId, String),
+    /// Only so many bytes of what the peer has sent are still to come, and then its stream ends.
+    Cut(PeerId, usize),
+    /// A bit is the other one in the byte that a peer sends after so many more.
+    Garble(PeerId, usize),
+    /// The server says this although nobody asked it.
+    Lie(PeerId, Vec<u8>),
+    /// The server says something of its own accord that it may say at any time.
+    Async(PeerId, Aside),
+    /// The driver breaks its contract.
+    Misuse(PeerId, Misuse),
+    /// The client asks, over another connection, to cancel what runs.
+    Cancel,
+    /// The same with a key that is nobody's.
+    StrayCancel,
+    /// The proxy is shut down.
+    ShutDownProxy,
+    /// The time up to the next deadline passes.
+    Deadline,
+    /// So many milliseconds pass.
+    Clock(u64),
+    /// The standby applies at most so many transactions.
+    Replay(usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aside {
+    Notice,
+    Parameter,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Misuse {
+    /// More bytes are reported as written than were offered.
+    Transmitted,
+    /// A connection is reported that nobody asked for.
+    Connected,
+    Secured,
+    /// The end of a stream is reported twice.
+    EofAgain,
+    /// Time goes backwards.
+    Backwards,
+}
+
+impl Aside {
+    const ALL: [(Aside, &'static str); 2] =
+        [(Aside::Notice, "notice"), (Aside::Parameter, "parameter")];
+}
+
+impl Misuse {
+    pub(crate) const ALL: [(Misuse, &'static str); 5] = [
+        (Misuse::Transmitted, "transmitted"),
+        (Misuse::Connected, "connected"),
+        (Misuse::Secured, "secured"),
+        (Misuse::EofAgain, "eof-again"),
+        (Misuse::Backwards, "backwards"),
+    ];
+}
+
+/// How far a fault bends what the client may see. The order is that of severity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Damage {
+    /// The client sees what one server would have told it.
+    None,
+    /// Requests may fail, each as one server's would.
+    Requests,
+    /// The session may end; up to there the client sees what one server would have told it.
+    Session,
+    /// A peer broke the protocol: nothing but the laws of totality holds.
+    Anything,
+}
+
+type AtPeer = fn(PeerId) -> Fault;
+
+/// Faults of a peer without more to them.
+const AT_PEER: [(&str, AtPeer); 10] = [
+    ("reset", Fault::Reset),
+    ("eof", Fault::Eof),
+    ("stall", Fault::Stall),
+    ("mute", Fault::Mute),
+    ("trickle", Fault::Trickle),
+    ("refuse-dial", Fault::RefuseDial),
+    ("hang-dial", Fault::HangDial),
+    ("fail-tls", Fault::FailTls),
+    ("hang-tls", Fault::HangTls),
+    ("forget-password", Fault::ForgetPassword),
+];
+
+/// Faults of no peer.
+const AT_ALL: [(&str, Fault); 4] = [
+    ("cancel", Fault::Cancel),
+    ("stray-cancel", Fault::StrayCancel),
+    ("shut-down-proxy", Fault::ShutDownProxy),
+    ("deadline", Fault::Deadline),
+];
+
+impl Fault {
+    /// The name of its kind in a scenario's text.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Fault::Reset(_) => "reset",
+            Fault::Eof(_) => "eof",
+            Fault::Stall(_) => "stall",
+            Fault::Mute(_) => "mute",
+            Fault::Trickle(_) => "trickle",
+            Fault::RefuseDial(_) => "refuse-dial",
+            Fault::HangDial(_) => "hang-dial",
+            Fault::FailTls(_) => "fail-tls",
+            Fault::HangTls(_) => "hang-tls",
+            Fault::ForgetPassword(_) => "forget-password",
+            Fault::Shutdown(..) => "shutdown",
+            Fault::RefuseLogin(..) => "refuse-login",
+            Fault::FailNext(..) => "fail-next",
+            Fault::Cut(..) => "cut",
+            Fault::Garble(..) => "garble",
+            Fault::Lie(..) => "lie",
+            Fault::Async(..) => "async",
+            Fault::Misuse(..) => "misuse",
+            Fault::Cancel => "cancel",
+            Fault::StrayCancel => "stray-cancel",
+            Fault::ShutDownProxy => "shut-down-proxy",
+            Fault::Deadline => "deadline",
+            Fault::Clock(_) => "clock",
+            Fault::Replay(_) => "replay",
+        }
+    }
+
+    /// The name that it is counted under.
+    pub(crate) fn counted_as(&self) -> String {
+        match self {
+            Fault::Async(_, aside) => format!("async-{}", name_of(&Aside::ALL, *aside)),
+            Fault::Misuse(_, misuse) => format!("misuse-{}", name_of(&Misuse::ALL, *misuse)),
+            other => other.kind().to_owned(),
+        }
+    }
+
+    pub(crate) fn peer(&self) -> Option<PeerId> {
+        match self {
+            Fault::Reset(peer)
+            | Fault::Eof(peer)
+            | Fault::Stall(peer)
+            | Fault::Mute(peer)
+            | Fault::Trickle(peer)
+            | Fault::RefuseDial(peer)
+            | Fault::HangDial(peer)
+            | Fault::FailTls(peer)
+            | Fault::HangTls(peer)
+            | Fault::ForgetPassword(peer)
+            | Fault::Shutdown(peer, _)
+            | Fault::RefuseLogin(peer, _)
+            | Fault::FailNext(peer, _)
+            | Fault::Cut(peer, _)
+            | Fault::Garble(peer, _)
+            | Fault::Lie(peer, _)
+            | Fault::Async(peer, _)
+            | Fault::Misuse(peer, _) => Some(*peer),
+            Fault::Cancel
+            | Fault::StrayCancel
+            | Fault::ShutDownProxy
+            | Fault::Deadline
+            | Fault::Clock(_)
+            | Fault::Replay(_) => None,
+        }
+    }
+
+    /// What the client may notice of it once it has struck.
+    pub(crate) fn damage(&self) -> Damage {
+        match self {
+            Fault::Stall(_)
+            | Fault::Mute(_)
+            | Fault::Trickle(_)
+            | Fault::Replay(_)
+            | Fault::Async(..)
+            | Fault::StrayCancel => Damage::None,
+            Fault::FailNext(..) | Fault::Cancel => Damage::Requests,
+            Fault::Lie(..) | Fault::Garble(..) | Fault::Misuse(..) => Damage::Anything,
+            Fault::ShutDownProxy | Fault::Clock(_) | Fault::Deadline => Damage::Session,
+            Fault::Reset(peer)
+            | Fault::Eof(peer)
+            | Fault::RefuseDial(peer)
+            | Fault::HangDial(peer)
+            | Fault::FailTls(peer)
+            | Fault::HangTls(peer)
+            | Fault::ForgetPassword(peer)
+            | Fault::Shutdown(peer, _)
+            | Fault::RefuseLogin(peer, _)
+            | Fault::Cut(peer, _) => match *peer == PeerId::READER {
+                true => Damage::Requests,
+                false => Damage::Session,
+            },
+        }
+    }
+}
+
+/// Every kind of fault by the name it is counted under, with the peers that it can strike. What strikes nobody in
+/// particular is counted at the client.
+pub(crate) fn kinds() -> Vec<(String, Vec<PeerId>)> {
+    let all = PeerId::ALL.to_vec();
+    let upstreams = vec![PeerId::WRITER, PeerId::READER];
+    let client = vec![PeerId::CLIENT];
+    let state = String::new;
+    let mut kinds: Vec<(Fault, &Vec<PeerId>)> = Vec::new();
+    for (name, make) in AT_PEER {
+        let of = match name {
+            "refuse-dial" | "hang-dial" | "forget-password" => &upstreams,
+            _ => &all,
+        };
+        kinds.push((make(PeerId::CLIENT), of));
+    }
+    let any = PeerId::CLIENT;
+    kinds.extend([
+        (Fault::Shutdown(any, state()), &upstreams),
+        (Fault::RefuseLogin(any, state()), &upstreams),
+        (Fault::FailNext(any, state()), &upstreams),
+        (Fault::Cut(any, 0), &all),
+        (Fault::Garble(any, 0), &all),
+        (Fault::Lie(any, Vec::new()), &upstreams),
+        (Fault::Clock(0), &client),
+        (Fault::Replay(0), &client),
+    ]);
+    kinds.extend(Aside::ALL.map(|(aside, _)| (Fault::Async(any, aside), &upstreams)));
+    kinds.extend(Misuse::ALL.map(|(misuse, _)| (Fault::Misuse(any, misuse), &all)));
+    kinds.extend(AT_ALL.iter().map(|(_, fault)| (fault.clone(), &client)));
+    let named = kinds
+        .into_iter()
+        .map(|(fault, of)| (fault.counted_as(), of.clone()));
+    named.collect()
+}
+
+pub(crate) fn peer_named(name: &str) -> Result<PeerId, String> {
+    PeerId::ALL
+        .into_iter()
+        .find(|peer| peer.to_string() == name)
+        .ok_or_else(|| format!("{name:?} is no peer"))
+}
+
+fn named<T: Copy>(all: &[(T, &str)], name: &str) -> Result<T, String> {
+    all.iter()
+        .find(|(_, known)| *known == name)
+        .map(|(what, _)| *what)
+        .ok_or_else(|| format!("{name:?} is not known"))
+}
+
+fn name_of<T: Copy + PartialEq>(all: &[(T, &'static str)], what: T) -> &'static str {
+    all.iter()
+        .find(|(known, _)| *known == what)
+        .map_or("?", |(_, name)| name)
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.kind())?;
+        if let Some(peer) = self.peer() {
+            write!(f, " {peer}")?;
+        }
+        match self {
+            Fault::Shutdown(_, state)
+            | Fault::RefuseLogin(_, state)
+            | Fault::FailNext(_, state) => write!(f, " {state}"),
+            Fault::Lie(_, bytes) => write!(f, " {}", hex(bytes)),
+            Fault::Cut(_, number) | Fault::Garble(_, number) | Fault::Replay(number) => {
+                write!(f, " {number}")
+            }
+            Fault::Clock(millis) => write!(f, " {millis}"),
+            Fault::Async(_, aside) => write!(f, " {}", name_of(&Aside::ALL, *aside)),
+            Fault::Misuse(_, misuse) => write!(f, " {}", name_of(&Misuse::ALL, *misuse)),
+            Fault::Reset(_)
+            | Fault::Eof(_)
+            | Fault::Stall(_)
+            | Fault::Mute(_)
+            | Fault::Trickle(_)
+            | Fault::RefuseDial(_)
+            | Fault::HangDial(_)
+            | Fault::FailTls(_)
+            | Fault::HangTls(_)
+            | Fault::ForgetPassword(_)
+            | Fault::Cancel
+            | Fault::StrayCancel
+            | Fault::ShutDownProxy
+            | Fault::Deadline => Ok(()),
+        }
+    }
+}
+
+impl Fault {
+    pub(crate) fn parse(words: &mut Words<'_>) -> Result<Fault, String> {
+        let kind = words.word()?;
+        if let Some((_, fault)) = AT_ALL.iter().find(|(name, _)| *name == kind) {
+            return Ok(fault.clone());
+        }
+        match kind {
+            "clock" => return Ok(Fault::Clock(words.number()?)),
+            "replay" => return Ok(Fault::Replay(words.number()?)),
+            _ => {}
+        }
+        let peer = peer_named(words.word()?)?;
+        if let Some((_, make)) = AT_PEER.iter().find(|(name, _)| *name == kind) {
+            return Ok(make(peer));
+        }
+        Ok(match kind {
+            "shutdown" => Fault::Shutdown(peer, words.word()?.to_owned()),
+            "refuse-login" => Fault::RefuseLogin(peer, words.word()?.to_owned()),
+            "fail-next" => Fault::FailNext(peer, words.word()?.to_owned()),
+            "cut" => Fault::Cut(peer, words.number()?),
+            "garble" => Fault::Garble(peer, words.number()?),
+            "lie" => Fault::Lie(peer, unhex(words.word()?)?),
+            "async" => Fault::Async(peer, named(&Aside::ALL, words.word()?)?),
+            "misuse" => Fault::Misuse(peer, named(&Misuse::ALL, words.word()?)?),
+            other => return Err(format!("{other:?} is no fault")),
+        })
+    }
+}

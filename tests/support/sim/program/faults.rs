@@ -1,0 +1,240 @@
+//! What goes wrong in a scenario, and when.
+
+use pgturnout::session::PeerId;
+
+use super::super::catalogue::Phase;
+use super::super::event::Event;
+use super::super::fault::{Aside, Fault, Misuse};
+use super::super::server::FAILURES;
+use super::Program;
+
+impl Program<'_, '_> {
+    /// Something goes wrong, now or as soon as a peer is in some phase, which is then brought about.
+    pub(super) fn fault(&mut self) {
+        if self.choices.percent(35) {
+            let peer = self.any_peer();
+            let event = self.trouble(peer);
+            self.events.push(event);
+            return;
+        }
+        let phase = self.choices.one(&[
+            Phase::Busy,
+            Phase::Asked,
+            Phase::Idle,
+            Phase::CopyIn,
+            Phase::CopyOut,
+            Phase::Login,
+            Phase::Opening,
+            Phase::Absent,
+        ]);
+        let peer = match phase {
+            Phase::CopyIn => self.choices.one(&[PeerId::WRITER, PeerId::CLIENT]),
+            Phase::Login | Phase::Opening | Phase::Absent => PeerId::READER,
+            Phase::Asked => self.choices.one(&[PeerId::READER, PeerId::WRITER]),
+            Phase::Idle | Phase::Busy | Phase::CopyOut => self.any_peer(),
+        };
+        self.aim(peer, phase);
+        self.bring_about(peer, phase);
+    }
+
+    /// Something goes wrong while somebody connects.
+    pub(super) fn fault_at_first(&mut self) {
+        let phase = self.choices.one(&[Phase::Login, Phase::Opening]);
+        let peer = self.choices.one(&PeerId::ALL);
+        self.aim(peer, phase);
+    }
+
+    fn any_peer(&mut self) -> PeerId {
+        self.choices.one(&[
+            PeerId::READER,
+            PeerId::READER,
+            PeerId::WRITER,
+            PeerId::CLIENT,
+        ])
+    }
+
+    fn aim(&mut self, peer: PeerId, phase: Phase) {
+        let beats = match self.choices.below(8) {
+            0..=3 => 0,
+            4 | 5 => self.choices.below(4),
+            6 => self.choices.below(20),
+            _ => self.choices.below(300),
+        };
+        match self.trouble(peer) {
+            Event::Fault(fault) => self.events.push(Event::Aim(peer, phase, beats, fault)),
+            other => self.events.push(other),
+        }
+    }
+
+    /// Gets a peer into a phase, if it can be had by asking.
+    fn bring_about(&mut self, peer: PeerId, phase: Phase) {
+        match phase {
+            Phase::Absent | Phase::Opening | Phase::Login => {
+                self.events.push(Event::Fault(Fault::Reset(PeerId::READER)));
+                self.events.push(Event::Calm);
+                self.events.push(Event::Fault(Fault::Clock(60_000)));
+                for _ in 0..2 {
+                    self.query("select 1");
+                }
+            }
+            Phase::Idle => {}
+            Phase::Asked | Phase::Busy => {
+                let text = match peer == PeerId::WRITER {
+                    true => self.statements.write(self.choices),
+                    false => self.statements.read(self.choices),
+                };
+                self.query(&text);
+            }
+            Phase::CopyIn => self.copy_in_simple(),
+            Phase::CopyOut => {
+                let on_writer = peer == PeerId::WRITER;
+                if on_writer {
+                    self.query("begin");
+                }
+                self.query("copy t to stdout");
+                if on_writer {
+                    self.query("commit");
+                }
+            }
+        }
+    }
+
+    /// Something that can go wrong at a peer, or nowhere in particular.
+    fn trouble(&mut self, peer: PeerId) -> Event {
+        let upstream = match peer == PeerId::CLIENT {
+            true => PeerId::READER,
+            false => peer,
+        };
+        let fault = match self.choices.below(36) {
+            0 | 1 => Fault::Reset(peer),
+            2 | 3 => Fault::Eof(peer),
+            4 => Fault::Stall(peer),
+            5 => Fault::Mute(peer),
+            6 => Fault::Trickle(peer),
+            7 => Fault::RefuseDial(upstream),
+            8 => Fault::HangDial(upstream),
+            9 => Fault::FailTls(peer),
+            10 => Fault::HangTls(peer),
+            11 | 12 => {
+                let state = self.choices.one(&["57P01", "57P02", "57P05"]);
+                Fault::Shutdown(upstream, state.to_owned())
+            }
+            13 => {
+                let state = self.choices.one(&["53300", "57P03", "28000"]);
+                Fault::RefuseLogin(upstream, state.to_owned())
+            }
+            14 => Fault::ForgetPassword(upstream),
+            15..=17 => Fault::Lie(upstream, self.lie()),
+            18 | 19 => Fault::Cut(peer, self.choices.below(60)),
+            20 => Fault::Garble(peer, self.choices.below(40)),
+            21 | 22 => Fault::FailNext(upstream, self.choices.one(&FAILURES).to_owned()),
+            23 | 24 => {
+                let aside = self.choices.one(&[Aside::Notice, Aside::Parameter]);
+                Fault::Async(upstream, aside)
+            }
+            25 => Fault::Cancel,
+            26 => Fault::StrayCancel,
+            27 => Fault::ShutDownProxy,
+            28 => Fault::Clock(self.choices.one(&[1, 1_000, 6_000, 20_000])),
+            29 | 30 => Fault::Deadline,
+            31 => Fault::Replay(1 + self.choices.below(3)),
+            32 | 33 => {
+                let misuse = self.choices.below(Misuse::ALL.len());
+                Fault::Misuse(peer, Misuse::ALL[misuse].0)
+            }
+            _ => return Event::Raw(self.nonsense()),
+        };
+        Event::Fault(fault)
+    }
+
+    /// What a server might say at another time, or never.
+    fn lie(&mut self) -> Vec<u8> {
+        match self.choices.below(10) {
+            0 => vec![b'D', 0xff, 0xff, 0xff, 0xff],
+            1 => self.noise(),
+            2 => vec![b'D', 0x7f, 0xff, 0xff, 0xff, 0],
+            _ => {
+                let (tag, body) = self.choices.one(BACKEND);
+                framed(tag, body)
+            }
+        }
+    }
+
+    /// The same of a client.
+    fn nonsense(&mut self) -> Vec<u8> {
+        match self.choices.below(10) {
+            0 => vec![b'Q', 0xff, 0xff, 0xff, 0xff],
+            1 => self.noise(),
+            2 => vec![b'D', 0x7f, 0xff, 0xff, 0xff, 0],
+            _ => {
+                let (tag, body) = self.choices.one(FRONTEND);
+                framed(tag, body)
+            }
+        }
+    }
+
+    fn noise(&mut self) -> Vec<u8> {
+        let count = 1 + self.choices.below(12);
+        (0..count).map(|_| self.choices.byte()).collect()
+    }
+}
+
+/// A message of each kind that a server knows, one that nobody knows, and some with bodies that are wrong.
+const BACKEND: &[(u8, &[u8])] = &[
+    (b'Z', b"I"),
+    (b'Z', b"T"),
+    (b'Z', b"X"),
+    (b'C', b"SELECT 1\0"),
+    (b'R', b"\0\0\0\0"),
+    (b'R', b"\0\0\0\x05salt"),
+    (b'S', b"client_encoding\0SJIS\0"),
+    (b'K', b"\0\0\0\x01abcd"),
+    (b'T', b"\0\0"),
+    (b'D', b"\0\0"),
+    (b'1', b""),
+    (b'2', b""),
+    (b'3', b""),
+    (b'n', b""),
+    (b's', b""),
+    (b'I', b""),
+    (b't', b"\0\0"),
+    (b'E', b"SERROR\0VERROR\0C22012\0Mno\0\0"),
+    (b'E', b"SFATAL\0VFATAL\0C57P01\0Mno\0\0"),
+    (b'E', b"\0"),
+    (b'N', b"SNOTICE\0VNOTICE\0C00000\0Mhm\0\0"),
+    (b'A', b"\0\0\0\x01c\0p\0"),
+    (b'G', b"\0\0\0"),
+    (b'H', b"\0\0\0"),
+    (b'V', b"\xff\xff\xff\xff"),
+    (b'd', b"row\n"),
+    (b'c', b""),
+    (b'v', b"\0\x03\0\0\0\0\0\0"),
+    (b'W', b"\0\0\0"),
+    (1, b"?"),
+];
+
+/// The same for a client.
+const FRONTEND: &[(u8, &[u8])] = &[
+    (b'Q', b"select 1\0"),
+    (b'Q', b"no end"),
+    (b'P', b"\0select 1\0\0\0"),
+    (b'B', b"\0\0\0\0\0\0\0\0"),
+    (b'D', b"S\0"),
+    (b'E', b"\0\0\0\0\0"),
+    (b'C', b"S\0"),
+    (b'F', b"\0\0\0\x01\0\0\0\0\0\0"),
+    (b'S', b""),
+    (b'H', b""),
+    (b'H', b"?"),
+    (b'X', b""),
+    (b'd', b"1\tx\n"),
+    (b'c', b""),
+    (b'f', b"no\0"),
+    (b'p', b"pencil\0"),
+    (1, b"?"),
+];
+
+fn framed(tag: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).expect("short");
+    [&[tag][..], &length.to_be_bytes(), body].concat()
+}
