@@ -233,7 +233,7 @@ impl<R: Route> Session<R> {
 
     fn plan_execute(&mut self, leg: LegId, portal: &[u8]) -> Plan {
         let Some(bound) = self.memory.portals.get(key(portal)).cloned() else {
-            return Plan::Request(Kind::Execute, Note::Nothing);
+            return self.plan_unknown(leg, Plan::Request(Kind::Execute, Note::Nothing));
         };
         let text = text_of(&bound.body).unwrap_or_default();
         if !self.repair_for(leg, &bound.meta, text) {
@@ -270,18 +270,27 @@ impl<R: Route> Session<R> {
         match header.tag {
             tag::BIND => match bind_names(beginning) {
                 Some((portal, statement)) => self.plan_bind(leg, key(portal), key(statement)),
-                None => self.plan_blind(header),
+                None => self.plan_blind(leg, header),
             },
             tag::QUERY | tag::PARSE | tag::EXECUTE | tag::DESCRIBE | tag::CLOSE => {
-                self.plan_blind(header)
+                self.plan_blind(leg, header)
             }
             _ => untracked(header),
         }
     }
 
-    fn plan_blind(&mut self, header: Header) -> Plan {
+    fn plan_blind(&mut self, leg: LegId, header: Header) -> Plan {
         self.pin(Pin::UnreadStatement);
-        untracked(header)
+        self.plan_unknown(leg, untracked(header))
+    }
+
+    /// What is about to run may drop any statement, and nothing tells: what the upstream lacks of them has to be there
+    /// before, since a repair behind it could bring back what it drops.
+    fn plan_unknown(&mut self, leg: LegId, plan: Plan) -> Plan {
+        match self.repair_missing(leg) {
+            true => plan,
+            false => Plan::Full,
+        }
     }
 
     /// Makes an upstream have the statements that a text names in SQL: protocol and SQL share one set of names.
@@ -299,9 +308,11 @@ impl<R: Route> Session<R> {
 
     /// Makes an upstream have the statements that an EXECUTE in a text may run. Whether there was room to.
     fn repair_executed(&mut self, leg: LegId, intent: &Intent, text: &[u8]) -> bool {
-        if intent.class.is_read() || !names_execute(text) {
-            return true;
-        }
+        intent.class.is_read() || !names_execute(text) || self.repair_missing(leg)
+    }
+
+    /// Makes an upstream have every statement that the client has. Whether there was room to.
+    fn repair_missing(&mut self, leg: LegId) -> bool {
         let missing = self.memory.statements.missing(leg.index());
         missing.iter().all(|name| self.repair(leg, name))
     }

@@ -8,6 +8,7 @@ use super::{Action, CloseCause, Demand, Event, Life, PeerId, Session, Tell, Time
 use crate::ledger::SourceEnd;
 use crate::route::Route;
 use crate::track::pipeline::{Kind, Owed, Owner};
+use crate::track::prepared::Reached;
 use crate::wire::tags::backend as tags;
 use crate::wire::{TransactionStatus, error_response, sqlstate};
 
@@ -56,6 +57,11 @@ fn lost_by(cut: Cut, newest: u8, owed: &[Owed<Note>]) -> Lost {
         Cut::Reply if within || is_row(newest) => Lost::Nothing,
         Cut::Reply => Lost::Reply,
     }
+}
+
+/// Whether the client is owed an error for this when nobody answers it.
+fn fails_when_lost(item: &Owed<Note>) -> bool {
+    item.owner == Owner::Client && !matches!(item.kind, Kind::Sync | Kind::CopyEnd)
 }
 
 /// Rows and what comes asynchronously end no request: what they belong to is still owed.
@@ -256,18 +262,17 @@ impl<R: Route> Session<R> {
         let skips = serving.pipeline.is_skipping();
         let owed = serving.pipeline.abandon();
         self.leg_down(now, leg, cause);
-        let failed = self.answer_for_the_lost(&owed, skips, lost_by(cut, serving.newest, &owed));
-        for item in owed {
-            self.unanswered(item);
-        }
+        let first = lost_by(cut, serving.newest, &owed);
+        let failed = self.answer_for_the_lost(owed, skips, first);
         self.memory.statements.leg_lost(leg.index());
         self.notify(Event::ReaderLost {
             failed_requests: failed,
         });
     }
 
-    /// Gives the client, for each request that a lost reader owed, what a server gives for a failed one.
-    fn answer_for_the_lost(&mut self, owed: &[Owed<Note>], skips: bool, first: Lost) -> usize {
+    /// Gives the client, for each request that a lost reader owed, what a server gives for a failed one. What such a
+    /// server does before a request can fail has happened: the unnamed statement is gone.
+    fn answer_for_the_lost(&mut self, owed: Vec<Owed<Note>>, skips: bool, first: Lost) -> usize {
         let mut failed: usize = 0;
         let mut skipping = skips;
         match first {
@@ -279,19 +284,19 @@ impl<R: Route> Session<R> {
                 skipping = true;
             }
         }
-        for item in owed.iter().filter(|item| item.owner == Owner::Client) {
+        for item in owed {
+            let fails = fails_when_lost(&item) && !skipping;
+            if fails {
+                failed = failed.saturating_add(1);
+                self.tell_reader_lost();
+            }
             match item.kind {
-                Kind::Sync => {
+                Kind::Sync if item.owner == Owner::Client => {
                     self.tell_ready();
                     skipping = false;
                 }
-                Kind::CopyEnd => {}
-                _ if skipping => {}
-                Kind::Query | Kind::FunctionCall => {
-                    failed = failed.saturating_add(1);
-                    self.tell_reader_lost();
-                    self.tell_ready();
-                }
+                Kind::Query | Kind::FunctionCall if fails => self.tell_ready(),
+                Kind::Query | Kind::FunctionCall | Kind::Sync | Kind::CopyEnd => {}
                 Kind::Parse
                 | Kind::Bind
                 | Kind::DescribeStatement
@@ -299,11 +304,11 @@ impl<R: Route> Session<R> {
                 | Kind::Execute
                 | Kind::Close
                 | Kind::Refused
-                | Kind::Fence => {
-                    failed = failed.saturating_add(1);
-                    self.tell_reader_lost();
-                    skipping = true;
-                }
+                | Kind::Fence => skipping |= fails,
+            }
+            match fails {
+                true => self.undone(item.note, Reached::Server),
+                false => self.unanswered(item),
             }
         }
         self.requests.reader_lost(skipping);

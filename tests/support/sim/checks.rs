@@ -145,17 +145,7 @@ fn deadlines(world: &mut World<'_>) {
     if !matches!(world.session.lifecycle(), Lifecycle::Live) {
         return;
     }
-    let waits = world
-        .links
-        .iter()
-        .any(|link| matches!(link.state, State::Dialing | State::Securing))
-        // A client that does not read may take its time.
-        || world.session.poll_transmit(PeerId::CLIENT).is_none()
-            && world.client.waits();
     let next = world.session.poll_timeout();
-    if waits && next.is_none() {
-        world.broken(Check::Deadline, "somebody waits without a deadline");
-    }
     // What a peer says on the way buys it no time.
     let latest = match next {
         Some((_, Timer::Login)) => world.start + world.config.timeouts.login,
@@ -172,6 +162,20 @@ fn deadlines(world: &mut World<'_>) {
     {
         let late = at.saturating_duration_since(latest);
         world.broken(Check::Deadline, format!("{timer}: {late:?} too late"));
+    }
+}
+
+/// Nothing moves any more: whoever is waited for has a deadline.
+pub(crate) fn rests(world: &mut World<'_>) {
+    let waits = world
+        .links
+        .iter()
+        .any(|link| matches!(link.state, State::Dialing | State::Securing))
+        // A client that does not read may take its time.
+        || world.session.poll_transmit(PeerId::CLIENT).is_none() && world.client.waits();
+    let live = matches!(world.session.lifecycle(), Lifecycle::Live);
+    if live && waits && world.session.poll_timeout().is_none() {
+        world.broken(Check::Deadline, "somebody waits without a deadline");
     }
 }
 

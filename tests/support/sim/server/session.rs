@@ -138,6 +138,10 @@ impl Session {
         &mut self.planned
     }
 
+    pub(super) fn planned_so_far(&self) -> usize {
+        self.planned.passed()
+    }
+
     /// Whether a statement runs, waits, or takes data of COPY.
     pub(super) fn is_busy(&self) -> bool {
         self.pending.is_some()
@@ -390,6 +394,10 @@ impl Session {
         let planned = planned.or_else(|| self.planned.due_statement(tag));
         if let Some(code) = planned {
             self.skipping &= tag != b'S';
+            // That much is done before anything can fail.
+            if tag == b'Q' || tag == b'P' && body.first() == Some(&0) {
+                self.drop_prepared("");
+            }
             let fault = Fault::new(code, "the statement fails for no fault of its own");
             return self.fail(&fault, matches!(tag, b'Q' | b'F' | b'S'), io);
         }

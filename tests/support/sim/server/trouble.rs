@@ -9,6 +9,8 @@ pub(super) struct Planned {
     next: Option<String>,
     /// How many messages come before, and the SQLSTATE; in that order.
     messages: Vec<(usize, String)>,
+    /// How many messages have come.
+    passed: usize,
 }
 
 impl Planned {
@@ -26,6 +28,7 @@ impl Planned {
         if !b"QFPBDCEHS".contains(&tag) {
             return None;
         }
+        self.passed += 1;
         let mut due = None;
         self.messages.retain_mut(|(ahead, code)| {
             if *ahead == 0 && due.is_none() {
@@ -36,6 +39,10 @@ impl Planned {
             later
         });
         due
+    }
+
+    pub(super) fn passed(&self) -> usize {
+        self.passed
     }
 
     /// With what the next statement fails, if this message runs one.
@@ -80,6 +87,14 @@ impl Server {
             Stage::Session(session) => session.planned().at(message, code),
             Stage::Opening(_) => self.planned.at(message, code),
             Stage::Closed(_) => {}
+        }
+    }
+
+    /// How many messages have come that [`fail_at`](Server::fail_at) counts.
+    pub(crate) fn counted(&self) -> usize {
+        match &self.stage {
+            Stage::Session(session) | Stage::Closed(Some(session)) => session.planned_so_far(),
+            Stage::Opening(_) | Stage::Closed(None) => 0,
         }
     }
 

@@ -254,6 +254,7 @@ impl<'s> World<'s> {
                 }
             }
             if !moved {
+                checks::rests(self);
                 break;
             }
             turns += 1;

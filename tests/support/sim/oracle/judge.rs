@@ -1,0 +1,271 @@
+//! Whether one server could have told the client what it was told.
+//!
+//! Faults may make requests fail. Each such failure is looked for on the one server too: some message of the request
+//! fails there in the same way, and from then on everything must be as it is there.
+
+use pgturnout::session::{Event as Told, Lifecycle, PeerId};
+
+use super::super::checks::Check;
+use super::super::fault::{Damage, Fault};
+use super::super::world::World;
+use super::words::{is_ready, seen_by};
+use super::{Direct, Failure, direct, fatal_is_last, never_let_in, state, up_to_flush};
+
+/// How often the client's program is played to find out which messages failed. More were not seen to be needed.
+const PLAYS: usize = 400;
+
+/// Whether everything that was asked must have been answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    Whole,
+    /// The session ended on the way, or the client did.
+    Beginning,
+}
+
+/// Compares what the client saw with what one server would have told it, as far as the faults allow.
+pub(crate) fn compare(world: &mut World<'_>) {
+    fatal_is_last(world);
+    if world.damage >= Damage::Anything || !world.client.is_ready() && world.said.is_empty() {
+        return;
+    }
+    if !world.client.is_ready() {
+        never_let_in(world);
+        return;
+    }
+    let ended = !matches!(world.session.lifecycle(), Lifecycle::Live)
+        || world.links[PeerId::CLIENT.index()].has_ended();
+    let extent = match ended {
+        true => Extent::Beginning,
+        false => Extent::Whole,
+    };
+    let ours = answers(&seen_by(&world.client.frames, world));
+    let mut search = Search {
+        world,
+        extent,
+        ours: &ours,
+        plays: 0,
+    };
+    match search.explain(Vec::new(), Vec::new()) {
+        Ok(direct) => {
+            let answered = ours.iter().filter(|answer| is_whole(answer)).count();
+            state::effects(world, &direct, extent, answered);
+            let unfailed = super::direct(&world.setup, &world.said, &[]);
+            state::sessions(world, &direct, &unfailed);
+        }
+        Err((check, detail)) => world.broken(check, detail),
+    }
+}
+
+/// What the client saw, request by request; the last answer may lack its ReadyForQuery.
+fn answers(words: &[String]) -> Vec<Vec<String>> {
+    words
+        .split_inclusive(|word| is_ready(word))
+        .map(<[String]>::to_vec)
+        .collect()
+}
+
+fn is_whole(answer: &[String]) -> bool {
+    answer.last().is_some_and(|word| is_ready(word))
+}
+
+fn is_error(word: &str) -> bool {
+    word.starts_with("E(")
+}
+
+fn is_fatal(word: &str) -> bool {
+    is_error(word) && (word.ends_with("FATAL)") || word.ends_with("PANIC)"))
+}
+
+/// A request that failed on the way, and its answer on a server where it did not.
+#[derive(Clone)]
+struct Excuse {
+    request: usize,
+    unfailed: Vec<String>,
+}
+
+struct Search<'w, 's> {
+    world: &'w World<'s>,
+    extent: Extent,
+    ours: &'w [Vec<String>],
+    plays: usize,
+}
+
+impl Search<'_, '_> {
+    /// The one server that told what the client was told, with these messages failing and perhaps more.
+    fn explain(
+        &mut self,
+        failures: Vec<Failure>,
+        excuses: Vec<Excuse>,
+    ) -> Result<Direct, (Check, String)> {
+        let reference = self.play(&failures);
+        let theirs = answers(&seen_by(&reference.frames, self.world));
+        let Some((request, detail)) = self.difference(&theirs, &failures, &excuses) else {
+            return Ok(reference);
+        };
+        let wrong = (self.names(&theirs), detail);
+        let Some(code) = self.failed_with(request) else {
+            return Err(wrong);
+        };
+        let excused = excuses.iter().any(|excuse| excuse.request == request);
+        if excused || !self.explains(&code, excuses.len()) {
+            return Err(wrong);
+        }
+        let from = match request.checked_sub(1) {
+            Some(before) => reference.ready.get(before).map_or(0, |(count, _)| *count),
+            None => 0,
+        };
+        let to = reference
+            .ready
+            .get(request)
+            .map_or(reference.messages, |(count, _)| *count);
+        for message in from..to {
+            let mut failures = failures.clone();
+            failures.push((message, code.clone()));
+            failures.sort();
+            if self.plays >= PLAYS {
+                break;
+            }
+            let mut excuses = excuses.clone();
+            excuses.push(Excuse {
+                request,
+                unfailed: theirs.get(request).cloned().unwrap_or_default(),
+            });
+            if let Ok(found) = self.explain(failures, excuses) {
+                return Ok(found);
+            }
+        }
+        Err(wrong)
+    }
+
+    fn play(&mut self, failures: &[Failure]) -> Direct {
+        self.plays += 1;
+        direct(&self.world.setup, &self.world.said, failures)
+    }
+
+    /// The check that a difference breaks.
+    fn names(&self, theirs: &[Vec<String>]) -> Check {
+        let count = |all: &[Vec<String>]| all.iter().filter(|answer| is_whole(answer)).count();
+        match count(self.ours) == count(theirs) || self.extent == Extent::Beginning {
+            true => Check::Direct,
+            false => Check::OneReady,
+        }
+    }
+
+    /// The first answer that is not what it should be.
+    fn difference(
+        &self,
+        theirs: &[Vec<String>],
+        failures: &[Failure],
+        excuses: &[Excuse],
+    ) -> Option<(usize, String)> {
+        for (at, ours) in self.ours.iter().enumerate() {
+            let last = at + 1 == self.ours.len();
+            let ours = match self.extent {
+                Extent::Beginning if last => without_farewell(ours),
+                Extent::Beginning | Extent::Whole => ours,
+            };
+            let right = theirs.get(at).map_or(&[][..], Vec::as_slice);
+            let excuse = excuses.iter().find(|excuse| excuse.request == at);
+            let fits = match excuse {
+                Some(excuse) => is_failure_of(ours, right, &excuse.unfailed),
+                None if last && !is_whole(ours) => right.starts_with(ours),
+                None => ours == right,
+            };
+            if !fits {
+                return Some((at, difference(at, ours, right)));
+            }
+        }
+        if self.extent == Extent::Beginning {
+            return None;
+        }
+        self.missing(failures)
+    }
+
+    /// What was asked for and not answered. A server sends what has gathered when its buffer is full, and nobody may
+    /// count on it.
+    fn missing(&self, failures: &[Failure]) -> Option<(usize, String)> {
+        let asked = up_to_flush(&self.world.said);
+        let owed = direct(&self.world.setup, asked, failures).frames;
+        let owed = answers(&seen_by(&owed, self.world));
+        let last = self.ours.len().saturating_sub(1);
+        if owed.len() > self.ours.len() {
+            let at = self.ours.len();
+            return Some((
+                at,
+                format!("request {at} has no answer: {}", owed[at].join(" ")),
+            ));
+        }
+        let (ours, owed) = (self.ours.last()?, owed.get(last)?);
+        let short = !is_whole(ours) && ours.len() < owed.len() && !ours.iter().any(|w| is_error(w));
+        short.then(|| (last, difference(last, ours, owed)))
+    }
+
+    /// The SQLSTATE that a request failed with.
+    fn failed_with(&self, request: usize) -> Option<String> {
+        let error = self.ours.get(request)?.iter().find(|word| is_error(word))?;
+        let code = error.strip_prefix("E(")?.strip_suffix(" ERROR)")?;
+        Some(code.to_owned())
+    }
+
+    /// Whether a fault that has struck can be why one more request failed with this SQLSTATE.
+    fn explains(&self, code: &str, excused: usize) -> bool {
+        let struck = |what: &dyn Fn(&Fault) -> bool| self.world.strikes.iter().any(what);
+        match code {
+            // We answer for a lost reader.
+            "08006" => {
+                let went_there = self.world.told.iter().filter(|event| {
+                    matches!(
+                        event,
+                        Told::Routed {
+                            peer: PeerId::READER,
+                            ..
+                        }
+                    )
+                });
+                excused < went_there.count()
+                    && struck(&|fault| {
+                        fault.peer() == Some(PeerId::READER) && fault.damage() > Damage::None
+                    })
+            }
+            _ => struck(&|fault| match fault {
+                Fault::FailNext(_, state) => state == code,
+                Fault::Cancel => code == "57014",
+                _ => false,
+            }),
+        }
+    }
+}
+
+/// Whether an answer is what is left of a request that fails on the one server: `failed` is the answer there, and
+/// `unfailed` what it would have been. Some of what the failing message was about to say may have been said.
+fn is_failure_of(ours: &[String], failed: &[String], unfailed: &[String]) -> bool {
+    let part = |words: &[String]| words.iter().position(|word| is_error(word));
+    let (Some(at), Some(there)) = (part(ours), part(failed)) else {
+        return false;
+    };
+    let (said, rest) = ours.split_at(at);
+    let (before, behind) = failed.split_at(there);
+    said.starts_with(before) && unfailed.starts_with(said) && rest == behind
+}
+
+/// An answer without the FATAL error that the session ended with.
+fn without_farewell(answer: &[String]) -> &[String] {
+    match answer.split_last() {
+        Some((last, before)) if is_fatal(last) => before,
+        Some(_) | None => answer,
+    }
+}
+
+fn difference(request: usize, ours: &[String], theirs: &[String]) -> String {
+    let at = ours.iter().zip(theirs).take_while(|(a, b)| a == b).count();
+    let from = at.saturating_sub(4);
+    let part = |words: &[String]| {
+        let end = words.len().min(at + 4);
+        words.get(from..end).unwrap_or_default().join(" ")
+    };
+    format!(
+        "the answer to request {request} differs at message {at}: the client saw `{}`, one server says `{}`",
+        part(ours),
+        part(theirs)
+    )
+}

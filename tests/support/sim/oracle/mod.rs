@@ -1,0 +1,190 @@
+//! The reference: the client's whole program given to one server, and what the client then would have seen.
+//!
+//! | file | what |
+//! |---|---|
+//! | `words` | what a client saw, as words that can be compared |
+//! | `judge` | whether one server could have said it, with requests failing where faults explain it |
+//! | `state` | what was written, and in which sessions statements ran |
+
+mod judge;
+mod state;
+mod words;
+
+use pgturnout::startup::StartupParams;
+use pgturnout::wire::{Backend, Header};
+
+use super::checks::Check;
+use super::client::Frame;
+use super::fault::Damage;
+use super::server::{Cluster, Executed, Login, Node, Server, ServerOptions};
+use super::setup::{Setup, USER};
+use super::world::World;
+pub(crate) use judge::compare;
+pub(crate) use words::{seen_by, show};
+
+/// What one server makes of a client's program.
+pub(crate) struct Direct {
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) executed: Vec<Executed>,
+    pub(crate) writes: Vec<String>,
+    pub(crate) rows: Vec<String>,
+    /// At each ReadyForQuery, how many messages had come and how many writes were done.
+    ready: Vec<(usize, usize)>,
+    /// How many messages came in all.
+    messages: usize,
+}
+
+/// A message that fails instead of being run: how many come before it, and the SQLSTATE.
+type Failure = (usize, String);
+
+/// A primary that has let the client in, and what it told it on the way.
+fn let_in(setup: &Setup, cluster: &mut Cluster) -> (Server, Vec<Frame>) {
+    let options = ServerOptions {
+        version: setup.server_version,
+        login: Login::Trust,
+        ..ServerOptions::default()
+    };
+    let mut server = Server::new(Node::Primary, 1, options);
+    let pairs = [
+        (&b"user"[..], USER.as_bytes()),
+        (b"database", b"app"),
+        (b"application_name", b"simulator"),
+    ];
+    let params = StartupParams::build(setup.version(), pairs).expect("a packet");
+    server.receive(params.raw());
+    while server.step(cluster) {}
+    let told = frames(&server.output());
+    (server, told)
+}
+
+/// What a primary tells at the client's login.
+pub(crate) fn login(setup: &Setup) -> Vec<Frame> {
+    let_in(setup, &mut Cluster::new()).1
+}
+
+/// Plays what the client said to a primary of its own, on which these messages fail.
+pub(crate) fn direct(setup: &Setup, said: &[u8], failures: &[Failure]) -> Direct {
+    let mut cluster = Cluster::new();
+    let (mut server, _) = let_in(setup, &mut cluster);
+    for (message, code) in failures {
+        server.fail_at(*message, code);
+    }
+    server.receive(said);
+    // What it has not sent yet it may send at any time.
+    server.receive(b"H\0\0\0\x04");
+    let mut output = Vec::new();
+    let mut ready = Vec::new();
+    let mut goes_on = true;
+    while goes_on {
+        goes_on = server.step(&mut cluster);
+        let new = server.output();
+        // Nothing is left behind in the server when it sends this.
+        if let Some([b'Z', 0, 0, 0, 5, _]) = new.last_chunk() {
+            ready.push((server.counted(), cluster.writes().len()));
+        }
+        output.extend(new);
+    }
+    Direct {
+        frames: frames(&output),
+        executed: server.executed().to_vec(),
+        writes: cluster
+            .writes()
+            .iter()
+            .map(|write| write.text.clone())
+            .collect(),
+        rows: cluster.dump(),
+        ready,
+        messages: server.counted(),
+    }
+}
+
+/// How many messages the client can count on, by what it has said.
+pub(crate) fn owed(world: &World<'_>) -> usize {
+    match world.damage {
+        Damage::None => {
+            let asked = direct(&world.setup, up_to_flush(&world.said), &[]).frames;
+            seen_by(&asked, world).len()
+        }
+        Damage::Requests | Damage::Session | Damage::Anything => 0,
+    }
+}
+
+/// Whether the client's program ends with a message that makes a server answer all of it.
+pub(crate) fn is_all_asked(world: &World<'_>) -> bool {
+    up_to_flush(&world.said).len() == world.said.len()
+}
+
+/// Whether the client sent copy data.
+pub(crate) fn copies(world: &World<'_>) -> bool {
+    tags_of(&world.said).any(|tag| matches!(tag, b'd' | b'c' | b'f'))
+}
+
+/// A client's program up to the last message that makes a server send what it has.
+fn up_to_flush(said: &[u8]) -> &[u8] {
+    // Who leaves waits for nothing that no Sync was sent for.
+    let leaves = tags_of(said).any(|tag| tag == b'X');
+    let asking: &[u8] = if leaves { b"QFS" } else { b"QFSH" };
+    let (mut rest, mut end) = (said, 0);
+    while let Ok(Some(header)) = Header::parse(rest) {
+        let Some((_, behind)) = header.split(rest) else {
+            break;
+        };
+        rest = behind;
+        if asking.contains(&header.tag) {
+            end = said.len() - rest.len();
+        }
+    }
+    &said[..end]
+}
+
+fn tags_of(mut bytes: &[u8]) -> impl Iterator<Item = u8> {
+    std::iter::from_fn(move || {
+        let header = Header::parse(bytes).ok()??;
+        bytes = header.split(bytes)?.1;
+        Some(header.tag)
+    })
+}
+
+fn frames(mut bytes: &[u8]) -> Vec<Frame> {
+    let mut out = Vec::new();
+    while let Ok(Some(header)) = Header::parse(bytes) {
+        let Some((body, rest)) = header.split(bytes) else {
+            break;
+        };
+        out.push(Frame {
+            tag: header.tag,
+            body: body.to_vec(),
+        });
+        bytes = rest;
+    }
+    out
+}
+
+fn never_let_in(world: &mut World<'_>) {
+    let may_fail = world.damage > Damage::None || !world.setup.lets_client_in();
+    let alive = matches!(
+        world.session.lifecycle(),
+        pgturnout::session::Lifecycle::Live
+    );
+    if !may_fail || alive {
+        let log: Vec<String> = world.client.login.iter().map(show).collect();
+        world.broken(
+            Check::Live,
+            format!("the client was never let in: {}", log.join(" ")),
+        );
+    }
+}
+
+fn fatal_is_last(world: &mut World<'_>) {
+    let frames = &world.client.frames;
+    let fatal = frames.iter().position(|frame| {
+        frame.tag == b'E'
+            && matches!(Backend::parse(b'E', &frame.body), Ok(Backend::ErrorResponse(fields)) if fields.is_fatal())
+    });
+    if let Some(at) = fatal
+        && at + 1 < frames.len()
+    {
+        let behind: Vec<String> = frames[at..].iter().map(show).collect();
+        world.broken(Check::FatalLast, behind.join(" "));
+    }
+}

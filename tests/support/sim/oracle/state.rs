@@ -1,0 +1,143 @@
+//! What a session did to the database, and the sessions that its statements ran in.
+
+use pgturnout::session::PeerId;
+
+use super::super::checks::Check;
+use super::super::fault::Fault;
+use super::super::server::{Executed, Node};
+use super::super::world::World;
+use super::Direct;
+use super::judge::Extent;
+
+/// What was written, in which order and how often: as on one server, and of a session that ended on the way at least
+/// what was answered.
+pub(super) fn effects(world: &mut World<'_>, direct: &Direct, extent: Extent, answered: usize) {
+    let ours: Vec<String> = world
+        .cluster
+        .writes()
+        .iter()
+        .filter(|write| write.node == Node::Primary)
+        .map(|write| write.text.clone())
+        .collect();
+    let due = match answered.checked_sub(1) {
+        Some(last) => direct.ready.get(last).map_or(0, |(_, writes)| *writes),
+        None => 0,
+    };
+    let fine = match extent {
+        Extent::Whole => ours == direct.writes,
+        Extent::Beginning if unseen_failures(world) => {
+            let answered = ours.get(..due) == direct.writes.get(..due);
+            answered && is_subsequence(&ours[due..], &direct.writes[due..])
+        }
+        Extent::Beginning => direct.writes.starts_with(&ours) && ours.len() >= due,
+    };
+    if !fine {
+        world.broken(
+            Check::Twice,
+            format!(
+                "written: {ours:?}; one server writes {:?}, of which {due} were answered",
+                direct.writes
+            ),
+        );
+    }
+    if extent == Extent::Whole && world.cluster.dump() != direct.rows {
+        world.broken(Check::Direct, "the tables differ in the end".to_owned());
+    }
+}
+
+/// Whether statements may have failed of which the client was not told any more.
+fn unseen_failures(world: &World<'_>) -> bool {
+    let fails = |fault: &Fault| matches!(fault, Fault::FailNext(..) | Fault::Cancel);
+    world.strikes.iter().any(fails)
+}
+
+fn is_subsequence(part: &[String], whole: &[String]) -> bool {
+    let mut rest = whole.iter();
+    part.iter().all(|word| rest.any(|other| other == word))
+}
+
+/// Each statement of the client's ran in the session that the client made.
+///
+/// `unfailed` is what one server makes of the program if nothing fails there: a request that failed may have run on a
+/// server all the same.
+pub(super) fn sessions(world: &mut World<'_>, direct: &Direct, unfailed: &Direct) {
+    let mut wrong = None;
+    let logs = world
+        .retired
+        .iter()
+        .map(|(peer, server, texts)| (*peer, server, texts.clone()))
+        .chain(PeerId::ALL.into_iter().filter_map(|peer| {
+            let server = world.servers[peer.index()].as_ref()?;
+            Some((peer, server, world.injected_texts[peer.index()].clone()))
+        }));
+    for (peer, server, mut injected) in logs {
+        let mut rest = direct.executed.iter();
+        for ran in server.executed() {
+            if let Some(at) = injected
+                .iter()
+                .position(|text| *text == ran.text.as_bytes().escape_ascii().to_string())
+            {
+                // Ours: it brings the session up to the client's.
+                injected.remove(at);
+                continue;
+            }
+            let mut looked = rest.clone();
+            let Some(same) =
+                looked.find(|other| other.text == ran.text && other.parameters == ran.parameters)
+            else {
+                continue;
+            };
+            let mut all = direct.executed.iter().chain(&unfailed.executed);
+            let outside = all.any(|other| {
+                other.text == ran.text
+                    && other.parameters == ran.parameters
+                    && !other.in_transaction
+            });
+            if same.in_transaction && !outside && peer == PeerId::READER {
+                wrong = Some((
+                    Check::Transaction,
+                    format!("in a transaction, on the reader: {:?}", ran.text),
+                ));
+            }
+            if let Some(what) = session_differs(same, ran) {
+                // The same text may stand in the program again, in that session.
+                if !looked.chain(&unfailed.executed).any(|other| {
+                    other.text == ran.text
+                        && other.parameters == ran.parameters
+                        && session_differs(other, ran).is_none()
+                }) {
+                    wrong = Some((
+                        Check::SameSession,
+                        format!("on the {peer}: {:?} ran with {what}", ran.text),
+                    ));
+                }
+                continue;
+            }
+            rest = looked;
+        }
+    }
+    if let Some((check, detail)) = wrong {
+        world.broken(check, detail);
+    }
+}
+
+fn session_differs(direct: &Executed, ran: &Executed) -> Option<String> {
+    if direct.role != ran.role {
+        return Some(format!("role {:?} for {:?}", ran.role, direct.role));
+    }
+    for ((name, value), (other_name, other)) in ran.settings.iter().zip(direct.settings.iter()) {
+        let depends_on_node = matches!(
+            &**name,
+            "in_hot_standby"
+                | "transaction_read_only"
+                | "default_transaction_read_only"
+                // Of the transaction, not of the session.
+                | "transaction_isolation"
+                | "transaction_deferrable"
+        );
+        if name == other_name && value != other && !depends_on_node {
+            return Some(format!("{name}={value:?} for {other:?}"));
+        }
+    }
+    None
+}
