@@ -13,7 +13,7 @@ mod sim;
 
 use std::{env, fs};
 
-use model_script::{LOCKED_OUT, Script, Trace, encode, frames, play, scripts};
+use model_script::{LOCKED_OUT, NOT_LOCKED_OUT, Script, Trace, encode, frames, play, scripts};
 use modelled::Modelled;
 
 use logins::shown;
@@ -259,6 +259,14 @@ fn failures_count_what_is_skipped_but_no_data_of_copy() {
         rig.say(0, "Q(copy t from stdin) d(4\\td\\n) H S c Q(select 1)"),
         "G(0,2) C(COPY 1) Z(I) E(ERROR 40001) Z(I)"
     );
+    rig.server(0).fail_at(1, "40001");
+    assert_eq!(
+        rig.say(
+            0,
+            "Q(copy t from stdin) d(wrong\\n) d(4\\td\\n) c Q(select 1)"
+        ),
+        "G(0,2) E(ERROR 22P02) Z(I) E(ERROR 40001) Z(I)"
+    );
 }
 
 #[test]
@@ -428,6 +436,7 @@ fn the_two_share_no_locks_and_no_listeners() {
     rig.say(1, "Q(listen c) Q(select 1)");
     assert_eq!(rig.say(1, "Q(delete from t)"), "C(DELETE 3) Z(I)");
     assert_eq!(rig.say(1, "Q(notify c, 'x')"), "C(NOTIFY) A(c,x) Z(I)");
+    rig.say(1, "Q(begin; lock table t)");
     assert_eq!(
         rig.say(0, "Q(begin; lock table t; commit)"),
         "N(WARNING 25001) C(BEGIN) C(LOCK TABLE) C(COMMIT) Z(I)"
@@ -516,22 +525,10 @@ fn statements_wait_for_a_table_that_is_locked_outside() {
 
 #[test]
 fn what_does_not_touch_a_locked_table_goes_on() {
-    let mut rig = Rig::new(&[Node::Primary]);
-    rig.say(
-        0,
-        "P(d,delete from t) S Q(prepare p as select * from u) Q(create temp table t (id int)) Q(begin; savepoint a)",
-    );
-    rig.say(0, "Q(create temp table x as select 1 as id)");
-    rig.cluster.lock_outside("t");
-    for line in [
-        "DS(d) S",
-        "Q(select * from u) Q(delete from u) Q(copy u to stdout) Q(execute p) Q(select nextval('s'))",
-        "Q(insert into t values (1)) Q(select * from x) Q(with t as (delete from u returning id) select * from t)",
-        "P(,select * from u) B(,) DS() E() S P(a,copy t to stdout) DS(a) S P(,) B(,) E() CP() H S",
-        "Q(select 'f_write(1)') Q(do $$ begin perform 1; end $$) Q(rollback; truncate u; begin)",
-        "Q(select 1/0) Q(select * from t) P(,select v from t) S Q(rollback)",
-        "Q(drop table t; begin read only) Q(truncate t) Q(rollback) Q(lock table t)",
-    ] {
+    for [before, line] in NOT_LOCKED_OUT {
+        let mut rig = Rig::new(&[Node::Primary]);
+        rig.say(0, before);
+        rig.cluster.lock_outside("t");
         let said = rig.say(0, line);
         assert!(
             said.ends_with(')') && !rig.server(0).has_unread(),

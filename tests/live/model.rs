@@ -7,7 +7,8 @@ use std::time::Duration;
 use std::{env, fs};
 
 use crate::model_script::{
-    LOCKED_OUT, Script, Side, Step, Trace, begin, count, encode, frames, play, scripts,
+    LOCKED_OUT, NOT_LOCKED_OUT, Script, Side, Step, Trace, begin, count, encode, frames, play,
+    scripts,
 };
 use crate::model_words;
 use crate::modelled::Modelled;
@@ -307,6 +308,18 @@ fn statements_wait_for_a_locked_table_alike() {
             let words = count(&expected);
             assert_eq!(real.hear(words), expected, "{at}: {line}");
         }
+    }
+    for [before, line] in NOT_LOCKED_OUT {
+        client.run(RESET);
+        let (mut real, mut model) = both(cluster, "locked", before);
+        outside.run("begin; lock table t in access exclusive mode");
+        model.cluster.lock_outside("t");
+        for side in [&mut real as &mut dyn Side, &mut model] {
+            side.send(&encode(line));
+        }
+        let expected = model.hear(0);
+        assert_eq!(real.hear(count(&expected)), expected, "{line}");
+        outside.run("commit");
     }
 }
 

@@ -219,6 +219,52 @@ pub(crate) const LOCKED_OUT: &[[&str; 2]] = &[
     ["", "P(,select 1) B(,) E() P(,delete from t) B(,) E() S"],
 ];
 
+/// The same of what does not wait for `t`.
+pub(crate) const NOT_LOCKED_OUT: &[[&str; 2]] = &[
+    [
+        "",
+        "Q(select * from u order by id) Q(delete from u) Q(copy u to stdout) Q(select nextval('s'))",
+    ],
+    [
+        "Q(prepare p as select * from u order by id)",
+        "Q(execute p)",
+    ],
+    [
+        "Q(create temp table t (id int))",
+        "Q(insert into t values (1)) Q(select * from t) Q(drop table t)",
+    ],
+    [
+        "",
+        "Q(with t as (delete from u where id = 1 returning id) select * from t)",
+    ],
+    ["", "P(a,copy t to stdout) DS(a) S P(,) B(,) E() CP() H S"],
+    ["P(d,delete from t) S", "DS(d) S"],
+    [
+        "P(f,select f_read(1)) S",
+        "DS(f) S P(,call p_write(1)) DS() B(,) DP() S",
+    ],
+    [
+        "Q(begin)",
+        "Q(select 1/0) Q(select * from t) P(,select v from t) S Q(rollback)",
+    ],
+    [
+        "P(d,select * from t) S P(e,truncate t) S Q(begin; select 1/0)",
+        "B(,d) S B(,e) S DS(d) S Q(rollback)",
+    ],
+    [
+        "Q(begin read only)",
+        "Q(truncate t) Q(rollback) Q(lock table t)",
+    ],
+    [
+        "",
+        "Q(select 'f_write(1)') Q(do $$ begin perform 1; end $$) Q(create table t (id int))",
+    ],
+    [
+        "Q(begin; declare c cursor for select generate_series(1,3))",
+        "Q(fetch all c; commit)",
+    ],
+];
+
 /// Whoever answers.
 pub(crate) trait Side {
     fn send(&mut self, bytes: &[u8]);
