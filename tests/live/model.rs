@@ -261,20 +261,31 @@ fn scripts_by_chance_leave_equal_traces() {
 const WAITING: &str = "select count(*) from pg_stat_activity
     where datname = 'locked' and usename = 'u_trust' and wait_event_type = 'Lock'";
 
-/// A session of each, on the primary, with equal answers to its login and to a line.
-fn both(cluster: &Cluster, database: &str, before: &str) -> (Real, Modelled) {
+/// A session of each on a node, with equal answers to its login and to a line.
+fn both(cluster: &Cluster, node: Node, database: &str, before: &str) -> (Real, Modelled) {
     let script = Script {
         head: String::new(),
         name: String::new(),
-        places: vec!["primary"],
+        places: Vec::new(),
         parameters: vec![("user".to_owned(), "u_trust".to_owned())],
         steps: vec![Step::new(before)],
     };
-    let mut model = Modelled::new(Node::Primary, cluster.version() / 10_000);
-    let mut real = Real::new(cluster.primary());
+    let mut model = Modelled::new(node, cluster.version() / 10_000);
+    let mut real = Real::new(match node {
+        Node::Primary => cluster.primary(),
+        Node::Standby => cluster.standby(),
+    });
     let modelled = begin(&mut model, &script, database, &[]);
     assert_eq!(begin(&mut real, &script, database, &modelled), modelled);
     (real, model)
+}
+
+/// Both answer a line alike.
+fn alike(real: &mut Real, model: &mut Modelled, line: &str) {
+    model.send(&encode(line));
+    real.send(&encode(line));
+    let expected = model.hear(0);
+    assert_eq!(real.hear(count(&expected)), expected, "{line}");
 }
 
 #[test]
@@ -287,7 +298,7 @@ fn statements_wait_for_a_locked_table_alike() {
     for (at, [before, line]) in LOCKED_OUT.iter().enumerate() {
         for cancels in [true, false] {
             client.run(RESET);
-            let (mut real, mut model) = both(cluster, "locked", before);
+            let (mut real, mut model) = both(cluster, Node::Primary, "locked", before);
             outside.run("begin; lock table t in access exclusive mode");
             model.cluster.lock_outside("t");
             for side in [&mut real as &mut dyn Side, &mut model] {
@@ -311,14 +322,10 @@ fn statements_wait_for_a_locked_table_alike() {
     }
     for [before, line] in NOT_LOCKED_OUT {
         client.run(RESET);
-        let (mut real, mut model) = both(cluster, "locked", before);
+        let (mut real, mut model) = both(cluster, Node::Primary, "locked", before);
         outside.run("begin; lock table t in access exclusive mode");
         model.cluster.lock_outside("t");
-        for side in [&mut real as &mut dyn Side, &mut model] {
-            side.send(&encode(line));
-        }
-        let expected = model.hear(0);
-        assert_eq!(real.hear(count(&expected)), expected, "{line}");
+        alike(&mut real, &mut model, line);
         outside.run("commit");
     }
 }
@@ -329,7 +336,7 @@ fn notifications_of_another_session_come_alike() {
         return;
     };
     let mut outside = prepare(cluster, "locked_n");
-    let (mut real, mut model) = both(cluster, "locked_n", "Q(listen c)");
+    let (mut real, mut model) = both(cluster, Node::Primary, "locked_n", "Q(listen c)");
     let mut notify = |model: &mut Modelled, payload: &str| {
         outside.run(&format!("notify c, '{payload}'"));
         model.cluster.notify_outside("c", payload);
@@ -341,9 +348,55 @@ fn notifications_of_another_session_come_alike() {
     );
     for line in ["Q(begin)", "Q(select 1; commit)"] {
         notify(&mut model, line);
-        model.send(&encode(line));
-        real.send(&encode(line));
-        let expected = model.hear(0);
-        assert_eq!(real.hear(count(&expected)), expected);
+        alike(&mut real, &mut model, line);
+    }
+}
+
+#[test]
+fn a_promoted_standby_answers_alike() {
+    if lab::cluster("model::a_promoted_standby_answers_alike").is_none() {
+        return;
+    }
+    let cluster = Cluster::start("model-promoted").unwrap();
+    prepare(&cluster, "promoted").run(RESET);
+    let sessions = [
+        (
+            "",
+            "Q(insert into t values (5, 'e')) Q(select pg_is_in_recovery()) Q(listen c)",
+        ),
+        (
+            "",
+            "Q(begin; delete from u; rollback) Q(show in_hot_standby) Q(begin read write)",
+        ),
+        (
+            "Q(begin; select 1)",
+            "Q(show in_hot_standby; insert into t values (6, 'f')) Q(rollback; show in_hot_standby)",
+        ),
+        (
+            "Q(begin; savepoint a)",
+            "Q(show transaction_read_only) Q(rollback to a) Q(commit and chain) Q(show transaction_read_only)",
+        ),
+        (
+            "Q(begin; select 1)",
+            "Q(delete from u) Q(commit) Q(update u set v = 'x' where id = 1; select nextval('s'))",
+        ),
+        (
+            "Q(begin isolation level repeatable read; select 1)",
+            "Q(select count(*) from u) Q(commit) Q(select count(*) from u)",
+        ),
+    ];
+    let mut sides: Vec<(Real, Modelled)> = sessions
+        .iter()
+        .map(|(before, _)| both(&cluster, Node::Standby, "promoted", before))
+        .collect();
+    let mut admin = Client::open(cluster.standby(), Pace::Whole, "postgres", &[]);
+    assert_eq!(admin.value("select pg_promote()"), "t");
+    for ((real, model), (_, line)) in sides.iter_mut().zip(sessions) {
+        model.cluster.promote();
+        assert_eq!(
+            (real.hear(0), model.hear(0)),
+            (String::new(), String::new())
+        );
+        alike(real, model, line);
     }
 }
