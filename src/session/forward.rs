@@ -15,7 +15,8 @@ use crate::track::Pin;
 use crate::track::pipeline::{Kind, Owner};
 use crate::track::prepared::{Change, Reached, Repair, key};
 use crate::wire::{
-    Close, Describe, Execute, Frontend, Header, Parse, Target, tags::frontend as tag,
+    Close, Describe, Execute, Frontend, Header, Parse, Target, TransactionStatus,
+    tags::frontend as tag,
 };
 
 /// What a message of the client is to the upstream that gets it.
@@ -285,9 +286,12 @@ impl<R: Route> Session<R> {
     }
 
     /// What is about to run may drop any statement, and nothing tells: what the upstream lacks of them has to be there
-    /// before, since a repair behind it could bring back what it drops.
+    /// before, since a repair behind it could bring back what it drops. Where a transaction may have failed a repair
+    /// would fail too, and take with it what does not, as ROLLBACK.
     fn plan_unknown(&mut self, leg: LegId, plan: Plan) -> Plan {
-        match self.repair_missing(leg) {
+        let status = self.leg(leg).serving().map(|serving| serving.status);
+        let fine = status == Some(TransactionStatus::Idle) && !self.memory.may_open_transaction();
+        match !fine || self.repair_missing(leg) {
             true => plan,
             false => Plan::Full,
         }

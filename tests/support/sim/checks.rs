@@ -6,7 +6,7 @@ use pgturnout::wire::{Frontend, Header, Parse, Query};
 use super::conduct;
 use super::fault::Damage;
 use super::oracle;
-use super::server::{Node, PASSWORD, Server, ServerPhase};
+use super::server::{Impostor, Node, PASSWORD, Server, ServerPhase};
 use super::setup::{Setup, Tls};
 use super::world::{Happened, Sent, State, World};
 
@@ -270,6 +270,18 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
                 world.broken(
                     Check::LoginOrder,
                     format!("bytes of the {from} for the {to}, which is not logged in to"),
+                );
+            }
+            let poses = world.posing[to.index()].filter(|impostor| {
+                impostor.must_fail()
+                    || *impostor == Impostor::Downgrade && !link_is_secure(world, to)
+            });
+            if let Some(impostor) = poses
+                && to != gate
+            {
+                world.broken(
+                    Check::LoginOrder,
+                    format!("bytes of the {from} for the {to}, which poses: {impostor:?}"),
                 );
             }
         }

@@ -5,8 +5,7 @@ use pgturnout::auth::{Channel, Credential, Handshake, Methods, Replay, ScramNonc
 use pgturnout::startup::StartupParams;
 use pgturnout::wire::{Backend, Header};
 
-use super::server::PASSWORD;
-use super::setup::{Setup, USER};
+use super::setup::Setup;
 
 /// A message as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,11 +67,7 @@ impl Client {
     }
 
     fn start(&mut self) -> Vec<u8> {
-        let pairs = [
-            (&b"user"[..], USER.as_bytes()),
-            (b"database", b"app"),
-            (b"application_name", b"simulator"),
-        ];
+        let pairs = self.setup.parameters();
         let params = StartupParams::build(self.setup.version(), pairs).expect("a packet");
         // The client of a relay trusts the proxy with whatever the server asks.
         let methods = Methods::NONE
@@ -83,7 +78,7 @@ impl Client {
         let nonce = ScramNonce::from_bytes([9; 18]);
         let mut replay = Replay::new(
             &params,
-            Credential::password(PASSWORD),
+            Credential::password(self.setup.password()),
             methods,
             Channel::VerifiedTls,
             nonce,
@@ -114,6 +109,11 @@ impl Client {
     /// Whether its login is still under way.
     pub(crate) fn waits(&self) -> bool {
         matches!(self.phase, Phase::Asked | Phase::Securing | Phase::Login(_))
+    }
+
+    /// Whether it has had enough, and closes its connection.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self.phase, Phase::Lost)
     }
 
     pub(crate) fn is_wild(&self) -> bool {

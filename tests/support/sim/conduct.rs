@@ -6,10 +6,10 @@ use pgturnout::wire::Backend;
 
 use super::checks::Check;
 use super::client::Frame;
-use super::fault::Damage;
+use super::fault::{Damage, Fault};
 use super::oracle;
 use super::server::ServerPhase;
-use super::world::{Happened, Sent, World};
+use super::world::{Happened, OUTSIDE, Sent, World};
 
 /// The upstream that the client logs in to.
 fn gate(world: &World<'_>) -> PeerId {
@@ -79,7 +79,7 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
 /// None are of a reader that the client has asked nothing.
 fn leaving_for_the_client(world: &mut World<'_>, sent: &Sent) {
     // The answer to an encryption request: who says more before it is not our client alone.
-    let answer = matches!(sent.bytes(), b"N" | b"S");
+    let answer = matches!(sent, Sent::Ours(bytes) if matches!(&bytes[..], b"N" | b"S"));
     let so_far = world.happened[PeerId::CLIENT.index()].iter();
     let said = so_far.map(|happened| match happened {
         Happened::Sent(sent) => sent.bytes().len(),
@@ -112,6 +112,12 @@ pub(crate) fn at_rest(world: &mut World<'_>) {
             "a client was let in although there is less TLS than required",
         );
     }
+    if !world.setup.lets_client_in() && world.damage < Damage::Session {
+        world.broken(
+            Check::LoginOrder,
+            "a client was let in whom no server lets in",
+        );
+    }
     told_at_login(world);
     let ending = match world.session.lifecycle() {
         Lifecycle::Live => None,
@@ -120,6 +126,7 @@ pub(crate) fn at_rest(world: &mut World<'_>) {
     match ending {
         None if world.damage == Damage::None => {
             hears_the_writer(world);
+            hears_notifications(world);
             if let Some((_, timer)) = world.session.poll_timeout() {
                 world.broken(
                     Check::Deadline,
@@ -161,13 +168,30 @@ fn hears_the_writer(world: &mut World<'_>) {
     }
 }
 
+/// So does what somebody else notified.
+fn hears_notifications(world: &mut World<'_>) {
+    let word = OUTSIDE.as_bytes();
+    let heard = world.client.frames.iter().filter(|frame| {
+        frame.tag == b'A' && frame.body.windows(word.len()).any(|part| part == word)
+    });
+    let (heard, due) = (heard.count(), world.notifications);
+    if heard != due {
+        world.broken(
+            Check::Direct,
+            format!("{due} notifications were due to the client, and it heard {heard}"),
+        );
+    }
+}
+
 /// The client was told at its login what the primary tells, and a key that is its own.
 fn told_at_login(world: &mut World<'_>) {
+    let demoted = world.strikes.contains(&Fault::Demote);
     let parameters = |frames: &[Frame]| {
         let mut told: Vec<Frame> = frames
             .iter()
             .filter(|frame| frame.tag == b'S')
             .filter(|frame| !frame.body.starts_with(b"default_transaction_read_only"))
+            .filter(|frame| !demoted || !frame.body.starts_with(b"in_hot_standby"))
             .cloned()
             .collect();
         told.sort_by(|a, b| a.body.cmp(&b.body));

@@ -9,6 +9,8 @@ pub(crate) struct Cursor<P> {
     /// Bytes of the body still to come.
     left: usize,
     of: Option<P>,
+    /// The tags of the frames so far, and whose they were at their beginning.
+    begun: Vec<(P, u8)>,
 }
 
 impl<P> Default for Cursor<P> {
@@ -17,6 +19,7 @@ impl<P> Default for Cursor<P> {
             header: Vec::new(),
             left: 0,
             of: None,
+            begun: Vec::new(),
         }
     }
 }
@@ -25,6 +28,12 @@ impl<P: Copy + PartialEq + std::fmt::Debug> Cursor<P> {
     /// The rest of the frame that is passing is somebody else's now.
     pub(crate) fn hand_over(&mut self, party: P) {
         self.of = Some(party);
+    }
+
+    /// How many frames with one of these tags were a party's.
+    pub(crate) fn count(&self, party: P, tags: &[u8]) -> usize {
+        let of_it = |(of, tag): &&(P, u8)| *of == party && tags.contains(tag);
+        self.begun.iter().filter(of_it).count()
     }
 
     /// Passes bytes of a party.
@@ -51,6 +60,7 @@ impl<P: Copy + PartialEq + std::fmt::Debug> Cursor<P> {
                 if let Some((_, word)) = self.header.split_first_chunk::<1>()
                     && let Ok(word) = <[u8; 4]>::try_from(word)
                 {
+                    self.begun.push((party, self.header[0]));
                     self.left = (u32::from_be_bytes(word) as usize).saturating_sub(4);
                     self.header.clear();
                 }

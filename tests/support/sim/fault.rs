@@ -2,6 +2,7 @@
 
 use pgturnout::session::PeerId;
 
+use super::server::{Impostor, TlsAnswer};
 use super::text::{Words, hex, unhex};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +31,10 @@ pub(crate) enum Fault {
     Shutdown(PeerId, String),
     /// The server refuses logins with this SQLSTATE until the faults end.
     RefuseLogin(PeerId, String),
+    /// The server answers questions for TLS like this until the faults end.
+    AnswerTls(PeerId, TlsAnswer),
+    /// Somebody else is where the server should be, until the faults end.
+    Pose(PeerId, Impostor),
     /// The server's next statement fails with this SQLSTATE, as a standby's in a recovery conflict.
     FailNext(PeerId, String),
     /// Only so many bytes of what the peer has sent are still to come, and then its stream ends.
@@ -48,6 +53,12 @@ pub(crate) enum Fault {
     StrayCancel,
     /// The proxy is shut down.
     ShutDownProxy,
+    /// The standby takes writes from now on.
+    Promote,
+    /// The primary is a standby from now on.
+    Demote,
+    /// Somebody else locks the table until the faults end: statements that touch it wait.
+    Lock,
     /// The time up to the next deadline passes.
     Deadline,
     /// So many milliseconds pass.
@@ -60,6 +71,8 @@ pub(crate) enum Fault {
 pub(crate) enum Aside {
     Notice,
     Parameter,
+    /// Somebody else notifies a channel, and whoever listens there is told.
+    Notification,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +89,11 @@ pub(crate) enum Misuse {
 }
 
 impl Aside {
-    const ALL: [(Aside, &'static str); 2] =
-        [(Aside::Notice, "notice"), (Aside::Parameter, "parameter")];
+    pub(crate) const ALL: [(Aside, &'static str); 3] = [
+        (Aside::Notice, "notice"),
+        (Aside::Parameter, "parameter"),
+        (Aside::Notification, "notification"),
+    ];
 }
 
 impl Misuse {
@@ -103,6 +119,14 @@ pub(crate) enum Damage {
     Anything,
 }
 
+/// What a server may answer to an SSLRequest that is not the expected.
+pub(crate) const ANSWERS: [(TlsAnswer, &str); 4] = [
+    (TlsAnswer::No, "no"),
+    (TlsAnswer::Old, "old"),
+    (TlsAnswer::Stuffed, "stuffed"),
+    (TlsAnswer::Garbage, "garbage"),
+];
+
 type AtPeer = fn(PeerId) -> Fault;
 
 /// Faults of a peer without more to them.
@@ -120,7 +144,10 @@ const AT_PEER: [(&str, AtPeer); 10] = [
 ];
 
 /// Faults of no peer.
-const AT_ALL: [(&str, Fault); 4] = [
+const AT_ALL: [(&str, Fault); 7] = [
+    ("promote", Fault::Promote),
+    ("demote", Fault::Demote),
+    ("lock", Fault::Lock),
     ("cancel", Fault::Cancel),
     ("stray-cancel", Fault::StrayCancel),
     ("shut-down-proxy", Fault::ShutDownProxy),
@@ -144,6 +171,8 @@ impl Fault {
             Fault::Shutdown(..) => "shutdown",
             Fault::RefuseLogin(..) => "refuse-login",
             Fault::FailNext(..) => "fail-next",
+            Fault::AnswerTls(..) => "answer-tls",
+            Fault::Pose(..) => "pose",
             Fault::Cut(..) => "cut",
             Fault::Garble(..) => "garble",
             Fault::Lie(..) => "lie",
@@ -152,6 +181,9 @@ impl Fault {
             Fault::Cancel => "cancel",
             Fault::StrayCancel => "stray-cancel",
             Fault::ShutDownProxy => "shut-down-proxy",
+            Fault::Promote => "promote",
+            Fault::Demote => "demote",
+            Fault::Lock => "lock",
             Fault::Deadline => "deadline",
             Fault::Clock(_) => "clock",
             Fault::Replay(_) => "replay",
@@ -163,6 +195,8 @@ impl Fault {
         match self {
             Fault::Async(_, aside) => format!("async-{}", name_of(&Aside::ALL, *aside)),
             Fault::Misuse(_, misuse) => format!("misuse-{}", name_of(&Misuse::ALL, *misuse)),
+            Fault::AnswerTls(_, answer) => format!("answer-tls-{}", name_of(&ANSWERS, *answer)),
+            Fault::Pose(_, impostor) => format!("pose-{}", name_of(&Impostor::ALL, *impostor)),
             other => other.kind().to_owned(),
         }
     }
@@ -182,6 +216,8 @@ impl Fault {
             | Fault::Shutdown(peer, _)
             | Fault::RefuseLogin(peer, _)
             | Fault::FailNext(peer, _)
+            | Fault::AnswerTls(peer, _)
+            | Fault::Pose(peer, _)
             | Fault::Cut(peer, _)
             | Fault::Garble(peer, _)
             | Fault::Lie(peer, _)
@@ -190,6 +226,9 @@ impl Fault {
             Fault::Cancel
             | Fault::StrayCancel
             | Fault::ShutDownProxy
+            | Fault::Promote
+            | Fault::Demote
+            | Fault::Lock
             | Fault::Deadline
             | Fault::Clock(_)
             | Fault::Replay(_) => None,
@@ -204,8 +243,11 @@ impl Fault {
             | Fault::Trickle(_)
             | Fault::Replay(_)
             | Fault::Async(..)
+            | Fault::Lock
             | Fault::StrayCancel => Damage::None,
-            Fault::FailNext(..) | Fault::Cancel => Damage::Requests,
+            Fault::FailNext(..) | Fault::Cancel | Fault::Promote | Fault::Demote => {
+                Damage::Requests
+            }
             Fault::Lie(..) | Fault::Garble(..) | Fault::Misuse(..) => Damage::Anything,
             Fault::ShutDownProxy | Fault::Clock(_) | Fault::Deadline => Damage::Session,
             Fault::Reset(peer)
@@ -217,6 +259,8 @@ impl Fault {
             | Fault::ForgetPassword(peer)
             | Fault::Shutdown(peer, _)
             | Fault::RefuseLogin(peer, _)
+            | Fault::AnswerTls(peer, _)
+            | Fault::Pose(peer, _)
             | Fault::Cut(peer, _) => match *peer == PeerId::READER {
                 true => Damage::Requests,
                 false => Damage::Session,
@@ -252,6 +296,8 @@ pub(crate) fn kinds() -> Vec<(String, Vec<PeerId>)> {
         (Fault::Replay(0), &client),
     ]);
     kinds.extend(Aside::ALL.map(|(aside, _)| (Fault::Async(any, aside), &upstreams)));
+    kinds.extend(ANSWERS.map(|(answer, _)| (Fault::AnswerTls(any, answer), &upstreams)));
+    kinds.extend(Impostor::ALL.map(|(impostor, _)| (Fault::Pose(any, impostor), &upstreams)));
     kinds.extend(Misuse::ALL.map(|(misuse, _)| (Fault::Misuse(any, misuse), &all)));
     kinds.extend(AT_ALL.iter().map(|(_, fault)| (fault.clone(), &client)));
     let named = kinds
@@ -297,6 +343,8 @@ impl std::fmt::Display for Fault {
             Fault::Clock(millis) => write!(f, " {millis}"),
             Fault::Async(_, aside) => write!(f, " {}", name_of(&Aside::ALL, *aside)),
             Fault::Misuse(_, misuse) => write!(f, " {}", name_of(&Misuse::ALL, *misuse)),
+            Fault::AnswerTls(_, answer) => write!(f, " {}", name_of(&ANSWERS, *answer)),
+            Fault::Pose(_, impostor) => write!(f, " {}", name_of(&Impostor::ALL, *impostor)),
             Fault::Reset(_)
             | Fault::Eof(_)
             | Fault::Stall(_)
@@ -310,6 +358,9 @@ impl std::fmt::Display for Fault {
             | Fault::Cancel
             | Fault::StrayCancel
             | Fault::ShutDownProxy
+            | Fault::Promote
+            | Fault::Demote
+            | Fault::Lock
             | Fault::Deadline => Ok(()),
         }
     }
@@ -338,6 +389,8 @@ impl Fault {
             "garble" => Fault::Garble(peer, words.number()?),
             "lie" => Fault::Lie(peer, unhex(words.word()?)?),
             "async" => Fault::Async(peer, named(&Aside::ALL, words.word()?)?),
+            "answer-tls" => Fault::AnswerTls(peer, named(&ANSWERS, words.word()?)?),
+            "pose" => Fault::Pose(peer, named(&Impostor::ALL, words.word()?)?),
             "misuse" => Fault::Misuse(peer, named(&Misuse::ALL, words.word()?)?),
             other => return Err(format!("{other:?} is no fault")),
         })

@@ -28,9 +28,10 @@ pub(crate) fn scenario(choices: &mut Choices<'_>) -> Scenario {
         doubts: false,
     };
     program.write();
+    let events = program.events;
     Scenario {
-        setup,
-        events: program.events,
+        setup: faults::equipped(setup, &events),
+        events,
     }
 }
 

@@ -27,6 +27,12 @@ pub(crate) struct Setup {
     pub(crate) login: Method,
     /// The minor version of protocol 3 that the client asks for.
     pub(crate) minor: u16,
+    /// What the client's StartupMessage says, and its password.
+    pub(crate) start: Start,
+    /// How many standbys the proxy knows; they are one in the model.
+    pub(crate) readers: usize,
+    /// The servers' texts hold what no log should.
+    pub(crate) rude: bool,
     pub(crate) lag: bool,
     /// Tables and queues of the least size.
     pub(crate) tight: bool,
@@ -49,6 +55,30 @@ pub(crate) enum Method {
     Md5,
     Scram,
 }
+
+/// How a client introduces itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    Plain,
+    /// With settings in `options`, and one setting named twice.
+    Options,
+    /// With a protocol option that nobody knows.
+    Extension,
+    /// As a user who does not exist.
+    Nobody,
+    /// For a database that does not exist.
+    Nowhere,
+    WrongPassword,
+}
+
+const STARTS: [(Start, &str); 6] = [
+    (Start::Plain, "plain"),
+    (Start::Options, "options"),
+    (Start::Extension, "extension"),
+    (Start::Nobody, "nobody"),
+    (Start::Nowhere, "nowhere"),
+    (Start::WrongPassword, "wrong-password"),
+];
 
 const TLS: [(Tls, &str); 3] = [
     (Tls::Disable, "disable"),
@@ -75,6 +105,9 @@ impl Setup {
             servers_have_tls: false,
             login: Method::Trust,
             minor: 0,
+            start: Start::Plain,
+            readers: 1,
+            rude: false,
             lag: false,
             tight: false,
             server_version: 15,
@@ -111,6 +144,16 @@ impl Setup {
                 other => other,
             },
             minor: choices.weighted(&[(3, 0), (1, 2)]),
+            start: choices.weighted(&[
+                (20, Start::Plain),
+                (3, Start::Options),
+                (2, Start::Extension),
+                (1, Start::Nobody),
+                (1, Start::Nowhere),
+                (1, Start::WrongPassword),
+            ]),
+            readers: choices.weighted(&[(3, 1), (1, 2)]),
+            rude: choices.percent(25),
             lag: choices.percent(12),
             tight: choices.percent(25),
             server_version: choices.one(&[15, 18]),
@@ -129,7 +172,49 @@ impl Setup {
         // We send a password as it is over TLS only; the one of the gate is the client's own.
         let encrypted = self.upstream_tls != Tls::Disable && self.servers_have_tls;
         let both = self.split && (self.gate_is_reader || self.fail_without_reader);
-        self.has_tls_enough() && (encrypted || !both || self.login != Method::Cleartext)
+        let welcome = match self.start {
+            Start::Plain | Start::Options | Start::Extension => true,
+            Start::Nobody | Start::Nowhere => false,
+            Start::WrongPassword => self.login == Method::Trust,
+        };
+        welcome && self.has_tls_enough() && (encrypted || !both || self.login != Method::Cleartext)
+    }
+
+    /// The parameters of the client's StartupMessage.
+    pub(crate) fn parameters(&self) -> Vec<(&'static [u8], &'static [u8])> {
+        let user: &[u8] = match self.start {
+            Start::Nobody => b"nobody",
+            _ => USER.as_bytes(),
+        };
+        let database: &[u8] = match self.start {
+            Start::Nowhere => b"nowhere",
+            _ => b"app",
+        };
+        let mut pairs: Vec<(&[u8], &[u8])> = vec![
+            (b"user", user),
+            (b"database", database),
+            (b"application_name", b"simulator"),
+        ];
+        match self.start {
+            Start::Options => pairs.extend([
+                (
+                    &b"options"[..],
+                    &b"-c statement_timeout=7000 --datestyle=German"[..],
+                ),
+                (b"application_name", b"simulator"),
+                (b"TimeZone", b"Europe/Berlin"),
+            ]),
+            Start::Extension => pairs.push((b"_pq_.unheard_of", b"1")),
+            Start::Plain | Start::Nobody | Start::Nowhere | Start::WrongPassword => {}
+        }
+        pairs
+    }
+
+    pub(crate) fn password(&self) -> &'static str {
+        match self.start {
+            Start::WrongPassword => "eraser",
+            _ => PASSWORD,
+        }
     }
 
     pub(crate) fn version(&self) -> ProtocolVersion {
@@ -156,10 +241,11 @@ impl Setup {
                     .allow_scram(),
             ),
         };
-        let mut config = Config::new(vec![
-            upstream("primary", Role::Writer),
-            upstream("standby", Role::Reader),
-        ]);
+        let mut upstreams = vec![upstream("primary", Role::Writer)];
+        for number in 0..self.readers {
+            upstreams.push(upstream(&format!("standby{number}"), Role::Reader));
+        }
+        let mut config = Config::new(upstreams);
         config.split = if self.split { Split::On } else { Split::Off };
         config.gate = match self.gate_is_reader {
             true => Gate::Reader,
@@ -202,6 +288,7 @@ impl Setup {
                 false => TlsAnswer::No,
             },
             version: self.server_version,
+            rude: self.rude,
             ..ServerOptions::default()
         }
     }
@@ -240,10 +327,12 @@ impl std::fmt::Display for Setup {
                 .map_or("?", |(_, name)| name)
         };
         let login = METHODS.iter().find(|(method, _)| *method == self.login);
+        let start = STARTS.iter().find(|(start, _)| *start == self.start);
         write!(
             f,
             "split={} gate-is-reader={} reader-at-login={} fail-without-reader={} client-tls={} \
-             client-asks-tls={} upstream-tls={} servers-have-tls={} login={} minor={} lag={} tight={} \
+             client-asks-tls={} upstream-tls={} servers-have-tls={} login={} minor={} start={} \
+             readers={} rude={} lag={} tight={} \
              server-version={} wild={}",
             self.split,
             self.gate_is_reader,
@@ -255,6 +344,9 @@ impl std::fmt::Display for Setup {
             self.servers_have_tls,
             login.map_or("?", |(_, name)| name),
             self.minor,
+            start.map_or("?", |(_, name)| name),
+            self.readers,
+            self.rude,
             self.lag,
             self.tight,
             self.server_version,
@@ -288,6 +380,9 @@ impl Setup {
             "servers-have-tls" => self.servers_have_tls = parsed(value)?,
             "login" => self.login = named(&METHODS, value)?,
             "minor" => self.minor = parsed(value)?,
+            "start" => self.start = named(&STARTS, value)?,
+            "readers" => self.readers = parsed(value)?,
+            "rude" => self.rude = parsed(value)?,
             "lag" => self.lag = parsed(value)?,
             "tight" => self.tight = parsed(value)?,
             "server-version" => self.server_version = parsed(value)?,

@@ -3,16 +3,21 @@
 //! Faults may make requests fail. Each such failure is looked for on the one server too: some message of the request
 //! fails there in the same way, and from then on everything must be as it is there.
 
-use pgturnout::session::{Event as Told, Lifecycle, PeerId};
+use std::ops::Range;
+
+use pgturnout::session::{Lifecycle, PeerId};
 
 use super::super::checks::Check;
 use super::super::fault::{Damage, Fault};
 use super::super::world::World;
 use super::words::{is_ready, seen_by};
-use super::{Direct, Failure, direct, fatal_is_last, never_let_in, state, up_to_flush};
+use super::{Direct, Failure, Progress, direct, fatal_is_last, never_let_in, state, up_to_flush};
 
 /// How often the client's program is played to find out which messages failed. More were not seen to be needed.
 const PLAYS: usize = 400;
+
+/// What we answer for a reader that is lost.
+const LOST: &str = "08006";
 
 /// Whether everything that was asked must have been answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +95,15 @@ struct Search<'w, 's> {
     plays: usize,
 }
 
+impl Direct {
+    /// From where to where a count went during a request.
+    fn range_of(&self, request: usize, count: impl Fn(&Progress) -> usize) -> Range<usize> {
+        let before = request.checked_sub(1).and_then(|at| self.ready.get(at));
+        let after = self.ready.get(request).unwrap_or(&self.end);
+        before.map_or(0, &count)..count(after)
+    }
+}
+
 impl Search<'_, '_> {
     /// The one server that told what the client was told, with these messages failing and perhaps more.
     fn explain(
@@ -107,29 +121,47 @@ impl Search<'_, '_> {
             return Err(wrong);
         };
         let excused = excuses.iter().any(|excuse| excuse.request == request);
-        if excused || !self.explains(&code, excuses.len()) {
+        let known = |failure: &Failure| matches!(failure, Failure::Demoted(_));
+        if code == "25006"
+            && self.world.strikes.contains(&Fault::Demote)
+            && !failures.iter().any(known)
+        {
+            let steps = reference.range_of(request, |progress| progress.steps);
+            return self.try_each(steps, wrong, |step| {
+                (with(&failures, Failure::Demoted(step)), excuses.clone())
+            });
+        }
+        let is_loss =
+            |failure: &&Failure| matches!(failure, Failure::Fails(_, state) if state == LOST);
+        let lost = failures.iter().filter(is_loss).count();
+        if excused || !self.explains(&code, lost) {
             return Err(wrong);
         }
-        let from = match request.checked_sub(1) {
-            Some(before) => reference.ready.get(before).map_or(0, |(count, _)| *count),
-            None => 0,
-        };
-        let to = reference
-            .ready
-            .get(request)
-            .map_or(reference.messages, |(count, _)| *count);
-        for message in from..to {
-            let mut failures = failures.clone();
-            failures.push((message, code.clone()));
-            failures.sort();
-            if self.plays >= PLAYS {
-                break;
-            }
+        let unfailed = theirs.get(request).cloned().unwrap_or_default();
+        let messages = reference.range_of(request, |progress| progress.messages);
+        self.try_each(messages, wrong, |message| {
+            let failures = with(&failures, Failure::Fails(message, code.clone()));
             let mut excuses = excuses.clone();
             excuses.push(Excuse {
                 request,
-                unfailed: theirs.get(request).cloned().unwrap_or_default(),
+                unfailed: unfailed.clone(),
             });
+            (failures, excuses)
+        })
+    }
+
+    /// Tries what would be if something happened at one moment or another.
+    fn try_each(
+        &mut self,
+        moments: Range<usize>,
+        wrong: (Check, String),
+        then: impl Fn(usize) -> (Vec<Failure>, Vec<Excuse>),
+    ) -> Result<Direct, (Check, String)> {
+        for moment in moments {
+            if self.plays >= PLAYS {
+                break;
+            }
+            let (failures, excuses) = then(moment);
             if let Ok(found) = self.explain(failures, excuses) {
                 return Ok(found);
             }
@@ -207,22 +239,15 @@ impl Search<'_, '_> {
         Some(code.to_owned())
     }
 
-    /// Whether a fault that has struck can be why one more request failed with this SQLSTATE.
-    fn explains(&self, code: &str, excused: usize) -> bool {
+    /// Whether a fault that has struck can be why one more request failed with this SQLSTATE, with `lost` of them
+    /// lost before.
+    fn explains(&self, code: &str, lost: usize) -> bool {
         let struck = |what: &dyn Fn(&Fault) -> bool| self.world.strikes.iter().any(what);
         match code {
-            // We answer for a lost reader.
-            "08006" => {
-                let went_there = self.world.told.iter().filter(|event| {
-                    matches!(
-                        event,
-                        Told::Routed {
-                            peer: PeerId::READER,
-                            ..
-                        }
-                    )
-                });
-                excused < went_there.count()
+            LOST => {
+                // Of what was meant for it nothing may have left.
+                let asked = |of| -> usize { self.world.from_client.count(of, b"QFS") };
+                lost < asked(Some(PeerId::READER)) + asked(None)
                     && struck(&|fault| {
                         fault.peer() == Some(PeerId::READER) && fault.damage() > Damage::None
                     })
@@ -234,6 +259,12 @@ impl Search<'_, '_> {
             }),
         }
     }
+}
+
+fn with(failures: &[Failure], one: Failure) -> Vec<Failure> {
+    let mut failures = failures.to_vec();
+    failures.push(one);
+    failures
 }
 
 /// Whether an answer is what is left of a request that fails on the one server: `failed` is the answer there, and

@@ -17,7 +17,7 @@ use super::checks::Check;
 use super::client::Frame;
 use super::fault::Damage;
 use super::server::{Cluster, Executed, Login, Node, Server, ServerOptions};
-use super::setup::{Setup, USER};
+use super::setup::Setup;
 use super::world::World;
 pub(crate) use judge::compare;
 pub(crate) use words::{seen_by, show};
@@ -28,14 +28,29 @@ pub(crate) struct Direct {
     pub(crate) executed: Vec<Executed>,
     pub(crate) writes: Vec<String>,
     pub(crate) rows: Vec<String>,
-    /// At each ReadyForQuery, how many messages had come and how many writes were done.
-    ready: Vec<(usize, usize)>,
-    /// How many messages came in all.
-    messages: usize,
+    /// How far the server was at each ReadyForQuery, and in the end.
+    ready: Vec<Progress>,
+    end: Progress,
 }
 
-/// A message that fails instead of being run: how many come before it, and the SQLSTATE.
-type Failure = (usize, String);
+/// How far a server has got.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    /// How many messages have come that can fail.
+    messages: usize,
+    /// How many things it has done, data of COPY taken among them.
+    steps: usize,
+    writes: usize,
+}
+
+/// What goes wrong on the one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The message behind so many fails with this SQLSTATE instead of being run.
+    Fails(usize, String),
+    /// Behind so many steps the server is a standby.
+    Demoted(usize),
+}
 
 /// A primary that has let the client in, and what it told it on the way.
 fn let_in(setup: &Setup, cluster: &mut Cluster) -> (Server, Vec<Frame>) {
@@ -45,12 +60,7 @@ fn let_in(setup: &Setup, cluster: &mut Cluster) -> (Server, Vec<Frame>) {
         ..ServerOptions::default()
     };
     let mut server = Server::new(Node::Primary, 1, options);
-    let pairs = [
-        (&b"user"[..], USER.as_bytes()),
-        (b"database", b"app"),
-        (b"application_name", b"simulator"),
-    ];
-    let params = StartupParams::build(setup.version(), pairs).expect("a packet");
+    let params = StartupParams::build(setup.version(), setup.parameters()).expect("a packet");
     server.receive(params.raw());
     while server.step(cluster) {}
     let told = frames(&server.output());
@@ -62,25 +72,38 @@ pub(crate) fn login(setup: &Setup) -> Vec<Frame> {
     let_in(setup, &mut Cluster::new()).1
 }
 
-/// Plays what the client said to a primary of its own, on which these messages fail.
+/// Plays what the client said to a primary of its own, on which this goes wrong.
 pub(crate) fn direct(setup: &Setup, said: &[u8], failures: &[Failure]) -> Direct {
     let mut cluster = Cluster::new();
     let (mut server, _) = let_in(setup, &mut cluster);
-    for (message, code) in failures {
-        server.fail_at(*message, code);
+    let mut demoted = None;
+    for failure in failures {
+        match failure {
+            Failure::Fails(message, code) => server.fail_at(*message, code),
+            Failure::Demoted(step) => demoted = Some(*step),
+        }
     }
     server.receive(said);
     // What it has not sent yet it may send at any time.
     server.receive(b"H\0\0\0\x04");
     let mut output = Vec::new();
     let mut ready = Vec::new();
+    let mut progress = Progress::default();
     let mut goes_on = true;
     while goes_on {
+        if demoted == Some(progress.steps) {
+            cluster.demote();
+        }
         goes_on = server.step(&mut cluster);
+        progress = Progress {
+            messages: server.counted(),
+            steps: progress.steps + 1,
+            writes: cluster.writes().len(),
+        };
         let new = server.output();
         // Nothing is left behind in the server when it sends this.
         if let Some([b'Z', 0, 0, 0, 5, _]) = new.last_chunk() {
-            ready.push((server.counted(), cluster.writes().len()));
+            ready.push(progress);
         }
         output.extend(new);
     }
@@ -94,7 +117,7 @@ pub(crate) fn direct(setup: &Setup, said: &[u8], failures: &[Failure]) -> Direct
             .collect(),
         rows: cluster.dump(),
         ready,
-        messages: server.counted(),
+        end: progress,
     }
 }
 

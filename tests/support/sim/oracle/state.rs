@@ -20,7 +20,7 @@ pub(super) fn effects(world: &mut World<'_>, direct: &Direct, extent: Extent, an
         .map(|write| write.text.clone())
         .collect();
     let due = match answered.checked_sub(1) {
-        Some(last) => direct.ready.get(last).map_or(0, |(_, writes)| *writes),
+        Some(last) => direct.ready.get(last).map_or(0, |progress| progress.writes),
         None => 0,
     };
     let fine = match extent {

@@ -3,7 +3,8 @@
 use pgturnout::wire::Backend;
 
 use super::super::client::Frame;
-use super::super::world::World;
+use super::super::fault::Fault;
+use super::super::world::{OUTSIDE, World};
 
 /// A trace as words; what differs between any two servers is left out.
 pub(crate) fn seen_by(frames: &[Frame], world: &World<'_>) -> Vec<String> {
@@ -11,6 +12,8 @@ pub(crate) fn seen_by(frames: &[Frame], world: &World<'_>) -> Vec<String> {
     // Where the answer begins of what is asked in a failed transaction: a statement that only the reader has cannot be
     // restored there, so the server may refuse what it would have looked at.
     let mut failed = None;
+    // A standby that was promoted goes its own way until the session notices.
+    let outdated = world.setup.lag || world.strikes.contains(&Fault::Promote);
     for frame in frames {
         let word = show(frame);
         if is_ready(&word) {
@@ -21,7 +24,7 @@ pub(crate) fn seen_by(frames: &[Frame], world: &World<'_>) -> Vec<String> {
             }
             failed = (word == "Z(E)").then_some(out.len() + 1);
         }
-        if world.setup.lag && matches!(frame.tag, b'D' | b'd') {
+        if outdated && matches!(frame.tag, b'D' | b'd') {
             continue;
         }
         if word.starts_with("N(01000") {
@@ -30,11 +33,15 @@ pub(crate) fn seen_by(frames: &[Frame], world: &World<'_>) -> Vec<String> {
         }
         let rows =
             word.starts_with("C(SELECT ") || word.starts_with("C(COPY ") || frame.tag == b's';
-        if world.setup.lag && rows {
+        if outdated && rows {
             out.push("C(rows)".to_owned());
             continue;
         }
-        if frame.tag == b'S' && word.contains("default_transaction_read_only") {
+        if frame.tag == b'A' && word.contains(OUTSIDE) {
+            continue;
+        }
+        let of_the_node = ["default_transaction_read_only", "in_hot_standby"];
+        if frame.tag == b'S' && of_the_node.iter().any(|name| word.contains(name)) {
             continue;
         }
         out.push(match word.as_str() {

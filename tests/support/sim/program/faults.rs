@@ -4,9 +4,41 @@ use pgturnout::session::PeerId;
 
 use super::super::catalogue::Phase;
 use super::super::event::Event;
-use super::super::fault::{Aside, Fault, Misuse};
-use super::super::server::FAILURES;
+use super::super::fault::{ANSWERS, Aside, Fault, Misuse};
+use super::super::server::{FAILURES, Impostor, Login};
+use super::super::setup::{Method, Setup, Tls};
 use super::Program;
+
+/// The set-up with what the faults to come need: TLS where it is to fail, a password where it is to be asked for.
+pub(super) fn equipped(mut setup: Setup, events: &[Event]) -> Setup {
+    for event in events {
+        let (Event::Fault(fault) | Event::Aim(_, _, _, fault)) = event else {
+            continue;
+        };
+        match fault {
+            Fault::FailTls(PeerId::CLIENT) | Fault::HangTls(PeerId::CLIENT) => {
+                setup.client_asks_tls = true;
+                if setup.client_tls == Tls::Disable {
+                    setup.client_tls = Tls::Allow;
+                }
+            }
+            Fault::FailTls(_) | Fault::HangTls(_) | Fault::AnswerTls(..) => {
+                setup.servers_have_tls = true;
+                if setup.upstream_tls == Tls::Disable {
+                    setup.upstream_tls = Tls::Allow;
+                }
+            }
+            Fault::Pose(_, impostor) if !impostor.tells_on(Login::Trust) => {
+                setup.login = Method::Scram;
+            }
+            Fault::ForgetPassword(_) if setup.login == Method::Trust => {
+                setup.login = Method::Md5;
+            }
+            _ => {}
+        }
+    }
+    setup
+}
 
 impl Program<'_, '_> {
     /// Something goes wrong, now or as soon as a peer is in some phase, which is then brought about.
@@ -39,8 +71,13 @@ impl Program<'_, '_> {
 
     /// Something goes wrong while somebody connects.
     pub(super) fn fault_at_first(&mut self) {
-        let phase = self.choices.one(&[Phase::Login, Phase::Opening]);
         let peer = self.choices.one(&PeerId::ALL);
+        if self.choices.percent(35) {
+            let event = self.trouble(peer);
+            self.events.push(event);
+            return;
+        }
+        let phase = self.choices.one(&[Phase::Login, Phase::Opening]);
         self.aim(peer, phase);
     }
 
@@ -105,7 +142,7 @@ impl Program<'_, '_> {
             true => PeerId::READER,
             false => peer,
         };
-        let fault = match self.choices.below(36) {
+        let fault = match self.choices.below(46) {
             0 | 1 => Fault::Reset(peer),
             2 | 3 => Fault::Eof(peer),
             4 => Fault::Stall(peer),
@@ -129,8 +166,8 @@ impl Program<'_, '_> {
             20 => Fault::Garble(peer, self.choices.below(40)),
             21 | 22 => Fault::FailNext(upstream, self.choices.one(&FAILURES).to_owned()),
             23 | 24 => {
-                let aside = self.choices.one(&[Aside::Notice, Aside::Parameter]);
-                Fault::Async(upstream, aside)
+                let aside = self.choices.below(Aside::ALL.len());
+                Fault::Async(upstream, Aside::ALL[aside].0)
             }
             25 => Fault::Cancel,
             26 => Fault::StrayCancel,
@@ -142,7 +179,18 @@ impl Program<'_, '_> {
                 let misuse = self.choices.below(Misuse::ALL.len());
                 Fault::Misuse(peer, Misuse::ALL[misuse].0)
             }
-            _ => return Event::Raw(self.nonsense()),
+            34 | 35 => return Event::Raw(self.nonsense()),
+            36 | 37 => Fault::Lock,
+            38 => Fault::Promote,
+            39 => Fault::Demote,
+            40..=42 => {
+                let impostor = self.choices.below(Impostor::ALL.len());
+                Fault::Pose(upstream, Impostor::ALL[impostor].0)
+            }
+            _ => {
+                let answer = self.choices.below(ANSWERS.len());
+                Fault::AnswerTls(upstream, ANSWERS[answer].0)
+            }
         };
         Event::Fault(fault)
     }

@@ -36,7 +36,8 @@ impl Statements {
     }
 
     pub(super) fn read(&mut self, choices: &mut Choices<'_>) -> String {
-        match choices.below(13) {
+        match choices.below(14) {
+            12 => "select pg_sleep(0.1)".to_owned(),
             0 => "select 1".to_owned(),
             1 => format!("select '{NEEDLE}'"),
             2 => "select id from t order by id".to_owned(),

@@ -333,9 +333,11 @@ impl Cluster {
         }
     }
 
-    /// Somebody on the primary who is no backend here notifies.
-    pub(crate) fn notify_outside(&mut self, channel: &str, payload: &str) {
+    /// Somebody on the primary who is no backend here notifies. How many are to be told.
+    pub(crate) fn notify_outside(&mut self, channel: &str, payload: &str) -> usize {
+        let before = self.notifications.len();
         self.notify(Node::Primary, OUTSIDE, &channel.into(), &payload.into());
+        self.notifications.len() - before
     }
 
     /// Somebody who is no backend here locks a table of the primary, ACCESS EXCLUSIVE, at once: whoever touches it

@@ -1,5 +1,6 @@
 //! Servers that do not know the password, and others that a client must not trust or wait for.
 
+use super::Login;
 use super::wire::{Output, text};
 
 /// What a server does that is not the one it should be. Those that need SCRAM are honest in other logins.
@@ -37,6 +38,28 @@ impl Impostor {
         (Impostor::Flood, "flood"),
         (Impostor::UnknownMethod, "unknown-method"),
     ];
+}
+
+impl Impostor {
+    /// Whether it does anything else than an honest server that lets in by this method.
+    pub(crate) fn tells_on(self, login: Login) -> bool {
+        match self {
+            Impostor::WrongSignature
+            | Impostor::NoProof
+            | Impostor::ManyIterations
+            | Impostor::BadNonce => login == Login::Scram,
+            Impostor::Downgrade
+            | Impostor::Silent
+            | Impostor::TooManyParameters
+            | Impostor::Flood
+            | Impostor::UnknownMethod => true,
+        }
+    }
+
+    /// Whether nobody who minds their password may let it be the server.
+    pub(crate) fn must_fail(self) -> bool {
+        !matches!(self, Impostor::Downgrade | Impostor::TooManyParameters)
+    }
 }
 
 /// Minutes of work for a client that obeys.

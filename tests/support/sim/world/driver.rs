@@ -7,7 +7,7 @@ use pgturnout::session::{
 use super::super::checks::{self, Check};
 use super::super::fault::Fault;
 use super::super::server::{Node, Server};
-use super::super::setup::Method;
+use super::super::setup::{Method, Tls};
 use super::happened::{Happened, Sent, shown};
 use super::link::{End, Link, State};
 use super::{Chunking, World};
@@ -224,6 +224,9 @@ impl World<'_> {
         if to == PeerId::CLIENT {
             let answer = self.client.receive(sent.bytes());
             self.links[0].sends(&answer);
+            if self.client.is_lost() && self.links[0].end == End::Open {
+                self.links[0].end = End::Eof;
+            }
         } else if let Some(server) = &mut self.servers[to.index()] {
             server.receive(sent.bytes());
             self.seen.asked(to);
@@ -308,6 +311,20 @@ impl World<'_> {
         if self.forgets_password[peer.index()] && self.setup.login != Method::Trust {
             options.other_password = true;
             self.strikes(&Fault::ForgetPassword(peer));
+        }
+        if let Some(answer) = self.tls_answers[peer.index()]
+            && self.setup.upstream_tls != Tls::Disable
+        {
+            options.tls = answer;
+            self.strikes(&Fault::AnswerTls(peer, answer));
+        }
+        self.posing[peer.index()] = None;
+        if let Some(impostor) = self.poses[peer.index()]
+            && impostor.tells_on(options.login)
+        {
+            options.impostor = Some(impostor);
+            self.posing[peer.index()] = Some(impostor);
+            self.strikes(&Fault::Pose(peer, impostor));
         }
         self.servers[peer.index()] = Some(Server::new(node, self.backends, options));
         self.record(peer, Happened::Connected);

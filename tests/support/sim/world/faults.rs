@@ -13,6 +13,9 @@ use super::super::server::Server;
 use super::World;
 use super::link::{End, State};
 
+/// What somebody else says when they notify.
+pub(crate) const OUTSIDE: &str = "from outside";
+
 impl World<'_> {
     /// A fault strikes: from now on the client may notice it.
     pub(super) fn strikes(&mut self, fault: &Fault) {
@@ -57,6 +60,8 @@ impl World<'_> {
             Fault::RefuseLogin(peer, state) => {
                 self.refuses_login[peer.index()] = Some(state.clone());
             }
+            Fault::AnswerTls(peer, answer) => self.tls_answers[peer.index()] = Some(*answer),
+            Fault::Pose(peer, impostor) => self.poses[peer.index()] = Some(*impostor),
             Fault::Reset(peer)
             | Fault::Stall(peer)
             | Fault::Mute(peer)
@@ -71,6 +76,7 @@ impl World<'_> {
                 let server = self.servers[peer.index()].as_ref();
                 return server.is_some_and(|server| !server.is_closed());
             }
+            Fault::Async(peer, Aside::Notification) => return *peer == PeerId::WRITER,
             Fault::FailNext(peer, _) | Fault::Async(peer, _) => {
                 let server = self.servers[peer.index()].as_ref();
                 return server.is_some_and(Server::is_let_in);
@@ -80,6 +86,7 @@ impl World<'_> {
             Fault::ShutDownProxy => {
                 return matches!(self.session.lifecycle(), Lifecycle::Live);
             }
+            Fault::Promote | Fault::Demote | Fault::Lock => return true,
             Fault::Deadline => return self.session.poll_timeout().is_some(),
             Fault::Clock(_) => return true,
             Fault::Replay(_) => return self.cluster.behind() > 0,
@@ -95,6 +102,8 @@ impl World<'_> {
             | Fault::FailTls(_)
             | Fault::HangTls(_)
             | Fault::ForgetPassword(_)
+            | Fault::AnswerTls(..)
+            | Fault::Pose(..)
             | Fault::RefuseLogin(..) => {}
             Fault::Reset(peer) => self.reset(*peer),
             Fault::Eof(peer) => {
@@ -135,6 +144,9 @@ impl World<'_> {
                 self.meter.measure(|| self.session.shutdown(now));
                 self.digest();
             }
+            Fault::Promote => self.cluster.promote(),
+            Fault::Demote => self.cluster.demote(),
+            Fault::Lock => self.cluster.lock_outside("t"),
             Fault::Clock(millis) => self.pass(Duration::from_millis(*millis)),
             Fault::Deadline => self.deadline(),
             Fault::Replay(count) => self.cluster.replay(*count),
@@ -156,11 +168,16 @@ impl World<'_> {
         self.digest();
     }
 
-    pub(super) fn aside(&mut self, peer: PeerId, aside: Aside) {
+    fn aside(&mut self, peer: PeerId, aside: Aside) {
+        if aside == Aside::Notification {
+            self.notifications += self.cluster.notify_outside("c", OUTSIDE);
+            return;
+        }
         if let Some(server) = &mut self.servers[peer.index()] {
             match aside {
                 Aside::Notice => server.notice(),
                 Aside::Parameter => server.report_parameter(),
+                Aside::Notification => {}
             }
             let output = server.output();
             self.writer_asides += usize::from(peer == PeerId::WRITER && !output.is_empty());

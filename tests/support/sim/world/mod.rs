@@ -27,8 +27,9 @@ use super::cursor::Cursor;
 use super::event::{Event, Scenario};
 use super::fault::{Damage, Fault};
 use super::meter::Meter;
-use super::server::{Cluster, Server};
+use super::server::{Cluster, Impostor, Server, TlsAnswer};
 use super::setup::Setup;
+pub(crate) use faults::OUTSIDE;
 pub(crate) use happened::{Happened, Sent};
 use link::End;
 pub(crate) use link::{Link, State};
@@ -99,6 +100,12 @@ pub(crate) struct World<'s> {
     pub(crate) steps: usize,
     refuses_login: [Option<String>; PeerId::COUNT],
     forgets_password: [bool; PeerId::COUNT],
+    tls_answers: [Option<TlsAnswer>; PeerId::COUNT],
+    poses: [Option<Impostor>; PeerId::COUNT],
+    /// Who is behind each connection in place of the server.
+    pub(crate) posing: [Option<Impostor>; PeerId::COUNT],
+    /// How many notifications of somebody else's are due to the client.
+    pub(crate) notifications: usize,
     backends: u32,
     chunking: Chunking,
     random: u64,
@@ -164,6 +171,10 @@ impl<'s> World<'s> {
             steps: 0,
             refuses_login: [None, None, None],
             forgets_password: [false; PeerId::COUNT],
+            tls_answers: [None; PeerId::COUNT],
+            poses: [None; PeerId::COUNT],
+            posing: [None; PeerId::COUNT],
+            notifications: 0,
             backends: 0,
             chunking,
             random: match chunking {
@@ -276,14 +287,22 @@ impl<'s> World<'s> {
             link.tls_fails = false;
             self.refuses_login[peer.index()] = None;
             self.forgets_password[peer.index()] = false;
+            self.tls_answers[peer.index()] = None;
+            self.poses[peer.index()] = None;
             if link.state == State::Dialing {
                 self.dial_ends(peer);
             } else if link.state == State::Securing {
                 self.secured(peer);
             }
+            if self.posing[peer.index()] == Some(Impostor::Silent)
+                && self.links[peer.index()].end == End::Open
+            {
+                self.links[peer.index()].end = End::Eof;
+            }
             self.links[peer.index()].hangs = false;
             self.links[peer.index()].tls_hangs = false;
         }
+        self.cluster.unlock_outside();
         self.cluster.replay(usize::MAX);
         self.calm();
         if self.violation.is_some() {
