@@ -30,8 +30,13 @@ const SHRUNK: usize = 1;
 
 pub(crate) fn scenario_of(seed: u64) -> Scenario {
     let mut choices = Choices::of_seed(seed);
+    // Those that go through a list go through all of it.
+    let nth = usize::try_from(seed / 8).unwrap_or(0);
     match seed % 16 {
         0 => program::wild(&mut choices),
+        3 | 11 => program::stricken(nth, &mut choices),
+        4 | 12 => program::untimely(nth, &mut choices),
+        8 => program::untimely(nth / 2 + 450, &mut choices),
         _ => program::scenario(&mut choices),
     }
 }
@@ -52,9 +57,17 @@ pub(crate) struct Outcome {
     pub(crate) took: Duration,
 }
 
-/// Plays one scenario and takes a panic for what it is.
+/// Plays one scenario in every way, and takes a panic for what it is.
 pub(crate) fn attempt(scenario: &Scenario, seen: &mut Seen) -> Result<(), Violation> {
-    catch_unwind(AssertUnwindSafe(|| run::play(scenario, seen))).unwrap_or_else(|panic| {
+    careful(|| {
+        run::play(scenario, seen)?;
+        run::play_reordered(scenario, seen)?;
+        run::play_twice(scenario, seen)
+    })
+}
+
+fn careful(play: impl FnOnce() -> Result<(), Violation>) -> Result<(), Violation> {
+    catch_unwind(AssertUnwindSafe(play)).unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<String>()
             .map(String::as_str)
@@ -76,12 +89,15 @@ fn play_seed(seed: u64, seen: &mut Seen) -> Result<(), Violation> {
         }
         Err(why) => return Err(Violation::new(Check::Notation, why)),
     }
-    attempt(&scenario, seen)?;
-    // Twice the same is what three chunkings compare already but for what they may change.
-    match seed % 8 {
-        1 => run::play_twice(&scenario, seen),
-        _ => Ok(()),
-    }
+    // Other orders and repetitions are seldom another story than other chunkings: some of the seeds do for them.
+    careful(|| {
+        run::play(&scenario, seen)?;
+        match seed % 8 {
+            1 => run::play_twice(&scenario, seen),
+            2 | 6 => run::play_reordered(&scenario, seen),
+            _ => Ok(()),
+        }
+    })
 }
 
 /// Plays these seeds on all cores.
@@ -94,26 +110,16 @@ pub(crate) fn campaign(seeds: Range<u64>) -> Outcome {
     std::thread::scope(|scope| {
         for _ in 0..threads {
             let work = || {
-                let mut mine = Outcome::default();
                 loop {
                     let from = next.fetch_add(BATCH, Ordering::Relaxed);
                     if from >= seeds.end {
                         break;
                     }
-                    for seed in from..seeds.end.min(from + BATCH) {
-                        if let Err(violation) = play_seed(seed, &mut mine.seen) {
-                            let list = mine.failures.entry(violation.check).or_default();
-                            list.push(Failure { seed, violation });
-                        }
-                    }
+                    let outcome = on_a_small_stack(from..seeds.end.min(from + BATCH));
+                    total.lock().expect("no thread panics").add(outcome);
                 }
-                total.lock().expect("no thread panics").add(mine);
             };
-            std::thread::Builder::new()
-                .name("simulation".to_owned())
-                .stack_size(STACK)
-                .spawn_scoped(scope, work)
-                .expect("a thread");
+            scope.spawn(work);
         }
     });
     let mut outcome = total.into_inner().expect("no thread panics");
@@ -123,6 +129,28 @@ pub(crate) fn campaign(seeds: Range<u64>) -> Outcome {
         list.sort_by_key(|failure| failure.seed);
     }
     outcome
+}
+
+/// Plays seeds in a thread of their own. What becomes of a stack that overflows nobody can catch: the thread's name,
+/// which is printed then, says between which seeds it was.
+fn on_a_small_stack(seeds: Range<u64>) -> Outcome {
+    let name = format!("seeds {} to {}", seeds.start, seeds.end - 1);
+    let work = move || {
+        let mut outcome = Outcome::default();
+        for seed in seeds {
+            if let Err(violation) = play_seed(seed, &mut outcome.seen) {
+                let list = outcome.failures.entry(violation.check).or_default();
+                list.push(Failure { seed, violation });
+            }
+        }
+        outcome
+    };
+    let thread = std::thread::Builder::new()
+        .name(name)
+        .stack_size(STACK)
+        .spawn(work)
+        .expect("a thread");
+    thread.join().expect("panics are caught")
 }
 
 impl Outcome {

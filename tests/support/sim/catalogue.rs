@@ -310,13 +310,13 @@ impl Seen {
                     let seen = self.pairs.contains_key(&(peer.index(), phase, tag));
                     out.extend(unexpected.judge(peer, phase, &shown(tag), seen));
                 }
-                for (name, of) in fault::kinds() {
-                    if !of.contains(&peer) {
-                        continue;
+                for fault in fault::every() {
+                    if fault.peer().unwrap_or(PeerId::CLIENT) == peer {
+                        let name = fault.counted_as();
+                        let key = (name.clone(), peer.index(), phase);
+                        let seen = self.faults.contains_key(&key);
+                        out.extend(unexpected.judge(peer, phase, &format!("!{name}"), seen));
                     }
-                    let key = (name.clone(), peer.index(), phase);
-                    let seen = self.faults.contains_key(&key);
-                    out.extend(unexpected.judge(peer, phase, &format!("!{name}"), seen));
                 }
             }
         }
@@ -325,20 +325,19 @@ impl Seen {
 
     /// Every kind of fault, at every peer and in every phase, with how often it struck.
     pub(crate) fn fault_table(&self) -> String {
-        let mut out = format!("{:22} {:6}", "fault", "at");
+        let mut out = format!("{:24} {:6}", "fault", "at");
         for (phase, _) in PHASES {
             out.push_str(&format!(" {phase:>8}"));
         }
         out.push('\n');
-        for (name, of) in fault::kinds() {
-            for peer in of {
-                out.push_str(&format!("{name:22} {:6}", peer.to_string()));
-                for (phase, _) in PHASES {
-                    let count = self.faults.get(&(name.clone(), peer.index(), phase));
-                    out.push_str(&format!(" {:>8}", count.unwrap_or(&0)));
-                }
-                out.push('\n');
+        for fault in fault::every() {
+            let (name, peer) = (fault.counted_as(), fault.peer().unwrap_or(PeerId::CLIENT));
+            out.push_str(&format!("{name:24} {:6}", peer.to_string()));
+            for (phase, _) in PHASES {
+                let count = self.faults.get(&(name.clone(), peer.index(), phase));
+                out.push_str(&format!(" {:>8}", count.unwrap_or(&0)));
             }
+            out.push('\n');
         }
         out
     }

@@ -212,6 +212,31 @@ fn inert(world: &mut World<'_>) {
     }
 }
 
+/// Bytes came into a peer's buffer, from `new` on.
+pub(crate) fn came(world: &mut World<'_>, peer: PeerId, new: usize) {
+    let link = &world.links[peer.index()];
+    let bytes = link.buffer.get(new..).unwrap_or_default();
+    let asked = peer.is_upstream() && world.setup.upstream_tls != Tls::Disable && !link.secure;
+    let first = !std::mem::replace(&mut world.answered[peer.index()], true);
+    let framed = match peer == PeerId::CLIENT {
+        true => world.client.is_ready(),
+        false => !(asked && first && matches!(bytes, [b'S' | b'N'])),
+    };
+    if framed {
+        // Whose frames these are is not asked here.
+        let _ = world.arrived[peer.index()].pass(bytes, ());
+    }
+}
+
+fn is_framed(world: &World<'_>, peer: PeerId) -> bool {
+    match peer == PeerId::CLIENT {
+        true => world.client.is_ready(),
+        false => world.servers[peer.index()]
+            .as_ref()
+            .is_some_and(|server| server.phase() > ServerPhase::Authenticating),
+    }
+}
+
 /// A session asks for `n` bytes of a peer.
 pub(crate) fn need(world: &mut World<'_>, peer: PeerId, n: usize) {
     let limit = world.config.limits.read_buffer;
@@ -219,6 +244,20 @@ pub(crate) fn need(world: &mut World<'_>, peer: PeerId, n: usize) {
         world.broken(
             Check::Need,
             format!("{n} bytes asked of the {peer}, whose buffer holds {limit}"),
+        );
+    }
+    // Of what is buffered some may be spoken for: then it asks for more than it seems to.
+    let more = n.saturating_sub(world.links[peer.index()].buffer.len());
+    let missing = world.arrived[peer.index()].missing();
+    // The next header may be that of the message behind one that is on its way.
+    if n > Header::LEN
+        && more > missing
+        && is_framed(world, peer)
+        && world.damage < Damage::Anything
+    {
+        world.broken(
+            Check::Need,
+            format!("{more} more bytes asked of the {peer}, and {missing} end its message"),
         );
     }
 }
@@ -288,29 +327,53 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
     }
 }
 
-/// What we say of our own to a server that is logged in to: whole messages, of the kinds that restore a session.
+/// What we say of our own to a server that is logged in to: whole messages, of the kinds that restore a session, with
+/// nothing in them that the client has not said.
 fn injected(world: &mut World<'_>, to: PeerId, bytes: &[u8]) {
-    let pending = &mut world.injected[to.index()];
-    pending.extend_from_slice(bytes);
-    let mut wrong = None;
-    while let Ok(Some(header)) = Header::parse(pending) {
-        let Some((body, _)) = header.split(pending) else {
-            break;
-        };
-        let known = b"QPBECSHXDp".contains(&header.tag);
-        let message = Frontend::parse(header.tag, body);
+    world.injected[to.index()].extend_from_slice(bytes);
+    while let Some((tag, body)) = next_frame(&mut world.injected[to.index()]) {
+        let message = Frontend::parse(tag, &body);
         if let Ok(Frontend::Query(Query { text }) | Frontend::Parse(Parse { text, .. })) = message {
             let text = text.escape_ascii().to_string();
             world.injected_texts[to.index()].push(text);
         }
-        if !known || message.is_err() {
-            let tag = char::from(header.tag);
-            wrong = Some(format!("to the {to}: {tag:?} with {} bytes", body.len()));
+        let known = b"QPBECSHXDp".contains(&tag) && message.is_ok();
+        if !known || !is_of_the_client(world, tag, &body) {
+            let tag = char::from(tag);
+            let shown = body.escape_ascii();
+            world.broken(Check::Injected, format!("to the {to}: {tag} {shown}"));
         }
-        pending.drain(..body.len() + Header::LEN);
     }
-    if let Some(detail) = wrong {
-        world.broken(Check::Injected, detail);
+}
+
+fn next_frame(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+    let header = Header::parse(bytes).ok()??;
+    let body = header.split(bytes)?.0.to_vec();
+    bytes.drain(..body.len() + Header::LEN);
+    Some((header.tag, body))
+}
+
+/// Whether a message of ours repeats what the client has said: a Parse to the letter, a statement that stands in one of
+/// its texts, the name of one of its statements; or is one of the few that we make.
+fn is_of_the_client(world: &World<'_>, tag: u8, body: &[u8]) -> bool {
+    if world.damage >= Damage::Anything {
+        return true;
+    }
+    let text = body.strip_suffix(b"\0").unwrap_or(body);
+    match tag {
+        b'P' => contains(&world.said, body),
+        b'C' => {
+            let ours = body.starts_with(b"Spgturnout_fence_");
+            ours != contains(&world.said, body.get(1..).unwrap_or_default())
+        }
+        b'Q' => {
+            [&b"RESET ALL"[..], b"DISCARD ALL"].contains(&text) || {
+                let statements: Vec<&[u8]> = text.split(|byte| *byte == b';').collect();
+                let said = |one: &&[u8]| contains(&world.said, one.trim_ascii());
+                statements.iter().all(said)
+            }
+        }
+        _ => true,
     }
 }
 
@@ -362,9 +425,15 @@ pub(crate) fn action(world: &mut World<'_>, action: &Action) {
 }
 
 fn clean(world: &mut World<'_>, text: &str) {
-    if text.chars().any(char::is_control) {
+    if !is_clean(text) {
         world.broken(Check::CleanText, format!("{text:?}"));
     }
+}
+
+/// Whether a terminal may be shown this: no controls, nothing that turns the direction of writing.
+pub(crate) fn is_clean(text: &str) -> bool {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !text.chars().any(|c| c.is_control() || turns(c))
 }
 
 /// Something is shown to whoever reads logs.
@@ -485,5 +554,5 @@ fn writes(world: &mut World<'_>) {
 }
 
 fn contains(text: &[u8], needle: &[u8]) -> bool {
-    text.windows(needle.len()).any(|window| window == needle)
+    needle.is_empty() || text.windows(needle.len()).any(|window| window == needle)
 }

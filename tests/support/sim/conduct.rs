@@ -4,7 +4,7 @@
 use pgturnout::session::{Action, CloseCause, Lifecycle, PeerId};
 use pgturnout::wire::Backend;
 
-use super::checks::Check;
+use super::checks::{self, Check};
 use super::client::Frame;
 use super::fault::{Damage, Fault};
 use super::oracle;
@@ -119,6 +119,7 @@ pub(crate) fn at_rest(world: &mut World<'_>) {
         );
     }
     told_at_login(world);
+    tells_clean_text(world);
     let ending = match world.session.lifecycle() {
         Lifecycle::Live => None,
         Lifecycle::Closing(cause) | Lifecycle::Dead(cause) => Some(cause.clone()),
@@ -165,6 +166,25 @@ fn hears_the_writer(world: &mut World<'_>) {
             Check::Direct,
             format!("the writer had {said} things to say, and the client heard {heard}"),
         );
+    }
+}
+
+/// What we tell the client of our own may repeat what a server said, and its log may be shown by a terminal.
+fn tells_clean_text(world: &mut World<'_>) {
+    let frames = world.client.login.iter().chain(&world.client.frames);
+    let dirty = frames
+        .zip(world.to_client.begun())
+        .filter(|(frame, (of, tag))| of.is_none() && frame.tag == *tag)
+        .filter(|(frame, _)| matches!(frame.tag, b'E' | b'N'))
+        .find(|(frame, _)| {
+            let fields = frame.body.split(|byte| *byte == 0);
+            !fields
+                .map(std::str::from_utf8)
+                .all(|field| field.is_ok_and(checks::is_clean))
+        });
+    if let Some((frame, _)) = dirty {
+        let detail = frame.body.escape_ascii().to_string();
+        world.broken(Check::CleanText, detail);
     }
 }
 

@@ -3,7 +3,7 @@
 use pgturnout::wire::Header;
 
 /// Follows a stream whose every frame must be of one party, `P`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Cursor<P> {
     header: Vec<u8>,
     /// Bytes of the body still to come.
@@ -28,6 +28,24 @@ impl<P: Copy + PartialEq + std::fmt::Debug> Cursor<P> {
     /// The rest of the frame that is passing is somebody else's now.
     pub(crate) fn hand_over(&mut self, party: P) {
         self.of = Some(party);
+    }
+
+    /// How many bytes are missing of the frame that is passing, or of the next one's header.
+    pub(crate) fn missing(&self) -> usize {
+        match self.left {
+            0 => Header::LEN - self.header.len(),
+            left => left,
+        }
+    }
+
+    /// Whether no frame is passing.
+    pub(crate) fn is_between(&self) -> bool {
+        self.left == 0 && self.header.is_empty()
+    }
+
+    /// The frames so far: whose each was, and its tag.
+    pub(crate) fn begun(&self) -> &[(P, u8)] {
+        &self.begun
     }
 
     /// How many frames with one of these tags were a party's.

@@ -41,7 +41,7 @@ pub(crate) enum Fault {
     Cut(PeerId, usize),
     /// A bit is the other one in the byte that a peer sends after so many more.
     Garble(PeerId, usize),
-    /// The server says this although nobody asked it.
+    /// A peer says this although it is not the time for it.
     Lie(PeerId, Vec<u8>),
     /// The server says something of its own accord that it may say at any time.
     Async(PeerId, Aside),
@@ -269,41 +269,38 @@ impl Fault {
     }
 }
 
-/// Every kind of fault by the name it is counted under, with the peers that it can strike. What strikes nobody in
-/// particular is counted at the client.
-pub(crate) fn kinds() -> Vec<(String, Vec<PeerId>)> {
-    let all = PeerId::ALL.to_vec();
-    let upstreams = vec![PeerId::WRITER, PeerId::READER];
-    let client = vec![PeerId::CLIENT];
-    let state = String::new;
-    let mut kinds: Vec<(Fault, &Vec<PeerId>)> = Vec::new();
+/// One fault of every kind at every peer that it can strike. What strikes nobody in particular is counted at the client.
+pub(crate) fn every() -> Vec<Fault> {
+    let upstreams = [PeerId::WRITER, PeerId::READER];
+    let mut all = Vec::new();
     for (name, make) in AT_PEER {
         let of = match name {
-            "refuse-dial" | "hang-dial" | "forget-password" => &upstreams,
-            _ => &all,
+            "refuse-dial" | "hang-dial" | "forget-password" => &upstreams[..],
+            _ => &PeerId::ALL[..],
         };
-        kinds.push((make(PeerId::CLIENT), of));
+        all.extend(of.iter().map(|peer| make(*peer)));
     }
-    let any = PeerId::CLIENT;
-    kinds.extend([
-        (Fault::Shutdown(any, state()), &upstreams),
-        (Fault::RefuseLogin(any, state()), &upstreams),
-        (Fault::FailNext(any, state()), &upstreams),
-        (Fault::Cut(any, 0), &all),
-        (Fault::Garble(any, 0), &all),
-        (Fault::Lie(any, Vec::new()), &upstreams),
-        (Fault::Clock(0), &client),
-        (Fault::Replay(0), &client),
-    ]);
-    kinds.extend(Aside::ALL.map(|(aside, _)| (Fault::Async(any, aside), &upstreams)));
-    kinds.extend(ANSWERS.map(|(answer, _)| (Fault::AnswerTls(any, answer), &upstreams)));
-    kinds.extend(Impostor::ALL.map(|(impostor, _)| (Fault::Pose(any, impostor), &upstreams)));
-    kinds.extend(Misuse::ALL.map(|(misuse, _)| (Fault::Misuse(any, misuse), &all)));
-    kinds.extend(AT_ALL.iter().map(|(_, fault)| (fault.clone(), &client)));
-    let named = kinds
-        .into_iter()
-        .map(|(fault, of)| (fault.counted_as(), of.clone()));
-    named.collect()
+    for peer in PeerId::ALL {
+        all.extend([
+            Fault::Cut(peer, 3),
+            Fault::Garble(peer, 2),
+            Fault::Lie(peer, b"1\0\0\0\x04".to_vec()),
+        ]);
+        all.extend(Misuse::ALL.map(|(misuse, _)| Fault::Misuse(peer, misuse)));
+    }
+    for peer in upstreams {
+        all.extend([
+            Fault::Shutdown(peer, "57P01".to_owned()),
+            Fault::RefuseLogin(peer, "53300".to_owned()),
+            Fault::FailNext(peer, "40001".to_owned()),
+        ]);
+        all.extend(Aside::ALL.map(|(aside, _)| Fault::Async(peer, aside)));
+        all.extend(ANSWERS.map(|(answer, _)| Fault::AnswerTls(peer, answer)));
+        all.extend(Impostor::ALL.map(|(impostor, _)| Fault::Pose(peer, impostor)));
+    }
+    all.extend([Fault::Clock(1_000), Fault::Replay(1)]);
+    all.extend(AT_ALL.iter().map(|(_, fault)| fault.clone()));
+    all
 }
 
 pub(crate) fn peer_named(name: &str) -> Result<PeerId, String> {

@@ -9,7 +9,7 @@ use pgturnout::session::PeerId;
 use super::choices::Choices;
 use super::event::{Event, Scenario};
 use super::message::ClientMessage;
-use super::setup::Setup;
+use super::setup::{Setup, Start};
 use statements::Statements;
 
 /// How many requests a program has at most. Longer ones were not seen to find more, and take longer to read.
@@ -19,15 +19,39 @@ const REQUESTS: usize = 12;
 pub(crate) fn scenario(choices: &mut Choices<'_>) -> Scenario {
     let setup = Setup::choose(choices);
     let faults = choices.weighted(&[(4, 0), (4, 1), (4, 3), (3, 5), (1, 9)]);
-    let mut program = Program {
-        choices,
-        events: Vec::new(),
-        statements: Statements::default(),
-        faults,
-        waits: false,
-        doubts: false,
-    };
+    let mut program = Program::new(choices);
+    program.faults = faults;
     program.write();
+    let events = program.events;
+    Scenario {
+        setup: faults::equipped(setup, &events),
+        events,
+    }
+}
+
+/// A scenario in which a peer says something at a time that is not the time for it: the `nth` such thing, of which there
+/// are some hundreds.
+pub(crate) fn untimely(nth: usize, choices: &mut Choices<'_>) -> Scenario {
+    let setup = Setup {
+        start: Start::Plain,
+        ..Setup::choose(choices)
+    };
+    let mut program = Program::new(choices);
+    program.untimely(nth);
+    Scenario {
+        setup,
+        events: program.events,
+    }
+}
+
+/// A scenario for one fault in one phase: the `nth` such pair, of which there are some hundreds.
+pub(crate) fn stricken(nth: usize, choices: &mut Choices<'_>) -> Scenario {
+    let setup = Setup {
+        start: Start::Plain,
+        ..Setup::choose(choices)
+    };
+    let mut program = Program::new(choices);
+    program.stricken(nth);
     let events = program.events;
     Scenario {
         setup: faults::equipped(setup, &events),
@@ -77,7 +101,18 @@ struct Program<'c, 'b> {
     doubts: bool,
 }
 
-impl Program<'_, '_> {
+impl<'c, 'b> Program<'c, 'b> {
+    fn new(choices: &'c mut Choices<'b>) -> Program<'c, 'b> {
+        Program {
+            choices,
+            events: Vec::new(),
+            statements: Statements::default(),
+            faults: 0,
+            waits: false,
+            doubts: false,
+        }
+    }
+
     fn write(&mut self) {
         if self.faults > 0 && self.choices.percent(25) {
             self.faults -= 1;

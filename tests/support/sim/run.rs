@@ -5,10 +5,10 @@ use pgturnout::session::{Event as Told, PeerId};
 use super::catalogue::Seen;
 use super::checks::{Check, Violation};
 use super::event::{Event, Scenario};
-use super::fault::Damage;
+use super::fault::{Damage, Fault};
 use super::message::ClientMessage;
 use super::oracle;
-use super::world::{Chunking, Happened, Sent, World};
+use super::world::{Chunking, Happened, Order, Sent, World};
 
 /// What is compared between two runs of a scenario.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,6 +61,16 @@ pub(crate) fn tell(scenario: &Scenario, chunking: Chunking) -> String {
     world.log.take().unwrap_or_default().join("\n")
 }
 
+/// Plays a scenario with a driver that turns to its peers in another order: that changes nothing either.
+pub(crate) fn play_reordered(scenario: &Scenario, seen: &mut Seen) -> Result<(), Violation> {
+    let first = ordered(scenario, Chunking::Whole, Order::ClientFirst, seen)?;
+    let second = ordered(scenario, Chunking::Whole, Order::ReaderFirst, seen)?;
+    agree(&first, &second, Chunking::Whole).map_err(|violation| Violation {
+        check: Check::Polling,
+        ..violation
+    })
+}
+
 /// Plays a scenario twice in the same way: nothing may differ.
 pub(crate) fn play_twice(scenario: &Scenario, seen: &mut Seen) -> Result<(), Violation> {
     let first = once(scenario, Chunking::Seeded(3), seen)?;
@@ -75,8 +85,17 @@ pub(crate) fn play_twice(scenario: &Scenario, seen: &mut Seen) -> Result<(), Vio
 }
 
 fn once(scenario: &Scenario, chunking: Chunking, seen: &mut Seen) -> Result<Story, Violation> {
+    ordered(scenario, chunking, Order::ClientFirst, seen)
+}
+
+fn ordered(
+    scenario: &Scenario,
+    chunking: Chunking,
+    order: Order,
+    seen: &mut Seen,
+) -> Result<Story, Violation> {
     seen.begin();
-    let mut world = World::new(&scenario.setup, chunking, seen);
+    let mut world = World::new(&scenario.setup, chunking, seen).in_order(order);
     world.play(scenario);
     if let Some(mut violation) = world.violation.take() {
         violation.detail = format!("{} ({chunking:?})", violation.detail);
@@ -90,7 +109,12 @@ fn once(scenario: &Scenario, chunking: Chunking, seen: &mut Seen) -> Result<Stor
         },
         client: oracle::seen_by(&world.client.frames, &world),
         owed: oracle::owed(&world),
-        varies: scenario.setup.lag || scenario.has_aims(),
+        varies: scenario.setup.lag
+            || scenario.has_aims()
+            || world
+                .strikes
+                .iter()
+                .any(|fault| matches!(fault, Fault::Async(..))),
         routes: world
             .told
             .iter()

@@ -4,7 +4,7 @@ use pgturnout::session::PeerId;
 
 use super::super::catalogue::Phase;
 use super::super::event::Event;
-use super::super::fault::{ANSWERS, Aside, Fault, Misuse};
+use super::super::fault::{self, ANSWERS, Aside, Fault, Misuse};
 use super::super::server::{FAILURES, Impostor, Login};
 use super::super::setup::{Method, Setup, Tls};
 use super::Program;
@@ -79,6 +79,102 @@ impl Program<'_, '_> {
         }
         let phase = self.choices.one(&[Phase::Login, Phase::Opening]);
         self.aim(peer, phase);
+    }
+
+    /// A message comes when it is not due, whoever says it and whatever they were doing.
+    pub(super) fn untimely(&mut self, nth: usize) {
+        let phases = [
+            Phase::Login,
+            Phase::Idle,
+            Phase::Asked,
+            Phase::Busy,
+            Phase::CopyIn,
+            Phase::CopyOut,
+        ];
+        let peer = PeerId::ALL[nth % PeerId::ALL.len()];
+        let nth = nth / PeerId::ALL.len();
+        let phase = match phases[nth % phases.len()] {
+            Phase::Asked if peer == PeerId::CLIENT => Phase::Busy,
+            other => other,
+        };
+        let said = match peer == PeerId::CLIENT {
+            true => FRONTEND,
+            false => BACKEND,
+        };
+        let (tag, body) = said[nth / phases.len() % said.len()];
+        if self.choices.percent(70) {
+            // So that it comes in the middle of what is said anyway.
+            self.events.push(Event::Fault(Fault::Trickle(peer)));
+            let trickle = Fault::Trickle(peer);
+            self.events.push(Event::Aim(peer, Phase::Opening, 0, trickle));
+        }
+        if peer == PeerId::READER && phase == Phase::CopyIn {
+            // Only a reader that lies takes data.
+            let copy = Fault::Lie(peer, framed(b'G', b"\0\0\0"));
+            self.events.push(Event::Aim(peer, Phase::Busy, 0, copy));
+        }
+        let lie = Fault::Lie(peer, framed(tag, body));
+        let beats = self.choices.weighted(&[(5, 0), (1, 1), (1, 3)]);
+        self.events.push(Event::Aim(peer, phase, beats, lie));
+        self.events.push(Event::Calm);
+        match (peer, phase) {
+            (_, Phase::Login | Phase::Idle) => self.query("select 1"),
+            (PeerId::READER, Phase::CopyIn) => self.bring_about(peer, Phase::Busy),
+            (peer, phase) => self.bring_about(peer, phase),
+        }
+        self.events.push(Event::Calm);
+        self.query("select 1");
+    }
+
+    /// One fault in one phase, and something to do before, then and afterwards.
+    pub(super) fn stricken(&mut self, nth: usize) {
+        let all = fault::every();
+        let fault = all[nth % all.len()].clone();
+        let phases = [
+            Phase::Opening,
+            Phase::Login,
+            Phase::Idle,
+            Phase::Asked,
+            Phase::Busy,
+            Phase::CopyIn,
+            Phase::CopyOut,
+        ];
+        let peer = fault.peer().unwrap_or(PeerId::CLIENT);
+        let phase = match phases[nth / all.len() % phases.len()] {
+            Phase::Asked if peer == PeerId::CLIENT => Phase::Busy,
+            other => other,
+        };
+        if matches!(fault, Fault::Async(_, Aside::Notification)) {
+            self.query("listen c");
+        }
+        if fault == Fault::Replay(1) {
+            self.query("insert into t values (1, 'behind')");
+        }
+        let beats = self.choices.weighted(&[(5, 0), (1, 1), (1, 7)]);
+        let waits = matches!(
+            fault,
+            Fault::RefuseDial(_)
+                | Fault::HangDial(_)
+                | Fault::FailTls(_)
+                | Fault::HangTls(_)
+                | Fault::ForgetPassword(_)
+                | Fault::RefuseLogin(..)
+                | Fault::AnswerTls(..)
+                | Fault::Pose(..)
+        );
+        self.events.push(match waits {
+            true => Event::Fault(fault),
+            false => Event::Aim(peer, phase, beats, fault),
+        });
+        self.events.push(Event::Calm);
+        match phase {
+            Phase::Opening | Phase::Login | Phase::Idle => self.query("select 1"),
+            phase => self.bring_about(peer, phase),
+        }
+        self.events.push(Event::Calm);
+        for _ in 0..1 + self.choices.below(3) {
+            self.request();
+        }
     }
 
     fn any_peer(&mut self) -> PeerId {

@@ -4,7 +4,10 @@ use pgturnout::session::{
     Action, CloseCause, ConnectFailed, Demand, PeerId, TlsFailed, TlsInfo, TlsRole, Transmit,
 };
 
+use pgturnout::wire::Header;
+
 use super::super::checks::{self, Check};
+use super::super::cursor::Cursor;
 use super::super::fault::Fault;
 use super::super::server::{Node, Server};
 use super::super::setup::{Method, Tls};
@@ -45,6 +48,8 @@ impl World<'_> {
             }
             let link = &mut self.links[at];
             link.buffer.extend(link.wire.drain(..n));
+            let new = link.buffer.len() - n;
+            checks::came(self, peer, new);
             self.client_bytes += if at == 0 { n } else { 0 };
             left -= n;
             self.digest();
@@ -70,7 +75,7 @@ impl World<'_> {
         let mut again = true;
         let mut turns = 0;
         while std::mem::take(&mut again) {
-            for peer in PeerId::ALL {
+            for peer in self.peers() {
                 if self.links[peer.index()].state == State::Open {
                     again |= self.look(peer);
                 }
@@ -329,6 +334,8 @@ impl World<'_> {
         self.servers[peer.index()] = Some(Server::new(node, self.backends, options));
         self.record(peer, Happened::Connected);
         self.seen.connected(peer);
+        self.arrived[peer.index()] = Cursor::default();
+        self.answered[peer.index()] = false;
         self.injected[peer.index()].clear();
         self.meter
             .measure(|| self.session.handle_connected(now, peer, Ok(())));
@@ -351,6 +358,7 @@ impl World<'_> {
                 self.broken(Check::LoginOrder, format!("{peer}: bytes from before TLS"));
             }
             self.record(peer, Happened::Secured);
+            self.arrived[peer.index()] = Cursor::default();
             if peer == PeerId::CLIENT {
                 let next = self.client.secured();
                 self.links[0].sends(&next);
@@ -368,6 +376,10 @@ impl World<'_> {
     }
 
     pub(super) fn close(&mut self, peer: PeerId, cause: &CloseCause) {
+        // What a session ends for is not taken any more.
+        let last = self.links[peer.index()].buffer.iter().take(Header::LEN);
+        let last: Vec<u8> = last.copied().collect();
+        self.seen.arrived(peer, &last);
         let link = &mut self.links[peer.index()];
         let was_open = link.state != State::Closed;
         *link = Link {

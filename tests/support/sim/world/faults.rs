@@ -125,7 +125,9 @@ impl World<'_> {
                     server.fail_next(state);
                 }
             }
-            Fault::Lie(peer, bytes) => self.links[peer.index()].sends(bytes),
+            Fault::Lie(peer, bytes) => {
+                self.links[peer.index()].interrupts(bytes, &self.arrived[peer.index()]);
+            }
             Fault::Cut(peer, left) => {
                 let link = &mut self.links[peer.index()];
                 let keep = link.wire.len().min(*left);

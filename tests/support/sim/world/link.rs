@@ -1,5 +1,7 @@
 //! One connection: the driver's side of it, and the network behind it.
 
+use super::super::cursor::Cursor;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Closed,
@@ -67,6 +69,17 @@ impl Link {
     /// Whether the session knows that nothing more comes.
     pub(crate) fn has_ended(&self) -> bool {
         self.end == End::Told
+    }
+
+    /// The peer sends this between two messages of those that are on their way already.
+    pub(super) fn interrupts(&mut self, bytes: &[u8], arrived: &Cursor<()>) {
+        let mut stream = arrived.clone();
+        let mut at = 0;
+        while !stream.is_between() && at < self.wire.len() {
+            let _ = stream.pass(&self.wire[at..=at], ());
+            at += 1;
+        }
+        self.wire.splice(at..at, bytes.iter().copied());
     }
 
     /// The peer sends this.

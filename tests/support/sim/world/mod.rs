@@ -34,6 +34,13 @@ pub(crate) use happened::{Happened, Sent};
 use link::End;
 pub(crate) use link::{Link, State};
 
+/// Whom the driver turns to first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    ClientFirst,
+    ReaderFirst,
+}
+
 /// How the bytes of one event are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Chunking {
@@ -107,7 +114,12 @@ pub(crate) struct World<'s> {
     /// How many notifications of somebody else's are due to the client.
     pub(crate) notifications: usize,
     backends: u32,
+    /// How far each peer's stream has come, in frames, once it consists of them.
+    pub(crate) arrived: [Cursor<()>; PeerId::COUNT],
+    /// Whether anything has come of each peer's connection.
+    pub(crate) answered: [bool; PeerId::COUNT],
     chunking: Chunking,
+    order: Order,
     random: u64,
 }
 
@@ -176,11 +188,27 @@ impl<'s> World<'s> {
             posing: [None; PeerId::COUNT],
             notifications: 0,
             backends: 0,
+            arrived: Default::default(),
+            answered: [false; PeerId::COUNT],
             chunking,
+            order: Order::ClientFirst,
             random: match chunking {
                 Chunking::Seeded(seed) => seed,
                 Chunking::Whole | Chunking::Bytes => 0,
             },
+        }
+    }
+
+    pub(crate) fn in_order(self, order: Order) -> World<'s> {
+        World { order, ..self }
+    }
+
+    /// All peers, in the driver's order.
+    fn peers(&self) -> [PeerId; PeerId::COUNT] {
+        let [client, writer, reader] = PeerId::ALL;
+        match self.order {
+            Order::ClientFirst => [client, writer, reader],
+            Order::ReaderFirst => [reader, writer, client],
         }
     }
 
@@ -253,13 +281,13 @@ impl<'s> World<'s> {
         let mut turns = 0;
         while self.violation.is_none() {
             let mut moved = false;
-            for peer in PeerId::ALL {
+            for peer in self.peers() {
                 moved |= self.arrive(peer, usize::MAX);
                 moved |= self.leave(peer, usize::MAX);
             }
             moved |= self.act();
             self.cancel_when_known();
-            for peer in [PeerId::WRITER, PeerId::READER] {
+            for peer in self.peers() {
                 while self.serve(peer) {
                     moved = true;
                 }
