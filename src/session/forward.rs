@@ -286,12 +286,18 @@ impl<R: Route> Session<R> {
     }
 
     /// What is about to run may drop any statement, and nothing tells: what the upstream lacks of them has to be there
-    /// before, since a repair behind it could bring back what it drops. Where a transaction may have failed a repair
-    /// would fail too, and take with it what does not, as ROLLBACK.
+    /// before, since a repair behind it could bring back what it drops. In a failed transaction a repair would fail
+    /// too, and take with it what does not, as ROLLBACK; so it waits until it is known whether there is one.
     fn plan_unknown(&mut self, leg: LegId, plan: Plan) -> Plan {
-        let status = self.leg(leg).serving().map(|serving| serving.status);
-        let fine = status == Some(TransactionStatus::Idle) && !self.memory.may_open_transaction();
-        match !fine || self.repair_missing(leg) {
+        let Some(serving) = self.leg(leg).serving() else {
+            return plan;
+        };
+        let failed = serving.status == TransactionStatus::Failed;
+        let known = serving.pipeline.client_ready_owed() == 0;
+        if self.memory.statements.missing(leg.index()).is_empty() || known && failed {
+            return plan;
+        }
+        match known && self.repair_missing(leg) {
             true => plan,
             false => Plan::Full,
         }

@@ -30,13 +30,12 @@ const SHRUNK: usize = 1;
 
 pub(crate) fn scenario_of(seed: u64) -> Scenario {
     let mut choices = Choices::of_seed(seed);
-    // Those that go through a list go through all of it.
-    let nth = usize::try_from(seed / 8).unwrap_or(0);
+    // Those that go through a list go through all of it, several times.
+    let nth = |place: u64, of: u64| usize::try_from(seed / 16 * of + place).unwrap_or(0);
     match seed % 16 {
         0 => program::wild(&mut choices),
-        3 | 11 => program::stricken(nth, &mut choices),
-        4 | 12 => program::untimely(nth, &mut choices),
-        8 => program::untimely(nth / 2 + 450, &mut choices),
+        place @ 3..=5 => program::stricken(nth(place - 3, 3), &mut choices),
+        place @ 8..=11 => program::untimely(nth(place - 8, 4), &mut choices),
         _ => program::scenario(&mut choices),
     }
 }

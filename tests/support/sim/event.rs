@@ -23,6 +23,8 @@ pub(crate) struct Scenario {
 pub(crate) enum Event {
     /// The client says this, once it is logged in.
     Say(ClientMessage),
+    /// The second client says this, if there is one.
+    SayBeside(ClientMessage),
     /// The client sends these bytes, whatever its state.
     Raw(Vec<u8>),
     /// Everything that can happen without a fault happens.
@@ -53,6 +55,7 @@ impl std::fmt::Display for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Event::Say(message) => write!(f, "client {message}"),
+            Event::SayBeside(message) => write!(f, "beside {message}"),
             Event::Raw(bytes) => write!(f, "raw {}", hex(bytes)),
             Event::Calm => f.write_str("calm"),
             Event::Arrive(peer, most) => write!(f, "arrive {peer} {most}"),
@@ -101,6 +104,7 @@ impl Event {
         let mut words = Words::new(line);
         let event = match words.word()? {
             "client" => Event::Say(ClientMessage::parse(&mut words)?),
+            "beside" => Event::SayBeside(ClientMessage::parse(&mut words)?),
             "raw" => Event::Raw(unhex(words.word()?)?),
             "calm" => Event::Calm,
             "arrive" => Event::Arrive(peer_named(words.word()?)?, words.number()?),

@@ -21,6 +21,7 @@ pub(crate) fn scenario(choices: &mut Choices<'_>) -> Scenario {
     let faults = choices.weighted(&[(4, 0), (4, 1), (4, 3), (3, 5), (1, 9)]);
     let mut program = Program::new(choices);
     program.faults = faults;
+    program.company = setup.clients > 1;
     program.write();
     let events = program.events;
     Scenario {
@@ -93,6 +94,8 @@ struct Program<'c, 'b> {
     choices: &'c mut Choices<'b>,
     events: Vec<Event>,
     statements: Statements,
+    /// Whether there is a second client.
+    company: bool,
     /// How many faults are still to come.
     faults: usize,
     /// Whether the client has flushed and waits for what it gets, for ever.
@@ -107,6 +110,7 @@ impl<'c, 'b> Program<'c, 'b> {
             choices,
             events: Vec::new(),
             statements: Statements::default(),
+            company: false,
             faults: 0,
             waits: false,
             doubts: false,
@@ -132,6 +136,11 @@ impl<'c, 'b> Program<'c, 'b> {
         }
         let requests = 1 + self.choices.below(REQUESTS);
         for _ in 0..requests {
+            if self.company && self.choices.percent(60) {
+                let text = self.statements.beside(self.choices);
+                self.events
+                    .push(Event::SayBeside(ClientMessage::Query(text)));
+            }
             self.request();
             if self.waits {
                 return;

@@ -54,8 +54,11 @@ pub(crate) fn play(scenario: &Scenario, seen: &mut Seen) -> Result<(), Violation
 
 /// What happens in a scenario, in words.
 pub(crate) fn tell(scenario: &Scenario, chunking: Chunking) -> String {
-    let mut seen = Seen::default();
+    let (mut seen, mut others) = (Seen::default(), Seen::default());
     let mut world = World::new(&scenario.setup, chunking, &mut seen);
+    if scenario.setup.clients > 1 {
+        world = world.with_neighbour(World::new(&scenario.setup, chunking, &mut others));
+    }
     world.log = Some(Vec::new());
     world.play(scenario);
     world.log.take().unwrap_or_default().join("\n")
@@ -95,7 +98,12 @@ fn ordered(
     seen: &mut Seen,
 ) -> Result<Story, Violation> {
     seen.begin();
+    let mut others = Seen::default();
+    others.begin();
     let mut world = World::new(&scenario.setup, chunking, seen).in_order(order);
+    if scenario.setup.clients > 1 {
+        world = world.with_neighbour(World::new(&scenario.setup, chunking, &mut others));
+    }
     world.play(scenario);
     if let Some(mut violation) = world.violation.take() {
         violation.detail = format!("{} ({chunking:?})", violation.detail);
@@ -144,6 +152,7 @@ fn is_paced(scenario: &Scenario) -> bool {
             asked = false;
             true
         }
+        Event::SayBeside(_) => true,
         Event::Raw(_)
         | Event::Arrive(..)
         | Event::Leave(..)

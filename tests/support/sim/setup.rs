@@ -29,6 +29,8 @@ pub(crate) struct Setup {
     pub(crate) minor: u16,
     /// What the client's StartupMessage says, and its password.
     pub(crate) start: Start,
+    /// How many clients there are, each with a session.
+    pub(crate) clients: usize,
     /// How many standbys the proxy knows; they are one in the model.
     pub(crate) readers: usize,
     /// The servers' texts hold what no log should.
@@ -106,6 +108,7 @@ impl Setup {
             login: Method::Trust,
             minor: 0,
             start: Start::Plain,
+            clients: 1,
             readers: 1,
             rude: false,
             lag: false,
@@ -152,6 +155,7 @@ impl Setup {
                 (1, Start::Nowhere),
                 (1, Start::WrongPassword),
             ]),
+            clients: choices.weighted(&[(5, 1), (1, 2)]),
             readers: choices.weighted(&[(3, 1), (1, 2)]),
             rude: choices.percent(25),
             lag: choices.percent(12),
@@ -332,7 +336,7 @@ impl std::fmt::Display for Setup {
             f,
             "split={} gate-is-reader={} reader-at-login={} fail-without-reader={} client-tls={} \
              client-asks-tls={} upstream-tls={} servers-have-tls={} login={} minor={} start={} \
-             readers={} rude={} lag={} tight={} \
+             clients={} readers={} rude={} lag={} tight={} \
              server-version={} wild={}",
             self.split,
             self.gate_is_reader,
@@ -345,6 +349,7 @@ impl std::fmt::Display for Setup {
             login.map_or("?", |(_, name)| name),
             self.minor,
             start.map_or("?", |(_, name)| name),
+            self.clients,
             self.readers,
             self.rude,
             self.lag,
@@ -381,6 +386,7 @@ impl Setup {
             "login" => self.login = named(&METHODS, value)?,
             "minor" => self.minor = parsed(value)?,
             "start" => self.start = named(&STARTS, value)?,
+            "clients" => self.clients = parsed(value)?,
             "readers" => self.readers = parsed(value)?,
             "rude" => self.rude = parsed(value)?,
             "lag" => self.lag = parsed(value)?,

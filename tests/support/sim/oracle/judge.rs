@@ -276,7 +276,8 @@ fn is_failure_of(ours: &[String], failed: &[String], unfailed: &[String]) -> boo
     };
     let (said, rest) = ours.split_at(at);
     let (before, behind) = failed.split_at(there);
-    said.starts_with(before) && unfailed.starts_with(said) && rest == behind
+    let more = said.len() > before.len();
+    said.starts_with(before) && (!more || unfailed.starts_with(said)) && rest == behind
 }
 
 /// An answer without the FATAL error that the session ended with.

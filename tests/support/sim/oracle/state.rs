@@ -16,7 +16,7 @@ pub(super) fn effects(world: &mut World<'_>, direct: &Direct, extent: Extent, an
         .cluster
         .writes()
         .iter()
-        .filter(|write| write.node == Node::Primary)
+        .filter(|write| write.node == Node::Primary && world.is_own(write.backend))
         .map(|write| write.text.clone())
         .collect();
     let due = match answered.checked_sub(1) {
@@ -40,7 +40,8 @@ pub(super) fn effects(world: &mut World<'_>, direct: &Direct, extent: Extent, an
             ),
         );
     }
-    if extent == Extent::Whole && world.cluster.dump() != direct.rows {
+    let rows = world.own_rows(world.cluster.dump());
+    if extent == Extent::Whole && rows != world.own_rows(direct.rows.clone()) {
         world.broken(Check::Direct, "the tables differ in the end".to_owned());
     }
 }

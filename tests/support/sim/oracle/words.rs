@@ -112,6 +112,10 @@ fn word(frame: &Frame) -> String {
                 .collect();
             format!("D({})", values.join(","))
         }
+        // The process id differs from server to server.
+        Ok(Backend::NotificationResponse {
+            channel, payload, ..
+        }) => format!("A({} {})", channel.escape_ascii(), payload.escape_ascii()),
         _ => format!("{tag}({})", frame.body.escape_ascii()),
     }
 }

@@ -104,9 +104,13 @@ impl Program<'_, '_> {
         let (tag, body) = said[nth / phases.len() % said.len()];
         if self.choices.percent(70) {
             // So that it comes in the middle of what is said anyway.
-            self.events.push(Event::Fault(Fault::Trickle(peer)));
-            let trickle = Fault::Trickle(peer);
-            self.events.push(Event::Aim(peer, Phase::Opening, 0, trickle));
+            let slow = match peer == PeerId::CLIENT {
+                true => PeerId::READER,
+                false => peer,
+            };
+            let trickle = Fault::Trickle(slow);
+            self.events
+                .push(Event::Aim(slow, Phase::Opening, 0, trickle));
         }
         if peer == PeerId::READER && phase == Phase::CopyIn {
             // Only a reader that lies takes data.

@@ -94,6 +94,22 @@ impl Statements {
         }
     }
 
+    /// A statement of the second client, which meets nothing of the first one's.
+    pub(super) fn beside(&mut self, choices: &mut Choices<'_>) -> String {
+        let n = self.next();
+        match choices.below(12) {
+            0..=2 => "select id, v from u order by id".to_owned(),
+            3 | 4 => format!("insert into u values ({n}, 'beside')"),
+            5 => format!("update u set v = 'b{n}'"),
+            6 => "select nextval('r')".to_owned(),
+            7 => format!("set application_name = 'beside{n}'"),
+            8 => "select current_setting('application_name')".to_owned(),
+            9 => "listen d".to_owned(),
+            10 => "notify d".to_owned(),
+            _ => choices.one(&["begin", "commit", "rollback"]).to_owned(),
+        }
+    }
+
     fn session(&mut self, choices: &mut Choices<'_>) -> String {
         match choices.below(19) {
             0 => "listen c".to_owned(),

@@ -261,6 +261,7 @@ impl World<'_> {
         self.meter.measure(|| self.session.handle_timeout(now));
         checks::time_passed(self);
         self.digest();
+        self.beside(|other| other.pass(time));
     }
 
     /// The time up to the next deadline passes.

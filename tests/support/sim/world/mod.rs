@@ -6,7 +6,9 @@
 //! | `driver` | what a driver does with a session |
 //! | `faults` | what goes wrong, and what comes from outside |
 //! | `happened` | what happened at each peer |
+//! | `beside` | a second client on the same data |
 
+mod beside;
 mod driver;
 mod faults;
 mod happened;
@@ -26,6 +28,7 @@ use super::client::Client;
 use super::cursor::Cursor;
 use super::event::{Event, Scenario};
 use super::fault::{Damage, Fault};
+use super::message::ClientMessage;
 use super::meter::Meter;
 use super::server::{Cluster, Impostor, Server, TlsAnswer};
 use super::setup::Setup;
@@ -116,6 +119,9 @@ pub(crate) struct World<'s> {
     backends: u32,
     /// How far each peer's stream has come, in frames, once it consists of them.
     pub(crate) arrived: [Cursor<()>; PeerId::COUNT],
+    neighbour: Option<Box<World<'s>>>,
+    /// Whether it is the neighbour of another.
+    is_second: bool,
     /// Whether anything has come of each peer's connection.
     pub(crate) answered: [bool; PeerId::COUNT],
     chunking: Chunking,
@@ -188,6 +194,8 @@ impl<'s> World<'s> {
             posing: [None; PeerId::COUNT],
             notifications: 0,
             backends: 0,
+            neighbour: None,
+            is_second: false,
             arrived: Default::default(),
             answered: [false; PeerId::COUNT],
             chunking,
@@ -242,14 +250,9 @@ impl<'s> World<'s> {
         self.steps += 1;
         self.log(|| format!("{event}"));
         match event {
-            Event::Say(message) => {
-                let mut bytes = BytesMut::new();
-                message.encode(&mut bytes);
-                let now = self.client.say(&bytes);
-                if !self.client.is_wild() {
-                    self.said.extend_from_slice(&bytes);
-                }
-                self.links[0].sends(&now);
+            Event::Say(message) => self.say(message),
+            Event::SayBeside(message) => {
+                self.beside(|other| other.say(message));
             }
             Event::Raw(bytes) => {
                 self.damage = Damage::Anything;
@@ -276,22 +279,22 @@ impl<'s> World<'s> {
         }
     }
 
+    fn say(&mut self, message: &ClientMessage) {
+        let mut bytes = BytesMut::new();
+        message.encode(&mut bytes);
+        let now = self.client.say(&bytes);
+        if !self.client.is_wild() {
+            self.said.extend_from_slice(&bytes);
+        }
+        self.links[0].sends(&now);
+    }
+
     /// Everything happens that can, in a fair order.
     pub(crate) fn calm(&mut self) {
         let mut turns = 0;
         while self.violation.is_none() {
-            let mut moved = false;
-            for peer in self.peers() {
-                moved |= self.arrive(peer, usize::MAX);
-                moved |= self.leave(peer, usize::MAX);
-            }
-            moved |= self.act();
-            self.cancel_when_known();
-            for peer in self.peers() {
-                while self.serve(peer) {
-                    moved = true;
-                }
-            }
+            let mut moved = self.turn();
+            moved |= self.beside(World::turn).unwrap_or(false);
             if !moved {
                 checks::rests(self);
                 break;
@@ -301,6 +304,23 @@ impl<'s> World<'s> {
                 self.broken(Check::Live, "the world never rests");
             }
         }
+    }
+
+    /// Everybody does once what they can. Whether anybody could do anything.
+    fn turn(&mut self) -> bool {
+        let mut moved = false;
+        for peer in self.peers() {
+            moved |= self.arrive(peer, usize::MAX);
+            moved |= self.leave(peer, usize::MAX);
+        }
+        moved |= self.act();
+        self.cancel_when_known();
+        for peer in self.peers() {
+            while self.serve(peer) {
+                moved = true;
+            }
+        }
+        moved
     }
 
     /// The faults end; what was begun must be answered; then the client leaves, and the session must end.
@@ -336,15 +356,24 @@ impl<'s> World<'s> {
         if self.violation.is_some() {
             return;
         }
+        self.tell_neighbour();
         checks::answered(self);
-        self.leave_world();
+        self.beside(|other| {
+            checks::answered(other);
+            if other.violation.is_none() {
+                other.leave_world();
+            }
+        });
+        if self.violation.is_none() {
+            self.leave_world();
+        }
     }
 
     fn leave_world(&mut self) {
         self.leaving = true;
         if !self.client.is_wild() || self.links[0].end == End::Open {
             let mut bytes = BytesMut::new();
-            super::message::ClientMessage::Terminate.encode(&mut bytes);
+            ClientMessage::Terminate.encode(&mut bytes);
             let now = self.client.say(&bytes);
             self.links[0].sends(&now);
         }
