@@ -85,6 +85,12 @@ pub const CANCEL_SECRET_MAX: usize = 256;
 /// enough that a hostile text cannot bury a log line.
 pub const PRINTABLE_MAX: usize = 128;
 
+// Statistics.
+
+/// Bytes of a message's body that are looked at to count it. The severity, twice, comes first in errors and notices,
+/// in any language a short word; command tags are shorter than 64 bytes (PostgreSQL's `COMPLETION_TAG_BUFSIZE`).
+pub const STATS_BODY: usize = 256;
+
 // Startup.
 
 /// The least body of a startup packet, in bytes: the protocol version alone. PostgreSQL's own floor.

@@ -20,8 +20,9 @@ const LAYERS: &[(&[&str], Row)] = &[
     (&["migrate"], Row::Apart),
     (&["route", "track", "auth"], Row::Apart),
     (&["startup"], Row::Apart),
+    (&["stats"], Row::Apart),
     (&["ledger", "wire"], Row::Apart),
-    (&["cancel", "stats", "secret"], Row::Together),
+    (&["cancel", "secret"], Row::Together),
     (&["limits", "error"], Row::Together),
 ];
 
