@@ -599,8 +599,8 @@ mod checks {
         for (file, other) in [
             ("limits.rs", "error"),
             ("error.rs", "limits"),
-            ("cancel.rs", "stats"),
-            ("stats.rs", "error"),
+            ("cancel.rs", "secret"),
+            ("stats/mod.rs", "wire"),
             ("session/mod.rs", "migrate"),
             ("startup/mod.rs", "wire"),
             ("wire/mod.rs", "limits"),

@@ -61,6 +61,7 @@ impl<R: Route> Session<R> {
                 "room was promised and is not there",
             ));
         }
+        self.tally.request(leg, header.tag, 1);
         if matches!(header.tag, tag::SYNC | tag::QUERY | tag::FUNCTION_CALL) {
             self.memory.statements.synced();
         }
@@ -99,14 +100,17 @@ impl<R: Route> Session<R> {
         if header.tag != tag::COPY_DATA {
             return self.forward(leg, header, input);
         }
-        let (total, last) = run_of(tag::COPY_DATA, CLIENT_FRAME_MAX, input);
+        let run = run_of(tag::COPY_DATA, CLIENT_FRAME_MAX, input);
         match self.ledger.claim_run(
             PeerId::CLIENT.port(),
             Fate::To(leg.peer().port()),
-            total,
-            last,
+            run.total,
+            run.last,
         ) {
-            Ok(()) => Demand::Again,
+            Ok(()) => {
+                self.tally.request(leg, header.tag, run.frames);
+                Demand::Again
+            }
             Err(_) => Demand::Paused,
         }
     }
@@ -453,18 +457,31 @@ pub(super) fn client_header(input: &[u8]) -> Result<Option<Header>, Malformed> {
     Header::parse_within(input, CLIENT_FRAME_MAX)
 }
 
-/// How many bytes the frames with this tag at the front of `input` have together, and the last of them alone. Its
-/// end may not have arrived. A frame of more than `limit` bytes ends them.
-pub(super) fn run_of(wanted: u8, limit: u32, input: &[u8]) -> (u64, u64) {
-    let mut total: u64 = 0;
-    let mut last: u64 = 0;
+/// The frames with one tag at the front of what has arrived.
+pub(super) struct Run {
+    /// How many they are.
+    pub(super) frames: u64,
+    /// How many bytes they have together.
+    pub(super) total: u64,
+    /// How many the last of them has alone. Its end may not have arrived.
+    pub(super) last: u64,
+}
+
+/// The frames with this tag at the front of `input`. A frame of more than `limit` bytes ends them.
+pub(super) fn run_of(wanted: u8, limit: u32, input: &[u8]) -> Run {
+    let mut run = Run {
+        frames: 0,
+        total: 0,
+        last: 0,
+    };
     let mut rest = input;
     while let Ok(Some(header)) = Header::parse_within(rest, limit) {
         if header.tag != wanted {
             break;
         }
-        last = u64::from(header.frame_len);
-        total = total.saturating_add(last);
+        run.frames = run.frames.saturating_add(1);
+        run.last = u64::from(header.frame_len);
+        run.total = run.total.saturating_add(run.last);
         match usize::try_from(header.frame_len)
             .ok()
             .and_then(|len| rest.get(len..))
@@ -473,5 +490,5 @@ pub(super) fn run_of(wanted: u8, limit: u32, input: &[u8]) -> (u64, u64) {
             None => break,
         }
     }
-    (total, last)
+    run
 }

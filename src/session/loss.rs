@@ -356,6 +356,7 @@ impl<R: Route> Session<R> {
     /// Queues bytes of ours. A queue without room ends the session: what is lost would leave a hole in the
     /// peer's stream.
     pub(super) fn push(&mut self, to: PeerId, bytes: &[u8]) {
+        self.tally.made(to, bytes);
         if self.ledger.push(to.port(), bytes).is_err() {
             self.abort(CloseCause::Misuse("a queue of our own messages is full"));
         }
@@ -405,6 +406,7 @@ impl<R: Route> Session<R> {
         if matches!(self.life, Life::Closing(_) | Life::Dead(_)) {
             return;
         }
+        self.tally.session_ended(&cause);
         self.life = Life::Closing(cause.clone());
         self.timers.clear();
         self.timers
@@ -434,6 +436,9 @@ impl<R: Route> Session<R> {
         if !self.client.is_closed() {
             self.client.over();
             self.outbox.drop_now(PeerId::CLIENT, cause.clone());
+        }
+        if matches!(self.life, Life::Live | Life::Finishing) {
+            self.tally.session_ended(&cause);
         }
         self.life = Life::Closing(cause);
     }
@@ -469,6 +474,7 @@ impl<R: Route> Session<R> {
     /// A connection was told to close: nothing of it counts any more.
     pub(super) fn closed(&mut self, peer: PeerId) {
         let port = peer.port();
+        self.tally.closed(peer);
         self.ledger.destination_ended(port);
         let torn = self.ledger.source_ended(port, 0);
         let _ = self.ledger.reset(port);

@@ -16,6 +16,7 @@
 //! | `forward` | in what order messages, ours and the client's, go there |
 //! | `replies` | what each message of an upstream means and to whom it goes |
 //! | `effects` | what a finished statement changes in what the session remembers |
+//! | `tally` | what is counted |
 //! | `loss` | what the client sees when somebody dies, and how a session ends |
 
 mod action;
@@ -33,6 +34,7 @@ mod outbox;
 mod peer;
 mod replies;
 mod requests;
+mod tally;
 mod timers;
 mod upstream;
 
@@ -47,6 +49,7 @@ pub use config::{
     Timeouts, Upstream,
 };
 pub use peer::{CloseCause, Destination, Lifecycle, PeerId};
+pub use tally::Routes;
 pub use timers::Timer;
 pub use upstream::{ConnectFailed, TlsFailed, TlsInfo};
 
@@ -60,6 +63,7 @@ use leg::{Leg, LegId};
 use look::Seen;
 use outbox::Outbox;
 use requests::Requests;
+use tally::Tally;
 use timers::Timers;
 
 /// Randomness for one session, from the driver's cryptographic source: the cancel key, nonces and the choice of a
@@ -124,6 +128,7 @@ pub struct Session<R> {
     legs: [Leg; LegId::COUNT],
     requests: Requests,
     memory: Memory,
+    tally: Tally,
     scratch: BytesMut,
 }
 
@@ -142,6 +147,7 @@ impl<R: Route> Session<R> {
             legs: leg::legs(&config, seed.number()),
             requests: Requests::new(),
             memory: Memory::new(&config, seed.number()),
+            tally: Tally::new(),
             scratch: BytesMut::new(),
             config,
             route,

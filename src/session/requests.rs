@@ -208,6 +208,7 @@ impl<R: Route> Session<R> {
         {
             return Demand::Paused;
         }
+        self.tally.client.frontend(header.tag);
         self.client.stream = Stream::Ended(Gone::Terminated);
         Demand::Again
     }
@@ -302,6 +303,7 @@ impl<R: Route> Session<R> {
         outline: Option<String>,
     ) {
         self.requests.count = self.requests.count.saturating_add(1);
+        self.tally.routes.count(leg.peer(), reason);
         let to = self.leg(leg).to;
         let request = self.requests.count;
         self.notify(Event::Routed {
@@ -345,6 +347,7 @@ impl<R: Route> Session<R> {
         {
             return Demand::Paused;
         }
+        self.tally.client.frontend(header.tag);
         match (header.tag, told) {
             (tag::SYNC, _) => {
                 self.requests.batch = Batch::None;

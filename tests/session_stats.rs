@@ -1,0 +1,538 @@
+//! What a session counts: each counter by a script that moves it, under every splitting of the bytes.
+
+mod session_support;
+
+use pgturnout::route::Why;
+use pgturnout::session::{Config, PeerId, Role, RouteReason};
+use pgturnout::startup::{ClientTls, ProtocolVersion, UpstreamTlsPolicy};
+use pgturnout::stats::{ConnectionCounter, Counter, Stats};
+use session_support::frames::raw;
+use session_support::{Chunk, Rig, config, each, startup};
+
+const CLIENT: PeerId = PeerId::CLIENT;
+const WRITER: PeerId = PeerId::WRITER;
+const READER: PeerId = PeerId::READER;
+
+fn stats(rig: &Rig, peer: PeerId) -> Stats {
+    let upstream = rig.session.upstream_stats(peer);
+    *upstream.unwrap_or(rig.session.stats())
+}
+
+/// The counters that are not 0, with the numbers.
+fn shown(stats: &Stats) -> String {
+    let moved = stats.iter().filter(|(_, count)| *count > 0);
+    let words: Vec<String> = moved
+        .map(|(counter, count)| format!("{counter}={count}"))
+        .collect();
+    words.join(" ")
+}
+
+/// What a script adds to the counters of a session with both upstreams at work: the client's, the writer's, the
+/// reader's. The same however the bytes are split.
+#[track_caller]
+fn adds(script: impl Fn(&mut Rig), expected: [&str; 3]) {
+    each(config, |rig| {
+        rig.both();
+        let before = PeerId::ALL.map(|peer| stats(rig, peer));
+        script(rig);
+        for ((peer, before), expected) in PeerId::ALL.into_iter().zip(before).zip(expected) {
+            assert_eq!(
+                shown(&stats(rig, peer).since(&before)),
+                expected,
+                "the {peer}'s"
+            );
+        }
+    });
+}
+
+/// One message of the writer behind the start of an answer, and what it adds for the client and the writer beside
+/// being a message.
+#[track_caller]
+fn adds_by(message: &[u8], expected: &str) {
+    let all = format!("messages=1 messages_backend=1 {expected}");
+    let all = all.trim_end();
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(insert into t values(1))");
+        let before = PeerId::ALL.map(|peer| stats(rig, peer));
+        rig.raw(WRITER, message);
+        let added = PeerId::ALL.map(|peer| shown(&stats(rig, peer).since(&before[peer.index()])));
+        assert_eq!(added, [all, all, ""]);
+    });
+}
+
+fn fields(tag: u8, severity: &str) -> Vec<u8> {
+    let body = format!("SGRAVE\0V{severity}\0C01000\0Mfor SPANIC and VFATAL\0\0");
+    raw(tag, body.as_bytes())
+}
+
+#[test]
+fn a_read_counts_for_the_client_and_the_reader() {
+    let both = "messages=5 messages_frontend=1 messages_backend=4 statements=1 statements_select=1 \
+        transactions=1 transactions_commit=1";
+    adds(
+        |rig| {
+            rig.client("Q(select a from t)");
+            rig.reader("T D(1) C(SELECT 1) Z(I)");
+        },
+        [both, "", both],
+    );
+}
+
+#[test]
+fn statements_count_by_the_first_word_of_their_tag() {
+    for (tag, counter) in [
+        ("INSERT 0 1", "statements_insert"),
+        ("DELETE 3", "statements_delete"),
+        ("UPDATE 3", "statements_update"),
+        ("SELECT 3", "statements_select"),
+        ("SELECTED", "statements_other"),
+        ("insert", "statements_other"),
+        ("MERGE 3", "statements_other"),
+        ("COPY 3", "statements_other"),
+        ("CREATE TABLE", "statements_other"),
+    ] {
+        let message = raw(b'C', format!("{tag}\0").as_bytes());
+        adds_by(
+            &message,
+            &format!("statements=1 {counter}=1 transactions=1"),
+        );
+    }
+}
+
+#[test]
+fn errors_and_notices_count_by_their_severity() {
+    for (tag, severity, counters) in [
+        (b'E', "ERROR", "errors=1 errors_error=1"),
+        (b'E', "PANICKY", "errors=1 errors_unknown=1"),
+        (b'N', "WARNING", "notices=1 notices_warning=1"),
+        (b'N', "NOTICE", "notices=1 notices_notice=1"),
+        (b'N', "DEBUG", "notices=1 notices_debug=1"),
+        (b'N', "INFO", "notices=1 notices_info=1"),
+        (b'N', "LOG", "notices=1 notices_log=1"),
+        (b'N', "ERROR", "notices=1 notices_unknown=1"),
+    ] {
+        adds_by(&fields(tag, severity), counters);
+    }
+}
+
+/// An error that ends the session is one, and what is open is rolled back.
+#[test]
+fn fatal_errors_count() {
+    for (severity, counter) in [("FATAL", "errors_fatal"), ("PANIC", "errors_panic")] {
+        let client = format!(
+            "messages=4 messages_frontend=1 messages_backend=3 statements=1 statements_other=1 transactions=1 \
+             transactions_rollback=1 errors=1 {counter}=1"
+        );
+        adds(
+            |rig| {
+                rig.client("Q(begin)");
+                rig.writer("C(BEGIN) Z(T)");
+                rig.raw(WRITER, &fields(b'E', severity));
+                assert!(rig.is_dead());
+            },
+            [&client, &client, "messages=1 messages_frontend=1"],
+        );
+    }
+}
+
+/// A message of hundreds of bytes, or of more than are buffered, has its severity at its beginning.
+#[test]
+fn the_severity_of_a_long_message_counts() {
+    for len in [400, 100_000] {
+        let mut body = b"SWARNUNG\0VWARNING\0C01000\0M".to_vec();
+        body.resize(len, b'x');
+        body.extend_from_slice(b"\0\0");
+        adds_by(&raw(b'N', &body), "notices=1 notices_warning=1");
+        body.splice(..18, *b"SFEHLER\0VERROR\0\0\0\0");
+        let error = [b"SFEHLER\0VERROR\0".as_slice(), &body[18..]].concat();
+        adds_by(&raw(b'E', &error), "errors=1 errors_error=1");
+    }
+}
+
+#[test]
+fn what_the_protocol_does_not_have_is_unknown_and_counts_once() {
+    adds_by(&raw(b'!', b"new"), "messages_unknown=1");
+    let both = "messages=1 messages_frontend=1 messages_unknown=1";
+    adds(|rig| rig.raw(CLIENT, &raw(b'!', b"new")), [both, both, ""]);
+}
+
+#[test]
+fn every_row_and_every_piece_of_a_copy_counts() {
+    let rows = "D(1) ".repeat(300);
+    let both = "messages=304 messages_frontend=1 messages_backend=303 statements=1 statements_select=1 \
+        transactions=1 transactions_commit=1";
+    adds(
+        |rig| {
+            rig.client("Q(select a from t)");
+            rig.reader(&format!("T {rows} C(SELECT 300) Z(I)"));
+        },
+        [both, "", both],
+    );
+    let both = "messages=305 messages_frontend=302 messages_backend=3 statements=1 statements_other=1 \
+        transactions=1 transactions_commit=1";
+    adds(
+        |rig| {
+            rig.client("Q(copy t from stdin)");
+            rig.writer("G");
+            rig.client(&format!("{}c", "d(x) ".repeat(300)));
+            rig.writer("C(COPY 300) Z(I)");
+        },
+        [both, both, ""],
+    );
+}
+
+/// Transactions follow ReadyForQuery: these are those that command tags get wrong.
+#[test]
+fn transactions_follow_the_status() {
+    for (script, expected) in [
+        (
+            "begin: C(BEGIN) Z(T)| savepoint a: C(SAVEPOINT) Z(T)| rollback to a: C(ROLLBACK) Z(T)| commit: C(COMMIT) Z(I)",
+            [1, 1, 0],
+        ),
+        (
+            "begin: C(BEGIN) Z(T)| commit and chain: C(COMMIT) Z(T)| rollback: C(ROLLBACK) Z(I)",
+            [2, 1, 1],
+        ),
+        (
+            "begin: C(BEGIN) Z(T)| delete from t: E(40001) Z(E)| commit: C(ROLLBACK) Z(I)",
+            [1, 0, 1],
+        ),
+        ("commit: N(25P01) C(COMMIT) Z(I)", [0, 0, 0]),
+        ("delete from t: E(40001) Z(I)", [1, 0, 1]),
+        (
+            "begin: C(BEGIN) Z(T)| prepare transaction 'a': C(PREPARE TRANSACTION) Z(I)| commit prepared 'a': \
+             C(COMMIT PREPARED) Z(I)",
+            [2, 1, 0],
+        ),
+    ] {
+        each(config, |rig| {
+            rig.both();
+            let before = [CLIENT, WRITER].map(|peer| stats(rig, peer));
+            for exchange in script.split('|') {
+                let (text, replies) = exchange.trim().split_once(':').unwrap();
+                rig.client(&format!("Q({text})"));
+                rig.writer(replies);
+            }
+            for (peer, before) in [CLIENT, WRITER].into_iter().zip(&before) {
+                let added = stats(rig, peer).since(before);
+                let counts = [
+                    Counter::Transactions,
+                    Counter::TransactionsCommit,
+                    Counter::TransactionsRollback,
+                ]
+                .map(|counter| added.get(counter));
+                assert_eq!(counts, expected, "{script}, the {peer}'s");
+            }
+        });
+    }
+}
+
+#[test]
+fn terminate_inside_a_transaction_rolls_back() {
+    for gone in [true, false] {
+        let client = format!(
+            "messages={} messages_frontend={} messages_backend=2 statements=1 statements_other=1 transactions=1 \
+             transactions_rollback=1",
+            if gone { 4 } else { 3 },
+            if gone { 2 } else { 1 }
+        );
+        adds(
+            |rig| {
+                rig.client("Q(begin)");
+                rig.writer("C(BEGIN) Z(T)");
+                if gone {
+                    rig.client("X");
+                } else {
+                    rig.eof(CLIENT);
+                }
+                assert!(rig.is_dead());
+            },
+            [
+                &client,
+                "messages=4 messages_frontend=2 messages_backend=2 statements=1 statements_other=1 transactions=1 \
+                 transactions_rollback=1",
+                "messages=1 messages_frontend=1",
+            ],
+        );
+    }
+}
+
+/// What is sent and swallowed on the client's behalf is the upstream's alone.
+#[test]
+fn what_is_injected_is_not_the_clients() {
+    let client = "messages=8 messages_frontend=2 messages_backend=6 statements=2 statements_select=1 \
+        statements_other=1 transactions=2 transactions_commit=2";
+    adds(
+        |rig| {
+            rig.client("Q(set work_mem = '1MB')");
+            rig.writer("C(SET) Z(I)");
+            rig.client("Q(select a from t)");
+            rig.see(READER, "Q(set work_mem = '1MB')");
+            rig.reader("C(SET) Z(I)");
+            rig.see(READER, "Q(select a from t)");
+            rig.reader("T D(1) C(SELECT 1) Z(I)");
+        },
+        [
+            client,
+            "messages=3 messages_frontend=1 messages_backend=2 statements=1 statements_other=1 transactions=1 \
+             transactions_commit=1",
+            "messages=8 messages_frontend=2 messages_backend=6 statements=2 statements_select=1 statements_other=1 \
+             transactions=2 transactions_commit=2",
+        ],
+    );
+}
+
+/// A login through the writer, then one of our own at the reader: SSLRequest and StartupMessage are messages.
+#[test]
+fn logins_count() {
+    each(config, |rig| {
+        rig.both();
+        let server = "messages_frontend=2 messages_backend=14";
+        assert!(shown(&stats(rig, READER)).contains(server));
+        let client = shown(&stats(rig, CLIENT));
+        let expected = "messages=15 messages_frontend=2 messages_backend=13 sessions=1 sessions_unencrypted=1 \
+            statements=1 statements_select=1 transactions=1 transactions_commit=1";
+        assert_eq!(client, expected);
+        let writer =
+            "messages=10 messages_frontend=1 messages_backend=9 sessions=1 sessions_unencrypted=1";
+        assert_eq!(shown(&stats(rig, WRITER)), writer);
+    });
+}
+
+fn tls(change: impl Fn(&mut Config)) -> impl Fn() -> Config {
+    move || {
+        let mut config = config();
+        change(&mut config);
+        config
+    }
+}
+
+fn encrypt(config: &mut Config, role: Role, policy: UpstreamTlsPolicy) {
+    for upstream in &mut config.upstreams {
+        if upstream.role == role {
+            upstream.tls = policy;
+        }
+    }
+}
+
+const SSL_REQUEST: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x2f";
+const GSSENC_REQUEST: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x30";
+
+/// A GSSENCRequest that is refused, and TLS that ends here, make no encrypted session.
+#[test]
+fn the_clients_tls_counts() {
+    each(tls(|config| config.client_tls = ClientTls::Allow), |rig| {
+        rig.raw(CLIENT, GSSENC_REQUEST);
+        assert_eq!(rig.take(CLIENT), b"N");
+        rig.raw(CLIENT, SSL_REQUEST);
+        assert_eq!(rig.take(CLIENT), b"S");
+        rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+        rig.writer("R Z(I)");
+        let expected = "messages=5 messages_frontend=3 messages_backend=2 sessions=1 sessions_unencrypted=1 \
+            sessions_terminated_ssl=1";
+        assert_eq!(shown(&stats(rig, CLIENT)), expected);
+    });
+}
+
+#[test]
+fn the_upstreams_tls_counts() {
+    let writer =
+        "messages=4 messages_frontend=2 messages_backend=2 sessions=1 sessions_unencrypted=1";
+    let required = tls(|config| encrypt(config, Role::Writer, UpstreamTlsPolicy::Require));
+    each(&required, |rig| {
+        rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+        rig.raw(WRITER, b"S");
+        rig.writer("R Z(I)");
+        assert_eq!(
+            shown(&stats(rig, WRITER)),
+            format!("{writer} sessions_upstream_ssl_success=1")
+        );
+        let client = "messages=3 messages_frontend=1 messages_backend=2 sessions=1 sessions_unencrypted=1 \
+            sessions_upstream_ssl_success=1";
+        assert_eq!(shown(&stats(rig, CLIENT)), client);
+    });
+    let failed = "messages=1 messages_frontend=1 sessions_upstream_ssl_failed=1";
+    for answer in [b"N", b"W"] {
+        each(&required, |rig| {
+            rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+            rig.raw(WRITER, answer);
+            assert_eq!(shown(&stats(rig, WRITER)), failed);
+        });
+    }
+    // Bytes behind the answer, if they are read with it.
+    let mut stuffed = Rig::new(required(), Chunk::Whole);
+    stuffed.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+    stuffed.raw(WRITER, b"SS");
+    assert_eq!(shown(&stats(&stuffed, WRITER)), failed);
+    each(&required, |rig| {
+        rig.tls_fails(WRITER);
+        rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+        rig.raw(WRITER, b"S");
+        assert_eq!(shown(&stats(rig, WRITER)), failed);
+    });
+    let preferred = tls(|config| encrypt(config, Role::Writer, UpstreamTlsPolicy::Prefer));
+    each(preferred, |rig| {
+        rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+        rig.raw(WRITER, b"N");
+        rig.writer("R Z(I)");
+        assert_eq!(
+            shown(&stats(rig, WRITER)),
+            format!("{writer} sessions_upstream_ssl_failed=1")
+        );
+    });
+}
+
+/// What the session says by itself is said to the client.
+#[test]
+fn answers_for_a_lost_reader_count() {
+    adds(
+        |rig| {
+            rig.client("Q(select a from t)");
+            rig.eof(READER);
+            rig.see(CLIENT, "E(08006) Z(I)");
+        },
+        [
+            "messages=3 messages_frontend=1 messages_backend=2 transactions=1 transactions_rollback=1 errors=1 \
+             errors_error=1",
+            "",
+            "messages=1 messages_frontend=1",
+        ],
+    );
+}
+
+fn connections(rig: &Rig) -> String {
+    let moved = rig.session.connection_stats().iter();
+    let words: Vec<String> = moved
+        .filter(|(_, count)| *count > 0)
+        .map(|(counter, count)| format!("{counter}={count}"))
+        .collect();
+    words.join(" ")
+}
+
+#[test]
+fn connections_count_by_what_becomes_of_them() {
+    type Script = fn(&mut Rig);
+    let rows: [(Script, &str); 9] = [
+        (|_| {}, "accepted_conns=1"),
+        (
+            |rig| {
+                rig.logged_in();
+                rig.client("X");
+            },
+            "accepted_conns=1 ended_conns=1 successful_conns=1 client_disconnect=1",
+        ),
+        (
+            |rig| {
+                rig.logged_in();
+                rig.reset(CLIENT);
+            },
+            "accepted_conns=1 ended_conns=1 successful_conns=1 client_disconnect=1",
+        ),
+        (
+            |rig| {
+                rig.logged_in();
+                rig.eof(WRITER);
+            },
+            "accepted_conns=1 ended_conns=1 successful_conns=1 backend_disconnect=1",
+        ),
+        (
+            |rig| {
+                rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+                rig.writer("FATAL(28P01)");
+                rig.eof(WRITER);
+            },
+            "accepted_conns=1 ended_conns=1 authentication_failures=1 backend_disconnect=1",
+        ),
+        (
+            |rig| {
+                rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+                rig.writer("FATAL(3D000)");
+                rig.eof(WRITER);
+            },
+            "accepted_conns=1 ended_conns=1 backend_disconnect=1",
+        ),
+        (
+            |rig| rig.raw(CLIENT, b"\0\0\0\x08\0\x02\0\0"),
+            "accepted_conns=1 ended_conns=1 refused_conn=1",
+        ),
+        (
+            |rig| {
+                rig.dials(WRITER, session_support::Dial::Refuse);
+                rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+            },
+            "accepted_conns=1 ended_conns=1 backend_down=1",
+        ),
+        (
+            |rig| {
+                rig.both();
+                rig.eof(READER);
+                rig.reader_again();
+            },
+            "accepted_conns=1 successful_conns=1 retries=1",
+        ),
+    ];
+    for (script, expected) in rows {
+        each(config, |rig| {
+            script(rig);
+            assert_eq!(connections(rig), expected);
+        });
+    }
+}
+
+#[test]
+fn a_cancel_request_counts() {
+    each(config, |rig| {
+        rig.raw(CLIENT, b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x07SECR");
+        let expected = "accepted_conns=1 ended_conns=1 cancel_received=1";
+        assert_eq!(connections(rig), expected);
+        assert_eq!(
+            shown(&stats(rig, CLIENT)),
+            "messages=1 messages_frontend=1",
+            "it is no session"
+        );
+    });
+}
+
+/// What only the driver knows it adds to numbers of its own.
+#[test]
+fn what_becomes_of_a_cancel_request_is_counted_by_the_driver() {
+    let mut sum = *Rig::new(config(), Chunk::Whole).session.connection_stats();
+    sum.count(ConnectionCounter::CancelForwarded);
+    assert_eq!(sum.get(ConnectionCounter::CancelForwarded), 1);
+}
+
+#[test]
+fn routes_count_by_their_reasons() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        rig.reader("T D(1) C(SELECT 1) Z(I)");
+        rig.client("Q(begin)");
+        rig.writer("C(BEGIN) Z(T)");
+        rig.client("Q(select 1)");
+        rig.writer("T D(1) C(SELECT 1) Z(T)");
+        rig.client("Q(commit)");
+        rig.writer("C(COMMIT) Z(I)");
+        let routes = rig.session.routes();
+        let shown: Vec<String> = routes
+            .iter()
+            .map(|(peer, reason, requests)| format!("{peer} {reason} {requests}"))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "reader PlainSelect 2",
+                "writer TransactionStatement 1",
+                "writer open transaction 2"
+            ]
+        );
+        let read = RouteReason::Intent(Why::PlainSelect);
+        assert_eq!(routes.get(READER, read), 2);
+        assert_eq!(routes.get(WRITER, read), 0);
+        let mut sum = routes.clone();
+        sum.add(routes);
+        assert_eq!(sum.get(READER, read), 4);
+        assert_eq!(sum.iter().count(), 3);
+    });
+}
