@@ -179,6 +179,13 @@ pub const SESSION_TEXTS: usize = 64;
 /// Bytes of texts and intents that a session keeps.
 pub const SESSION_TEXT_BYTES: usize = 32_768;
 
+/// Texts whose tables a session keeps, where events tell of tables: each Bind and Execute of a prepared statement needs
+/// those of its Parse. An application uses some dozens of statements in one session.
+pub const METADATA_TEXTS: usize = 64;
+
+/// Bytes of the texts and the names of tables that a session keeps for that; what takes more by itself is not kept.
+pub const METADATA_BYTES: usize = 65_536;
+
 /// The client's login, from its first byte: PostgreSQL's `authentication_timeout` is 60 s.
 pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -2,8 +2,8 @@
 
 mod session_support;
 
-use pgturnout::route::Why;
-use pgturnout::session::{Config, PeerId, Role, RouteReason};
+use pgturnout::route::{View, Why};
+use pgturnout::session::{Config, Event, Metadata, PeerId, RequestEvents, Role, RouteReason};
 use pgturnout::startup::{ClientTls, ProtocolVersion, UpstreamTlsPolicy};
 use pgturnout::stats::{ConnectionCounter, Counter, Stats};
 use session_support::frames::raw;
@@ -502,6 +502,18 @@ fn what_becomes_of_a_cancel_request_is_counted_by_the_driver() {
     assert_eq!(sum.get(ConnectionCounter::CancelForwarded), 1);
 }
 
+/// A Query that is longer than the buffer is one request.
+#[test]
+fn a_long_query_is_routed_once() {
+    each(config, |rig| {
+        rig.both();
+        rig.client(&format!("Q(select '{}')", "x".repeat(100_000)));
+        rig.writer("T D(1) C(SELECT 1) Z(I)");
+        assert_eq!(rig.session.routes().get(WRITER, RouteReason::TooLong), 1);
+        assert_eq!(rig.routed(), [WRITER]);
+    });
+}
+
 #[test]
 fn routes_count_by_their_reasons() {
     each(config, |rig| {
@@ -534,5 +546,246 @@ fn routes_count_by_their_reasons() {
         sum.add(routes);
         assert_eq!(sum.get(READER, read), 4);
         assert_eq!(sum.iter().count(), 3);
+    });
+}
+
+fn with_events() -> Config {
+    let mut config = config();
+    config.metadata = Metadata::On;
+    config.request_events = RequestEvents::On;
+    config
+}
+
+/// The events about statements since the last look.
+fn statements(rig: &mut Rig) -> Vec<String> {
+    let told = rig.events.iter().filter_map(|event| match event {
+        Event::Statement {
+            request,
+            peer,
+            kind,
+            view,
+        } => Some(match &**view {
+            View::Parsed(_) => {
+                format!(
+                    "{request} {peer} {kind:?} {:?}",
+                    view.envoy_metadata(Some("app"))
+                )
+            }
+            View::Unparsed(why) => format!("{request} {peer} {kind:?} {why:?}"),
+        }),
+        _ => None,
+    });
+    let told = told.collect();
+    rig.events.clear();
+    told
+}
+
+#[cfg(feature = "inspect")]
+#[test]
+fn statements_tell_their_tables() {
+    each(with_events, |rig| {
+        rig.both();
+        let before = stats(rig, CLIENT);
+        rig.client("Q(insert into audit select * from shop.job)");
+        rig.writer("C(INSERT 0 1) Z(I)");
+        assert_eq!(
+            statements(rig),
+            [r#"2 writer Query {"audit.app": ["insert"], "shop.job.app": ["select"]}"#]
+        );
+        rig.client("P(s,select a from t) B(p,s) DP(p) E(p) S");
+        rig.reader("1 2 T D(1) C(SELECT 1) Z(I)");
+        let tables = r#"{"t.app": ["select"]}"#;
+        let expected = ["Parse", "Bind", "Execute"].map(|kind| format!("3 reader {kind} {tables}"));
+        assert_eq!(statements(rig), expected);
+        // On the writer, where texts in flight could change how others are read: those are remembered.
+        rig.client("Q(begin)");
+        rig.writer("C(BEGIN) Z(T)");
+        statements(rig);
+        rig.client("B(,s) E S B(,s) E S");
+        rig.writer("1 2 D(1) C(SELECT 1) Z(T)");
+        let told = statements(rig);
+        let (kinds, requests): (Vec<_>, Vec<_>) =
+            [("Bind", 5), ("Execute", 5), ("Bind", 6), ("Execute", 6)]
+                .into_iter()
+                .unzip();
+        for ((line, kind), request) in told.iter().zip(kinds).zip(requests) {
+            assert_eq!(*line, format!("{request} writer {kind} {tables}"));
+        }
+        assert_eq!(told.len(), 4);
+        rig.writer("2 D(1) C(SELECT 1) Z(T)");
+        let added = stats(rig, CLIENT).since(&before);
+        assert_eq!(added.get(Counter::StatementsParsed), 3);
+        assert_eq!(added.get(Counter::StatementsParseError), 0);
+    });
+}
+
+#[test]
+fn what_has_no_known_tables_is_said_to_have_none() {
+    each(with_events, |rig| {
+        rig.both();
+        let before = PeerId::ALL.map(|peer| stats(rig, peer));
+        rig.client("Q(select 1; select 2)");
+        rig.reader("T D(1) C(SELECT 1) T D(1) C(SELECT 1) Z(I)");
+        let long = "x".repeat(100_000);
+        rig.client(&format!("Q(select '{long}')"));
+        rig.writer("T D(1) C(SELECT 1) Z(I)");
+        rig.client("B(,nobody) E S");
+        rig.writer("E(26000) Z(I)");
+        let texts: &[&str] = match cfg!(feature = "inspect") {
+            true => &["SeveralStatements", "TooLong"],
+            false => &["NoParser", "TooLong"],
+        };
+        assert_eq!(
+            statements(rig),
+            [
+                format!("2 reader Query {}", texts[0]),
+                format!("3 writer Query {}", texts[1]),
+                "4 writer Bind UnknownStatement".to_owned(),
+                "4 writer Execute UnknownStatement".to_owned(),
+            ]
+        );
+        let unparsed = PeerId::ALL.map(|peer| {
+            let added = stats(rig, peer).since(&before[peer.index()]);
+            added.get(Counter::StatementsParseError)
+        });
+        assert_eq!(unparsed, [2, 1, 1]);
+    });
+}
+
+/// A session that is not split follows statements for their tables, and forwards what it did.
+#[cfg(feature = "inspect")]
+#[test]
+fn tables_are_told_without_a_split() {
+    let make = || {
+        let mut config = with_events();
+        config.split = pgturnout::session::Split::Off;
+        config
+    };
+    each(make, |rig| {
+        rig.logged_in();
+        let script =
+            "P(s,update t set a = 1) B(,s) E S Q(deallocate s) P(s,select 1) B(,s) E CS(s) S X";
+        rig.client(script);
+        let whole = script.strip_suffix(" X").unwrap();
+        rig.see(WRITER, whole);
+        let told = statements(rig);
+        assert_eq!(told.len(), 7, "{told:?}");
+        assert_eq!(told[2], r#"1 writer Execute {"t.app": ["update"]}"#);
+        rig.writer("1 2 C(UPDATE 1) Z(I) C(DEALLOCATE) Z(I) 1 2 D(1) C(SELECT 1) 3 Z(I)");
+        rig.see(
+            CLIENT,
+            "1 2 C(UPDATE 1) Z(I) C(DEALLOCATE) Z(I) 1 2 D(1) C(SELECT 1) 3 Z(I)",
+        );
+        rig.see(WRITER, "X");
+    });
+}
+
+#[test]
+fn nobody_is_told_who_did_not_ask() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(,select a from t) B(,) E S");
+        rig.reader("1 2 D(1) C(SELECT 1) Z(I)");
+        assert!(rig.has_event(|event| matches!(event, Event::Routed { .. })));
+        let others = |event: &Event| !matches!(event, Event::Routed { .. });
+        assert!(!rig.has_event(others), "{:?}", rig.events);
+        assert_eq!(stats(rig, CLIENT).get(Counter::StatementsParseError), 0);
+    });
+}
+
+/// The events about the time of requests since the last look.
+fn spans(rig: &mut Rig) -> String {
+    let told = rig.events.iter().filter_map(|event| match event {
+        Event::RequestBegan { request, peer } => Some(format!("{request}>{peer}")),
+        Event::ResponseBegan { request, peer } => Some(format!("{request}<{peer}")),
+        Event::ResponseEnded {
+            request,
+            peer,
+            status,
+        } => {
+            let status = status.map_or('-', |status| char::from(status.byte()));
+            Some(format!("{request}={peer}:{status}"))
+        }
+        _ => None,
+    });
+    let told: Vec<String> = told.collect();
+    rig.events.clear();
+    told.join(" ")
+}
+
+#[test]
+fn requests_tell_when_they_begin_and_end() {
+    each(with_events, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        assert_eq!(spans(rig), "2>reader");
+        rig.reader("T");
+        assert_eq!(spans(rig), "2<reader");
+        rig.reader("D(1) D(2) C(SELECT 1) Z(I)");
+        assert_eq!(spans(rig), "2=reader:I");
+        // A batch in parts, and a Sync that ends nothing.
+        rig.client("P(s,select 1) DS(s) H");
+        assert_eq!(spans(rig), "3>reader");
+        rig.reader("1 t T");
+        assert_eq!(spans(rig), "3<reader");
+        rig.client("B(,s) E S S");
+        rig.reader("2 D(1) C(SELECT 1) Z(I) Z(I)");
+        assert_eq!(spans(rig), "3=reader:I");
+        // Several in one packet.
+        rig.client("Q(begin) Q(delete from t) Q(select 1)");
+        rig.writer("C(BEGIN) Z(T)");
+        rig.writer("E(42P01) Z(E) E(25P02) Z(E)");
+        assert_eq!(
+            spans(rig),
+            "6>writer 7>writer 8>writer 6<writer 6=writer:T 7<writer 7=writer:E 8<writer 8=writer:E"
+        );
+    });
+}
+
+/// A Query that the server skips is answered with the batch; Syncs in a copy are swallowed.
+#[test]
+fn requests_without_an_answer_of_their_own_do_not_shift_the_others() {
+    each(with_events, |rig| {
+        rig.both();
+        rig.client("P(,delete from) S");
+        rig.writer("E(42601)");
+        rig.writer("Z(I)");
+        assert_eq!(spans(rig), "2>writer 2<writer 2=writer:I");
+        rig.client("Q(copy t from stdin)");
+        rig.writer("G");
+        rig.client("d(x) S S d(y) c");
+        rig.writer("C(COPY 2) Z(I)");
+        rig.client("Q(delete from t)");
+        rig.writer("C(DELETE 1) Z(I)");
+        assert_eq!(
+            spans(rig),
+            "3>writer 3<writer 3=writer:I 4>writer 4<writer 4=writer:I"
+        );
+        // Syncs that are on their way when the copy begins.
+        rig.client("P(,copy t from stdin) B(,) E S");
+        rig.writer("1 2 G");
+        rig.client("c S Q(delete from t)");
+        rig.writer("C(COPY 0) Z(I) C(DELETE 1) Z(I)");
+        assert_eq!(
+            spans(rig),
+            "5>writer 5<writer 6>writer 5=writer:I 6<writer 6=writer:I"
+        );
+    });
+}
+
+#[test]
+fn requests_of_a_lost_reader_end_without_a_status() {
+    each(with_events, |rig| {
+        rig.both();
+        rig.client("Q(select 1) Q(select 2)");
+        rig.reader("T D(1)");
+        rig.eof(READER);
+        assert_eq!(
+            spans(rig),
+            "2>reader 3>reader 2<reader 2=reader:- 3=reader:-"
+        );
+        rig.client("Q(delete from t)");
+        rig.writer("C(DELETE 1) Z(I)");
+        assert_eq!(spans(rig), "4>writer 4<writer 4=writer:I");
     });
 }

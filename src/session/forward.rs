@@ -42,7 +42,7 @@ impl<R: Route> Session<R> {
             return Demand::Paused;
         }
         let plan = match whole {
-            Some(body) if self.splits() => self.plan(leg, header, body),
+            Some(body) if self.follows_statements() => self.plan(leg, header, body),
             Some(_) => untracked(header),
             None => self.plan_unread(leg, header, input.get(Header::LEN..).unwrap_or_default()),
         };
@@ -62,6 +62,8 @@ impl<R: Route> Session<R> {
             ));
         }
         self.tally.request(leg, header.tag, 1);
+        let body = whole.unwrap_or(input.get(Header::LEN..).unwrap_or_default());
+        self.note_tables(leg, header.tag, body, whole.is_some());
         if matches!(header.tag, tag::SYNC | tag::QUERY | tag::FUNCTION_CALL) {
             self.memory.statements.synced();
         }
@@ -268,7 +270,7 @@ impl<R: Route> Session<R> {
 
     /// A message of which only the beginning can be looked at, because it is longer than the read buffer.
     fn plan_unread(&mut self, leg: LegId, header: Header, beginning: &[u8]) -> Plan {
-        if !self.splits() {
+        if !self.follows_statements() {
             return untracked(header);
         }
         match header.tag {
@@ -334,8 +336,8 @@ impl<R: Route> Session<R> {
     /// Makes an upstream have what the client has under a statement's name. Whether there was room to.
     pub(super) fn repair(&mut self, leg: LegId, name: &[u8]) -> bool {
         let serving = self.leg(leg).serving();
-        if serving.is_some_and(|serving| serving.pipeline.is_skipping()) {
-            // The server would ignore the repair with the message that needs it.
+        if !self.splits() || serving.is_some_and(|serving| serving.pipeline.is_skipping()) {
+            // There is one upstream only, or it would ignore the repair with the message that needs it.
             return true;
         }
         let repair = self.memory.statements.repair(leg.index(), name);

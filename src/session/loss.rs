@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::effects::Note;
 use super::leg::{LegId, Phase};
+use super::requests::Batch;
 use super::{Action, CloseCause, Demand, Event, Life, PeerId, Session, Tell, Timer};
 use crate::ledger::SourceEnd;
 use crate::route::Route;
@@ -261,6 +262,8 @@ impl<R: Route> Session<R> {
             self.unanswered(item);
         }
         self.memory.statements.leg_lost(leg.index());
+        let batch_too = matches!(self.requests.batch, Batch::Broken(_));
+        self.requests_lost(leg, batch_too);
         self.notify(Event::ReaderLost {
             failed_requests: failed,
         });

@@ -17,6 +17,8 @@
 //! | `replies` | what each message of an upstream means and to whom it goes |
 //! | `effects` | what a finished statement changes in what the session remembers |
 //! | `tally` | what is counted |
+//! | `metadata` | which tables statements use, for events |
+//! | `spans` | when requests begin and end, for events |
 //! | `loss` | what the client sees when somebody dies, and how a session ends |
 
 mod action;
@@ -30,10 +32,12 @@ mod gate;
 mod leg;
 mod look;
 mod loss;
+mod metadata;
 mod outbox;
 mod peer;
 mod replies;
 mod requests;
+mod spans;
 mod tally;
 mod timers;
 mod upstream;
@@ -45,9 +49,10 @@ use bytes::BytesMut;
 
 pub use action::{Action, CancelTarget, Demand, Event, RouteReason, TlsRole, Transmit};
 pub use config::{
-    Config, ConfigError, Gate, Limits, ReaderFailure, ReaderOpen, Role, RouteTexts, Split,
-    Timeouts, Upstream,
+    Config, ConfigError, Gate, Limits, Metadata, ReaderFailure, ReaderOpen, RequestEvents, Role,
+    RouteTexts, Split, Timeouts, Upstream,
 };
+pub use metadata::StatementKind;
 pub use peer::{CloseCause, Destination, Lifecycle, PeerId};
 pub use tally::Routes;
 pub use timers::Timer;
@@ -61,8 +66,10 @@ use client::Client;
 use effects::Memory;
 use leg::{Leg, LegId};
 use look::Seen;
+use metadata::Views;
 use outbox::Outbox;
 use requests::Requests;
+use spans::Spans;
 use tally::Tally;
 use timers::Timers;
 
@@ -129,6 +136,8 @@ pub struct Session<R> {
     requests: Requests,
     memory: Memory,
     tally: Tally,
+    views: Views,
+    spans: Spans,
     scratch: BytesMut,
 }
 
@@ -148,6 +157,8 @@ impl<R: Route> Session<R> {
             requests: Requests::new(),
             memory: Memory::new(&config, seed.number()),
             tally: Tally::new(),
+            views: Views::default(),
+            spans: Spans::default(),
             scratch: BytesMut::new(),
             config,
             route,

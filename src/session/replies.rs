@@ -82,6 +82,7 @@ impl<R: Route> Session<R> {
         {
             Ok(()) => {
                 self.tally.rows(leg, fate(owner), frames, run.frames);
+                self.request_answered(leg, owner, frames, &[]);
                 Demand::Again
             }
             Err(_) => Demand::Paused,
@@ -247,6 +248,7 @@ impl<R: Route> Session<R> {
         };
         let to = self.owner_of_error(leg, owner, &dropped);
         self.take_claim(leg, header, beginning, fate(to));
+        self.request_answered(leg, to, header.tag, &[]);
         if leg == LegId::Writer {
             self.unit_failed();
         }
@@ -309,6 +311,9 @@ impl<R: Route> Session<R> {
             }
         };
         self.take_claim(leg, header, body, fate(reply.owner));
+        if header.tag != tag::READY_FOR_QUERY || reply.done.is_some() {
+            self.request_answered(leg, reply.owner, header.tag, body);
+        }
         let note = reply.done.map(|done| done.note);
         if header.tag == tag::READY_FOR_QUERY {
             return self.ready(now, leg, body, note);

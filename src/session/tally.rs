@@ -6,7 +6,7 @@
 use super::leg::LegId;
 use super::{CloseCause, PeerId, RouteReason, Session};
 use crate::ledger::Fate;
-use crate::route::Route;
+use crate::route::{Route, View};
 use crate::stats::{ConnectionCounter, ConnectionStats, Meter, Stats};
 use crate::wire::Backend;
 
@@ -50,6 +50,20 @@ impl Tally {
         self.leg(from).backend(tag, body);
         if fate != Fate::Discard {
             self.client.backend(tag, body);
+        }
+    }
+
+    /// A text was looked at for its tables.
+    pub(super) fn parsed(&mut self, to: LegId, view: &View) {
+        match view {
+            View::Parsed(_) => {
+                self.client.parsed();
+                self.leg(to).parsed();
+            }
+            View::Unparsed(_) => {
+                self.client.unparsed();
+                self.leg(to).unparsed();
+            }
         }
     }
 

@@ -417,6 +417,10 @@ fn counted(world: &mut World<'_>) {
     if !told_all {
         return;
     }
+    let times = spans(&world.told);
+    if let Some(detail) = times {
+        return world.broken(Check::Counted, detail);
+    }
     let mut meter = Meter::default();
     for frame in world.client.login.iter().chain(&world.client.frames) {
         meter.backend(frame.tag, &frame.body);
@@ -442,6 +446,29 @@ fn counted(world: &mut World<'_>) {
             return world.broken(Check::Counted, detail);
         }
     }
+}
+
+/// What is wrong with the events about the time of requests: each begins once, its answer once behind that, and ends
+/// once behind that, all in one order. What a server skips has no answer.
+fn spans(told: &[Event]) -> Option<String> {
+    let (mut began, mut answered, mut ended) = (Vec::new(), Vec::new(), Vec::new());
+    for event in told {
+        match event {
+            Event::RequestBegan { request, .. } => began.push(*request),
+            Event::ResponseBegan { request, .. } => answered.push(*request),
+            Event::ResponseEnded { request, .. } => ended.push(*request),
+            _ => {}
+        }
+    }
+    let rises = |numbers: &[u64]| numbers.windows(2).all(|pair| pair[0] < pair[1]);
+    let among = |part: &[u64], whole: &[u64]| part.iter().all(|request| whole.contains(request));
+    let fine = [&began, &answered, &ended]
+        .into_iter()
+        .all(|numbers| rises(numbers))
+        && among(&answered, &began)
+        && among(&ended, &answered)
+        && answered.len() <= ended.len() + 1;
+    (!fine).then(|| format!("began {began:?}, answered {answered:?}, ended {ended:?}"))
 }
 
 /// The client has left.
