@@ -5,7 +5,7 @@ mod session_support;
 use pgturnout::route::{View, Why};
 use pgturnout::session::{Config, Event, Metadata, PeerId, RequestEvents, Role, RouteReason};
 use pgturnout::startup::{ClientTls, ProtocolVersion, UpstreamTlsPolicy};
-use pgturnout::stats::{ConnectionCounter, Counter, Stats};
+use pgturnout::stats::{ConnectionCounter, Counter, Meter, Stats};
 use session_support::frames::raw;
 use session_support::{Chunk, Rig, config, each, startup};
 
@@ -300,6 +300,17 @@ fn logins_count() {
     });
 }
 
+/// A session that passes through encrypted is a session, of which nothing else is seen.
+#[test]
+fn an_encrypted_session_counts() {
+    let mut meter = Meter::default();
+    meter.opening();
+    meter.passes_encrypted();
+    meter.ended();
+    let expected = "messages=1 messages_frontend=1 sessions=1 sessions_encrypted=1";
+    assert_eq!(shown(meter.stats()), expected);
+}
+
 fn tls(change: impl Fn(&mut Config)) -> impl Fn() -> Config {
     move || {
         let mut config = config();
@@ -546,6 +557,8 @@ fn routes_count_by_their_reasons() {
         sum.add(routes);
         assert_eq!(sum.get(READER, read), 4);
         assert_eq!(sum.iter().count(), 3);
+        assert_eq!(sum.since(routes), *routes);
+        assert_eq!(routes.since(routes).iter().count(), 0);
     });
 }
 

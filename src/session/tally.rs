@@ -157,6 +157,16 @@ impl Routes {
         }
     }
 
+    /// What has been counted since `earlier`, which was a copy of these.
+    #[must_use]
+    pub fn since(&self, earlier: &Routes) -> Routes {
+        let all = self.iter().map(|(peer, reason, requests)| {
+            let before = earlier.get(peer, reason);
+            (peer, reason, requests.saturating_sub(before))
+        });
+        Routes(all.filter(|(_, _, requests)| *requests > 0).collect())
+    }
+
     fn count_many(&mut self, peer: PeerId, reason: RouteReason, requests: u64) {
         let mut known = self.0.iter_mut();
         match known.find(|(to, why, _)| (*to, *why) == (peer, reason)) {
