@@ -394,6 +394,42 @@ fn the_upstreams_tls_counts() {
     });
 }
 
+/// Questions and answers of a relayed login, at both ends.
+#[test]
+fn a_password_counts() {
+    each(config, |rig| {
+        rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+        rig.writer("Rmd5");
+        rig.raw(CLIENT, &raw(b'p', b"md5 of something\0"));
+        rig.writer("R Z(I)");
+        for peer in [CLIENT, WRITER] {
+            assert_eq!(
+                shown(&stats(rig, peer)),
+                "messages=5 messages_frontend=2 messages_backend=3 sessions=1 sessions_unencrypted=1"
+            );
+        }
+    });
+}
+
+/// What the client still says in a batch whose reader is lost counts, though nobody gets it.
+#[test]
+fn dropped_messages_count() {
+    adds(
+        |rig| {
+            rig.client("P(s,select 1) H");
+            rig.eof(READER);
+            rig.client("B(,s) E S");
+            rig.see(CLIENT, "E(08006) Z(I)");
+        },
+        [
+            "messages=7 messages_frontend=5 messages_backend=2 transactions=1 transactions_rollback=1 errors=1 \
+             errors_error=1",
+            "",
+            "messages=2 messages_frontend=2",
+        ],
+    );
+}
+
 /// What the session says by itself is said to the client.
 #[test]
 fn answers_for_a_lost_reader_count() {
@@ -626,9 +662,16 @@ fn statements_tell_their_tables() {
         }
         assert_eq!(told.len(), 4);
         rig.writer("2 D(1) C(SELECT 1) Z(T)");
+        // While a text in flight could change how the next is read, one without backslashes is read all the same.
+        statements(rig);
+        rig.client("Q(commit) Q(delete from t) Q(select '\\')");
+        let told = statements(rig);
+        assert_eq!(told[1], r#"8 writer Query {"t.app": ["delete"]}"#);
+        assert_eq!(told[2], "9 writer Query Unreadable");
+        rig.writer("C(COMMIT) Z(I) C(DELETE 1) Z(I) T D(1) C(SELECT 1) Z(I)");
         let added = stats(rig, CLIENT).since(&before);
-        assert_eq!(added.get(Counter::StatementsParsed), 3);
-        assert_eq!(added.get(Counter::StatementsParseError), 0);
+        assert_eq!(added.get(Counter::StatementsParsed), 5);
+        assert_eq!(added.get(Counter::StatementsParseError), 1);
     });
 }
 
@@ -800,5 +843,34 @@ fn requests_of_a_lost_reader_end_without_a_status() {
         rig.client("Q(delete from t)");
         rig.writer("C(DELETE 1) Z(I)");
         assert_eq!(spans(rig), "4>writer 4<writer 4=writer:I");
+        for peer in PeerId::ALL {
+            rig.take(peer);
+        }
+        rig.reader_again();
+        spans(rig);
+        // A batch that is not complete.
+        rig.client("P(,select 1) H");
+        rig.eof(READER);
+        assert_eq!(spans(rig), "6>reader 6=reader:-");
+        rig.client("S Q(delete from t)");
+        rig.writer("C(DELETE 1) Z(I)");
+        assert_eq!(spans(rig), "7>writer 7<writer 7=writer:I");
     });
+}
+
+/// A copy swallows Syncs, as many as the client likes.
+#[test]
+fn swallowed_syncs_are_not_remembered() {
+    let held = |config: Config| {
+        let mut rig = Rig::new(config, Chunk::Whole);
+        rig.both();
+        rig.client("Q(copy t from stdin)");
+        rig.writer("G");
+        rig.count_only(WRITER);
+        let syncs = "S ".repeat(100);
+        let all = || (0..500).for_each(|_| rig.client(&syncs));
+        allocation_counter::measure(all).bytes_current
+    };
+    let more = held(with_events()) - held(config());
+    assert!(more < 65_536, "{more} bytes");
 }
