@@ -7,7 +7,7 @@ use super::leg::LegId;
 use super::{CloseCause, PeerId, RouteReason, Session};
 use crate::ledger::Fate;
 use crate::route::{Route, View};
-use crate::stats::{ConnectionCounter, ConnectionStats, Meter, Stats};
+use crate::stats::{ConnectionCounter, ConnectionStats, Heard, Meter, Stats};
 use crate::wire::Backend;
 
 /// The counters of one session.
@@ -47,9 +47,10 @@ impl Tally {
 
     /// A message of an upstream, for the client unless it is discarded.
     pub(super) fn reply(&mut self, from: LegId, fate: Fate, tag: u8, body: &[u8]) {
-        self.leg(from).backend(tag, body);
+        let heard = Heard::of(tag, body);
+        self.leg(from).hear(heard);
         if fate != Fate::Discard {
-            self.client.backend(tag, body);
+            self.client.hear(heard);
         }
     }
 

@@ -46,29 +46,27 @@ impl Meter {
 
     /// A message of the server, and at least the first [`Meter::BODY`] bytes of its body, if it has so many.
     pub fn backend(&mut self, tag: u8, body: &[u8]) {
-        self.backend_run(tag, 1);
-        let body = body.get(..Meter::BODY).unwrap_or(body);
-        match tag {
-            backend::COMMAND_COMPLETE => self.command_complete(body),
-            backend::READY_FOR_QUERY => {
-                let status = body.first().copied();
-                if let Some(status) = status.and_then(TransactionStatus::from_byte) {
-                    self.transaction.ready(status, &mut self.stats);
-                }
+        self.hear(Heard::of(tag, body));
+    }
+
+    /// A message of the server that several meters are shown.
+    pub(crate) fn hear(&mut self, heard: Heard) {
+        self.stats.count(Counter::MessagesBackend, 1);
+        match heard {
+            Heard::Plain => {}
+            Heard::Unknown => self.stats.count(Counter::MessagesUnknown, 1),
+            Heard::Complete(counter, command) => {
+                self.stats.count(counter, 1);
+                self.transaction.ran(command, &mut self.stats);
             }
-            // They complete no statement, but one ran.
-            backend::FUNCTION_CALL_RESPONSE | backend::PORTAL_SUSPENDED => {
-                self.transaction.ran(Command::Other, &mut self.stats);
-            }
-            backend::ERROR_RESPONSE => {
-                self.stats.count(error_counter(severity(body)), 1);
+            Heard::Ran => self.transaction.ran(Command::Other, &mut self.stats),
+            Heard::Ready(status) => self.transaction.ready(status, &mut self.stats),
+            Heard::Error(counter) => {
+                self.stats.count(counter, 1);
                 self.transaction.failed();
             }
-            backend::NOTICE_RESPONSE => self.stats.count(notice_counter(severity(body)), 1),
-            backend::AUTHENTICATION if body.starts_with(&[0; 4]) => {
-                self.stats.count(Counter::SessionsUnencrypted, 1);
-            }
-            _ => {}
+            Heard::Notice(counter) => self.stats.count(counter, 1),
+            Heard::LoggedIn => self.stats.count(Counter::SessionsUnencrypted, 1),
         }
     }
 
@@ -124,8 +122,45 @@ impl Meter {
     pub fn ended(&mut self) {
         self.transaction.ended(&mut self.stats);
     }
+}
 
-    fn command_complete(&mut self, body: &[u8]) {
+/// What a message of the server means for the counters, beside being one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Heard {
+    /// Nothing.
+    Plain,
+    /// The protocol does not have it.
+    Unknown,
+    /// A statement is complete.
+    Complete(Counter, Command),
+    /// A statement ran, or a part of it, and none is complete by that.
+    Ran,
+    Ready(TransactionStatus),
+    Error(Counter),
+    Notice(Counter),
+    LoggedIn,
+}
+
+impl Heard {
+    pub(crate) fn of(tag: u8, body: &[u8]) -> Heard {
+        let body = body.get(..Meter::BODY).unwrap_or(body);
+        match tag {
+            backend::COMMAND_COMPLETE => Heard::complete(body),
+            backend::READY_FOR_QUERY => {
+                let status = body.first().copied();
+                let status = status.and_then(TransactionStatus::from_byte);
+                status.map_or(Heard::Plain, Heard::Ready)
+            }
+            backend::FUNCTION_CALL_RESPONSE | backend::PORTAL_SUSPENDED => Heard::Ran,
+            backend::ERROR_RESPONSE => Heard::Error(error_counter(severity(body))),
+            backend::NOTICE_RESPONSE => Heard::Notice(notice_counter(severity(body))),
+            backend::AUTHENTICATION if body.starts_with(&[0; 4]) => Heard::LoggedIn,
+            tag if is_backend(tag) => Heard::Plain,
+            _ => Heard::Unknown,
+        }
+    }
+
+    fn complete(body: &[u8]) -> Heard {
         let tag = body.split(|byte| *byte == 0).next().unwrap_or_default();
         let word = tag.split(|byte| *byte == b' ').next().unwrap_or_default();
         let counter = match word {
@@ -135,8 +170,7 @@ impl Meter {
             b"SELECT" => Counter::StatementsSelect,
             _ => Counter::StatementsOther,
         };
-        self.stats.count(counter, 1);
-        self.transaction.ran(Command::of(tag), &mut self.stats);
+        Heard::Complete(counter, Command::of(tag))
     }
 }
 

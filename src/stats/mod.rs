@@ -38,6 +38,7 @@ mod transaction;
 
 pub use connection::{ConnectionCounter, ConnectionStats};
 pub use counter::{Counter, Stats};
+pub(crate) use meter::Heard;
 pub use meter::Meter;
 
 /// Makes an enum of counters and the struct that holds a number for each.

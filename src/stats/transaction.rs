@@ -44,7 +44,7 @@ enum Outcome {
 
 /// What a command tag means for transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Command {
+pub(crate) enum Command {
     Begin,
     Commit,
     Rollback,
