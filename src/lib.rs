@@ -19,6 +19,7 @@
 //! - [`track`]: what must be remembered: replies that are owed, prepared statements, settings, pins.
 //! - [`auth`]: the login to one more server in the name of a client that is logged in.
 //! - [`startup`]: how connections open, on both sides: requests for encryption, parameters, cancel keys.
+//! - [`stats`]: counters of messages, statements, transactions, errors and connections.
 //! - [`ledger`]: which bytes of which source go to which destination, in what order; knows no protocol.
 //! - [`wire`]: frames and messages as borrowed views, and their encoders; has no state.
 //! - [`limits`] and [`error`]: every bound with its reason, and the errors that modules share.
@@ -120,6 +121,7 @@ pub mod route;
 mod secret;
 pub mod session;
 pub mod startup;
+pub mod stats;
 pub mod track;
 pub mod wire;
 

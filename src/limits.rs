@@ -85,6 +85,12 @@ pub const CANCEL_SECRET_MAX: usize = 256;
 /// enough that a hostile text cannot bury a log line.
 pub const PRINTABLE_MAX: usize = 128;
 
+// Statistics.
+
+/// Bytes of a message's body that are looked at to count it. The severity, twice, comes first in errors and notices,
+/// in any language a short word; command tags are shorter than 64 bytes (PostgreSQL's `COMPLETION_TAG_BUFSIZE`).
+pub const STATS_BODY: usize = 256;
+
 // Startup.
 
 /// The least body of a startup packet, in bytes: the protocol version alone. PostgreSQL's own floor.
@@ -172,6 +178,13 @@ pub const SESSION_TEXTS: usize = 64;
 
 /// Bytes of texts and intents that a session keeps.
 pub const SESSION_TEXT_BYTES: usize = 32_768;
+
+/// Texts whose tables a session keeps, where events tell of tables: each Bind and Execute of a prepared statement needs
+/// those of its Parse. An application uses some dozens of statements in one session.
+pub const METADATA_TEXTS: usize = 64;
+
+/// Bytes of the texts and the names of tables that a session keeps for that; what takes more by itself is not kept.
+pub const METADATA_BYTES: usize = 65_536;
 
 /// The client's login, from its first byte: PostgreSQL's `authentication_timeout` is 60 s.
 pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);

@@ -133,7 +133,7 @@ fn each_invariant_has_its_check() {
             assert!(found, "{place} is not there");
         }
     }
-    assert_eq!(expected, 46);
+    assert_eq!(expected, 47);
 }
 
 proptest! {

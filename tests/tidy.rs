@@ -20,8 +20,9 @@ const LAYERS: &[(&[&str], Row)] = &[
     (&["migrate"], Row::Apart),
     (&["route", "track", "auth"], Row::Apart),
     (&["startup"], Row::Apart),
+    (&["stats"], Row::Apart),
     (&["ledger", "wire"], Row::Apart),
-    (&["cancel", "stats", "secret"], Row::Together),
+    (&["cancel", "secret"], Row::Together),
     (&["limits", "error"], Row::Together),
 ];
 
@@ -598,8 +599,8 @@ mod checks {
         for (file, other) in [
             ("limits.rs", "error"),
             ("error.rs", "limits"),
-            ("cancel.rs", "stats"),
-            ("stats.rs", "error"),
+            ("cancel.rs", "secret"),
+            ("stats/mod.rs", "wire"),
             ("session/mod.rs", "migrate"),
             ("startup/mod.rs", "wire"),
             ("wire/mod.rs", "limits"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use pgturnout::session::CancelTarget;
 use pgturnout::startup::{CancelKey, Upgrade, UpstreamTls};
+use pgturnout::stats::ConnectionCounter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Proxy;
@@ -18,18 +19,23 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Cancels what the session of this key has running; without such a session, or when nothing of it runs, does
 /// nothing, as PostgreSQL. Done when the upstream has taken the request.
 pub(crate) async fn relay(proxy: Arc<Proxy>, key: CancelKey) {
+    let count = |counter| proxy.metrics.count(counter);
     let Some(target) = proxy.registry.cancel_target(&key).await else {
-        return;
+        return count(ConnectionCounter::CancelIgnored);
     };
+    count(ConnectionCounter::CancelForwarded);
     let sent = match tokio::time::timeout(LIMIT, send(&proxy, &target)).await {
         Ok(sent) => sent,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     };
-    if let Err(error) = sent {
-        let name = proxy.name(target.to);
-        proxy.log.line(&format!(
-            "a cancel request could not be sent to {name}: {error}"
-        ));
+    match sent {
+        Ok(()) => count(ConnectionCounter::CancelSuccessful),
+        Err(error) => {
+            let name = proxy.name(target.to);
+            proxy.log.line(&format!(
+                "a cancel request could not be sent to {name}: {error}"
+            ));
+        }
     }
 }
 

@@ -159,6 +159,15 @@ const OTHER: &[Flag] = &[
             "the command line wins, flag by flag",
         ],
     ),
+    Flag::new(
+        "metrics",
+        Takes::One("ADDR"),
+        &[
+            "serve GET /metrics in Prometheus' text format there;",
+            "a port alone is one of 127.0.0.1 (default: nowhere).",
+            "SIGUSR1 has a summary written to standard error",
+        ],
+    ),
     Flag::new("help", Takes::Nothing, &["print this and exit"]),
 ];
 

@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use crate::connection::{Connection, Heard, Sent, Step};
+use crate::metrics::{Clock, Published};
 use crate::peer_io::{ReadBuffer, Stream};
 use crate::registry::{Ask, Entry, Mailbox};
 use crate::{Proxy, cancel, log};
@@ -48,6 +49,9 @@ pub(crate) struct Driver {
     entry: Entry,
     number: u64,
     proxy: Arc<Proxy>,
+    /// What of the session's numbers is among the proxy's already, if anybody asked.
+    published: Option<Box<Published>>,
+    clock: Clock,
     /// The client's connection after its close, and the cancel request whose end it waits for.
     leaving: Option<Stream>,
     cancel: Option<JoinHandle<()>>,
@@ -77,6 +81,8 @@ impl Driver {
             entry,
             number,
             proxy,
+            published: None,
+            clock: Clock::default(),
             leaving: None,
             cancel: None,
         })
@@ -85,6 +91,7 @@ impl Driver {
     /// Runs the session to its end; `running` is dropped then.
     pub(crate) async fn run(mut self: Box<Self>, running: mpsc::Sender<()>) {
         poll_fn(|cx| self.poll(cx)).await;
+        self.publish();
         let (cancel, leaving) = (self.cancel.take(), self.leaving.take());
         drop(self);
         if let Some(cancel) = cancel {
@@ -135,8 +142,17 @@ impl Driver {
             match ask {
                 Ask::Shutdown => self.session.shutdown(now),
                 Ask::CancelTarget(answer) => self.askers.push(answer),
+                Ask::Publish(_done) => self.publish(),
             }
         }
+    }
+
+    /// Adds what was counted since the last time to the proxy's numbers.
+    fn publish(&mut self) {
+        let counted = self.published.get_or_insert_default();
+        self.proxy
+            .metrics
+            .publish(&self.session, counted, &self.destinations);
     }
 
     /// Tells those who asked what to cancel, unless the request has yet to be sent anywhere.
@@ -267,6 +283,8 @@ impl Driver {
                 if let (Event::LoggedIn, Some(key)) = (&event, self.session.client_key()) {
                     self.entry.publish(key);
                 }
+                self.clock
+                    .event(&self.proxy.metrics, &self.destinations, &event);
                 log::event(&self.proxy, self.number, &event);
             }
             _ => {}

@@ -11,6 +11,7 @@
 //! | `registry`, `cancel` | finds the session of a cancel key, sends the request on |
 //! | `cli`, `config`, `users`, `options` | from arguments and files to typed options |
 //! | `log` | lines on standard error |
+//! | `metrics`, `scrape` | the numbers of all sessions, and who asks for them |
 #![allow(clippy::disallowed_methods, reason = "the driver owns the clock")]
 
 mod cancel;
@@ -19,9 +20,11 @@ mod config;
 mod connection;
 mod drive;
 mod log;
+mod metrics;
 mod options;
 mod peer_io;
 mod registry;
+mod scrape;
 mod tls;
 mod users;
 
@@ -32,7 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgturnout::auth::{Channel, Methods};
-use pgturnout::session::{Config, Destination, Role, RouteTexts, Seed, Upstream};
+use pgturnout::session::{Config, Destination, RequestEvents, Role, RouteTexts, Seed, Upstream};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -40,6 +43,7 @@ use tokio::sync::mpsc;
 use cli::{Command, Origin, UsageError};
 use drive::Driver;
 use log::Log;
+use metrics::Metrics;
 use options::{Given, HostPort, Options};
 use peer_io::Stream;
 use registry::Registry;
@@ -76,6 +80,7 @@ pub(crate) struct Proxy {
     tls: Tls,
     registry: Arc<Registry>,
     pub(crate) log: Log,
+    pub(crate) metrics: Metrics,
     log_routes: bool,
 }
 
@@ -98,53 +103,73 @@ fn start(log: &Log) -> ExitCode {
         Err(error) => Err(error),
     };
     let prepared = options.and_then(|options| {
-        let listen = options.listen.clone();
-        Ok((Proxy::new(options, log.clone())?, listen))
+        let (listen, metrics) = (options.listen.clone(), options.metrics.clone());
+        Ok((Proxy::new(options, log.clone())?, listen, metrics))
     });
-    let (proxy, listen) = match prepared {
+    let (proxy, listen, metrics) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             log.line(&format!("proxy: {error}\nTry --help."));
             return ExitCode::from(2);
         }
     };
-    match run(proxy, &listen) {
+    match run(proxy, &listen, metrics.as_ref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log.line(&format!("proxy: --listen {listen}: {error}"));
+            log.line(&format!("proxy: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(proxy: Proxy, listen: &HostPort) -> io::Result<()> {
+fn run(proxy: Proxy, listen: &HostPort, metrics: Option<&HostPort>) -> io::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let served = runtime.block_on(async {
-        let signals = (
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-        );
-        let listener = bind(listen).await?;
+        let signals = Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            summary: signal(SignalKind::user_defined1())?,
+        };
+        let proxy = Arc::new(proxy);
+        if let Some(address) = metrics {
+            let listener = bind("--metrics", address).await?;
+            let served = listener.local_addr()?;
+            proxy
+                .log
+                .line(&format!("metrics on http://{served}/metrics"));
+            tokio::spawn(scrape::serve(Arc::clone(&proxy), listener));
+        }
+        let listener = bind("--listen", listen).await?;
         let ready = format!("listening on {}\n", listener.local_addr()?);
         io::stdout()
             .write_all(ready.as_bytes())
             .and_then(|()| io::stdout().flush())?;
-        serve(Arc::new(proxy), listener, signals).await;
+        serve(proxy, listener, signals).await;
         Ok(())
     });
     runtime.shutdown_background();
     served
 }
 
-async fn bind(listen: &HostPort) -> io::Result<TcpListener> {
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    summary: Signal,
+}
+
+/// Listens at what a flag says.
+async fn bind(flag: &str, listen: &HostPort) -> io::Result<TcpListener> {
+    let blame =
+        |error: io::Error| io::Error::new(error.kind(), format!("{flag} {listen}: {error}"));
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in lookup_host((listen.host.as_str(), listen.port)).await? {
+    let addresses = lookup_host((listen.host.as_str(), listen.port)).await;
+    for address in addresses.map_err(blame)? {
         match bind_to(address) {
             Ok(listener) => return Ok(listener),
             Err(error) => last = error,
         }
     }
-    Err(last)
+    Err(blame(last))
 }
 
 fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
@@ -159,8 +184,7 @@ fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts clients until a signal comes, then lets their requests finish.
-async fn serve(proxy: Arc<Proxy>, listener: TcpListener, signals: (Signal, Signal)) {
-    let (mut terminate, mut interrupt) = signals;
+async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut signals: Signals) {
     // Closed when the last session has dropped its sender.
     let (running, mut all_gone) = mpsc::channel::<()>(1);
     let mut number = 0;
@@ -178,8 +202,11 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, signals: (Signal, Signa
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = signals.summary.recv() => {
+                tokio::spawn(metrics::tell_summary(Arc::clone(&proxy)));
+            }
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
         }
     }
     drop((listener, running));
@@ -222,6 +249,9 @@ impl Proxy {
         if options.log_routes {
             config.route_texts = RouteTexts::Outline;
         }
+        if options.metrics.is_some() {
+            config.request_events = RequestEvents::On;
+        }
         config.timeouts.shutdown = SHUTDOWN - SHUTDOWN_CLOSING;
         if let Some(warning) = warning {
             log.line(&warning);
@@ -230,7 +260,12 @@ impl Proxy {
             UsageError::new(Origin::CommandLine, "", error.to_string())
         };
         config.check().map_err(wrong)?;
+        let names = config
+            .upstreams
+            .iter()
+            .map(|upstream| upstream.name.clone());
         Ok(Proxy {
+            metrics: Metrics::new(names),
             config: Arc::new(config),
             addresses,
             tls,

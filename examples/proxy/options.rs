@@ -45,6 +45,7 @@ pub(crate) struct Options {
     pub(crate) upstream_tls: UpstreamTlsPolicy,
     pub(crate) upstream_ca: Option<PathBuf>,
     pub(crate) log_routes: bool,
+    pub(crate) metrics: Option<HostPort>,
 }
 
 /// All settings, the configuration file's where the command line has nothing of that name.
@@ -133,6 +134,7 @@ impl Options {
                 .unwrap_or(UpstreamTlsPolicy::Prefer),
             upstream_ca: given.path("upstream-ca"),
             log_routes: given.one("log-routes").is_some(),
+            metrics: given.one("metrics").map(metrics_address).transpose()?,
         };
         options.check(given)?;
         Ok(options)
@@ -229,6 +231,18 @@ fn host_port(setting: &Setting, kind: Port) -> Result<HostPort, UsageError> {
             port,
         }),
         Err(_) => wrong("the port is not a number up to 65535"),
+    }
+}
+
+/// Where metrics are served: whoever gives a port alone wants them to stay on this machine.
+fn metrics_address(setting: &Setting) -> Result<HostPort, UsageError> {
+    let port = setting.value.strip_prefix(':').unwrap_or(&setting.value);
+    match port.parse() {
+        Ok(port) => Ok(HostPort {
+            host: "127.0.0.1".to_owned(),
+            port,
+        }),
+        Err(_) => host_port(setting, Port::AnyFree),
     }
 }
 
@@ -338,7 +352,24 @@ mod tests {
         assert_eq!((options.gate, options.split), (Gate::Writer, Split::On));
         assert_eq!(options.client_tls, ClientTls::Disable);
         assert_eq!(options.upstream_tls, UpstreamTlsPolicy::Prefer);
-        assert!(!options.log_routes);
+        assert!(!options.log_routes && options.metrics.is_none());
+    }
+
+    #[test]
+    fn metrics_stay_on_this_machine_unless_told_otherwise() {
+        for (value, address) in [
+            ("9187", "127.0.0.1:9187"),
+            (":9187", "127.0.0.1:9187"),
+            ("0.0.0.0:9187", "0.0.0.0:9187"),
+            ("[::1]:0", "[::1]:0"),
+        ] {
+            let options = with(&["--metrics", value]).unwrap();
+            assert_eq!(options.metrics.unwrap().to_string(), address);
+        }
+        assert_eq!(
+            refused(&["--metrics", "here"]),
+            "--metrics: \"here\": expected HOST:PORT"
+        );
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use pgturnout::session::CancelTarget;
 use pgturnout::startup::CancelKey;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// A question or an order from outside to the task of one session.
 pub(crate) enum Ask {
@@ -14,6 +15,8 @@ pub(crate) enum Ask {
     CancelTarget(oneshot::Sender<Option<CancelTarget>>),
     /// Finish what is in flight, then end.
     Shutdown,
+    /// Add to the proxy's numbers what was counted since the last time; dropping the sender says that it is done.
+    Publish(mpsc::Sender<()>),
 }
 
 /// What a session's task was asked and has not looked at yet. A channel would do, for a kilobyte per session.
@@ -96,6 +99,16 @@ impl Registry {
         for mailbox in self.tables().sessions.values() {
             mailbox.post(Ask::Shutdown);
         }
+    }
+
+    /// Has every session add what it counted to the proxy's numbers, and waits for that, but no longer than this.
+    pub(crate) async fn publish(&self, limit: Duration) {
+        let (asked, mut all_done) = mpsc::channel(1);
+        for mailbox in self.tables().sessions.values() {
+            mailbox.post(Ask::Publish(asked.clone()));
+        }
+        drop(asked);
+        let _ = tokio::time::timeout(limit, all_done.recv()).await;
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -201,6 +214,21 @@ mod tests {
         tokio::task::yield_now().await;
         drop((entry, mailbox));
         assert_eq!(asked.await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn whoever_publishes_is_waited_for_and_no_longer_than_allowed() {
+        let registry = Arc::new(Registry::default());
+        registry.publish(Duration::from_secs(60)).await;
+        let (_entry, mailbox) = registry.enter(1);
+        let publishing = Arc::clone(&registry);
+        let all = tokio::spawn(async move { publishing.publish(Duration::from_secs(60)).await });
+        let asked = heard(&mailbox).await;
+        tokio::task::yield_now().await;
+        assert!(!all.is_finished());
+        drop(asked);
+        all.await.unwrap();
+        registry.publish(Duration::from_millis(1)).await;
     }
 
     #[tokio::test]

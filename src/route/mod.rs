@@ -32,6 +32,7 @@ mod rules;
 mod scan;
 mod settings;
 mod statements;
+mod tables;
 mod words;
 
 pub use cache::{Cache, CacheLimits};
@@ -44,3 +45,4 @@ pub use outline::outline;
 pub use policy::{Route, RouteContext, Split, Target, WriterOnly};
 pub use rules::{BadName, Rules};
 pub use scan::scan;
+pub use tables::{Operation, Operations, TableUse, Unparsed, View, tables};

@@ -1,8 +1,11 @@
 //! What a session asks of its driver, and what it answers it.
 
-use super::{CloseCause, Destination, PeerId, Timer};
-use crate::route::{Class, Why};
+use std::sync::Arc;
+
+use super::{CloseCause, Destination, PeerId, StatementKind, Timer};
+use crate::route::{Class, View, Why};
 use crate::startup::{CancelKey, UpstreamTlsPolicy};
+use crate::wire::TransactionStatus;
 
 /// What [`Session::handle_input`](super::Session::handle_input) needs next from that peer.
 #[must_use]
@@ -141,7 +144,7 @@ pub enum Event {
     },
     /// A request was sent to an upstream.
     Routed {
-        /// The request's number in the session, from 1.
+        /// The request's number in the session, from 1. Requests that ask for nothing, such as a Sync by itself, have one too.
         request: u64,
         /// Where it went.
         peer: PeerId,
@@ -164,6 +167,43 @@ pub enum Event {
     },
     /// A deadline passed.
     TimedOut(Timer),
+    /// A statement was sent to an upstream, by itself or by its name, if [`Config::metadata`](super::Config::metadata) asks
+    /// for it. In Envoy's terms the view is the dynamic metadata ([`View::envoy_metadata`]), of each message by itself.
+    Statement {
+        /// The number of its request, as in [`Event::Routed`].
+        request: u64,
+        /// Where it went.
+        peer: PeerId,
+        /// In which message.
+        kind: StatementKind,
+        /// Its tables with what is done to them, or why they are not known.
+        view: Arc<View>,
+    },
+    /// The first message of a request was sent on, if [`Config::request_events`](super::Config::request_events) asks for it.
+    /// A request is what one ReadyForQuery answers. Take the time when you see this and the next two.
+    RequestBegan {
+        /// The request's number, that of its first [`Event::Routed`].
+        request: u64,
+        /// Where it went first.
+        peer: PeerId,
+    },
+    /// The first message of a request's answer goes to the client.
+    ResponseBegan {
+        /// The request's number.
+        request: u64,
+        /// Who answers.
+        peer: PeerId,
+    },
+    /// The last message of a request's answer, its ReadyForQuery, goes to the client. Requests that are
+    /// never answered, because the server skips them after an error or the session ends, have no such event.
+    ResponseEnded {
+        /// The request's number.
+        request: u64,
+        /// Who has answered.
+        peer: PeerId,
+        /// What that upstream says of its transaction; `None` when it was lost, and the answer is an error of ours.
+        status: Option<TransactionStatus>,
+    },
 }
 
 /// Which upstream runs the client's current request, and the key that cancels it there.

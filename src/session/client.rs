@@ -24,6 +24,7 @@ use crate::ledger::Fate;
 use crate::limits;
 use crate::route::Route;
 use crate::startup::{CancelKey, Negotiation, Opened, Refusal, Replication, StartupParams};
+use crate::stats::ConnectionCounter;
 use crate::wire::{Header, sqlstate, tags};
 
 /// The client's phase.
@@ -189,6 +190,9 @@ impl<R: Route> Session<R> {
             }
             Ok(Opened::Cancel { used, key }) => {
                 self.used(used);
+                self.tally
+                    .connections
+                    .count(ConnectionCounter::CancelReceived);
                 self.act(Action::Cancel(key));
                 self.end(now, CloseCause::CancelTaken, None);
                 Demand::Again
@@ -230,6 +234,7 @@ impl<R: Route> Session<R> {
         {
             self.abort(CloseCause::ClientFault(None));
         }
+        self.tally.client.opening();
     }
 
     fn secure_client(&mut self) {
@@ -257,6 +262,7 @@ impl<R: Route> Session<R> {
         match (phase, result) {
             (ClientPhase::Securing(negotiation), Ok(_)) => {
                 self.client.channel = Channel::Tls;
+                self.tally.client.terminated_ssl();
                 self.client.phase = ClientPhase::Opening(negotiation);
             }
             (ClientPhase::Securing(_), Err(_)) => {
@@ -289,6 +295,7 @@ impl<R: Route> Session<R> {
             }
         };
         if header.tag == tags::frontend::TERMINATE {
+            self.tally.client.frontend(header.tag);
             self.end(now, CloseCause::ClientLeft, None);
             return Demand::Again;
         }
@@ -296,19 +303,22 @@ impl<R: Route> Session<R> {
             self.end(now, CloseCause::ClientFault(None), None);
             return Demand::Again;
         }
-        let gate = self.gate().peer().port();
+        let gate = self.gate();
+        let port = gate.peer().port();
         let frame = u64::from(header.frame_len);
         match question {
             Question::None | Question::Refused => Demand::Paused,
             Question::Asked
                 if self
                     .ledger
-                    .claim(PeerId::CLIENT.port(), Fate::To(gate), frame)
+                    .claim(PeerId::CLIENT.port(), Fate::To(port), frame)
                     .is_err() =>
             {
                 Demand::Paused
             }
             Question::Asked => {
+                self.tally.client.frontend(header.tag);
+                self.tally.leg(gate).frontend(header.tag);
                 self.client.phase = ClientPhase::LoggingIn(Question::None);
                 Demand::Again
             }
@@ -318,6 +328,9 @@ impl<R: Route> Session<R> {
     /// The gate let the client in, and every upstream that has to serve it does.
     pub(super) fn logged_in(&mut self, now: Instant, key: CancelKey) {
         self.timers.stop(Timer::Login);
+        self.tally
+            .connections
+            .count(ConnectionCounter::SuccessfulConns);
         self.client.phase = ClientPhase::Serving(key);
         self.notify(Event::LoggedIn);
         if self.splits()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::auth::{Methods, Users};
 use crate::ledger::LedgerLimits;
 use crate::limits;
-use crate::route::{CacheLimits, Rules};
+use crate::route::{CacheLimits, Rules, TableUse};
 use crate::startup::{ClientTls, UpstreamTlsPolicy};
 use crate::track::prepared::StatementLimits;
 use crate::track::settings::JournalLimits;
@@ -82,6 +82,28 @@ pub enum RouteTexts {
     Hidden,
     /// They show the first words of each text, without literals.
     Outline,
+}
+
+/// Whether events tell which tables each statement uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Metadata {
+    /// They do not, and no text is parsed for it.
+    #[default]
+    Off,
+    /// They do: [`Event::Statement`](super::Event::Statement). Names of tables are text of the client's. Each new text costs
+    /// some microseconds, and up to 512 KiB of stack where the parser is built in (feature `inspect`). Prepared
+    /// statements are followed for it in sessions that are not split, too.
+    On,
+}
+
+/// Whether events tell when requests and their answers begin and end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequestEvents {
+    /// They do not.
+    #[default]
+    Off,
+    /// They do: [`Event::RequestBegan`](super::Event::RequestBegan) and what follows it.
+    On,
 }
 
 /// How long each phase may take.
@@ -237,6 +259,10 @@ pub struct Config {
     pub rules: Arc<Rules>,
     /// What events show.
     pub route_texts: RouteTexts,
+    /// Whether events tell the tables of statements.
+    pub metadata: Metadata,
+    /// Whether events tell when requests begin and end.
+    pub request_events: RequestEvents,
     /// How much a session may hold.
     pub limits: Limits,
     /// How long its phases may take.
@@ -256,6 +282,8 @@ impl Config {
             users: Users::default(),
             rules: Arc::default(),
             route_texts: RouteTexts::default(),
+            metadata: Metadata::default(),
+            request_events: RequestEvents::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }
@@ -322,10 +350,26 @@ impl Config {
             requests,
             portals,
             texts,
+            self.metadata_bound(),
             limits::SESSION_FIXED,
         ]
         .into_iter()
         .fold(0, usize::saturating_add)
+    }
+
+    /// The views that are kept, and those in events that the driver has not taken: tables are divided by commas, and
+    /// none of their names is in the text twice.
+    fn metadata_bound(&self) -> usize {
+        let tables = limits::INSPECT_TOKENS_MAX / 2;
+        let view = tables
+            .saturating_mul(std::mem::size_of::<TableUse>().saturating_add(16))
+            .saturating_add(limits::INSPECT_TEXT_MAX.saturating_mul(2));
+        match self.metadata {
+            Metadata::Off => 0,
+            Metadata::On => {
+                limits::METADATA_BYTES.saturating_add(view.saturating_mul(limits::ACTIONS))
+            }
+        }
     }
 
     /// The writer's place in [`upstreams`](Config::upstreams).

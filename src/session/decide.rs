@@ -243,12 +243,14 @@ impl<R: Route> Session<R> {
         look.restart();
         if len == 0 {
             // Nothing of it could be looked at: it is taken message by message.
-            self.requests.batch = Batch::Left;
+            self.requests.batch = Batch::Unseen;
         } else {
             self.requests.decided = Some((leg, len));
         }
         if class != Class::Empty {
             self.routed(leg, class, reason, outline);
+        } else if self.requests.batch == Batch::None {
+            self.requests.numbered();
         }
         Demand::Again
     }

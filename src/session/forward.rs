@@ -43,7 +43,7 @@ impl<R: Route> Session<R> {
             return Demand::Paused;
         }
         let plan = match whole {
-            Some(body) if self.splits() => self.plan(leg, header, body),
+            Some(body) if self.follows_statements() => self.plan(leg, header, body),
             Some(_) => untracked(header),
             None => self.plan_unread(leg, header, input.get(Header::LEN..).unwrap_or_default()),
         };
@@ -62,6 +62,9 @@ impl<R: Route> Session<R> {
                 "room was promised and is not there",
             ));
         }
+        self.tally.request(leg, header.tag, 1);
+        let body = whole.unwrap_or(input.get(Header::LEN..).unwrap_or_default());
+        self.note_tables(leg, header.tag, body, whole.is_some());
         if matches!(header.tag, tag::SYNC | tag::QUERY | tag::FUNCTION_CALL) {
             self.memory.statements.synced();
         }
@@ -100,14 +103,17 @@ impl<R: Route> Session<R> {
         if header.tag != tag::COPY_DATA {
             return self.forward(leg, header, input);
         }
-        let (total, last) = run_of(tag::COPY_DATA, CLIENT_FRAME_MAX, input);
+        let run = run_of(tag::COPY_DATA, CLIENT_FRAME_MAX, input);
         match self.ledger.claim_run(
             PeerId::CLIENT.port(),
             Fate::To(leg.peer().port()),
-            total,
-            last,
+            run.total,
+            run.last,
         ) {
-            Ok(()) => Demand::Again,
+            Ok(()) => {
+                self.tally.request(leg, header.tag, run.frames);
+                Demand::Again
+            }
             Err(_) => Demand::Paused,
         }
     }
@@ -265,7 +271,7 @@ impl<R: Route> Session<R> {
 
     /// A message of which only the beginning can be looked at, because it is longer than the read buffer.
     fn plan_unread(&mut self, leg: LegId, header: Header, beginning: &[u8]) -> Plan {
-        if !self.splits() {
+        if !self.follows_statements() {
             return untracked(header);
         }
         match header.tag {
@@ -351,8 +357,8 @@ impl<R: Route> Session<R> {
     /// Makes an upstream have what the client has under a statement's name. Whether there was room to.
     pub(super) fn repair(&mut self, leg: LegId, name: &[u8]) -> bool {
         let serving = self.leg(leg).serving();
-        if serving.is_some_and(|serving| serving.pipeline.is_skipping()) {
-            // The server would ignore the repair with the message that needs it.
+        if !self.splits() || serving.is_some_and(|serving| serving.pipeline.is_skipping()) {
+            // There is one upstream only, or it would ignore the repair with the message that needs it.
             return true;
         }
         let repair = self.memory.statements.repair(leg.index(), name);
@@ -474,18 +480,31 @@ pub(super) fn client_header(input: &[u8]) -> Result<Option<Header>, Malformed> {
     Header::parse_within(input, CLIENT_FRAME_MAX)
 }
 
-/// How many bytes the frames with this tag at the front of `input` have together, and the last of them alone. Its
-/// end may not have arrived. A frame of more than `limit` bytes ends them.
-pub(super) fn run_of(wanted: u8, limit: u32, input: &[u8]) -> (u64, u64) {
-    let mut total: u64 = 0;
-    let mut last: u64 = 0;
+/// The frames with one tag at the front of what has arrived.
+pub(super) struct Run {
+    /// How many they are.
+    pub(super) frames: u64,
+    /// How many bytes they have together.
+    pub(super) total: u64,
+    /// How many the last of them has alone. Its end may not have arrived.
+    pub(super) last: u64,
+}
+
+/// The frames with this tag at the front of `input`. A frame of more than `limit` bytes ends them.
+pub(super) fn run_of(wanted: u8, limit: u32, input: &[u8]) -> Run {
+    let mut run = Run {
+        frames: 0,
+        total: 0,
+        last: 0,
+    };
     let mut rest = input;
     while let Ok(Some(header)) = Header::parse_within(rest, limit) {
         if header.tag != wanted {
             break;
         }
-        last = u64::from(header.frame_len);
-        total = total.saturating_add(last);
+        run.frames = run.frames.saturating_add(1);
+        run.last = u64::from(header.frame_len);
+        run.total = run.total.saturating_add(run.last);
         match usize::try_from(header.frame_len)
             .ok()
             .and_then(|len| rest.get(len..))
@@ -494,5 +513,5 @@ pub(super) fn run_of(wanted: u8, limit: u32, input: &[u8]) -> (u64, u64) {
             None => break,
         }
     }
-    (total, last)
+    run
 }

@@ -59,10 +59,13 @@ impl<R: Route> Session<R> {
             Ok(message) if self.client.was_refused() && !is_farewell(&message) => {
                 Step::Fail("it went on behind its refusal")
             }
-            Ok(message) => self.relay_step(id, &message),
+            Ok(message) => {
+                self.count_refusal(&message);
+                self.relay_step(id, &message)
+            }
             Err(_) => Step::Fail("a malformed message in its login"),
         };
-        self.relay_one(now, id, header, step);
+        self.relay_one(now, id, header, body, step);
         Demand::Again
     }
 
@@ -112,7 +115,7 @@ impl<R: Route> Session<R> {
         negotiated.map_or(asked, |minor| minor.min(asked))
     }
 
-    fn relay_one(&mut self, now: Instant, id: LegId, header: Header, step: Step) {
+    fn relay_one(&mut self, now: Instant, id: LegId, header: Header, body: &[u8], step: Step) {
         let from = id.peer().port();
         let client = PeerId::CLIENT.port();
         let fate = match step {
@@ -132,6 +135,7 @@ impl<R: Route> Session<R> {
             ));
             return;
         }
+        self.tally.reply(id, fate, header.tag, body);
         match step {
             Step::Forward | Step::Swallow => {}
             Step::Ask => self.client.phase = ClientPhase::LoggingIn(Question::Asked),

@@ -292,7 +292,7 @@ impl<R: Route> Session<R> {
         self.memory.texts.get(text, &lex)
     }
 
-    fn lex_now(&self) -> LexState {
+    pub(super) fn lex_now(&self) -> LexState {
         let writer_busy = self
             .leg(LegId::Writer)
             .serving()

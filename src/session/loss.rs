@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::effects::Note;
 use super::leg::{LegId, Phase};
+use super::requests::Batch;
 use super::{Action, CloseCause, Demand, Event, Life, PeerId, Session, Tell, Timer};
 use crate::ledger::SourceEnd;
 use crate::route::Route;
@@ -265,6 +266,8 @@ impl<R: Route> Session<R> {
         let first = lost_by(cut, serving.newest, &owed);
         let failed = self.answer_for_the_lost(owed, skips, first);
         self.memory.statements.leg_lost(leg.index());
+        let batch_too = matches!(self.requests.batch, Batch::Broken(_));
+        self.requests_lost(leg, batch_too);
         self.notify(Event::ReaderLost {
             failed_requests: failed,
         });
@@ -361,6 +364,7 @@ impl<R: Route> Session<R> {
     /// Queues bytes of ours. A queue without room ends the session: what is lost would leave a hole in the
     /// peer's stream.
     pub(super) fn push(&mut self, to: PeerId, bytes: &[u8]) {
+        self.tally.made(to, bytes);
         if self.ledger.push(to.port(), bytes).is_err() {
             self.abort(CloseCause::Misuse("a queue of our own messages is full"));
         }
@@ -410,6 +414,7 @@ impl<R: Route> Session<R> {
         if matches!(self.life, Life::Closing(_) | Life::Dead(_)) {
             return;
         }
+        self.tally.session_ended(&cause);
         self.life = Life::Closing(cause.clone());
         self.timers.clear();
         self.timers
@@ -439,6 +444,9 @@ impl<R: Route> Session<R> {
         if !self.client.is_closed() {
             self.client.over();
             self.outbox.drop_now(PeerId::CLIENT, cause.clone());
+        }
+        if matches!(self.life, Life::Live | Life::Finishing) {
+            self.tally.session_ended(&cause);
         }
         self.life = Life::Closing(cause);
     }
@@ -474,6 +482,7 @@ impl<R: Route> Session<R> {
     /// A connection was told to close: nothing of it counts any more.
     pub(super) fn closed(&mut self, peer: PeerId) {
         let port = peer.port();
+        self.tally.closed(peer);
         self.ledger.destination_ended(port);
         let torn = self.ledger.source_ended(port, 0);
         let _ = self.ledger.reset(port);

@@ -16,6 +16,9 @@
 //! | `forward` | in what order messages, ours and the client's, go there |
 //! | `replies` | what each message of an upstream means and to whom it goes |
 //! | `effects` | what a finished statement changes in what the session remembers |
+//! | `tally` | what is counted |
+//! | `metadata` | which tables statements use, for events |
+//! | `spans` | when requests begin and end, for events |
 //! | `loss` | what the client sees when somebody dies, and how a session ends |
 
 mod action;
@@ -29,10 +32,13 @@ mod gate;
 mod leg;
 mod look;
 mod loss;
+mod metadata;
 mod outbox;
 mod peer;
 mod replies;
 mod requests;
+mod spans;
+mod tally;
 mod timers;
 mod upstream;
 
@@ -43,10 +49,12 @@ use bytes::BytesMut;
 
 pub use action::{Action, CancelTarget, Demand, Event, RouteReason, TlsRole, Transmit};
 pub use config::{
-    Config, ConfigError, Gate, Limits, ReaderFailure, ReaderOpen, Role, RouteTexts, Split,
-    Timeouts, Upstream,
+    Config, ConfigError, Gate, Limits, Metadata, ReaderFailure, ReaderOpen, RequestEvents, Role,
+    RouteTexts, Split, Timeouts, Upstream,
 };
+pub use metadata::StatementKind;
 pub use peer::{CloseCause, Destination, Lifecycle, PeerId};
+pub use tally::Routes;
 pub use timers::Timer;
 pub use upstream::{ConnectFailed, TlsFailed, TlsInfo};
 
@@ -58,8 +66,11 @@ use client::Client;
 use effects::Memory;
 use leg::{Leg, LegId};
 use look::Seen;
+use metadata::Views;
 use outbox::Outbox;
 use requests::Requests;
+use spans::Spans;
+use tally::Tally;
 use timers::Timers;
 
 /// Randomness for one session, from the driver's cryptographic source: the cancel key, nonces and the choice of a
@@ -124,6 +135,9 @@ pub struct Session<R> {
     legs: [Leg; LegId::COUNT],
     requests: Requests,
     memory: Memory,
+    tally: Tally,
+    views: Views,
+    spans: Spans,
     scratch: BytesMut,
 }
 
@@ -142,6 +156,9 @@ impl<R: Route> Session<R> {
             legs: leg::legs(&config, seed.number()),
             requests: Requests::new(),
             memory: Memory::new(&config, seed.number()),
+            tally: Tally::new(),
+            views: Views::default(),
+            spans: Spans::default(),
             scratch: BytesMut::new(),
             config,
             route,

@@ -11,6 +11,7 @@ use super::requests::Batch;
 use super::upstream::frame_limit;
 use super::{CloseCause, Demand, PeerId, Session, Timer};
 use crate::ledger::Fate;
+use crate::limits;
 use crate::route::Route;
 use crate::track::Pin;
 use crate::track::pipeline::{Owed, Owner};
@@ -74,23 +75,31 @@ impl<R: Route> Session<R> {
         if owner == Owner::Client && !self.has_room_to_client(leg) {
             return Demand::Paused;
         }
-        let (total, last) = run_of(frames, Header::FRAME_LEN_MAX, input);
+        let run = run_of(frames, Header::FRAME_LEN_MAX, input);
         match self
             .ledger
-            .claim_run(leg.peer().port(), fate(owner), total, last)
+            .claim_run(leg.peer().port(), fate(owner), run.total, run.last)
         {
-            Ok(()) => Demand::Again,
+            Ok(()) => {
+                self.tally.rows(leg, fate(owner), frames, run.frames);
+                self.request_answered(leg, owner, frames, &[]);
+                Demand::Again
+            }
             Err(_) => Demand::Paused,
         }
     }
 
     /// Claims a whole message of an upstream. Whether there was room.
-    fn claim_reply(&mut self, leg: LegId, header: Header, owner: Owner) -> bool {
-        (owner == Owner::Injected || self.has_room_to_client(leg))
+    fn claim_reply(&mut self, leg: LegId, header: Header, body: &[u8], owner: Owner) -> bool {
+        let claimed = (owner == Owner::Injected || self.has_room_to_client(leg))
             && self
                 .ledger
                 .claim(leg.peer().port(), fate(owner), u64::from(header.frame_len))
-                .is_ok()
+                .is_ok();
+        if claimed {
+            self.tally.reply(leg, fate(owner), header.tag, body);
+        }
+        claimed
     }
 
     /// Whether a message of an upstream fits the client's queue, and behind it a message of ours: one that is due
@@ -106,7 +115,8 @@ impl<R: Route> Session<R> {
     }
 
     /// Claims a message for which there is room.
-    fn take_claim(&mut self, leg: LegId, header: Header, fate: Fate) {
+    fn take_claim(&mut self, leg: LegId, header: Header, body: &[u8], fate: Fate) {
+        self.tally.reply(leg, fate, header.tag, body);
         let frame = u64::from(header.frame_len);
         if self.ledger.claim(leg.peer().port(), fate, frame).is_err() {
             self.abort(CloseCause::Misuse("room was there and is gone"));
@@ -123,7 +133,7 @@ impl<R: Route> Session<R> {
             LegId::Writer => Owner::Client,
             LegId::Reader => Owner::Injected,
         });
-        if self.claim_reply(leg, header, owner) {
+        if self.claim_reply(leg, header, &[], owner) {
             Demand::Again
         } else {
             Demand::Paused
@@ -149,6 +159,10 @@ impl<R: Route> Session<R> {
         {
             return Demand::Bytes(frame);
         }
+        let beginning = match beginning(header, input) {
+            Ok(beginning) => beginning,
+            Err(needed) => return Demand::Bytes(needed),
+        };
         let head = self
             .leg(leg)
             .serving()
@@ -160,7 +174,7 @@ impl<R: Route> Session<R> {
             (LegId::Reader, tag::NOTICE_RESPONSE) => head.unwrap_or(Owner::Injected),
             (LegId::Reader, _) => Owner::Injected,
         };
-        if !self.claim_reply(leg, header, owner) {
+        if !self.claim_reply(leg, header, beginning, owner) {
             return Demand::Paused;
         }
         if header.tag == tag::PARAMETER_STATUS {
@@ -196,6 +210,10 @@ impl<R: Route> Session<R> {
         if body.is_none() && frame <= self.config.limits.read_buffer {
             return Demand::Bytes(frame);
         }
+        let beginning = match beginning(header, input) {
+            Ok(beginning) => beginning,
+            Err(needed) => return Demand::Bytes(needed),
+        };
         let parsed = body.map(|body| Backend::parse(tag::ERROR_RESPONSE, body));
         let fatal = matches!(parsed, Some(Ok(Backend::ErrorResponse(fields))) if fields.is_fatal());
         let Some(serving) = self.leg_mut(leg).serving_mut() else {
@@ -205,12 +223,12 @@ impl<R: Route> Session<R> {
             serving.says_fatal();
             match leg {
                 LegId::Writer => {
-                    self.take_claim(leg, header, fate(Owner::Client));
+                    self.take_claim(leg, header, beginning, fate(Owner::Client));
                     self.end(now, CloseCause::UpstreamEnded(leg.peer()), None);
                 }
                 LegId::Reader => {
                     // A reader's farewell is not the session's: each request that it owes is answered by us.
-                    self.take_claim(leg, header, Fate::Discard);
+                    self.take_claim(leg, header, beginning, Fate::Discard);
                     self.reader_lost(now, CloseCause::UpstreamEnded(PeerId::READER), Cut::None);
                 }
             }
@@ -229,7 +247,8 @@ impl<R: Route> Session<R> {
             ),
         };
         let to = self.owner_of_error(leg, owner, &dropped);
-        self.take_claim(leg, header, fate(to));
+        self.take_claim(leg, header, beginning, fate(to));
+        self.request_answered(leg, to, header.tag, &[]);
         if leg == LegId::Writer {
             self.unit_failed();
         }
@@ -291,7 +310,10 @@ impl<R: Route> Session<R> {
                 return Demand::Again;
             }
         };
-        self.take_claim(leg, header, fate(reply.owner));
+        self.take_claim(leg, header, body, fate(reply.owner));
+        if header.tag != tag::READY_FOR_QUERY || reply.done.is_some() {
+            self.request_answered(leg, reply.owner, header.tag, body);
+        }
         let note = reply.done.map(|done| done.note);
         if header.tag == tag::READY_FOR_QUERY {
             return self.ready(now, leg, body, note);
@@ -380,6 +402,14 @@ impl<R: Route> Session<R> {
             serving.stamp = stamp;
         }
     }
+}
+
+/// As much of a message's body as counting it takes, or how many bytes have to be there first.
+fn beginning(header: Header, input: &[u8]) -> Result<&[u8], usize> {
+    let most = Header::LEN.saturating_add(limits::STATS_BODY);
+    let frame = usize::try_from(header.frame_len).unwrap_or(usize::MAX);
+    let needed = frame.min(most);
+    input.get(Header::LEN..needed).ok_or(needed)
 }
 
 fn fate(owner: Owner) -> Fate {

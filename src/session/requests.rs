@@ -32,6 +32,8 @@ pub(super) enum Batch {
     Leaving,
     /// Its part on the reader is ended.
     Left,
+    /// It begins with a message that did not fit the read buffer, and goes to the writer.
+    Unseen,
     /// Its upstream is lost: what follows is dropped up to Sync, which we answer.
     Broken(Told),
 }
@@ -79,6 +81,16 @@ impl Requests {
         }
     }
 
+    /// The number of the request that was routed last.
+    pub(super) fn newest(&self) -> u64 {
+        self.count
+    }
+
+    /// A request has the next number, though nobody is told where it went: it asks for nothing.
+    pub(super) fn numbered(&mut self) {
+        self.count = self.count.saturating_add(1);
+    }
+
     /// The client is to be warned that the reader cannot be had.
     pub(super) fn warn_of(&mut self, why: String) {
         if matches!(self.warning, Warning::None) {
@@ -95,7 +107,11 @@ impl Requests {
             _ if skipping => Batch::Broken(Told::Yes),
             Batch::On(LegId::Reader) => Batch::Broken(Told::NotYet),
             Batch::Leaving => Batch::Left,
-            Batch::None | Batch::On(LegId::Writer) | Batch::Left | Batch::Broken(_) => self.batch,
+            Batch::None
+            | Batch::On(LegId::Writer)
+            | Batch::Left
+            | Batch::Unseen
+            | Batch::Broken(_) => self.batch,
         };
     }
 }
@@ -126,7 +142,7 @@ impl<R: Route> Session<R> {
         match self.requests.batch {
             Batch::Broken(told) => return self.drop_broken(told, header),
             Batch::Leaving => return Demand::Paused,
-            Batch::None | Batch::On(_) | Batch::Left => {}
+            Batch::None | Batch::On(_) | Batch::Left | Batch::Unseen => {}
         }
         if header.tag == tag::TERMINATE {
             return self.terminated(header);
@@ -208,6 +224,7 @@ impl<R: Route> Session<R> {
         {
             return Demand::Paused;
         }
+        self.tally.client.frontend(header.tag);
         self.client.stream = Stream::Ended(Gone::Terminated);
         Demand::Again
     }
@@ -230,7 +247,7 @@ impl<R: Route> Session<R> {
             }
         }
         match self.requests.batch {
-            Batch::On(LegId::Writer) | Batch::Left => {
+            Batch::On(LegId::Writer) | Batch::Left | Batch::Unseen => {
                 return Some((LegId::Writer, RouteReason::Batch));
             }
             Batch::On(LegId::Reader) => return None,
@@ -267,6 +284,10 @@ impl<R: Route> Session<R> {
             let outline = self.memory.outline.take();
             self.routed(leg, class, reason, outline);
         }
+        if demand == Demand::Again {
+            self.request_sent(leg, header.tag);
+            self.tell_tables(leg);
+        }
         demand
     }
 
@@ -286,7 +307,8 @@ impl<R: Route> Session<R> {
     /// Whether a message with this tag begins a request of its own.
     fn begins_request(&self, frame: u8) -> bool {
         match frame {
-            tag::QUERY | tag::FUNCTION_CALL => true,
+            // What was not seen whole is told of already.
+            tag::QUERY | tag::FUNCTION_CALL => self.requests.batch != Batch::Unseen,
             tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE => {
                 self.requests.batch == Batch::None
             }
@@ -301,7 +323,8 @@ impl<R: Route> Session<R> {
         reason: RouteReason,
         outline: Option<String>,
     ) {
-        self.requests.count = self.requests.count.saturating_add(1);
+        self.requests.numbered();
+        self.tally.routes.count(leg.peer(), reason);
         let to = self.leg(leg).to;
         let request = self.requests.count;
         self.notify(Event::Routed {
@@ -316,6 +339,10 @@ impl<R: Route> Session<R> {
 
     fn forward_decided(&mut self, leg: LegId, left: usize, header: Header, input: &[u8]) -> Demand {
         let demand = self.forward(leg, header, input);
+        if demand == Demand::Again {
+            self.request_sent(leg, header.tag);
+            self.tell_tables(leg);
+        }
         if demand == Demand::Again && self.requests.decided.is_some() {
             let frame = usize::try_from(header.frame_len).unwrap_or(usize::MAX);
             let left = left.saturating_sub(frame);
@@ -345,6 +372,7 @@ impl<R: Route> Session<R> {
         {
             return Demand::Paused;
         }
+        self.tally.client.frontend(header.tag);
         match (header.tag, told) {
             (tag::SYNC, _) => {
                 self.requests.batch = Batch::None;

@@ -25,6 +25,7 @@ use crate::auth::{AuthError, Channel, Established, Handshake, Methods, Replay, S
 use crate::ledger::Fate;
 use crate::route::Route;
 use crate::startup::{CancelKey, Upgrade, UpstreamTls, UpstreamTlsPolicy};
+use crate::stats::ConnectionCounter;
 use crate::wire::{Backend, Header};
 
 /// Why a dial failed, in words for a log.
@@ -62,7 +63,8 @@ impl<R: Route> Session<R> {
         leg.stream = Stream::Open;
         leg.channel = Channel::Clear;
         leg.dials = leg.dials.saturating_add(1);
-        let to = leg.to;
+        let (to, dials) = (leg.to, leg.dials);
+        self.tally.dialled(dials);
         self.timers.start(now, timeout, Timer::Dial(id.peer()));
         self.act(Action::Connect {
             peer: id.peer(),
@@ -83,6 +85,7 @@ impl<R: Route> Session<R> {
                 match tls.start(&mut request) {
                     Ok(Upgrade::Wait | Upgrade::StartTls { .. }) => {
                         self.leg_mut(id).phase = Phase::Asking(tls);
+                        self.tally.leg(id).opening();
                         self.push(id.peer(), &request);
                     }
                     Ok(Upgrade::Clear { .. }) => self.log_in(now, id),
@@ -111,6 +114,7 @@ impl<R: Route> Session<R> {
         match (&self.leg(id).phase, result) {
             (Phase::Securing, Ok(_)) => {
                 self.leg_mut(id).channel = self.secured_channel(id);
+                self.tally.upstream_ssl_succeeded(id);
                 self.log_in(now, id);
             }
             (Phase::Securing, Err(failed)) => {
@@ -186,7 +190,10 @@ impl<R: Route> Session<R> {
                 self.leg_mut(id).phase = Phase::Securing;
                 self.outbox.secure(id.peer(), TlsRole::Client(policy));
             }
-            Upgrade::Clear { .. } => self.log_in(now, id),
+            Upgrade::Clear { .. } => {
+                self.tally.upstream_ssl_failed(id);
+                self.log_in(now, id);
+            }
         }
         Demand::Again
     }
@@ -204,6 +211,7 @@ impl<R: Route> Session<R> {
         };
         if id == self.gate() && self.client.key().is_none() {
             self.leg_mut(id).phase = Phase::Relaying(Relay::default());
+            self.tally.leg(id).opening();
             self.push(id.peer(), startup.raw());
             return;
         }
@@ -229,6 +237,7 @@ impl<R: Route> Session<R> {
             replay,
             hashing: Hashing::Rest,
         }));
+        self.tally.leg(id).opening();
         self.push(id.peer(), &hello);
     }
 
@@ -299,6 +308,7 @@ impl<R: Route> Session<R> {
         {
             return ReplayStep::Full;
         }
+        self.tally.leg(id).backend(header.tag, body);
         let result = login.replay.handle(message, reply);
         login.step(result)
     }
@@ -330,6 +340,10 @@ impl<R: Route> Session<R> {
     /// An upstream cannot be had.
     pub(super) fn leg_failed(&mut self, now: Instant, id: LegId, why: String) {
         let (peer, to) = (id.peer(), self.leg(id).to);
+        if matches!(self.leg(id).phase, Phase::Asking(_) | Phase::Securing) {
+            self.tally.upstream_ssl_failed(id);
+        }
+        self.tally.connections.count(ConnectionCounter::BackendDown);
         self.notify(Event::UpstreamFailed {
             peer,
             to,

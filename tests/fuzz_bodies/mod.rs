@@ -9,6 +9,7 @@ mod feed;
 mod ledger;
 #[path = "../support/login.rs"]
 mod login;
+mod meter;
 mod replay;
 mod scan;
 mod server;
@@ -49,6 +50,7 @@ pub(crate) const TARGETS: &[Target] = &[
     target("header", wire::header, 2_000, 64),
     target("frontend", wire::frontend, 2_000, 128),
     target("backend", wire::backend, 2_000, 128),
+    target("meter", meter::meter, 2_000, 200),
     target("startup", startup::startup, 1_000, 200),
     target("replay", replay::replay, 500, 200),
     target("ledger", ledger::ledger, 500, 400),

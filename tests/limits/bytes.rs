@@ -4,6 +4,7 @@ use bytes::BytesMut;
 use pgturnout::ledger::{Fate, Full, Ledger, LedgerLimits, Port};
 use pgturnout::limits;
 use pgturnout::startup::{CancelKey, ClientTls, Negotiation, Opened, StartupParams};
+use pgturnout::stats::{Counter, Meter};
 use pgturnout::wire::{Header, Printable};
 
 fn ledger() -> Ledger {
@@ -153,4 +154,15 @@ fn startup_body_min() {
         "a version, and no user: {answers:?}"
     );
     assert_eq!(answers[1], "", "no version");
+}
+
+#[test]
+fn stats_body() {
+    for (padding, counter) in [(0, Counter::NoticesLog), (1, Counter::NoticesUnknown)] {
+        let before = limits::STATS_BODY - b"M\0SLOG\0".len() + padding;
+        let body = [b"M".as_slice(), &vec![b'x'; before], b"\0SLOG\0\0"].concat();
+        let mut meter = Meter::default();
+        meter.backend(b'N', &body);
+        assert_eq!(meter.stats().get(counter), 1);
+    }
 }

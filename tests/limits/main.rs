@@ -27,6 +27,16 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "an_empty_queue_keeps_so_much",
     ),
     (
+        "METADATA_TEXTS",
+        "src/session/metadata.rs",
+        "so_many_texts_are_remembered_the_newest",
+    ),
+    (
+        "METADATA_BYTES",
+        "src/session/metadata.rs",
+        "so_many_bytes_are_remembered_with_the_names_of_tables",
+    ),
+    (
         "STATEMENT_BODY",
         "tests/session_bounds.rs",
         "a_statement_of_any_length_finds_its_way",

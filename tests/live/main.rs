@@ -31,6 +31,7 @@ mod extended;
 mod lifecycle;
 mod login;
 mod many;
+mod metrics;
 mod model;
 mod names;
 mod pins;

@@ -4,33 +4,8 @@ use crate::limits;
 use crate::route::encoding::{Encoding, Known, LexState};
 use crate::route::intent::{Class, Intent};
 use crate::route::lex::{Kind, Lexer, Quote, Token};
+use crate::route::tables::Unparsed;
 use crate::route::words::Word;
-
-/// Why a text was not parsed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unparsed {
-    /// No statement.
-    Empty,
-    /// More than one statement: the parser has no say in where one ends.
-    SeveralStatements,
-    /// The scan could not read it.
-    Unreadable,
-    /// Longer than [`limits::INSPECT_TEXT_MAX`].
-    TooLong,
-    /// More than [`limits::INSPECT_TOKENS_MAX`] tokens.
-    TooManyTokens,
-    /// Deeper than [`limits::INSPECT_DEPTH_MAX`].
-    TooDeep,
-    /// More than [`limits::INSPECT_OPERATORS_MAX`] operators.
-    TooManyOperators,
-    /// It has what parser and server may read differently: a backslash, `U&`, literals side by side, a control
-    /// character, bytes that are not UTF-8, or `standard_conforming_strings` not known to be on.
-    Ambiguous,
-    /// The parser does not know the syntax, which says nothing about the server.
-    Syntax,
-    /// The parser sees another number of statements, or a write where the scan sees a read.
-    Disagreement,
-}
 
 /// Admits a text, or says why not.
 pub(super) fn admit<'a>(

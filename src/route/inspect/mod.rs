@@ -29,9 +29,8 @@ use super::encoding::LexState;
 use super::intent::{Class, Intent, Reason, Why};
 use super::rules::Rules;
 use super::scan::{scan, scan_knowing};
+pub use super::tables::{Operation, Operations, TableUse, Unparsed, View};
 use crate::limits;
-pub use guard::Unparsed;
-pub use tables::{Operation, Operations, TableUse};
 
 /// What [`inspect`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,15 +39,6 @@ pub struct Inspection {
     pub intent: Intent,
     /// The tables it uses, or why that is not known.
     pub view: View,
-}
-
-/// The tables of a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum View {
-    /// Every table with what is done to it: in order of their names, those without a schema first.
-    Parsed(Vec<TableUse>),
-    /// Not parsed: nothing is known about tables.
-    Unparsed(Unparsed),
 }
 
 /// Scans a text, and parses it if it is safe to.

@@ -1,7 +1,6 @@
 //! What a syntax tree says about tables and names.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
@@ -9,108 +8,7 @@ use sqlparser::ast::{
     TableFactor, TableObject, TableWithJoins, Visit, Visitor,
 };
 
-/// What is done to a table: the operations that Envoy's PostgreSQL filter reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Operation {
-    /// It is read.
-    Select,
-    /// Rows are added: `INSERT`, `COPY … FROM`, `MERGE`.
-    Insert,
-    /// Rows are changed.
-    Update,
-    /// Rows are removed: `DELETE`, `TRUNCATE`, `MERGE`.
-    Delete,
-    /// It is created.
-    Create,
-    /// It is dropped.
-    Drop,
-    /// Its definition is changed.
-    Alter,
-}
-
-impl Operation {
-    const ALL: [Operation; 7] = [
-        Operation::Select,
-        Operation::Insert,
-        Operation::Update,
-        Operation::Delete,
-        Operation::Create,
-        Operation::Drop,
-        Operation::Alter,
-    ];
-
-    /// Its name, in lower case, as in Envoy's metadata.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Operation::Select => "select",
-            Operation::Insert => "insert",
-            Operation::Update => "update",
-            Operation::Delete => "delete",
-            Operation::Create => "create",
-            Operation::Drop => "drop",
-            Operation::Alter => "alter",
-        }
-    }
-
-    fn bit(self) -> u8 {
-        match self {
-            Operation::Select => 1,
-            Operation::Insert => 2,
-            Operation::Update => 4,
-            Operation::Delete => 8,
-            Operation::Create => 16,
-            Operation::Drop => 32,
-            Operation::Alter => 64,
-        }
-    }
-}
-
-/// A set of operations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Operations(u8);
-
-impl Operations {
-    /// Whether the operation is in it.
-    #[must_use]
-    pub fn contains(self, operation: Operation) -> bool {
-        self.0 & operation.bit() != 0
-    }
-
-    /// Its operations, in the order of the type.
-    pub fn iter(self) -> impl Iterator<Item = Operation> {
-        Operation::ALL
-            .into_iter()
-            .filter(move |operation| self.contains(*operation))
-    }
-
-    fn insert(&mut self, operation: Operation) {
-        self.0 |= operation.bit();
-    }
-}
-
-/// One table and what a text does to it. Names are as the server folds them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableUse {
-    /// The schema, if the text names it.
-    pub schema: Option<String>,
-    /// The table, view or materialized view.
-    pub table: String,
-    /// What is done to it.
-    pub operations: Operations,
-}
-
-impl fmt::Display for TableUse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(schema) = &self.schema {
-            write!(f, "{schema}.")?;
-        }
-        write!(f, "{}:", self.table)?;
-        self.operations
-            .iter()
-            .try_for_each(|operation| write!(f, " {}", operation.name()))
-    }
-}
+use crate::route::tables::{Operation, Operations, TableUse};
 
 /// What the tree says.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! What must hold: each law and invariant a named check.
 
 use pgturnout::session::{Action, CancelTarget, Event, Lifecycle, PeerId, Timer};
+use pgturnout::stats::{Counter, Meter};
 use pgturnout::wire::{Frontend, Header, Parse, Query};
 
 use super::conduct;
@@ -64,12 +65,14 @@ pub(crate) enum Check {
     Needle,
     /// What is shown has no control characters (43).
     CleanText,
+    /// What the client was told is what is counted.
+    Counted,
     /// A scenario's text reads back as the scenario.
     Notation,
 }
 
 impl Check {
-    pub(crate) const ALL: [Check; 24] = [
+    pub(crate) const ALL: [Check; 25] = [
         Check::Chunking,
         Check::Conservation,
         Check::WholeFrames,
@@ -93,6 +96,7 @@ impl Check {
         Check::CancelHome,
         Check::Needle,
         Check::CleanText,
+        Check::Counted,
         Check::Notation,
     ];
 }
@@ -486,6 +490,70 @@ pub(crate) fn answered(world: &mut World<'_>) {
     if world.violation.is_none() {
         conduct::at_rest(world);
     }
+    counted(world);
+}
+
+/// Counts what the client was told, message by message, as the session does where it decides. A session that ended may
+/// have counted what never arrived.
+fn counted(world: &mut World<'_>) {
+    let told_all = world.damage == Damage::None
+        && world.client.is_ready()
+        && matches!(world.session.lifecycle(), Lifecycle::Live);
+    if !told_all {
+        return;
+    }
+    let times = spans(&world.told);
+    if let Some(detail) = times {
+        return world.broken(Check::Counted, detail);
+    }
+    let mut meter = Meter::default();
+    for frame in world.client.login.iter().chain(&world.client.frames) {
+        meter.backend(frame.tag, &frame.body);
+    }
+    let theirs = [
+        "messages_frontend",
+        "sessions_terminated_ssl",
+        "sessions_upstream_ssl_success",
+        "sessions_upstream_ssl_failed",
+        "statements_parsed",
+        "statements_parse_error",
+    ];
+    let stats = *world.session.stats();
+    let clients = stats.get(Counter::MessagesFrontend);
+    for (counter, count) in stats.iter() {
+        let told = match counter {
+            Counter::Messages => meter.stats().get(counter) + clients,
+            Counter::MessagesUnknown => continue,
+            _ => meter.stats().get(counter),
+        };
+        if !theirs.contains(&counter.name()) && told != count {
+            let detail = format!("{counter}: {count} counted, {told} told to the client");
+            return world.broken(Check::Counted, detail);
+        }
+    }
+}
+
+/// What is wrong with the events about the time of requests: each begins once, its answer once behind that, and ends
+/// once behind that, all in one order. What a server skips has no answer.
+fn spans(told: &[Event]) -> Option<String> {
+    let (mut began, mut answered, mut ended) = (Vec::new(), Vec::new(), Vec::new());
+    for event in told {
+        match event {
+            Event::RequestBegan { request, .. } => began.push(*request),
+            Event::ResponseBegan { request, .. } => answered.push(*request),
+            Event::ResponseEnded { request, .. } => ended.push(*request),
+            _ => {}
+        }
+    }
+    let rises = |numbers: &[u64]| numbers.windows(2).all(|pair| pair[0] < pair[1]);
+    let among = |part: &[u64], whole: &[u64]| part.iter().all(|request| whole.contains(request));
+    let fine = [&began, &answered, &ended]
+        .into_iter()
+        .all(|numbers| rises(numbers))
+        && among(&answered, &began)
+        && among(&ended, &answered)
+        && answered.len() <= ended.len() + 1;
+    (!fine).then(|| format!("began {began:?}, answered {answered:?}, ended {ended:?}"))
 }
 
 /// The client has left.

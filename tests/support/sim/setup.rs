@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use pgturnout::auth::{Channel, Credential, Methods};
-use pgturnout::session::{Config, Gate, ReaderFailure, ReaderOpen, Role, Split, Upstream};
+use pgturnout::session::{
+    Config, Gate, Metadata, ReaderFailure, ReaderOpen, RequestEvents, Role, Split, Upstream,
+};
 use pgturnout::startup::{ClientTls, ProtocolVersion, UpstreamTlsPolicy};
 
 use super::choices::Choices;
@@ -251,6 +253,13 @@ impl Setup {
         }
         let mut config = Config::new(upstreams);
         config.split = if self.split { Split::On } else { Split::Off };
+        if self.reader_at_login {
+            config.request_events = RequestEvents::On;
+            // The parser needs more stack than a simulated session has.
+            if !cfg!(feature = "inspect") {
+                config.metadata = Metadata::On;
+            }
+        }
         config.gate = match self.gate_is_reader {
             true => Gate::Reader,
             false => Gate::Writer,

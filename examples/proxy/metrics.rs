@@ -1,0 +1,261 @@
+//! The numbers of all sessions together, as metrics and as a summary.
+//!
+//! Sessions count for themselves. What they counted is added up here when a session ends and when somebody asks, so that
+//! nobody pays for it in between. Names are those of [`pgturnout::stats`], Envoy's and sqlproxy's, behind `pgturnout_`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use pgturnout::route;
+use pgturnout::session::{Destination, Event, PeerId, Routes, Session};
+use pgturnout::stats::{ConnectionCounter, ConnectionStats, Counter, Stats};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::Proxy;
+
+/// How long the sessions may take to tell what they counted: one that is busy for longer is told of the next time.
+const PUBLISH: Duration = Duration::from_secs(1);
+
+/// Where sessions were dialled, by peer.
+type Destinations = [Option<Destination>; PeerId::COUNT];
+
+/// The numbers of all sessions.
+#[derive(Clone)]
+pub(crate) struct Metrics(Arc<Shared>);
+
+struct Shared {
+    /// What upstreams are called, by their place in the configuration.
+    names: Vec<String>,
+    totals: Mutex<Totals>,
+    /// How long requests took, by upstream.
+    durations: Vec<Histogram>,
+}
+
+#[derive(Default)]
+struct Totals {
+    client: Stats,
+    connections: ConnectionStats,
+    upstreams: BTreeMap<usize, Stats>,
+    /// By upstream and reason.
+    routes: BTreeMap<(usize, String), u64>,
+}
+
+/// What of a session's numbers is among the totals.
+#[derive(Default)]
+pub(crate) struct Published {
+    client: Stats,
+    connections: ConnectionStats,
+    upstreams: [Stats; PeerId::COUNT],
+    routes: Routes,
+}
+
+/// The requests of one session that are not answered, and when they began.
+#[derive(Default)]
+pub(crate) struct Clock(VecDeque<(u64, Instant)>);
+
+impl Clock {
+    /// Takes the time at which something happened, if it is the beginning or the end of a request.
+    pub(crate) fn event(&mut self, metrics: &Metrics, destinations: &Destinations, event: &Event) {
+        match event {
+            Event::RequestBegan { request, .. } => self.0.push_back((*request, Instant::now())),
+            Event::ResponseEnded { request, peer, .. } => {
+                // Those before it will never be answered: the server skipped them.
+                while let Some((number, began)) = self.0.pop_front() {
+                    let to = destinations[peer.index()].map_or(usize::MAX, |to| to.0);
+                    if let (true, Some(histogram)) =
+                        (number == *request, metrics.0.durations.get(to))
+                    {
+                        histogram.observe(began.elapsed().as_secs_f64());
+                    }
+                    if number >= *request {
+                        break;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Metrics {
+    /// Numbers for upstreams with these names.
+    pub(crate) fn new(names: impl Iterator<Item = String>) -> Metrics {
+        let names: Vec<String> = names.collect();
+        // From half a millisecond to sixteen seconds.
+        let histogram = || Histogram::new(exponential_buckets(0.0005, 2.0, 16));
+        Metrics(Arc::new(Shared {
+            durations: names.iter().map(|_| histogram()).collect(),
+            names,
+            totals: Mutex::default(),
+        }))
+    }
+
+    /// Counts what only the driver knows.
+    pub(crate) fn count(&self, counter: ConnectionCounter) {
+        self.0.totals().connections.count(counter);
+    }
+
+    /// Adds what a session has counted and not published.
+    pub(crate) fn publish(
+        &self,
+        session: &Session<route::Split>,
+        published: &mut Published,
+        destinations: &Destinations,
+    ) {
+        let mut totals = self.0.totals();
+        totals.client.add(&session.stats().since(&published.client));
+        published.client = *session.stats();
+        let connections = session.connection_stats();
+        totals
+            .connections
+            .add(&connections.since(&published.connections));
+        published.connections = *connections;
+        for peer in PeerId::ALL {
+            let to = destinations[peer.index()];
+            if let (Some(to), Some(stats)) = (to, session.upstream_stats(peer)) {
+                let before = &mut published.upstreams[peer.index()];
+                let upstream = totals.upstreams.entry(to.0).or_default();
+                upstream.add(&stats.since(before));
+                *before = *stats;
+            }
+        }
+        for (peer, reason, requests) in session.routes().since(&published.routes).iter() {
+            if let Some(to) = destinations[peer.index()] {
+                let key = (to.0, reason.to_string());
+                *totals.routes.entry(key).or_default() += requests;
+            }
+        }
+        published.routes = session.routes().clone();
+    }
+
+    /// The metrics in text.
+    pub(crate) fn text(&self) -> Result<String, fmt::Error> {
+        let mut registry = Registry::with_prefix("pgturnout");
+        registry.register_collector(Box::new(self.clone()));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+
+    /// The numbers that are not 0, in a few lines.
+    fn summary(&self, open: usize) -> String {
+        let totals = self.0.totals();
+        let mut lines = vec![
+            format!("summary: sessions open: {open}"),
+            format!("summary: connections: {}", moved(totals.connections.iter())),
+            format!("summary: clients: {}", moved(totals.client.iter())),
+        ];
+        for (to, stats) in &totals.upstreams {
+            let name = self.0.name(*to);
+            lines.push(format!("summary: upstream {name}: {}", moved(stats.iter())));
+        }
+        for ((to, reason), requests) in &totals.routes {
+            let name = self.0.name(*to);
+            lines.push(format!("summary: to {name}: {requests} for {reason:?}"));
+        }
+        lines.join("\n")
+    }
+}
+
+fn moved<C: fmt::Display>(counters: impl Iterator<Item = (C, u64)>) -> String {
+    let words: Vec<String> = counters
+        .filter(|(_, count)| *count > 0)
+        .map(|(counter, count)| format!("{counter}={count}"))
+        .collect();
+    words.join(" ")
+}
+
+/// Has every session tell what it counted.
+pub(crate) async fn refresh(proxy: &Proxy) {
+    proxy.registry.publish(PUBLISH).await;
+}
+
+/// Writes the numbers to the log.
+pub(crate) async fn tell_summary(proxy: Arc<Proxy>) {
+    refresh(&proxy).await;
+    proxy.log.line(&proxy.metrics.summary(proxy.registry.len()));
+}
+
+impl Shared {
+    fn totals(&self) -> MutexGuard<'_, Totals> {
+        // Sums that a panic leaves half done are still sums.
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn name(&self, to: usize) -> &str {
+        self.names.get(to).map_or("", String::as_str)
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Collector for Metrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let totals = self.0.totals();
+        for (counter, count) in totals.connections.iter() {
+            let help = "connections, as in CockroachDB's sqlproxy";
+            let metric = described(&mut encoder, counter.name(), help, MetricType::Counter)?;
+            ConstCounter::new(count).encode(metric)?;
+        }
+        let accepted = totals.connections.get(ConnectionCounter::AcceptedConns);
+        let ended = totals.connections.get(ConnectionCounter::EndedConns);
+        let open = i64::try_from(accepted.saturating_sub(ended)).unwrap_or(i64::MAX);
+        let metric = described(&mut encoder, "conns", "open connections", MetricType::Gauge)?;
+        ConstGauge::new(open).encode(metric)?;
+        for (counter, count) in totals.client.iter() {
+            let help = "clients, as in Envoy's PostgreSQL filter";
+            let metric = described(&mut encoder, counter.name(), help, MetricType::Counter)?;
+            ConstCounter::new(count).encode(metric)?;
+        }
+        for counter in Counter::ALL {
+            let name = format!("upstream_{}", counter.name());
+            let help = "the same of each upstream, with what clients do not see";
+            let mut metric = described(&mut encoder, &name, help, MetricType::Counter)?;
+            for (to, stats) in &totals.upstreams {
+                let upstream = [("upstream", self.0.name(*to))];
+                let labelled = metric.encode_family(&upstream)?;
+                ConstCounter::new(stats.get(*counter)).encode(labelled)?;
+            }
+        }
+        let help = "requests by where they went and why";
+        let mut metric = described(&mut encoder, "requests_routed", help, MetricType::Counter)?;
+        for ((to, reason), requests) in &totals.routes {
+            let labels = [("upstream", self.0.name(*to)), ("reason", reason)];
+            ConstCounter::new(*requests).encode(metric.encode_family(&labels)?)?;
+        }
+        self.encode_durations(&mut encoder)
+    }
+}
+
+impl Metrics {
+    fn encode_durations(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let name = "request_duration_seconds";
+        let help = "from a request's first message to its ReadyForQuery";
+        let mut metric = described(encoder, name, help, MetricType::Histogram)?;
+        for (name, histogram) in self.0.names.iter().zip(&self.0.durations) {
+            histogram.encode(metric.encode_family(&[("upstream", name.as_str())])?)?;
+        }
+        Ok(())
+    }
+}
+
+fn described<'e>(
+    encoder: &'e mut DescriptorEncoder<'_>,
+    name: &'e str,
+    help: &str,
+    kind: MetricType,
+) -> Result<MetricEncoder<'e>, fmt::Error> {
+    encoder.encode_descriptor(name, help, None, kind)
+}
