@@ -38,6 +38,16 @@ impl Md5Digest {
         with_prefix(&hex_md5(&self.0[..], &salt))
     }
 
+    /// A second one.
+    pub(super) fn duplicate(&self) -> Md5Digest {
+        Md5Digest(self.0.clone())
+    }
+
+    /// Whether both are the same, compared in constant time.
+    pub(super) fn matches(&self, other: &Md5Digest) -> bool {
+        constant_time_eq(&self.0[..], &other.0[..])
+    }
+
     /// Whether `answer` is the right one for `salt`, compared in constant time.
     #[must_use]
     pub fn accepts(&self, salt: [u8; 4], answer: &[u8]) -> bool {

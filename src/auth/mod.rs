@@ -8,26 +8,47 @@
 //! Nothing in here prints a secret: `Debug` and `Display` of every type are free of passwords, digests, keys, nonces
 //! and proofs, and the bytes of secrets are overwritten when they are dropped, as far as safe Rust reaches.
 
+mod admit;
+mod admit_check;
+mod admit_policy;
 mod credential;
+mod end_point;
 mod error;
 mod established;
+mod external;
 mod md5;
 mod methods;
+mod nonce;
+#[cfg(feature = "scram")]
+mod observe;
 mod replay;
+#[cfg(feature = "scram")]
+mod replay_scram;
 #[cfg(feature = "scram")]
 mod saslprep;
 #[cfg(feature = "scram")]
 pub mod scram;
 #[cfg(feature = "scram")]
+mod scram_hash;
+#[cfg(feature = "scram")]
 mod scram_keys;
+#[cfg(feature = "scram")]
+pub mod scram_server;
 mod users;
 
+pub use admit::{Accepted, Admission, AdmitNonces, Admitting, Rejected};
+pub use admit_policy::{AdmitPolicy, ClientConnection};
 pub use credential::{Credential, CredentialKind};
+pub use end_point::TlsEndPoint;
 pub use error::{AuthError, ServerReport};
 pub use established::{Established, Parameters};
+pub use external::{ExternalAnswer, ExternalRequest};
 pub use md5::{Md5Digest, md5_digest, md5_password};
 pub use methods::{Channel, Method, Methods};
-pub use replay::{Handshake, Replay, ScramNonce};
+pub use nonce::ScramNonce;
+#[cfg(feature = "scram")]
+pub use observe::{CannotPass, NotLearnt, Observer};
+pub use replay::{Handshake, Replay};
 #[cfg(feature = "scram")]
 pub use scram_keys::{ScramKeys, ScramVerifier};
 

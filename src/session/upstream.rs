@@ -366,6 +366,7 @@ impl Login {
                 self.hashing = Hashing::Running;
                 ReplayStep::On
             }
+            Ok(Handshake::Asked(_)) => ReplayStep::Failed("nobody answers what it asks".to_owned()),
             Ok(Handshake::Ready(established)) => ReplayStep::Ready(Box::new(established)),
             Err(error) => ReplayStep::Failed(error.to_string()),
         }

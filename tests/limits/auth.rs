@@ -1,10 +1,13 @@
 //! Limits of a login to one more server.
 
-use pgturnout::auth::{AuthError, Replay};
+use bytes::BytesMut;
+use pgturnout::auth::{
+    AuthError, Channel, Credential, ExternalAnswer, Methods, Replay, TlsEndPoint,
+};
 use pgturnout::limits;
 use pgturnout::wire::Authentication;
 
-use crate::login::{self, Frame, auth, notice, parameter, run};
+use crate::login::{self, Frame, auth, hand_in, notice, parameter, run};
 
 /// How many of these messages a login takes behind AuthenticationOk before it is too much.
 fn taken(what: &'static str, frame: impl Fn(usize) -> Frame) -> usize {
@@ -57,6 +60,63 @@ fn login_notice_bytes_max() {
     let most = limits::LOGIN_NOTICE_BYTES_MAX;
     assert_eq!((of(most), of(most + 1)), (1, 0));
     assert_eq!((of(most / 4), of(most / 4 + 1)), (4, 3));
+}
+
+#[test]
+fn tls_end_point_max() {
+    let most = limits::TLS_END_POINT_MAX;
+    assert!(TlsEndPoint::new(&vec![1; most]).is_some());
+    assert_eq!(TlsEndPoint::new(&vec![1; most + 1]), None);
+    assert_eq!(TlsEndPoint::new(b""), None);
+}
+
+/// A started login that the caller answers for.
+fn caller_answers() -> Replay {
+    let methods = Methods::NONE.allow_external(Channel::Clear);
+    let mut login = login::login(Credential::External, methods, Channel::Clear);
+    login.start(&mut BytesMut::new()).unwrap();
+    login
+}
+
+fn token(bytes: usize) -> Frame {
+    auth(Authentication::GssContinue {
+        data: &vec![7; bytes],
+    })
+}
+
+#[test]
+fn external_message_max() {
+    let most = limits::EXTERNAL_MESSAGE_MAX;
+    // With its code.
+    let asked = |bytes| hand_in(&mut caller_answers(), &token(bytes - 4)).0.err();
+    assert_eq!(asked(most), None);
+    assert_eq!(asked(most + 1), Some(AuthError::ExternalTooLong));
+    let answered = |bytes: usize| {
+        let mut login = caller_answers();
+        run(&mut login, [&token(1)]).unwrap();
+        let data = vec![7; bytes];
+        login.answer(ExternalAnswer::More(&data), &mut BytesMut::new())
+    };
+    assert_eq!(answered(most), Ok(()));
+    assert_eq!(answered(most + 1), Err(AuthError::ExternalTooLong));
+}
+
+#[test]
+fn external_rounds_max() {
+    let mut login = caller_answers();
+    let ends = |_: &usize| match run(&mut login, [&token(1)]) {
+        Ok(_) => {
+            let answer = ExternalAnswer::More(b"x");
+            login.answer(answer, &mut BytesMut::new()).unwrap();
+            false
+        }
+        Err(error) => {
+            assert_eq!(error, AuthError::TooMany { what: "questions" });
+            true
+        }
+    };
+    let rounds = (0..1_000).find(ends).expect("bounded");
+    assert_eq!(rounds, limits::EXTERNAL_ROUNDS_MAX);
 }
 
 #[cfg(feature = "scram")]
