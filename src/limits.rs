@@ -106,6 +106,9 @@ pub const SCRAM_SALT_MAX: usize = 1024;
 pub const SCRAM_ITERATIONS_MAX: u32 = 100_000;
 /// How many SCRAM iterations one call works off: about 1 ms, and the whole of PostgreSQL's default count.
 pub const SCRAM_STEP_ITERATIONS: u32 = 4_096;
+/// Bytes that a session may hold of the exchange by which its client logs in, and of its own with upstreams: three
+/// messages of [`SCRAM_MESSAGE_MAX`], twice.
+pub const LOGIN_EXCHANGES: usize = 6 * SCRAM_MESSAGE_MAX;
 /// The longest hash of a certificate that a login is bound to, in bytes: that of SHA-512.
 pub const TLS_END_POINT_MAX: usize = 64;
 /// The longest message of a method that the caller answers for, in bytes, in either direction. PostgreSQL takes no longer

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use super::admit_check::{Check, Checked};
 use super::admit_policy::{AdmitPolicy, Asked, ClientConnection};
 use super::credential::Credential;
-use super::md5::{Md5Digest, md5_digest};
+use super::md5::{Md5Digest, md5_digest, salt};
 use super::methods::Method;
 use super::nonce::ScramNonce;
 #[cfg(feature = "scram")]
@@ -102,6 +102,17 @@ pub struct AdmitNonces {
     pub scram: ScramNonce,
     /// The salt of MD5.
     pub md5: [u8; 4],
+}
+
+impl AdmitNonces {
+    /// The nonces with this number, of all that can be made of one random key ([`ScramNonce::derive`]).
+    #[must_use]
+    pub fn derive(key: &[u8], number: u64) -> AdmitNonces {
+        AdmitNonces {
+            scram: ScramNonce::derive(key, number),
+            md5: salt(key, number),
+        }
+    }
 }
 
 /// The login of one client to ourselves, by [`AdmitPolicy`] and [`Users`].

@@ -86,6 +86,19 @@ pub fn md5_password(user: &[u8], password: &[u8], salt: [u8; 4]) -> [u8; 35] {
     md5_digest(user, password).answer(salt)
 }
 
+/// A salt, one for each number and key, which it tells nothing of.
+pub(super) fn salt(key: &[u8], number: u64) -> [u8; 4] {
+    let digest = Md5::new()
+        .chain_update(key)
+        .chain_update(number.to_be_bytes())
+        .finalize();
+    let mut salt = [0; 4];
+    for (byte, made) in salt.iter_mut().zip(digest) {
+        *byte = made;
+    }
+    salt
+}
+
 /// The MD5 of both parts in a row, in lower-case hexadecimal digits.
 fn hex_md5(first: &[u8], second: &[u8]) -> [u8; 32] {
     let digest = Md5::new()

@@ -162,14 +162,10 @@ impl Observer {
         let stage = mem::replace(&mut self.stage, Stage::Idle);
         let (messages, verifier) = match (stage, self.verifier()) {
             (Stage::Challenged(messages), Some(verifier)) => (messages, verifier),
-            (failed @ Stage::Failed(_), _) => {
-                self.stage = failed;
+            (stage, _) => {
+                self.stage = stage;
                 return;
             }
-            (
-                Stage::Idle | Stage::First(_) | Stage::Challenged(_) | Stage::Learnt(_),
-                Some(_) | None,
-            ) => return,
         };
         let Some((signed, proof)) = read_proof(body) else {
             return;

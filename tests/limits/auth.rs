@@ -182,6 +182,72 @@ mod scram {
         );
     }
 
+    /// How many bytes are held at once while an exchange of the longest messages is watched, and while we are the
+    /// server of one.
+    #[test]
+    fn login_exchanges() {
+        use pgturnout::auth::{
+            Admission, AdmitNonces, AdmitPolicy, Admitting, ClientConnection, Observer, ScramNonce,
+            Users,
+        };
+        let long = |head: &str| {
+            format!(
+                "{head}{}",
+                "x".repeat(limits::SCRAM_MESSAGE_MAX - head.len())
+            )
+        };
+        let bare = long("n,,n=,r=nonce,x=");
+        let first = [b"SCRAM-SHA-256\0\0\0\x40\0", bare.as_bytes()].concat();
+        let challenge = long(&format!("{},x=", Account::new(PASSWORD, 1).server_first()));
+        let proof = format!(",p={}", STANDARD.encode([0; 32]));
+        let last = |nonce: &str| {
+            let padding = limits::SCRAM_MESSAGE_MAX - proof.len();
+            let head = format!("c=biws,r={nonce},x=");
+            format!("{head}{}{proof}", "x".repeat(padding - head.len()))
+        };
+        let listed =
+            || Credential::from_secret(Account::new(PASSWORD, 1).stored().as_bytes()).unwrap();
+        let mut users = Users::default();
+        users.insert(b"alice", listed());
+        let credential = users.get(b"alice");
+        let response = last("nonce");
+        let watched = allocation_counter::measure(|| {
+            let mut observer = Observer::new(credential);
+            observer.chosen(&first).unwrap();
+            observer.challenged(challenge.as_bytes());
+            observer.responded(response.as_bytes());
+        });
+        let nonces = AdmitNonces {
+            scram: ScramNonce::from_bytes([0; 18]),
+            md5: [0; 4],
+        };
+        let response = last(&format!("nonce{}", "A".repeat(24)));
+        let policy = AdmitPolicy::new([0; 32]).allow_scram();
+        let mut out = BytesMut::with_capacity(1_000);
+        let served = allocation_counter::measure(|| {
+            let connection = ClientConnection::default();
+            let mut login = Admission::new(b"alice", &users, &policy, connection, nonces);
+            login.start(&mut out);
+            assert!(matches!(
+                login.handle(b'p', &first, &mut out),
+                Admitting::Wait
+            ));
+            let working = login.handle(b'p', response.as_bytes(), &mut out);
+            assert!(matches!(working, Admitting::Working));
+            assert!(matches!(login.work(&mut out), Admitting::Refused(_)));
+        });
+        for (what, measured) in [("watched", watched), ("served", served)] {
+            let most = measured.bytes_max;
+            let three = u64::try_from(3 * limits::SCRAM_MESSAGE_MAX).unwrap();
+            assert!(most <= 2 * three, "{what}: {most} bytes");
+            assert!(
+                most >= three - 4_096,
+                "{what}: {most} bytes are not the most"
+            );
+        }
+        assert_eq!(limits::LOGIN_EXCHANGES, 6 * limits::SCRAM_MESSAGE_MAX);
+    }
+
     #[test]
     fn scram_step_iterations() {
         for (iterations, calls) in [
