@@ -9,7 +9,7 @@ mod support;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::BytesMut;
 use pgturnout::auth::{
-    AuthError, Channel, Credential, Method, Methods, Replay, ScramNonce, TlsEndPoint,
+    AuthError, Channel, Credential, Method, Methods, Replay, ScramNonce, TlsEndPoint, common_name,
 };
 use pgturnout::startup::ProtocolVersion;
 use pgturnout::wire::password::parse_sasl_initial;
@@ -80,6 +80,37 @@ fn what_is_no_certificate_has_no_hash() {
         TlsEndPoint::of_certificate(b"\x30\x84\xff\xff\xff\xff"),
         None
     );
+}
+
+#[test]
+fn a_certificate_names_its_user() {
+    for (name, _, der) in certificates() {
+        if name == "two-names" {
+            assert_eq!(common_name(&der), None, "which of them?");
+            continue;
+        }
+        assert_eq!(common_name(&der), Some(name.as_bytes()), "{name}");
+        for end in 0..der.len() {
+            assert_eq!(common_name(&der[..end]), None, "{name} cut at {end}");
+        }
+        let at = der
+            .windows(name.len())
+            .rposition(|text| text == name.as_bytes())
+            .unwrap();
+        // A name that a C program would read as another one, and one in UTF-16.
+        for (place, byte) in [(at + 1, 0), (at - 2, 0x1e)] {
+            let mut changed = der.clone();
+            changed[place] = byte;
+            assert_eq!(common_name(&changed), None, "{name}");
+        }
+        for place in 0..der.len().min(200) {
+            for byte in [0, 0x30, 0x31, 0x80, 0x84, 0xff] {
+                let mut changed = der.clone();
+                changed[place] = byte;
+                let _ = common_name(&changed);
+            }
+        }
+    }
 }
 
 fn end_point() -> Option<TlsEndPoint> {

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::admit_check::Check;
+use super::certificate::TlsEndPoint;
 use super::credential::Credential;
-use super::end_point::TlsEndPoint;
 use super::methods::{Channel, Method};
 #[cfg(feature = "scram")]
 use super::scram_hash::keyed_code;

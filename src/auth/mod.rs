@@ -11,8 +11,8 @@
 mod admit;
 mod admit_check;
 mod admit_policy;
+mod certificate;
 mod credential;
-mod end_point;
 mod error;
 mod established;
 mod external;
@@ -38,8 +38,8 @@ mod users;
 
 pub use admit::{Accepted, Admission, AdmitNonces, Admitting, Rejected};
 pub use admit_policy::{AdmitPolicy, ClientConnection};
+pub use certificate::{TlsEndPoint, common_name};
 pub use credential::{Credential, CredentialKind};
-pub use end_point::TlsEndPoint;
 pub use error::{AuthError, ServerReport};
 pub use established::{Established, Parameters};
 pub use external::{ExternalAnswer, ExternalRequest};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
+use super::certificate::TlsEndPoint;
 use super::credential::Credential;
-use super::end_point::TlsEndPoint;
 use super::error::AuthError;
 use super::methods::{Channel, Method, Methods};
 use super::nonce::ScramNonce;

@@ -38,7 +38,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 
-use super::end_point::TlsEndPoint;
+use super::certificate::TlsEndPoint;
 use super::scram_hash::{Derived, Deriving, signature, stored_key};
 use super::scram_keys::{Key, ScramKeys, ScramVerifier};
 use crate::limits;

@@ -43,7 +43,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 
-use super::end_point::TlsEndPoint;
+use super::certificate::TlsEndPoint;
 use super::scram::{BOUND_HEADER, MECHANISM, MECHANISM_PLUS, attribute, is_nonce};
 use super::scram_hash::{Derived, Deriving, signature, stored_key};
 use super::scram_keys::{Key, ScramKeys, ScramVerifier};

@@ -1,4 +1,4 @@
-//! What an exchange is bound to: the hash of the certificate that a TLS server has shown (RFC 5929 section 4).
+//! What a login needs of X.509 certificates: the hash that an exchange is bound to (RFC 5929 section 4), and a name.
 
 use std::fmt;
 
@@ -32,14 +32,87 @@ impl fmt::Debug for TlsEndPoint {
     }
 }
 
+const SEQUENCE: u8 = 0x30;
+const OBJECT_IDENTIFIER: u8 = 0x06;
+const SET: u8 = 0x31;
+const INTEGER: u8 = 0x02;
+/// The version in front of a certificate's serial number.
+const VERSION: u8 = 0xa0;
+/// UTF8String, PrintableString, TeletexString and IA5String: texts of bytes.
+const TEXTS: [u8; 4] = [0x0c, 0x13, 0x14, 0x16];
+/// id-at-commonName, RFC 5280 appendix A.
+const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+
+/// The common name in the subject of an X.509 certificate in DER, which is what PostgreSQL takes for the user's name.
+/// Whether the certificate can be trusted is for the TLS library to say.
+///
+/// `None` for what is no certificate, and for a subject with no common name, more than one, an empty one, one that
+/// holds a NUL, or one of two bytes for a character.
+///
+/// ```
+/// assert_eq!(pgturnout::auth::common_name(b"no certificate"), None);
+/// ```
+#[must_use]
+pub fn common_name(der: &[u8]) -> Option<&[u8]> {
+    let (certificate, _) = element(der, SEQUENCE)?;
+    let (mut rest, _) = element(certificate, SEQUENCE)?;
+    if let Some((_, behind)) = element(rest, VERSION) {
+        rest = behind;
+    }
+    // Serial number, signature algorithm, issuer, validity.
+    for tag in [INTEGER, SEQUENCE, SEQUENCE, SEQUENCE] {
+        (_, rest) = element(rest, tag)?;
+    }
+    let (mut subject, _) = element(rest, SEQUENCE)?;
+    let mut name = None;
+    while !subject.is_empty() {
+        let (mut attributes, behind) = element(subject, SET)?;
+        subject = behind;
+        while !attributes.is_empty() {
+            let (attribute, behind) = element(attributes, SEQUENCE)?;
+            attributes = behind;
+            let (kind, value) = element(attribute, OBJECT_IDENTIFIER)?;
+            if kind == COMMON_NAME {
+                let (text, _) = TEXTS.iter().find_map(|tag| element(value, *tag))?;
+                if name.replace(text).is_some() {
+                    return None;
+                }
+            }
+        }
+    }
+    name.filter(|name| !name.is_empty() && !name.contains(&0))
+}
+
+/// The contents of the DER element with this tag at the front, and what follows it.
+fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (found, rest) = der.split_first()?;
+    let (first, rest) = rest.split_first()?;
+    let (length, rest) = if *first < 0x80 {
+        (usize::from(*first), rest)
+    } else {
+        let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+        (number(digits)?, rest)
+    };
+    if *found != tag {
+        return None;
+    }
+    rest.split_at_checked(length)
+}
+
+/// A length of up to four bytes.
+fn number(digits: &[u8]) -> Option<usize> {
+    let mut bytes = [0; 4];
+    let start = bytes.len().checked_sub(digits.len())?;
+    bytes.get_mut(start..)?.copy_from_slice(digits);
+    usize::try_from(u32::from_be_bytes(bytes)).ok()
+}
+
 #[cfg(feature = "scram")]
-mod certificate {
+mod hash {
     use sha2::{Digest as _, Sha224, Sha256, Sha384, Sha512};
 
-    use super::TlsEndPoint;
+    use super::{OBJECT_IDENTIFIER, SEQUENCE, TlsEndPoint, element};
 
-    const SEQUENCE: u8 = 0x30;
-    const OBJECT_IDENTIFIER: u8 = 0x06;
     /// The hash algorithm among the parameters of RSASSA-PSS.
     const PSS_HASH: u8 = 0xa0;
 
@@ -106,29 +179,5 @@ mod certificate {
             [0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 4] => Some(Hash::Sha224),
             _ => None,
         }
-    }
-
-    /// The contents of the DER element with this tag at the front, and what follows it.
-    fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-        let (found, rest) = der.split_first()?;
-        let (first, rest) = rest.split_first()?;
-        let (length, rest) = if *first < 0x80 {
-            (usize::from(*first), rest)
-        } else {
-            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            (number(digits)?, rest)
-        };
-        if *found != tag {
-            return None;
-        }
-        rest.split_at_checked(length)
-    }
-
-    /// A length of up to four bytes.
-    fn number(digits: &[u8]) -> Option<usize> {
-        let mut bytes = [0; 4];
-        let start = bytes.len().checked_sub(digits.len())?;
-        bytes.get_mut(start..)?.copy_from_slice(digits);
-        usize::try_from(u32::from_be_bytes(bytes)).ok()
     }
 }
