@@ -75,7 +75,7 @@ fn psql_with(
     more: &str,
 ) -> Result<String, String> {
     let target = format!("host=127.0.0.1 port={port} dbname=app user={user} {more}");
-    let output = Command::new(Path::new(cluster.get("PGBIN")).join("psql"))
+    let output = Command::new(psql_program(cluster))
         .args(["-XAtq", "-d", &target])
         .args(["-c", "select pg_is_in_recovery()"])
         .args([
@@ -99,6 +99,35 @@ fn psql_with(
     }
 }
 
+/// The servers' own psql, unless it was built without TLS and there is one with it.
+fn psql_program(cluster: &Cluster) -> PathBuf {
+    let own = Path::new(cluster.get("PGBIN")).join("psql");
+    if cluster.has_tls() {
+        return own;
+    }
+    other_psql().unwrap_or(own)
+}
+
+/// A psql that was built with TLS, wherever a distribution has put it.
+fn other_psql() -> Option<PathBuf> {
+    let folders = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let folders = folders.flatten().map(|entry| entry.path().join("bin"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    folders
+        .chain(path)
+        .map(|folder| folder.join("psql"))
+        .find(|program| {
+            // Nobody listens there: what it complains of is that, or that it does not know TLS.
+            let tried = Command::new(program)
+                .args(["-d", "host=127.0.0.1 port=1 sslmode=require"])
+                .output();
+            tried.is_ok_and(|tried| {
+                !String::from_utf8_lossy(&tried.stderr).contains("SSL support is not compiled in")
+            })
+        })
+}
+
 /// The read ran on the standby, the transaction on the primary.
 const BOTH: &str = "t f";
 
@@ -106,6 +135,16 @@ fn with_tls(test: &str) -> Option<&'static Cluster> {
     let cluster = lab::cluster(test)?;
     if !cluster.has_tls() {
         lab::skip(test, "this server is built without TLS");
+        return None;
+    }
+    Some(cluster)
+}
+
+/// Clients can encrypt, whatever the servers can.
+fn clients_with_tls(test: &str) -> Option<&'static Cluster> {
+    let cluster = lab::cluster(test)?;
+    if cluster.get("CERT").is_empty() || !(cluster.has_tls() || other_psql().is_some()) {
+        lab::skip(test, "no psql with TLS, or no openssl");
         return None;
     }
     Some(cluster)
@@ -211,6 +250,33 @@ fn an_upstream_that_refuses_is_told() {
     }
 }
 
+/// libpq binds its login to the proxy's certificate, over which nothing else need be known.
+#[test]
+fn the_clients_leg_is_bound() {
+    let Some(cluster) = clients_with_tls("auth::client_bound") else {
+        return;
+    };
+    let users = UsersFile::stored("auth::client_bound", cluster, &["u_scram"]);
+    let more = [
+        "--auth",
+        "terminate",
+        "--accept",
+        "scram-plus",
+        "--upstream-tls",
+        "disable",
+    ];
+    let proxy = start(
+        cluster,
+        &users,
+        &[&tls_of_the_proxy(cluster)[..], &more].concat(),
+    );
+    let ca = cluster.get("CA");
+    let bound = format!("sslmode=verify-full sslrootcert={ca} channel_binding=require");
+    assert_eq!(psql(cluster, proxy.port, "u_scram", &bound).unwrap(), BOTH);
+    let unbound = "sslmode=require channel_binding=disable";
+    assert!(psql(cluster, proxy.port, "u_scram", unbound).is_err());
+}
+
 /// libpq binds its login to the proxy's certificate, and the proxy its own to the servers'.
 #[test]
 fn both_legs_are_bound() {
@@ -265,7 +331,15 @@ fn a_relay_over_tls_says_what_cannot_be() {
     // libpq itself refuses where it may not go without.
     let demanding = "sslmode=require channel_binding=require";
     assert!(psql(cluster, proxy.port, "u_scram", demanding).is_err());
-    // Without TLS to the servers nothing is offered, and libpq's `y` is the truth.
+}
+
+/// Without TLS to the servers nothing is offered, and libpq's `y` is the truth.
+#[test]
+fn a_relay_over_tls_to_servers_in_clear() {
+    let Some(cluster) = clients_with_tls("auth::relay_half_tls") else {
+        return;
+    };
+    let users = UsersFile::stored("auth::relay_half_tls", cluster, &["u_scram"]);
     let disable = ["--upstream-tls", "disable"];
     let proxy = start(
         cluster,
@@ -347,7 +421,7 @@ fn certificate(cluster: &Cluster, directory: &Path, name: &str) -> (String, Stri
 
 #[test]
 fn a_certificate_is_proof_of_its_name() {
-    let Some(cluster) = with_tls("auth::certificate") else {
+    let Some(cluster) = clients_with_tls("auth::certificate") else {
         return;
     };
     let directory = std::env::temp_dir().join(format!("pgturnout-{}-certs", std::process::id()));
