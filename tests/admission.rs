@@ -661,6 +661,30 @@ mod scram_logins {
         }
     }
 
+    /// L8: the longest that is read, and one byte more.
+    #[test]
+    fn first_messages_have_a_length() {
+        let half = limits::SCRAM_NONCE_MAX / 2;
+        let nonce = |length: usize| format!("n,,n=,r={}", "x".repeat(length));
+        let padded = |length: usize| format!("n,,n=,r=x,e={}", "y".repeat(length - 12));
+        let most = limits::SCRAM_MESSAGE_MAX;
+        for (message, expected) in [
+            (nonce(half), None),
+            (nonce(half + 1), Some(ClientFault::Nonce)),
+            (padded(most), None),
+            (padded(most + 1), Some(ClientFault::MessageTooLong)),
+        ] {
+            let data = Some(message.as_bytes());
+            let taken = first_answer(&scram_only(), clear(), b"SCRAM-SHA-256", data);
+            assert_eq!(
+                taken.err(),
+                expected.map(Rejected::Scram),
+                "{}",
+                message.len()
+            );
+        }
+    }
+
     /// A client may choose the mechanism first and send its first message when it is asked.
     #[test]
     fn the_first_message_may_come_later() {

@@ -11,6 +11,7 @@ use login_support::{PASSWORD, USER};
 use pgturnout::auth::{
     AdmitPolicy, Channel, Credential, ExternalAnswer, Method, Methods, Users, md5_password,
 };
+use pgturnout::limits;
 use pgturnout::session::{
     ClientAuth, CloseCause, Config, Event, Gate, PeerId, ReaderOpen, Timer, TlsInfo,
 };
@@ -251,10 +252,16 @@ fn messages_out_of_place() {
 /// The longest message that a server takes is read, and one that no buffer holds is not waited for.
 #[test]
 fn a_message_fits_the_read_buffer_or_ends_the_session() {
-    for (body, alive) in [(16_379, true), (16_380, false)] {
+    let token = limits::LOGIN_MESSAGE;
+    for (buffer, body, alive) in [
+        (16_384, 16_379, true),
+        (16_384, 16_380, false),
+        (100_000, token, true),
+        (100_000, token + 1, false),
+    ] {
         let make = || {
             let mut config = by_md5();
-            config.limits.read_buffer = 16_384;
+            config.limits.read_buffer = buffer;
             config
         };
         each(make, |rig| {
@@ -782,6 +789,15 @@ mod verifiers {
                 );
             });
         }
+        // What is no answer is the server's to refuse.
+        each(config, |rig| {
+            open(rig);
+            rig.take_startup(WRITER);
+            rig.writer("Rsasl(SCRAM-SHA-256)");
+            let other = raw(b'Q', b"SCRAM-SHA-256-PLUS\0\0\0\0\0");
+            rig.raw(CLIENT, &other);
+            assert_eq!(rig.take(WRITER), other);
+        });
         // Without binding it passes.
         each(config, |rig| {
             open(rig);

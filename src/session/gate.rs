@@ -21,7 +21,7 @@ use crate::ledger::Fate;
 use crate::limits;
 use crate::route::Route;
 use crate::startup::CancelKey;
-use crate::wire::{Authentication, Backend, Header, Names, TransactionStatus, sqlstate};
+use crate::wire::{Authentication, Backend, Header, Names, TransactionStatus, sqlstate, tags};
 
 /// What becomes of one message of the gate.
 enum Step {
@@ -201,6 +201,9 @@ impl<R: Route> Session<R> {
         else {
             return true;
         };
+        if header.tag != tags::frontend::PASSWORD {
+            return true;
+        }
         let Err(why) = relay.look(asked, body) else {
             return true;
         };
