@@ -17,7 +17,7 @@
 //! - [`session`]: the composition. One client, its upstreams, and the order in which everybody is heard.
 //! - [`route`]: from a SQL text to what it asks for, and from there to an upstream.
 //! - [`track`]: what must be remembered: replies that are owed, prepared statements, settings, pins.
-//! - [`auth`]: the login to one more server in the name of a client that is logged in.
+//! - [`auth`]: the login to one more server in the name of a client that is logged in, and that of a client to us.
 //! - [`startup`]: how connections open, on both sides: requests for encryption, parameters, cancel keys.
 //! - [`stats`]: counters of messages, statements, transactions, errors and connections.
 //! - [`ledger`]: which bytes of which source go to which destination, in what order; knows no protocol.
@@ -78,7 +78,7 @@
 //!
 //! # Features
 //!
-//! `scram` (on by default): SCRAM-SHA-256 in the login replay. `inspect` (on by default): the tables of a text, and a
+//! `scram` (on by default): SCRAM-SHA-256, as a client and as a server. `inspect` (on by default): the tables of a text, and a
 //! second opinion on names, from `sqlparser`.
 #![forbid(unsafe_code)]
 #![deny(

@@ -112,6 +112,16 @@ pub const SCRAM_SALT_MAX: usize = 1024;
 pub const SCRAM_ITERATIONS_MAX: u32 = 100_000;
 /// How many SCRAM iterations one call works off: about 1 ms, and the whole of PostgreSQL's default count.
 pub const SCRAM_STEP_ITERATIONS: u32 = 4_096;
+/// Bytes that a session may hold of the exchange by which its client logs in, and of its own with upstreams: three
+/// messages of [`SCRAM_MESSAGE_MAX`], twice.
+pub const LOGIN_EXCHANGES: usize = 6 * SCRAM_MESSAGE_MAX;
+/// The longest hash of a certificate that a login is bound to, in bytes: that of SHA-512.
+pub const TLS_END_POINT_MAX: usize = 64;
+/// The longest message of a method that the caller answers for, in bytes, in either direction. PostgreSQL takes no longer
+/// one (`PG_MAX_AUTH_TOKEN_LENGTH`).
+pub const EXTERNAL_MESSAGE_MAX: usize = 65_535;
+/// How often a server may ask in one login that the caller answers for. Kerberos takes two or three rounds.
+pub const EXTERNAL_ROUNDS_MAX: usize = 16;
 /// How many ParameterStatus messages one login may bring. PostgreSQL sends about fifteen.
 pub const LOGIN_PARAMETERS_MAX: usize = 64;
 /// The bytes of all parameter names and values of one login together.
@@ -120,6 +130,7 @@ pub const LOGIN_PARAMETER_BYTES_MAX: usize = 16 * 1024;
 pub const LOGIN_NOTICES_MAX: usize = 100;
 /// The bytes of all notices and notifications of one login together.
 pub const LOGIN_NOTICE_BYTES_MAX: usize = 64 * 1024;
+
 // Session.
 
 /// Size in bytes of a driver's read buffer for each peer, by default: PostgreSQL's own send buffer is 8 KiB, and TLS

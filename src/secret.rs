@@ -19,10 +19,13 @@ use std::hint::black_box;
 pub struct Secret(Box<[u8]>);
 
 impl Secret {
-    /// Takes the bytes over; the vector that they came in is overwritten.
+    /// Takes the bytes over. If the vector that they came in has room to spare, they are copied, and it is overwritten.
     #[must_use]
     pub fn new(bytes: impl Into<Vec<u8>>) -> Secret {
         let mut bytes = bytes.into();
+        if bytes.len() == bytes.capacity() {
+            return Secret(bytes.into_boxed_slice());
+        }
         let secret = Secret::copy_of(&bytes);
         wipe(&mut bytes);
         secret

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use pgturnout::auth::{
-    AuthError, Channel, Credential, Handshake, Method, Methods, Replay, ScramNonce, md5_digest,
+    AuthError, Channel, Credential, ExternalAnswer, Handshake, Method, Methods, Replay, ScramNonce,
+    md5_digest,
 };
 use pgturnout::startup::{ProtocolVersion, StartupParams};
 use pgturnout::wire::{
@@ -125,6 +126,14 @@ fn of_requests() -> Vec<(&'static str, Frame)> {
     ]
 }
 
+/// A started login that the caller answers for, over TLS.
+fn caller_answers() -> Replay {
+    let methods = everything_allowed().allow_external(Channel::VerifiedTls);
+    let mut login = login(Credential::External, methods, Channel::VerifiedTls);
+    login.start(&mut BytesMut::new()).unwrap();
+    login
+}
+
 /// A login in each phase.
 fn phases() -> Vec<(&'static str, Replay)> {
     let after = |names: &[&str]| {
@@ -150,7 +159,22 @@ fn phases() -> Vec<(&'static str, Replay)> {
         ));
         login
     };
+    let asked = || {
+        let mut login = caller_answers();
+        let asked = hand_in(&mut login, &auth(Authentication::Gss)).0;
+        assert!(matches!(asked, Ok(Handshake::Asked(_))));
+        login
+    };
+    let told = |answer: ExternalAnswer<'_>| {
+        let mut login = asked();
+        login.answer(answer, &mut BytesMut::new()).unwrap();
+        login
+    };
     vec![
+        ("the caller's", caller_answers()),
+        ("the caller asked", asked()),
+        ("the caller went on", told(ExternalAnswer::More(b"token"))),
+        ("the caller is done", told(ExternalAnswer::Last(b"token"))),
         (
             "new",
             login(
@@ -188,6 +212,14 @@ fn expected(phase: &str, message: &str) -> &'static str {
         (_, "E") => "refused",
         ("hashing", "N") => "working",
         (_, "N") => "wait",
+        ("the caller's", "v" | "R0") => "wait",
+        ("the caller is done", "R0") => "wait",
+        ("the caller went on", "R0") => "fault",
+        ("the caller's" | "the caller went on" | "the caller is done", message)
+            if message.starts_with('R') =>
+        {
+            "asked"
+        }
         ("asked", "v") => "wait",
         ("asked" | "negotiated", "R0") => "wait",
         ("asked" | "negotiated", "R3" | "R5") => "answer",
@@ -213,6 +245,7 @@ fn every_message_in_every_phase() {
             let got = match &result {
                 Ok(Handshake::Wait) if reply.is_empty() => "wait",
                 Ok(Handshake::Wait) => "answer",
+                Ok(Handshake::Asked(_)) => "asked",
                 Ok(Handshake::Working) => "working",
                 Ok(Handshake::Ready(_)) => "ready",
                 Err(AuthError::Refused(_)) => "refused",

@@ -84,7 +84,8 @@ const WHO: &[Flag] = &[
         "user",
         Takes::Many("NAME:SECRET"),
         &[
-            "what a user needs to log in to the other upstream;",
+            "what a user logs in with, to the other upstream and to",
+            "the proxy: a password, md5... or SCRAM-SHA-256$...;",
             "other processes can see it: prefer --users-file",
         ],
     ),
@@ -94,6 +95,23 @@ const WHO: &[Flag] = &[
         &[
             "lines NAME:SECRET or \"name\" \"secret\", # comments;",
             "--user wins over a line of the same name",
+        ],
+    ),
+    Flag::new(
+        "auth",
+        Takes::One("relay|terminate"),
+        &[
+            "who checks a client's login: the gate, through the",
+            "proxy, or the proxy by its users (default: relay)",
+        ],
+    ),
+    Flag::new(
+        "accept",
+        Takes::One("METHOD,..."),
+        &[
+            "how clients may log in to the proxy: scram, scram-plus",
+            "(bound to TLS), md5, password (over TLS), cert, trust",
+            "(default: scram, and cert with --client-ca)",
         ],
     ),
     Flag::new(
@@ -134,6 +152,14 @@ const TLS: &[Flag] = &[
         &["the proxy's certificate chain, PEM"],
     ),
     Flag::new("tls-key", Takes::One("FILE"), &["its private key, PEM"]),
+    Flag::new(
+        "client-ca",
+        Takes::One("FILE"),
+        &[
+            "the authorities of clients' certificates, PEM; their",
+            "common name is a user (needs --auth terminate)",
+        ],
+    ),
     Flag::new(
         "upstream-tls",
         Takes::One("disable|prefer|require|verify-full"),

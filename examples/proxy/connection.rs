@@ -6,6 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite as _;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
 
 use crate::peer_io::{ReadBuffer, Stream};
 
@@ -81,6 +83,17 @@ impl Connection {
 
     pub(crate) fn is_open(&self) -> bool {
         matches!(self, Connection::Open(_))
+    }
+
+    /// The connection, if it is encrypted.
+    pub(crate) fn encrypted(&self) -> Option<&TlsStream<TcpStream>> {
+        match self {
+            Connection::Open(Open {
+                stream: Stream::Tls(stream),
+                ..
+            }) => Some(stream),
+            Connection::Open(_) | Connection::Pending(..) | Connection::None => None,
+        }
     }
 
     /// Takes the connection away, to be encrypted or closed.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use pgturnout::route;
 use pgturnout::session::{
     Action, CancelTarget, CloseCause, ConnectFailed, Demand, Destination, Event, PeerId, Seed,
-    Session, TlsFailed, TlsInfo, TlsRole, Transmit,
+    Session, TlsFailed, TlsRole, Transmit,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -174,7 +174,9 @@ impl Driver {
                 self.session.handle_connected(now, peer, outcome);
             }
             Some((Step::Tls, outcome)) => {
-                let outcome = outcome.map(|()| TlsInfo::default()).map_err(TlsFailed);
+                let stream = self.connections[peer.index()].encrypted();
+                let info = self.proxy.tls.info(peer, stream);
+                let outcome = outcome.map(|()| info).map_err(TlsFailed);
                 self.session.handle_secured(now, peer, outcome);
             }
         }

@@ -144,6 +144,7 @@ pub(crate) fn event(proxy: &Proxy, number: u64, event: &Event) {
                 "session {number}: the reader was lost; {failed_requests} requests failed"
             ));
         }
+        Event::KeysNotLearnt { why } => line(format!("session {number}: {why}")),
         Event::TimedOut(timer) => line(format!("session {number}: timed out: {timer}")),
         _ => {}
     }

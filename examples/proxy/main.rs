@@ -34,8 +34,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgturnout::auth::{Channel, Methods};
-use pgturnout::session::{Config, Destination, RequestEvents, Role, RouteTexts, Seed, Upstream};
+use pgturnout::auth::{AdmitPolicy, Channel, Methods};
+use pgturnout::session::{
+    ClientAuth, Config, Destination, RequestEvents, Role, RouteTexts, Seed, Upstream,
+};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -44,7 +46,7 @@ use cli::{Command, Origin, UsageError};
 use drive::Driver;
 use log::Log;
 use metrics::Metrics;
-use options::{Given, HostPort, Options};
+use options::{Accept, Given, HostPort, Options};
 use peer_io::Stream;
 use registry::Registry;
 use tls::Tls;
@@ -222,6 +224,21 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut signals: Signals) {
     }
 }
 
+/// How clients may log in to the proxy itself.
+fn admit(methods: &[Accept]) -> Result<AdmitPolicy, UsageError> {
+    let secret = tls::random()
+        .map_err(|error| UsageError::new(Origin::CommandLine, "auth", error.to_string()))?;
+    let policy = AdmitPolicy::new(secret);
+    Ok(methods.iter().fold(policy, |policy, method| match method {
+        Accept::Scram => policy.allow_scram(),
+        Accept::ScramPlus => policy.require_binding(),
+        Accept::Md5 => policy.allow_md5(Channel::Clear),
+        Accept::Password => policy.allow_cleartext(),
+        Accept::Certificate => policy.allow_certificates(),
+        Accept::Trust => policy.allow_trust(Channel::Clear),
+    }))
+}
+
 impl Proxy {
     fn new(options: Options, log: Log) -> Result<Proxy, UsageError> {
         let mut addresses = vec![options.writer.clone()];
@@ -240,12 +257,14 @@ impl Proxy {
                 methods: Some(METHODS),
             });
         let tls = Tls::new(&options)?;
-        let warning = options.warning();
         let mut config = Config::new(upstreams.collect());
         config.gate = options.gate;
         config.split = options.split;
         config.client_tls = options.client_tls;
         config.users = options.users;
+        if let Some(methods) = &options.accept {
+            config.authentication = ClientAuth::Terminate(admit(methods)?);
+        }
         if options.log_routes {
             config.route_texts = RouteTexts::Outline;
         }
@@ -253,9 +272,6 @@ impl Proxy {
             config.request_events = RequestEvents::On;
         }
         config.timeouts.shutdown = SHUTDOWN - SHUTDOWN_CLOSING;
-        if let Some(warning) = warning {
-            log.line(&warning);
-        }
         let wrong = |error: pgturnout::session::ConfigError| {
             UsageError::new(Origin::CommandLine, "", error.to_string())
         };

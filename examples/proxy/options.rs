@@ -29,19 +29,32 @@ impl fmt::Display for HostPort {
     }
 }
 
+/// A way to log in to the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accept {
+    Scram,
+    ScramPlus,
+    Md5,
+    Password,
+    Certificate,
+    Trust,
+}
+
 /// The whole configuration of the proxy.
 pub(crate) struct Options {
     pub(crate) listen: HostPort,
     pub(crate) writer: HostPort,
     pub(crate) readers: Vec<HostPort>,
     pub(crate) users: Users,
-    /// Names of users of whom only a SCRAM verifier is known.
-    pub(crate) verifiers: Vec<String>,
+    /// How clients may log in to the proxy itself; nothing if their logins are relayed.
+    pub(crate) accept: Option<Vec<Accept>>,
     pub(crate) gate: Gate,
     pub(crate) split: Split,
     pub(crate) client_tls: ClientTls,
     /// Certificate chain and private key.
     pub(crate) identity: Option<(PathBuf, PathBuf)>,
+    /// Whose certificates of clients are believed.
+    pub(crate) client_ca: Option<PathBuf>,
     pub(crate) upstream_tls: UpstreamTlsPolicy,
     pub(crate) upstream_ca: Option<PathBuf>,
     pub(crate) log_routes: bool,
@@ -106,7 +119,7 @@ impl Given {
 impl Options {
     /// Gives every setting its meaning.
     pub(crate) fn new(given: &Given) -> Result<Options, UsageError> {
-        let (users, verifiers) = collect_users(given)?;
+        let users = collect_users(given)?;
         let options = Options {
             listen: host_port(given.required("listen")?, Port::AnyFree)?,
             writer: host_port(given.required("writer")?, Port::Fixed)?,
@@ -115,7 +128,7 @@ impl Options {
                 .map(|setting| host_port(setting, Port::Fixed))
                 .collect::<Result<_, _>>()?,
             users,
-            verifiers,
+            accept: accept(given)?,
             gate: given
                 .choice(
                     "gate",
@@ -129,6 +142,7 @@ impl Options {
                 .choice("client-tls", CLIENT_TLS)?
                 .unwrap_or(ClientTls::Disable),
             identity: given.path("tls-cert").zip(given.path("tls-key")),
+            client_ca: given.path("client-ca"),
             upstream_tls: given
                 .choice("upstream-tls", UPSTREAM_TLS)?
                 .unwrap_or(UpstreamTlsPolicy::Prefer),
@@ -138,17 +152,6 @@ impl Options {
         };
         options.check(given)?;
         Ok(options)
-    }
-
-    /// Names users whom the readers will not let in. Without a split nobody logs in a second time.
-    pub(crate) fn warning(&self) -> Option<String> {
-        let splits = self.split == Split::On && !self.readers.is_empty();
-        (splits && !self.verifiers.is_empty()).then(|| {
-            format!(
-                "warning: of these users only a SCRAM verifier is known, which cannot log in to a further upstream yet: {}",
-                self.verifiers.join(", ")
-            )
-        })
     }
 
     /// Refuses settings that contradict each other, or that would be ignored.
@@ -171,6 +174,9 @@ impl Options {
             }
             _ => {}
         }
+        if self.client_ca.is_some() && self.client_tls == ClientTls::Disable {
+            return refuse("client-ca", "unused: --client-tls is disable");
+        }
         match (
             self.upstream_tls == UpstreamTlsPolicy::VerifyFull,
             &self.upstream_ca,
@@ -179,6 +185,62 @@ impl Options {
             (false, Some(_)) => refuse("upstream-ca", "unused: --upstream-tls is not verify-full"),
             (true, Some(_)) | (false, None) => Ok(()),
         }
+    }
+}
+
+const ACCEPT: &[(&str, Accept)] = &[
+    ("scram", Accept::Scram),
+    ("scram-plus", Accept::ScramPlus),
+    ("md5", Accept::Md5),
+    ("password", Accept::Password),
+    ("cert", Accept::Certificate),
+    ("trust", Accept::Trust),
+];
+
+/// How clients may log in to the proxy; nothing if it relays their logins.
+fn accept(given: &Given) -> Result<Option<Vec<Accept>>, UsageError> {
+    let terminates = given
+        .choice("auth", &[("relay", false), ("terminate", true)])?
+        .unwrap_or(false);
+    let unused = |name: &str| match given.one(name) {
+        Some(setting) => Err(blame(setting, "unused: --auth is relay")),
+        None => Ok(()),
+    };
+    if !terminates {
+        unused("accept")?;
+        unused("client-ca")?;
+        return Ok(None);
+    }
+    let Some(setting) = given.one("accept") else {
+        let certificates = given.one("client-ca").map(|_| Accept::Certificate);
+        return Ok(Some(
+            [Accept::Scram].into_iter().chain(certificates).collect(),
+        ));
+    };
+    let method = |name: &str| {
+        let found = ACCEPT.iter().find(|(word, _)| *word == name.trim());
+        found.map(|(_, method)| *method).ok_or_else(|| {
+            let known: Vec<&str> = ACCEPT.iter().map(|(word, _)| *word).collect();
+            let message = format!("{name:?} is none of {}", known.join(", "));
+            blame(setting, message)
+        })
+    };
+    let methods: Vec<Accept> = setting
+        .value
+        .split(',')
+        .map(method)
+        .collect::<Result<_, _>>()?;
+    if methods.contains(&Accept::Scram) && methods.contains(&Accept::ScramPlus) {
+        return Err(blame(
+            setting,
+            "scram-plus is part of scram: give one of them",
+        ));
+    }
+    let certificates = methods.contains(&Accept::Certificate);
+    match (certificates, given.one("client-ca")) {
+        (true, None) => Err(blame(setting, "cert needs --client-ca")),
+        (false, Some(setting)) => Err(blame(setting, "unused: --accept has no cert")),
+        (true, Some(_)) | (false, None) => Ok(Some(methods)),
     }
 }
 
@@ -246,8 +308,8 @@ fn metrics_address(setting: &Setting) -> Result<HostPort, UsageError> {
     }
 }
 
-/// The users of the file, then those of `--user`, which win; and the names of those with a mere verifier.
-fn collect_users(given: &Given) -> Result<(Users, Vec<String>), UsageError> {
+/// The users of the file, then those of `--user`, which win.
+fn collect_users(given: &Given) -> Result<Users, UsageError> {
     let mut secrets: BTreeMap<Vec<u8>, (Vec<u8>, &Setting, usize)> = BTreeMap::new();
     if let Some(setting) = given.one("users-file") {
         let text = std::fs::read(&setting.value).map_err(|error| unreadable(setting, &error))?;
@@ -266,19 +328,15 @@ fn collect_users(given: &Given) -> Result<(Users, Vec<String>), UsageError> {
         secrets.insert(name, (secret, setting, 0));
     }
     let mut users = Users::default();
-    let mut verifiers = Vec::new();
     for (name, (secret, setting, line)) in secrets {
         let wrong = |error: AuthError| match line {
             0 => blame(setting, format!("{}: {error}", name.escape_ascii())),
             line => blame(setting, format!("{}:{line}: {error}", setting.value)),
         };
         let credential = Credential::from_secret(&secret).map_err(wrong)?;
-        if matches!(credential, Credential::ScramVerifier(_)) {
-            verifiers.push(name.escape_ascii().to_string());
-        }
         users.insert(&name, credential);
     }
-    Ok((users, verifiers))
+    Ok(users)
 }
 
 fn bad_line(setting: &Setting, bad: &users::BadLine) -> UsageError {
@@ -485,20 +543,65 @@ mod tests {
     }
 
     #[test]
-    fn a_verifier_is_taken_and_noted() {
-        // RFC 7677's example: user `user`, password `pencil`.
-        let verifier = "user:SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$\
-            WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
-        let options = with(&["--user", verifier, "--user", "other:x"]).unwrap();
-        assert_eq!(options.verifiers, ["user"]);
-        let warning = |more: &[&str]| {
-            let options = with(&[&["--user", verifier][..], more].concat()).unwrap();
-            options.warning()
-        };
-        assert_eq!(warning(&[]), None, "the client logs in by itself");
-        assert_eq!(warning(&["--reader", "c:1", "--split", "off"]), None);
-        let warned = warning(&["--reader", "c:1"]).unwrap();
-        assert!(warned.ends_with(" yet: user"), "{warned}");
+    fn ways_to_log_in() {
+        let tls = ["--client-tls", "allow", "--tls-cert", "c", "--tls-key", "k"];
+        let accept = |more: &[&str]| with(&[&tls, more].concat()).unwrap().accept;
+        use Accept::*;
+        for (more, expected) in [
+            (&[][..], None),
+            (&["--auth", "relay"], None),
+            (&["--auth", "terminate"], Some(vec![Scram])),
+            (
+                &["--auth", "terminate", "--client-ca", "ca"],
+                Some(vec![Scram, Certificate]),
+            ),
+            (
+                &["--auth", "terminate", "--accept", "scram, md5,password"],
+                Some(vec![Scram, Md5, Password]),
+            ),
+            (
+                &["--auth", "terminate", "--accept", "scram-plus"],
+                Some(vec![ScramPlus]),
+            ),
+        ] {
+            assert_eq!(accept(more), expected, "{more:?}");
+        }
+        for (more, message) in [
+            (
+                &["--accept", "scram"][..],
+                "--accept: unused: --auth is relay",
+            ),
+            (
+                &["--client-ca", "ca"],
+                "--client-ca: unused: --auth is relay",
+            ),
+            (
+                &["--auth", "both"],
+                "--auth: \"both\" is none of relay, terminate",
+            ),
+            (
+                &["--auth", "terminate", "--accept", "cert"],
+                "--accept: cert needs --client-ca",
+            ),
+            (
+                &["--auth", "terminate", "--accept", "md5", "--client-ca", "c"],
+                "--client-ca: unused: --accept has no cert",
+            ),
+            (
+                &["--auth", "terminate", "--accept", "scram,scram-plus"],
+                "--accept: scram-plus is part of scram: give one of them",
+            ),
+            (
+                &["--auth", "terminate", "--accept", "pam"],
+                "--accept: \"pam\" is none of scram, scram-plus, md5, password, cert, trust",
+            ),
+        ] {
+            assert_eq!(refused(more), message, "{more:?}");
+        }
+        assert_eq!(
+            refused(&["--auth", "terminate", "--client-ca", "ca"]),
+            "--client-ca: unused: --client-tls is disable"
+        );
     }
 
     #[test]

@@ -4,11 +4,14 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use pgturnout::auth::{TlsEndPoint, common_name};
+use pgturnout::session::{PeerId, TlsInfo};
 use pgturnout::startup::UpstreamTlsPolicy;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
@@ -23,23 +26,52 @@ const ALPN: &[u8] = b"postgresql";
 pub(crate) struct Tls {
     clients: Option<TlsAcceptor>,
     upstreams: TlsConnector,
+    /// What clients bind their logins to.
+    end_point: Option<TlsEndPoint>,
 }
 
 impl Tls {
     /// Reads the files that the options name.
     pub(crate) fn new(options: &Options) -> Result<Tls, UsageError> {
         let provider = Arc::new(ring::default_provider());
+        let mut end_point = None;
         let clients = match &options.identity {
-            Some((cert, key)) => Some(acceptor(provider.clone(), cert, key)?),
+            Some((cert, key)) => {
+                let chain = certificates("tls-cert", cert)?;
+                end_point = chain
+                    .first()
+                    .and_then(|own| TlsEndPoint::of_certificate(own));
+                let ca = options.client_ca.as_deref();
+                Some(acceptor(provider.clone(), (cert, chain), key, ca)?)
+            }
             None => None,
         };
         let upstreams = match &options.upstream_ca {
             Some(ca) if options.upstream_tls == UpstreamTlsPolicy::VerifyFull => {
-                connector(provider, Trust::Only(roots(ca)?))?
+                connector(provider, Trust::Only(roots("upstream-ca", ca)?))?
             }
             _ => connector(provider, Trust::Anybody)?,
         };
-        Ok(Tls { clients, upstreams })
+        Ok(Tls {
+            clients,
+            upstreams,
+            end_point,
+        })
+    }
+
+    /// What a session has to know of a connection: its certificates, as far as logins are bound to them.
+    pub(crate) fn info(&self, peer: PeerId, stream: Option<&TlsStream<TcpStream>>) -> TlsInfo {
+        let shown = stream
+            .and_then(|stream| stream.get_ref().1.peer_certificates())
+            .and_then(|chain| chain.first());
+        let mut info = TlsInfo::default();
+        if peer == PeerId::CLIENT {
+            info.end_point = self.end_point.clone();
+            info.identity = shown.and_then(|shown| common_name(shown)).map(Box::from);
+        } else {
+            info.end_point = shown.and_then(|shown| TlsEndPoint::of_certificate(shown));
+        }
+        info
     }
 
     /// The server's side, with a client.
@@ -71,15 +103,26 @@ pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
 
 fn acceptor(
     provider: Arc<CryptoProvider>,
-    cert: &Path,
+    (cert, chain): (&Path, Vec<CertificateDer<'static>>),
     key: &Path,
+    client_ca: Option<&Path>,
 ) -> Result<TlsAcceptor, UsageError> {
-    let chain = certificates("tls-cert", cert)?;
     let key = PrivateKeyDer::from_pem_file(key).map_err(|error| bad("tls-key", key, error))?;
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| bad("client-tls", cert, error))?
-        .with_no_client_auth()
+        .map_err(|error| bad("client-tls", cert, error))?;
+    let builder = match client_ca {
+        Some(ca) => {
+            let roots = Arc::new(roots("client-ca", ca)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| bad("client-ca", ca, error))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder
         .with_single_cert(chain, key)
         .map_err(|error| bad("tls-cert", cert, error))?;
     config.alpn_protocols = vec![ALPN.to_vec()];
@@ -108,11 +151,11 @@ fn connector(provider: Arc<CryptoProvider>, trust: Trust) -> Result<TlsConnector
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-fn roots(ca: &Path) -> Result<RootCertStore, UsageError> {
+fn roots(flag: &str, ca: &Path) -> Result<RootCertStore, UsageError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates("upstream-ca", ca)? {
+    for certificate in certificates(flag, ca)? {
         let added = roots.add(certificate);
-        added.map_err(|error| bad("upstream-ca", ca, error))?;
+        added.map_err(|error| bad(flag, ca, error))?;
     }
     Ok(roots)
 }

@@ -19,6 +19,7 @@ pub(super) const VERIFIER_PREFIX: &[u8] = b"SCRAM-SHA-256$";
 /// | `Md5Digest` | | yes | |
 /// | `ScramKeys` | | | yes |
 /// | `ScramVerifier` | | | not by itself |
+/// | `External` | the caller's | the caller's | the caller's |
 /// | `None` | | | |
 ///
 /// Whether an answer is also *allowed* is for [`Methods`](super::Methods) to say. No variant can be cloned; several
@@ -36,6 +37,9 @@ pub enum Credential {
     /// ([`recover_keys`](super::scram::recover_keys)).
     #[cfg(feature = "scram")]
     ScramVerifier(ScramVerifier),
+    /// The caller answers: GSSAPI, SSPI, a token of a cloud, a SASL mechanism that is not spoken here. The login hands
+    /// out what the server asks ([`Handshake::Asked`](super::Handshake::Asked)).
+    External,
     /// Nothing: for servers that trust the connection, or identify it by a client certificate.
     None,
 }
@@ -79,6 +83,7 @@ impl Credential {
             Credential::ScramKeys(_) => CredentialKind::ScramKeys,
             #[cfg(feature = "scram")]
             Credential::ScramVerifier(_) => CredentialKind::ScramVerifier,
+            Credential::External => CredentialKind::External,
             Credential::None => CredentialKind::None,
         }
     }
@@ -103,6 +108,8 @@ pub enum CredentialKind {
     ScramKeys,
     /// A SCRAM verifier.
     ScramVerifier,
+    /// The caller's answers.
+    External,
     /// Nothing.
     None,
 }
@@ -114,6 +121,7 @@ impl fmt::Display for CredentialKind {
             CredentialKind::Md5Digest => "an MD5 digest",
             CredentialKind::ScramKeys => "SCRAM keys",
             CredentialKind::ScramVerifier => "a SCRAM verifier",
+            CredentialKind::External => "a method that the caller answers for",
             CredentialKind::None => "no credential",
         })
     }

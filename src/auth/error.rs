@@ -4,7 +4,7 @@ use super::credential::CredentialKind;
 use super::methods::{Channel, Method};
 #[cfg(feature = "scram")]
 use super::scram::ScramError;
-use crate::limits::PRINTABLE_MAX;
+use crate::limits::{EXTERNAL_MESSAGE_MAX, PRINTABLE_MAX};
 use crate::wire::{Fields, Printable, SqlState, TransactionStatus};
 
 /// Why a login to a server failed.
@@ -36,6 +36,14 @@ pub enum AuthError {
     /// The server offers SASL, but not SCRAM-SHA-256.
     #[error("the server does not offer SCRAM-SHA-256")]
     NoCommonMechanism,
+    /// The server offers SCRAM-SHA-256-PLUS alone, and there is nothing to bind it to.
+    #[error("the server offers SCRAM-SHA-256-PLUS alone, and the connection cannot be bound")]
+    NothingToBindTo,
+    /// The caller's answer is longer than [`EXTERNAL_MESSAGE_MAX`], or what the server asks is.
+    #[error(
+        "a message of a method that the caller answers for exceeds {EXTERNAL_MESSAGE_MAX} bytes"
+    )]
+    ExternalTooLong,
     /// The server asks for SCRAM-SHA-256, or the credential is a verifier, and this build has no SCRAM.
     #[error("SCRAM-SHA-256 is needed, but this build lacks the feature `scram`")]
     ScramNotBuilt,

@@ -38,6 +38,16 @@ impl Md5Digest {
         with_prefix(&hex_md5(&self.0[..], &salt))
     }
 
+    /// A second one.
+    pub(super) fn duplicate(&self) -> Md5Digest {
+        Md5Digest(self.0.clone())
+    }
+
+    /// Whether both are the same, compared in constant time.
+    pub(super) fn matches(&self, other: &Md5Digest) -> bool {
+        constant_time_eq(&self.0[..], &other.0[..])
+    }
+
     /// Whether `answer` is the right one for `salt`, compared in constant time.
     #[must_use]
     pub fn accepts(&self, salt: [u8; 4], answer: &[u8]) -> bool {
@@ -74,6 +84,19 @@ pub fn md5_digest(user: &[u8], password: &[u8]) -> Md5Digest {
 #[must_use]
 pub fn md5_password(user: &[u8], password: &[u8], salt: [u8; 4]) -> [u8; 35] {
     md5_digest(user, password).answer(salt)
+}
+
+/// A salt, one for each number and key, which it tells nothing of.
+pub(super) fn salt(key: &[u8], number: u64) -> [u8; 4] {
+    let digest = Md5::new()
+        .chain_update(key)
+        .chain_update(number.to_be_bytes())
+        .finalize();
+    let mut salt = [0; 4];
+    for (byte, made) in salt.iter_mut().zip(digest) {
+        *byte = made;
+    }
+    salt
 }
 
 /// The MD5 of both parts in a row, in lower-case hexadecimal digits.

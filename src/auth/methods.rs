@@ -15,6 +15,13 @@ pub enum Method {
     Md5,
     /// It asks for SASL, of which SCRAM-SHA-256 is spoken here.
     ScramSha256,
+    /// The same, bound to the TLS connection.
+    ScramSha256Plus,
+    /// It looks at the certificate that the client has shown. Only we know that we do: a server that does so asks for
+    /// nothing, which is [`Method::Trust`].
+    Certificate,
+    /// It asks for what the caller answers: GSSAPI, SSPI, another SASL mechanism.
+    External,
 }
 
 impl fmt::Display for Method {
@@ -24,6 +31,9 @@ impl fmt::Display for Method {
             Method::Cleartext => "a cleartext password",
             Method::Md5 => "an MD5 password",
             Method::ScramSha256 => "SCRAM-SHA-256",
+            Method::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
+            Method::Certificate => "a client certificate",
+            Method::External => "a method that the caller answers for",
         })
     }
 }
@@ -71,6 +81,8 @@ pub struct Methods {
     cleartext: Option<Channel>,
     md5: Option<Channel>,
     scram: Option<Channel>,
+    scram_plus: Option<Channel>,
+    external: Option<Channel>,
 }
 
 impl Methods {
@@ -80,10 +92,13 @@ impl Methods {
         cleartext: None,
         md5: None,
         scram: None,
+        scram_plus: None,
+        external: None,
     };
 
     /// What suits this credential best and gives nothing away: SCRAM-SHA-256 for a password, for keys and for a
-    /// verifier, MD5 over verified TLS for an MD5 digest, trust where there is no credential.
+    /// verifier, MD5 over verified TLS for an MD5 digest, the caller's own method over verified TLS, trust where there is no
+    /// credential.
     #[must_use]
     pub fn for_credential(credential: &Credential) -> Methods {
         match credential.kind() {
@@ -91,6 +106,7 @@ impl Methods {
             | CredentialKind::ScramKeys
             | CredentialKind::ScramVerifier => Methods::NONE.allow_scram(),
             CredentialKind::Md5Digest => Methods::NONE.allow_md5(Channel::VerifiedTls),
+            CredentialKind::External => Methods::NONE.allow_external(Channel::VerifiedTls),
             CredentialKind::None => Methods::NONE.allow_trust(),
         }
     }
@@ -128,11 +144,32 @@ impl Methods {
         }
     }
 
-    /// Allows SCRAM-SHA-256, over any connection.
+    /// Allows SCRAM-SHA-256, over any connection, bound to it where both sides can.
     #[must_use]
     pub const fn allow_scram(self) -> Methods {
         Methods {
             scram: Some(Channel::Clear),
+            scram_plus: Some(Channel::Clear),
+            ..self
+        }
+    }
+
+    /// Allows SCRAM-SHA-256-PLUS, and SCRAM-SHA-256 no more: one in the middle of a TLS connection that nobody verifies
+    /// is found out. It takes the server's certificate ([`TlsEndPoint`](super::TlsEndPoint)).
+    #[must_use]
+    pub const fn require_binding(self) -> Methods {
+        Methods {
+            scram: None,
+            scram_plus: Some(Channel::Tls),
+            ..self
+        }
+    }
+
+    /// Allows a method that the caller answers for, over `least` or better.
+    #[must_use]
+    pub const fn allow_external(self, least: Channel) -> Methods {
+        Methods {
+            external: Some(least),
             ..self
         }
     }
@@ -144,10 +181,12 @@ impl Methods {
     /// [`AuthError::NotAllowed`], [`AuthError::ChannelTooWeak`].
     pub fn check(&self, method: Method, channel: Channel) -> Result<(), AuthError> {
         let least = match method {
-            Method::Trust => self.trust,
+            Method::Trust | Method::Certificate => self.trust,
             Method::Cleartext => self.cleartext,
             Method::Md5 => self.md5,
             Method::ScramSha256 => self.scram,
+            Method::ScramSha256Plus => self.scram_plus,
+            Method::External => self.external,
         };
         match least {
             None => Err(AuthError::NotAllowed { method }),

@@ -2,83 +2,29 @@ use std::fmt;
 use std::mem;
 use std::sync::Arc;
 
-#[cfg(feature = "scram")]
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::BytesMut;
 
+use super::certificate::TlsEndPoint;
 use super::credential::Credential;
 use super::error::{AuthError, ServerReport};
 use super::established::{Collected, Established};
+use super::external::{External, ExternalAnswer, ExternalRequest};
 use super::md5::md5_password;
 use super::methods::{Channel, Method, Methods};
+use super::nonce::ScramNonce;
 #[cfg(feature = "scram")]
-use super::scram::{
-    ClientFinal, ClientFirst, Hashing, MECHANISM, Progress, ScramError, ServerProven,
-};
-#[cfg(feature = "scram")]
-use crate::limits::SCRAM_STEP_ITERATIONS;
+use super::replay_scram::{ScramLogin, ScramStep, Terms};
 use crate::startup::{ProtocolVersion, Replication, StartupParams};
 use crate::wire::password::PasswordMessage;
-#[cfg(feature = "scram")]
-use crate::wire::password::{SaslInitialResponse, SaslResponse};
 use crate::wire::{Authentication, Backend, Names, TransactionStatus};
-
-/// Random bytes for one SCRAM login: as many as libpq takes.
-///
-/// They must be unpredictable and never used twice; a repeated nonce lets an old exchange be replayed to us.
-pub struct ScramNonce(
-    #[cfg_attr(
-        not(feature = "scram"),
-        expect(dead_code, reason = "only SCRAM needs a nonce")
-    )]
-    [u8; 18],
-);
-
-impl ScramNonce {
-    /// A nonce of these random bytes. On the wire they are base64.
-    #[must_use]
-    pub const fn from_bytes(random: [u8; 18]) -> ScramNonce {
-        ScramNonce(random)
-    }
-
-    /// The nonce with this number, of all that can be made of one random key. Different numbers give nonces that tell
-    /// nothing of each other (HMAC-SHA-256 of the number, cut).
-    #[cfg(feature = "scram")]
-    #[must_use]
-    pub fn derive(key: &[u8], number: u64) -> ScramNonce {
-        let mut random = [0; 18];
-        let code = super::scram::keyed_code(key, &number.to_be_bytes());
-        for (byte, made) in random.iter_mut().zip(code.expose()) {
-            *byte = *made;
-        }
-        ScramNonce(random)
-    }
-
-    /// A nonce that nothing uses: without the feature `scram` no login needs one.
-    #[cfg(not(feature = "scram"))]
-    #[must_use]
-    pub fn derive(_key: &[u8], _number: u64) -> ScramNonce {
-        ScramNonce([0; 18])
-    }
-
-    /// The text on the wire.
-    #[cfg(feature = "scram")]
-    fn text(&self) -> String {
-        STANDARD.encode(self.0)
-    }
-}
-
-impl fmt::Debug for ScramNonce {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ScramNonce(..)")
-    }
-}
 
 /// What a login needs next.
 #[derive(Debug)]
 pub enum Handshake {
     /// Send the reply, if there is one, and hand in the server's next message.
     Wait,
+    /// The server asks what the caller answers ([`Credential::External`]): hand the answer to [`Replay::answer`].
+    Asked(ExternalRequest),
     /// A password is being hashed: call [`Replay::work`] until it says something else, at leisure.
     Working,
     /// The server waits for the first request.
@@ -100,6 +46,8 @@ pub enum Handshake {
 /// | the SCRAM challenge | SASLContinue | refused | kept | fault | fault | fault | fault |
 /// | the end of our hashing | fault | refused | kept | fault | fault | fault | fault |
 /// | the server's SCRAM signature | SASLFinal | refused | kept | fault | fault | fault | fault |
+/// | the caller's answer | fault | refused | kept | fault | fault | fault | fault |
+/// | the verdict on the caller's answer | the next, or Ok if it may | refused | kept | fault | fault | fault | fault |
 /// | the verdict on a proof | Ok | refused | kept | fault | fault | fault | fault |
 /// | ReadyForQuery | fault | refused | kept | fault | kept, `K` once, `A` dropped | the end, if idle | fault |
 ///
@@ -138,6 +86,11 @@ pub struct Replay {
         expect(dead_code, reason = "only SCRAM needs a nonce")
     )]
     nonce: ScramNonce,
+    #[cfg_attr(
+        not(feature = "scram"),
+        expect(dead_code, reason = "only SCRAM is bound")
+    )]
+    end_point: Option<TlsEndPoint>,
     phase: Phase,
     collected: Collected,
 }
@@ -149,15 +102,12 @@ enum Phase {
     Asked(Arc<Credential>),
     /// A password was sent, as it is or hashed.
     Answered(Method),
+    /// The caller has the server's request.
+    External(External),
+    /// The caller's answer was sent.
+    ExternalAnswered(External),
     #[cfg(feature = "scram")]
-    ScramFirst(ClientFirst, Arc<Credential>),
-    #[cfg(feature = "scram")]
-    ScramHashing(Hashing),
-    #[cfg(feature = "scram")]
-    ScramFinal(ClientFinal),
-    /// The server's signature was right.
-    #[cfg(feature = "scram")]
-    ScramProven(ServerProven),
+    Scram(Box<ScramLogin>),
     /// AuthenticationOk came.
     Settling(Method),
     /// Completed or failed.
@@ -170,14 +120,10 @@ impl Phase {
             Phase::New(_) => "nothing was sent",
             Phase::Asked(_) => "awaiting an authentication request",
             Phase::Answered(_) => "awaiting the verdict on a password",
+            Phase::External(_) => "the caller was asked",
+            Phase::ExternalAnswered(_) => "awaiting the verdict on the caller's answer",
             #[cfg(feature = "scram")]
-            Phase::ScramFirst(..) => "awaiting the SCRAM challenge",
-            #[cfg(feature = "scram")]
-            Phase::ScramHashing(_) => "hashing for the SCRAM challenge",
-            #[cfg(feature = "scram")]
-            Phase::ScramFinal(_) => "awaiting the server's SCRAM signature",
-            #[cfg(feature = "scram")]
-            Phase::ScramProven(_) => "awaiting the verdict on a SCRAM proof",
+            Phase::Scram(login) => login.name(),
             Phase::Settling(_) => "awaiting ReadyForQuery",
             Phase::Ended => "nothing more was expected",
         }
@@ -187,12 +133,14 @@ impl Phase {
     fn enter(self) -> (Phase, Handshake) {
         let handshake = match &self {
             #[cfg(feature = "scram")]
-            Phase::ScramHashing(_) => Handshake::Working,
+            Phase::Scram(login) if login.is_hashing() => Handshake::Working,
             #[cfg(feature = "scram")]
-            Phase::ScramFirst(..) | Phase::ScramFinal(_) | Phase::ScramProven(_) => Handshake::Wait,
+            Phase::Scram(_) => Handshake::Wait,
             Phase::New(_)
             | Phase::Asked(_)
             | Phase::Answered(_)
+            | Phase::External(_)
+            | Phase::ExternalAnswered(_)
             | Phase::Settling(_)
             | Phase::Ended => Handshake::Wait,
         };
@@ -221,9 +169,17 @@ impl Replay {
             methods,
             channel,
             nonce,
+            end_point: None,
             phase: Phase::New(credential.into()),
             collected: Collected::default(),
         }
+    }
+
+    /// The same login over a TLS connection whose server has shown this certificate: SCRAM is bound to it, if the server
+    /// offers that.
+    #[must_use]
+    pub fn bound_to(self, end_point: Option<TlsEndPoint>) -> Replay {
+        Replay { end_point, ..self }
     }
 
     /// Appends the client's own StartupMessage, byte for byte, to `out`.
@@ -261,7 +217,25 @@ impl Replay {
         Ok(handshake)
     }
 
-    /// Works off at most [`SCRAM_STEP_ITERATIONS`] iterations of a password's
+    /// Takes the caller's answer to a request that was handed out ([`Handshake::Asked`]) and appends its message to
+    /// `reply`.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::OutOfTurn`] if nothing was handed out, [`AuthError::ExternalTooLong`]; the login has then ended.
+    pub fn answer(
+        &mut self,
+        answer: ExternalAnswer<'_>,
+        reply: &mut BytesMut,
+    ) -> Result<(), AuthError> {
+        let Phase::External(external) = mem::replace(&mut self.phase, Phase::Ended) else {
+            return Err(AuthError::OutOfTurn);
+        };
+        self.phase = Phase::ExternalAnswered(external.answered(answer, reply)?);
+        Ok(())
+    }
+
+    /// Works off at most [`SCRAM_STEP_ITERATIONS`](crate::limits::SCRAM_STEP_ITERATIONS) iterations of a password's
     /// hash, and appends the answer to `reply` when it is ready.
     ///
     /// # Errors
@@ -274,11 +248,8 @@ impl Replay {
     pub fn work(&mut self, reply: &mut BytesMut) -> Result<Handshake, AuthError> {
         let phase = mem::replace(&mut self.phase, Phase::Ended);
         #[cfg(feature = "scram")]
-        if let Phase::ScramHashing(hashing) = phase {
-            let (phase, handshake) = match hashing.work(SCRAM_STEP_ITERATIONS) {
-                Progress::More(hashing) => (Phase::ScramHashing(hashing), Handshake::Working),
-                Progress::Done(last) => send_proof(last, reply)?,
-            };
+        if let Phase::Scram(login) = phase {
+            let (phase, handshake) = Phase::Scram(login.work(reply)?).enter();
             self.phase = phase;
             return Ok(handshake);
         }
@@ -366,36 +337,32 @@ impl Replay {
             phase: phase.name(),
         };
         match phase {
-            Phase::Asked(credential) => self.answer(credential, request, reply),
+            Phase::Asked(credential) => self.respond(credential, request, reply),
             Phase::Answered(method) if request == Authentication::Ok => {
                 Ok(Phase::Settling(method).enter())
             }
             #[cfg(feature = "scram")]
-            Phase::ScramFirst(first, credential) => {
-                let Authentication::SaslContinue { data } = request else {
-                    return Err(fault);
-                };
-                challenged(first, &credential, data, reply)
+            Phase::Scram(login) => match login.handle(request, reply)? {
+                ScramStep::On(login) => Ok(Phase::Scram(login).enter()),
+                ScramStep::Accepted(method) => Ok(Phase::Settling(method).enter()),
+            },
+            Phase::ExternalAnswered(external) if request != Authentication::Ok => {
+                Ok(ask(external.asked(request)?))
             }
-            #[cfg(feature = "scram")]
-            Phase::ScramFinal(last) => {
-                let Authentication::SaslFinal { data } = request else {
-                    return Err(fault);
-                };
-                Ok(Phase::ScramProven(last.server_final(data)?).enter())
+            Phase::ExternalAnswered(external) if external.may_be_accepted() => {
+                Ok(Phase::Settling(Method::External).enter())
             }
-            #[cfg(feature = "scram")]
-            Phase::ScramProven(proven) if request == Authentication::Ok => {
-                Ok(settled(proven).enter())
-            }
-            #[cfg(feature = "scram")]
-            Phase::ScramHashing(_) | Phase::ScramProven(_) => Err(fault),
-            Phase::New(_) | Phase::Answered(_) | Phase::Settling(_) | Phase::Ended => Err(fault),
+            Phase::New(_)
+            | Phase::Answered(_)
+            | Phase::External(_)
+            | Phase::ExternalAnswered(_)
+            | Phase::Settling(_)
+            | Phase::Ended => Err(fault),
         }
     }
 
     /// Answers the first authentication request. Each answer asks first whether its method is allowed.
-    fn answer(
+    fn respond(
         &mut self,
         credential: Arc<Credential>,
         request: Authentication<'_>,
@@ -405,6 +372,10 @@ impl Replay {
             Authentication::Ok => {
                 self.check(Method::Trust)?;
                 Ok(Phase::Settling(Method::Trust).enter())
+            }
+            request if matches!(*credential, Credential::External) => {
+                self.check(Method::External)?;
+                Ok(ask(External::begin(request)?))
             }
             Authentication::CleartextPassword => self.send_cleartext(&credential, reply),
             Authentication::Md5Password { salt } => self.send_md5(&credential, salt, reply),
@@ -449,7 +420,9 @@ impl Replay {
             Credential::ScramKeys(_) | Credential::ScramVerifier(_) => {
                 return Err(wrong(Method::Md5, credential));
             }
-            Credential::None => return Err(wrong(Method::Md5, credential)),
+            Credential::External | Credential::None => {
+                return Err(wrong(Method::Md5, credential));
+            }
         };
         PasswordMessage {
             password: &password,
@@ -472,25 +445,13 @@ impl Replay {
         mechanisms: Names<'_>,
         reply: &mut BytesMut,
     ) -> Step {
-        self.check(Method::ScramSha256)?;
-        if !mechanisms.iter().any(|name| name == MECHANISM) {
-            return Err(AuthError::NoCommonMechanism);
-        }
-        match &*credential {
-            Credential::Password(_) | Credential::ScramKeys(_) => {}
-            Credential::ScramVerifier(_) => return Err(AuthError::VerifierOnly),
-            Credential::Md5Digest(_) | Credential::None => {
-                return Err(wrong(Method::ScramSha256, &credential));
-            }
-        }
-        let first = ClientFirst::new(b"", self.nonce.text().as_bytes())?;
-        SaslInitialResponse {
-            mechanism: MECHANISM,
-            data: Some(&first.message()),
-        }
-        .encode(reply)
-        .map_err(|_| ScramError::MessageTooLong)?;
-        Ok(Phase::ScramFirst(first, credential).enter())
+        let terms = Terms {
+            methods: self.methods,
+            channel: self.channel,
+            end_point: self.end_point.as_ref(),
+        };
+        let login = ScramLogin::begin(&terms, credential, mechanisms, &self.nonce, reply)?;
+        Ok(Phase::Scram(login).enter())
     }
 
     /// The version in a NegotiateProtocolVersion, if it answers what was asked.
@@ -529,44 +490,16 @@ impl Replay {
 }
 
 /// The credential does not serve for what the server asks.
-fn wrong(method: Method, credential: &Credential) -> AuthError {
+pub(super) fn wrong(method: Method, credential: &Credential) -> AuthError {
     AuthError::WrongCredential {
         method,
         credential: credential.kind(),
     }
 }
 
-/// The server sent its challenge: answer it, or begin the work that the answer takes.
-#[cfg(feature = "scram")]
-fn challenged(
-    first: ClientFirst,
-    credential: &Credential,
-    data: &[u8],
-    reply: &mut BytesMut,
-) -> Step {
-    let challenge = first.server_first(data)?;
-    match credential {
-        Credential::Password(password) => Ok(Phase::ScramHashing(challenge.hash(password)).enter()),
-        Credential::ScramKeys(keys) => send_proof(challenge.answer(keys)?, reply),
-        Credential::ScramVerifier(_) => Err(AuthError::VerifierOnly),
-        Credential::Md5Digest(_) | Credential::None => Err(wrong(Method::ScramSha256, credential)),
-    }
-}
-
-#[cfg(feature = "scram")]
-fn send_proof(last: ClientFinal, reply: &mut BytesMut) -> Step {
-    SaslResponse {
-        data: last.message(),
-    }
-    .encode(reply)
-    .map_err(|_| ScramError::MessageTooLong)?;
-    Ok(Phase::ScramFinal(last).enter())
-}
-
-/// What follows AuthenticationOk after SCRAM: it takes the server's proof to get there.
-#[cfg(feature = "scram")]
-fn settled(_: ServerProven) -> Phase {
-    Phase::Settling(Method::ScramSha256)
+/// The caller is to answer.
+fn ask((external, request): (External, ExternalRequest)) -> (Phase, Handshake) {
+    (Phase::External(external), Handshake::Asked(request))
 }
 
 impl fmt::Debug for Replay {

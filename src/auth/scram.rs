@@ -1,4 +1,4 @@
-//! SCRAM-SHA-256 as a client: RFC 5802 and 7677, without channel binding.
+//! SCRAM-SHA-256 as a client: RFC 5802 and 7677, with or without channel binding (RFC 5929, `tls-server-end-point`).
 //!
 //! Each message is a step that consumes the one before, so no order but this one can be written:
 //!
@@ -36,23 +36,62 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use super::saslprep::saslprep;
+use super::certificate::TlsEndPoint;
+use super::scram_hash::{Derived, Deriving, signature, stored_key};
 use super::scram_keys::{Key, ScramKeys, ScramVerifier};
 use crate::limits;
-use crate::secret::{Secret, constant_time_eq, wipe};
+use crate::secret::{Secret, constant_time_eq};
 
 /// The name of the mechanism in AuthenticationSASL and SASLInitialResponse.
 pub const MECHANISM: &[u8] = b"SCRAM-SHA-256";
-/// The GS2 header: no channel binding (the server takes it even from a client that could bind), no other identity.
-const GS2_HEADER: &[u8] = b"n,,";
-/// What [`GS2_HEADER`] becomes in the client's final message.
-const GS2_HEADER_BASE64: &[u8] = b"biws";
+/// The name of the mechanism that binds the exchange to the TLS connection below it.
+pub const MECHANISM_PLUS: &[u8] = b"SCRAM-SHA-256-PLUS";
+/// The GS2 header of a client that binds, which its binding data follow: RFC 5802 section 7, RFC 5929 section 4.
+pub(super) const BOUND_HEADER: &[u8] = b"p=tls-server-end-point,,";
 
-type HmacSha256 = Hmac<Sha256>;
+/// What a client says about channel binding (RFC 5802 section 6). Its final message repeats it under the proof, so that
+/// nobody on the way can change it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Binding {
+    /// `n`: the connection cannot be bound.
+    #[default]
+    Impossible,
+    /// `y`: it could be, and the server did not offer it. A server that did knows that somebody took its offer away.
+    NotOffered,
+    /// `p`: it is bound to this server's certificate. The mechanism is then [`MECHANISM_PLUS`].
+    ServerEndPoint(TlsEndPoint),
+}
+
+impl Binding {
+    /// The mechanism that goes with it.
+    #[must_use]
+    pub fn mechanism(&self) -> &'static [u8] {
+        match self {
+            Binding::Impossible | Binding::NotOffered => MECHANISM,
+            Binding::ServerEndPoint(_) => MECHANISM_PLUS,
+        }
+    }
+
+    /// gs2-header: no other identity is asked for.
+    fn header(&self) -> &'static [u8] {
+        match self {
+            Binding::Impossible => b"n,,",
+            Binding::NotOffered => b"y,,",
+            Binding::ServerEndPoint(_) => BOUND_HEADER,
+        }
+    }
+
+    /// cbind-input: the header and the data, if any.
+    fn input(&self) -> Vec<u8> {
+        let data = match self {
+            Binding::Impossible | Binding::NotOffered => &[][..],
+            Binding::ServerEndPoint(end_point) => end_point.bytes(),
+        };
+        [self.header(), data].concat()
+    }
+}
 
 /// What is wrong with a SCRAM exchange. None of it carries a byte of the peer or of a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -104,6 +143,7 @@ pub struct ClientFirst {
     /// client-first-message-bare.
     bare: Vec<u8>,
     nonce: Box<[u8]>,
+    binding: Binding,
 }
 
 impl ClientFirst {
@@ -132,13 +172,20 @@ impl ClientFirst {
         Ok(ClientFirst {
             bare,
             nonce: Box::from(nonce),
+            binding: Binding::Impossible,
         })
+    }
+
+    /// The same exchange with this to say about channel binding.
+    #[must_use]
+    pub fn with_binding(self, binding: Binding) -> ClientFirst {
+        ClientFirst { binding, ..self }
     }
 
     /// The message to send: client-first-message of RFC 5802.
     #[must_use]
     pub fn message(&self) -> Vec<u8> {
-        [GS2_HEADER, &self.bare].concat()
+        [self.binding.header(), &self.bare].concat()
     }
 
     /// Reads server-first-message. Nothing is hashed before all of it is found sound.
@@ -160,7 +207,8 @@ impl ClientFirst {
             return Err(ScramError::Leftover);
         }
 
-        let without_proof = [b"c=", GS2_HEADER_BASE64, b",r=", nonce].concat();
+        let binding = STANDARD.encode(self.binding.input());
+        let without_proof = [b"c=", binding.as_bytes(), b",r=", nonce].concat();
         let auth_message = [&self.bare[..], b",", data, b",", &without_proof].concat();
         Ok(Challenge {
             exchange: Exchange {
@@ -214,19 +262,9 @@ impl Challenge {
     /// Answers with a password; the hashing is still to be done.
     #[must_use]
     pub fn hash(self, password: &Secret) -> Hashing {
-        let mac = keyed(saslprep(password.expose()).bytes());
-        // RFC 5802 section 2.2, Hi(): U1 is the MAC of the salt and the number of the block, of which there is one.
-        let first = mac
-            .clone()
-            .chain_update(&self.salt)
-            .chain_update([0, 0, 0, 1]);
-        let first = Key::from(first);
         Hashing {
+            deriving: Deriving::new(password.expose(), &self.salt, self.iterations),
             exchange: self.exchange,
-            left: self.iterations.saturating_sub(1),
-            mac,
-            salted_password: first.duplicate(),
-            last: first,
         }
     }
 
@@ -251,12 +289,7 @@ impl Challenge {
 /// A password being hashed.
 pub struct Hashing {
     exchange: Exchange,
-    mac: HmacSha256,
-    /// The MAC of the last iteration.
-    last: Key,
-    /// The exclusive or of all iterations so far.
-    salted_password: Key,
-    left: u32,
+    deriving: Deriving,
 }
 
 /// How far the hashing is after a step.
@@ -270,20 +303,16 @@ pub enum Progress {
 impl Hashing {
     /// Works off at most `iterations` iterations, but at least one.
     #[must_use]
-    pub fn work(mut self, iterations: u32) -> Progress {
-        let step = iterations.max(1).min(self.left);
-        for _ in 0..step {
-            self.last = Key::from(self.mac.clone().chain_update(self.last.expose()));
-            self.salted_password.xor(&self.last);
+    pub fn work(self, iterations: u32) -> Progress {
+        let exchange = self.exchange;
+        match self.deriving.work(iterations) {
+            Derived::More(deriving) => Progress::More(Hashing { exchange, deriving }),
+            Derived::Done(pair) => Progress::Done(ClientFinal::new(
+                exchange,
+                &pair.client_key,
+                &pair.server_key,
+            )),
         }
-        self.left = self.left.saturating_sub(step);
-        if self.left > 0 {
-            return Progress::More(self);
-        }
-        let salted = keyed(self.salted_password.expose());
-        let client_key = Key::from(salted.clone().chain_update(b"Client Key"));
-        let server_key = Key::from(salted.chain_update(b"Server Key"));
-        Progress::Done(ClientFinal::new(self.exchange, &client_key, &server_key))
     }
 }
 
@@ -295,7 +324,7 @@ pub struct ClientFinal {
 
 impl ClientFinal {
     fn new(exchange: Exchange, client_key: &Key, server_key: &Key) -> ClientFinal {
-        let stored_key = Key::from(Sha256::new().chain_update(client_key.expose()));
+        let stored_key = stored_key(client_key);
         let mut proof = signature(&stored_key, &exchange.auth_message);
         proof.xor(client_key);
         let mut message = exchange.without_proof;
@@ -362,53 +391,13 @@ pub fn recover_keys(
 ) -> Option<ScramKeys> {
     let mut client_key = signature(&verifier.stored_key, auth_message);
     client_key.xor(&Key::new(*proof));
-    let stored_key = Key::from(Sha256::new().chain_update(client_key.expose()));
+    let stored_key = stored_key(&client_key);
     constant_time_eq(stored_key.expose(), verifier.stored_key.expose())
         .then(|| ScramKeys::of_verifier(verifier, client_key))
 }
 
-/// HMAC(key, message).
-fn signature(key: &Key, message: &[u8]) -> Key {
-    Key::from(keyed(key.expose()).chain_update(message))
-}
-
-/// An HMAC with this key, which RFC 2104 hashes first if it is longer than a block.
-fn keyed(key: &[u8]) -> HmacSha256 {
-    let hashed;
-    let key = if key.len() > 64 {
-        hashed = Key::from(Sha256::new().chain_update(key));
-        &hashed.expose()[..]
-    } else {
-        key
-    };
-    let mut block = [0u8; 64];
-    for (slot, byte) in block.iter_mut().zip(key) {
-        *slot = *byte;
-    }
-    let mac = HmacSha256::new(&block.into());
-    wipe(&mut block);
-    mac
-}
-
-/// HMAC-SHA-256 of `text` under `key`.
-pub(super) fn keyed_code(key: &[u8], text: &[u8]) -> Key {
-    Key::from(keyed(key).chain_update(text))
-}
-
-impl From<HmacSha256> for Key {
-    fn from(mac: HmacSha256) -> Key {
-        Key::new(mac.finalize().into_bytes().into())
-    }
-}
-
-impl From<Sha256> for Key {
-    fn from(hash: Sha256) -> Key {
-        Key::new(hash.finalize().into())
-    }
-}
-
 /// Splits `name=value` off the front: the value, and what follows its comma if one does.
-fn attribute(text: &[u8], name: char) -> Result<(&[u8], Option<&[u8]>), ScramError> {
+pub(super) fn attribute(text: &[u8], name: char) -> Result<(&[u8], Option<&[u8]>), ScramError> {
     let expected = ScramError::AttributeExpected(name);
     let (found, value) = text.split_first_chunk::<2>().ok_or(expected)?;
     if !found.iter().copied().map(char::from).eq([name, '=']) {
@@ -419,12 +408,12 @@ fn attribute(text: &[u8], name: char) -> Result<(&[u8], Option<&[u8]>), ScramErr
 }
 
 /// RFC 5802: printable ASCII without the comma.
-fn is_nonce(text: &[u8]) -> bool {
+pub(super) fn is_nonce(text: &[u8]) -> bool {
     text.iter()
         .all(|byte| byte.is_ascii_graphic() && *byte != b',')
 }
 
-fn decode_salt(text: &[u8]) -> Result<Box<[u8]>, ScramError> {
+pub(super) fn decode_salt(text: &[u8]) -> Result<Box<[u8]>, ScramError> {
     let salt = STANDARD.decode(text).map_err(|_| ScramError::Salt)?;
     if salt.is_empty() || salt.len() > limits::SCRAM_SALT_MAX {
         Err(ScramError::Salt)

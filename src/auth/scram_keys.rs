@@ -7,8 +7,9 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::credential::VERIFIER_PREFIX;
 use super::scram::parse_iterations;
+use super::scram_hash::stored_key;
 use crate::limits;
-use crate::secret::wipe;
+use crate::secret::{constant_time_eq, wipe};
 
 /// 32 secret bytes, overwritten on drop. Boxed, so that moving one leaves no copy behind.
 pub(super) struct Key(Box<[u8; 32]>);
@@ -83,6 +84,26 @@ impl ScramKeys {
         }
     }
 
+    /// Keys that were computed here.
+    pub(super) fn of_pair(client_key: Key, server_key: Key) -> ScramKeys {
+        ScramKeys {
+            client_key,
+            server_key,
+            bound_to: None,
+        }
+    }
+
+    /// What a server stores for these keys, if it is known for which salt and iteration count.
+    pub(super) fn verifier(&self) -> Option<ScramVerifier> {
+        let known = self.bound_to.as_ref()?;
+        Some(ScramVerifier {
+            salt: known.salt.clone(),
+            iterations: known.iterations,
+            stored_key: stored_key(&self.client_key),
+            server_key: self.server_key.duplicate(),
+        })
+    }
+
     /// The keys of a verifier whose ClientKey became known.
     pub(super) fn of_verifier(verifier: &ScramVerifier, client_key: Key) -> ScramKeys {
         ScramKeys {
@@ -138,6 +159,21 @@ impl ScramVerifier {
             stored_key: decode_key(stored_key)?,
             server_key: decode_key(server_key)?,
         })
+    }
+
+    /// Whether a password that was hashed with this salt and iteration count is the one of the verifier.
+    pub(super) fn fits(&self, client_key: &Key) -> bool {
+        constant_time_eq(stored_key(client_key).expose(), self.stored_key.expose())
+    }
+
+    /// A second one.
+    pub(super) fn duplicate(&self) -> ScramVerifier {
+        ScramVerifier {
+            salt: self.salt.clone(),
+            iterations: self.iterations,
+            stored_key: self.stored_key.duplicate(),
+            server_key: self.server_key.duplicate(),
+        }
     }
 
     /// The salt, decoded.

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::Credential;
+use super::credential::{Credential, CredentialKind};
 
 /// What further servers are logged in to with, by user name.
 ///
@@ -20,11 +20,28 @@ use super::Credential;
 #[derive(Default)]
 pub struct Users {
     by_name: BTreeMap<Box<[u8]>, Arc<Credential>>,
+    kinds: Kinds,
+}
+
+/// Which kinds were ever listed, which decides what a check of anybody's proof costs.
+#[derive(Default)]
+struct Kinds {
+    passwords: usize,
+    verifiers: usize,
 }
 
 impl Users {
     /// Lists a user; whether the name was new. A name that is listed already gets the new credential.
     pub fn insert(&mut self, name: &[u8], credential: Credential) -> bool {
+        match credential.kind() {
+            CredentialKind::Password => {
+                self.kinds.passwords = self.kinds.passwords.saturating_add(1);
+            }
+            CredentialKind::ScramVerifier | CredentialKind::ScramKeys => {
+                self.kinds.verifiers = self.kinds.verifiers.saturating_add(1);
+            }
+            CredentialKind::Md5Digest | CredentialKind::External | CredentialKind::None => {}
+        }
         self.by_name
             .insert(name.into(), Arc::new(credential))
             .is_none()
@@ -37,6 +54,18 @@ impl Users {
             Some(credential) => Arc::clone(credential),
             None => Arc::new(Credential::None),
         }
+    }
+
+    /// Whether a password was ever listed.
+    #[cfg(feature = "scram")]
+    pub(super) fn hold_passwords(&self) -> bool {
+        self.kinds.passwords > 0
+    }
+
+    /// Whether a verifier was ever listed, or the keys of one.
+    #[cfg(feature = "scram")]
+    pub(super) fn hold_verifiers(&self) -> bool {
+        self.kinds.verifiers > 0
     }
 
     /// How many users are listed.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{CloseCause, Destination, PeerId, StatementKind, Timer};
+use crate::auth::{ExternalRequest, Method};
 use crate::route::{Class, View, Why};
 use crate::startup::{CancelKey, UpstreamTlsPolicy};
 use crate::wire::TransactionStatus;
@@ -77,6 +78,16 @@ pub enum Action {
     /// [`cancel_target`](super::Session::cancel_target) names; if there is none, do nothing, but for a session that
     /// [`is_holding`](super::Session::is_holding) a request ask again when it is not.
     Cancel(CancelKey),
+    /// An upstream asks for what only the caller can answer ([`Credential::External`](crate::auth::Credential::External)).
+    /// Then call [`Session::handle_authentication`](super::Session::handle_authentication), before the login's deadline.
+    Authenticate {
+        /// Which upstream.
+        peer: PeerId,
+        /// Where it is.
+        to: Destination,
+        /// What it asks.
+        request: ExternalRequest,
+    },
     /// Something worth logging or counting; safe to ignore.
     Notify(Event),
 }
@@ -119,6 +130,17 @@ impl std::fmt::Display for RouteReason {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
+    /// The client has proven to us who it is. Upstreams are logged in to next.
+    ClientProven {
+        /// How.
+        method: Method,
+    },
+    /// There is only a SCRAM verifier of the user, and the login at the gate has not shown the keys that other upstreams
+    /// are logged in to with.
+    KeysNotLearnt {
+        /// Why, for a log.
+        why: String,
+    },
     /// The client is logged in.
     LoggedIn,
     /// An upstream is logged in and serves.

@@ -4,14 +4,16 @@
 //! |---|---|---|
 //! | `Opening` | SSLRequest, GSSENCRequest, CancelRequest or StartupMessage | a StartupMessage, a refusal |
 //! | `Securing` | nothing: TLS runs | the handshake's end |
+//! | `Admitting` | answers to what we ask | the proof of who it is, a refusal |
 //! | `LoggingIn` | answers to what the gate asks, one frame for each question | ReadyForQuery of the gate, or its error |
 //! | `Serving` | requests | Terminate, the end of the stream, a fault |
 //! | `Over` | nothing | the close |
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::begin::startup_mentions_catalog;
-use super::leg::{LegId, Phase};
+use super::leg::{Hashing, LegId, Phase};
 use super::loss::Stream;
 use super::{
     Action, CloseCause, Config, Demand, Event, Gate, Life, PeerId, ReaderOpen, Session, Tell,
@@ -20,6 +22,7 @@ use super::{
 use super::{TlsFailed, TlsInfo};
 use bytes::BytesMut;
 
+use crate::auth::{Admission, Channel, ClientConnection, Credential};
 use crate::ledger::Fate;
 use crate::limits;
 use crate::route::Route;
@@ -32,6 +35,7 @@ use crate::wire::{Header, sqlstate, tags};
 pub(super) enum ClientPhase {
     Opening(Negotiation),
     Securing(Negotiation),
+    Admitting(Box<Admission>, Hashing),
     LoggingIn(Question),
     Serving(CancelKey),
     Over,
@@ -42,16 +46,19 @@ pub(super) enum ClientPhase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Question {
     None,
-    Asked,
+    Asked(Asked),
     /// The gate's ErrorResponse is on its way: it will close the connection.
     Refused,
 }
 
-/// Whether the client's connection is encrypted.
+/// What the gate has asked, as far as the answer is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Channel {
-    Clear,
-    Tls,
+pub(super) enum Asked {
+    Opaque,
+    /// The choice of a SASL mechanism.
+    Mechanism,
+    /// Data of the mechanism.
+    SaslData,
 }
 
 /// What a session consists of.
@@ -81,7 +88,10 @@ pub(super) struct Client {
     pub(super) kind: SessionKind,
     /// The minor protocol version that it speaks with us.
     pub(super) minor: u16,
-    channel: Channel,
+    /// What is known of its connection.
+    pub(super) connection: ClientConnection,
+    /// What its proof has shown, if it is more than what is listed.
+    pub(super) credential: Option<Arc<Credential>>,
     /// What bytes are that come before our answer to a request for encryption has left.
     early: Option<Refusal>,
 }
@@ -94,7 +104,8 @@ impl Client {
             startup: None,
             kind: SessionKind::Requests,
             minor: 0,
-            channel: Channel::Clear,
+            connection: ClientConnection::default(),
+            credential: None,
             early: None,
         }
     }
@@ -104,6 +115,7 @@ impl Client {
             ClientPhase::Serving(key) => Some(key),
             ClientPhase::Opening(_)
             | ClientPhase::Securing(_)
+            | ClientPhase::Admitting(..)
             | ClientPhase::LoggingIn(_)
             | ClientPhase::Over
             | ClientPhase::Closed => None,
@@ -113,6 +125,7 @@ impl Client {
     pub(super) fn wants_read(&self) -> bool {
         let open = match self.phase {
             ClientPhase::Opening(_)
+            | ClientPhase::Admitting(..)
             | ClientPhase::LoggingIn(_)
             | ClientPhase::Serving(_)
             | ClientPhase::Over => true,
@@ -126,12 +139,14 @@ impl Client {
     }
 
     pub(super) fn over(&mut self) {
+        self.credential = None;
         if !self.is_closed() {
             self.phase = ClientPhase::Over;
         }
     }
 
     pub(super) fn closed(&mut self) {
+        self.credential = None;
         self.phase = ClientPhase::Closed;
     }
 
@@ -145,6 +160,7 @@ impl<R: Route> Session<R> {
         match &self.client.phase {
             ClientPhase::Opening(_) => self.open(now, input),
             ClientPhase::Securing(_) => self.no_bytes_yet(now, input),
+            ClientPhase::Admitting(..) => self.admit_input(now, input),
             ClientPhase::LoggingIn(question) => {
                 let question = *question;
                 self.answer_gate(now, question, input)
@@ -166,7 +182,7 @@ impl<R: Route> Session<R> {
             Some(_) if unsent => return Demand::Bytes(1),
             Some(_) | None => self.client.early = None,
         }
-        let secured = self.client.channel == Channel::Tls;
+        let secured = self.client.connection.channel >= Channel::Tls;
         let ClientPhase::Opening(negotiation) = &mut self.client.phase else {
             return Demand::Paused;
         };
@@ -204,8 +220,7 @@ impl<R: Route> Session<R> {
                 }
                 self.client.kind = SessionKind::of(&params);
                 self.client.startup = Some(params);
-                self.client.phase = ClientPhase::LoggingIn(Question::None);
-                self.dial(now, self.gate());
+                self.begin_login(now);
                 Demand::Again
             }
             Err(refusal) => {
@@ -260,8 +275,15 @@ impl<R: Route> Session<R> {
     pub(super) fn client_secured(&mut self, now: Instant, result: Result<TlsInfo, TlsFailed>) {
         let phase = std::mem::replace(&mut self.client.phase, ClientPhase::Over);
         match (phase, result) {
-            (ClientPhase::Securing(negotiation), Ok(_)) => {
-                self.client.channel = Channel::Tls;
+            (ClientPhase::Securing(negotiation), Ok(info)) => {
+                self.client.connection = ClientConnection {
+                    channel: match info.identity {
+                        Some(_) => Channel::VerifiedTls,
+                        None => Channel::Tls,
+                    },
+                    end_point: info.end_point,
+                    identity: info.identity,
+                };
                 self.tally.client.terminated_ssl();
                 self.client.phase = ClientPhase::Opening(negotiation);
             }
@@ -308,7 +330,11 @@ impl<R: Route> Session<R> {
         let frame = u64::from(header.frame_len);
         match question {
             Question::None | Question::Refused => Demand::Paused,
-            Question::Asked
+            Question::Asked(asked) if self.waits_to_see(asked, header, input) => {
+                Demand::Bytes(usize::try_from(header.frame_len).unwrap_or(usize::MAX))
+            }
+            Question::Asked(asked) if !self.may_pass(now, asked, header, input) => Demand::Again,
+            Question::Asked(_)
                 if self
                     .ledger
                     .claim(PeerId::CLIENT.port(), Fate::To(port), frame)
@@ -316,7 +342,7 @@ impl<R: Route> Session<R> {
             {
                 Demand::Paused
             }
-            Question::Asked => {
+            Question::Asked(_) => {
                 self.tally.client.frontend(header.tag);
                 self.tally.leg(gate).frontend(header.tag);
                 self.client.phase = ClientPhase::LoggingIn(Question::None);

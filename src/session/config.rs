@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::{Methods, Users};
+use crate::auth::{AdmitPolicy, Methods, Users};
 use crate::ledger::LedgerLimits;
 use crate::limits;
 use crate::route::{CacheLimits, Rules, TableUse};
@@ -34,7 +34,18 @@ pub struct Upstream {
     pub methods: Option<Methods>,
 }
 
-/// Which upstream the client logs in to through us.
+/// Who checks that a client is who it says.
+#[derive(Debug, Default)]
+pub enum ClientAuth {
+    /// The gate: the client logs in to it through us.
+    #[default]
+    Relay,
+    /// We do, by [`Config::users`]. Upstreams are logged in to in the client's name then, with what its proof has shown or
+    /// what is listed.
+    Terminate(AdmitPolicy),
+}
+
+/// Which upstream the client logs in to through us, or we first in its name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Gate {
     /// The writer. The reader is logged in to afterwards, when it is first needed or at once.
@@ -243,6 +254,8 @@ pub enum ConfigError {
 pub struct Config {
     /// The servers; exactly one is the writer.
     pub upstreams: Vec<Upstream>,
+    /// Who checks that a client is who it says.
+    pub authentication: ClientAuth,
     /// Which of them the client logs in to.
     pub gate: Gate,
     /// Whether reads are split off.
@@ -253,7 +266,7 @@ pub struct Config {
     pub reader_open: ReaderOpen,
     /// What happens when it cannot be had.
     pub reader_failure: ReaderFailure,
-    /// With what further upstreams are logged in to.
+    /// With what further upstreams are logged in to, and what clients are measured by if we check them.
     pub users: Users,
     /// Which functions are reads.
     pub rules: Arc<Rules>,
@@ -274,6 +287,7 @@ impl Config {
     pub fn new(upstreams: Vec<Upstream>) -> Config {
         Config {
             upstreams,
+            authentication: ClientAuth::default(),
             gate: Gate::default(),
             split: Split::default(),
             client_tls: ClientTls::Disable,
@@ -351,6 +365,7 @@ impl Config {
             portals,
             texts,
             self.metadata_bound(),
+            limits::LOGIN_EXCHANGES,
             limits::SESSION_FIXED,
         ]
         .into_iter()

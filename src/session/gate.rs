@@ -4,32 +4,36 @@
 //! SASL mechanisms that bind to the gate's TLS connection, which ends at us; and, when the gate is the reader, all
 //! that follows AuthenticationOk, since the client is told the writer's truth once the writer has let it in too.
 
+#[cfg(feature = "scram")]
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
 
-use super::client::{ClientPhase, Question};
+use super::client::{Asked, ClientPhase, Question};
 use super::leg::{LegId, Phase, Relay, RelayStage, Serving};
 use super::upstream::frame_limit;
 use super::{Demand, Event, PeerId, Session, Tell};
 use crate::auth::Parameters;
+#[cfg(feature = "scram")]
+use crate::auth::{Credential, Observer};
 use crate::ledger::Fate;
 use crate::limits;
 use crate::route::Route;
 use crate::startup::CancelKey;
-use crate::wire::{Authentication, Backend, Header, Names, TransactionStatus, sqlstate};
+use crate::wire::{Authentication, Backend, Header, Names, TransactionStatus, sqlstate, tags};
 
 /// What becomes of one message of the gate.
 enum Step {
     /// The client gets it.
     Forward,
     /// The client gets it and has to answer.
-    Ask,
+    Ask(Asked),
     /// The client does not get it.
     Swallow,
     /// The client gets this instead.
     Replace(BytesMut),
-    /// The client gets this instead and has to answer.
+    /// The client gets this instead and has to choose a mechanism.
     AskInstead(BytesMut),
     /// The client gets it, and the gate closes the connection.
     Refuse,
@@ -119,7 +123,7 @@ impl<R: Route> Session<R> {
         let from = id.peer().port();
         let client = PeerId::CLIENT.port();
         let fate = match step {
-            Step::Forward | Step::Ask | Step::Refuse => Fate::To(client),
+            Step::Forward | Step::Ask(_) | Step::Refuse => Fate::To(client),
             Step::Done if id == LegId::Writer => Fate::To(client),
             Step::Swallow | Step::Replace(_) | Step::AskInstead(_) | Step::Done | Step::Fail(_) => {
                 Fate::Discard
@@ -138,10 +142,12 @@ impl<R: Route> Session<R> {
         self.tally.reply(id, fate, header.tag, body);
         match step {
             Step::Forward | Step::Swallow => {}
-            Step::Ask => self.client.phase = ClientPhase::LoggingIn(Question::Asked),
+            Step::Ask(asked) => {
+                self.client.phase = ClientPhase::LoggingIn(Question::Asked(asked));
+            }
             Step::AskInstead(bytes) => {
                 self.push(PeerId::CLIENT, &bytes);
-                self.client.phase = ClientPhase::LoggingIn(Question::Asked);
+                self.client.phase = ClientPhase::LoggingIn(Question::Asked(Asked::Mechanism));
             }
             Step::Refuse => self.client.phase = ClientPhase::LoggingIn(Question::Refused),
             Step::Replace(bytes) => self.push(PeerId::CLIENT, &bytes),
@@ -158,6 +164,8 @@ impl<R: Route> Session<R> {
         };
         let minor = self.client_minor(relay.minor);
         let process_id = relay.key.as_ref().map_or(0, CancelKey::process_id);
+        #[cfg(feature = "scram")]
+        self.learn(relay.observer);
         let parameters = relay.parameters.clone();
         let serving = Serving::new(relay.parameters, relay.key, 0);
         self.leg_mut(id).phase = Phase::Serving(Box::new(serving));
@@ -173,6 +181,55 @@ impl<R: Route> Session<R> {
                 self.admit(now, process_id);
             }
             LegId::Reader => self.dial(now, LegId::Writer),
+        }
+    }
+
+    /// Whether the rest of an answer has to be there before it is passed on: one that is looked at.
+    pub(super) fn waits_to_see(&self, asked: Asked, header: Header, input: &[u8]) -> bool {
+        asked != Asked::Opaque
+            && header.frame_len <= frame_limit(&self.config)
+            && header.split(input).is_none()
+    }
+
+    /// Looks at an answer. Whether it may pass; the session is over if it may not.
+    pub(super) fn may_pass(
+        &mut self,
+        now: Instant,
+        asked: Asked,
+        header: Header,
+        input: &[u8],
+    ) -> bool {
+        let gate = self.gate();
+        let (Phase::Relaying(relay), Some((body, _))) =
+            (&mut self.leg_mut(gate).phase, header.split(input))
+        else {
+            return true;
+        };
+        if header.tag != tags::frontend::PASSWORD {
+            return true;
+        }
+        let Err(why) = relay.look(asked, body) else {
+            return true;
+        };
+        let tell = Tell::fatal(sqlstate::INVALID_AUTHORIZATION, why).with_hint(
+            "Connect with channel_binding=disable, or let the proxy check passwords itself.",
+        );
+        let cause = super::CloseCause::ClientFault(Some(tell.state));
+        self.end(now, cause, Some(tell));
+        false
+    }
+
+    /// The gate let the client in: its proof may have shown the keys that other upstreams are logged in to with.
+    #[cfg(feature = "scram")]
+    fn learn(&mut self, observer: Observer) {
+        match observer.accepted() {
+            Ok(None) => {}
+            Ok(Some(keys)) => {
+                self.client.credential = Some(Arc::new(Credential::ScramKeys(keys)));
+            }
+            Err(why) => self.notify(Event::KeysNotLearnt {
+                why: why.to_string(),
+            }),
         }
     }
 
@@ -212,6 +269,35 @@ impl<R: Route> Session<R> {
             Some(key) => self.logged_in(now, key),
             None => self.abort(super::CloseCause::Misuse("no key for the client")),
         }
+    }
+}
+
+impl Relay {
+    /// Looks at the server's challenge.
+    #[cfg(feature = "scram")]
+    fn challenged(&mut self, data: &[u8]) {
+        self.observer.challenged(data);
+    }
+
+    #[cfg(not(feature = "scram"))]
+    fn challenged(&mut self, _: &[u8]) {}
+
+    /// Looks at the client's answer. Why it cannot pass, if it cannot.
+    #[cfg(feature = "scram")]
+    fn look(&mut self, asked: Asked, body: &[u8]) -> Result<(), String> {
+        match asked {
+            Asked::Opaque => Ok(()),
+            Asked::Mechanism => self.observer.chosen(body).map_err(|why| why.to_string()),
+            Asked::SaslData => {
+                self.observer.responded(body);
+                Ok(())
+            }
+        }
+    }
+
+    #[cfg(not(feature = "scram"))]
+    fn look(&mut self, _: Asked, _: &[u8]) -> Result<(), String> {
+        Ok(())
     }
 }
 
@@ -286,7 +372,15 @@ fn authentication(relay: &mut Relay, request: &Authentication<'_>) -> Step {
             relay.stage = RelayStage::Accepted;
             Step::Forward
         }
-        Authentication::Sasl { mechanisms } => without_binding(mechanisms),
+        Authentication::Sasl { mechanisms } => {
+            #[cfg(feature = "scram")]
+            relay.observer.offered(mechanisms);
+            without_binding(mechanisms)
+        }
+        Authentication::SaslContinue { data } => {
+            relay.challenged(data);
+            Step::Ask(Asked::SaslData)
+        }
         Authentication::SaslFinal { .. } => Step::Forward,
         Authentication::CleartextPassword
         | Authentication::Md5Password { .. }
@@ -294,8 +388,7 @@ fn authentication(relay: &mut Relay, request: &Authentication<'_>) -> Step {
         | Authentication::Gss
         | Authentication::GssContinue { .. }
         | Authentication::Sspi
-        | Authentication::SaslContinue { .. }
-        | Authentication::Other { .. } => Step::Ask,
+        | Authentication::Other { .. } => Step::Ask(Asked::Opaque),
     }
 }
 
@@ -307,7 +400,7 @@ fn without_binding(mechanisms: &Names<'_>) -> Step {
         .filter(|name| !name.ends_with(b"-PLUS"))
         .collect();
     if kept.len() == mechanisms.len() {
-        return Step::Ask;
+        return Step::Ask(Asked::Mechanism);
     }
     if kept.is_empty() {
         return Step::Fail(

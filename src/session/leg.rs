@@ -1,11 +1,14 @@
 //! The parts of an upstream: where it is in its life, and what is known of it while it serves.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::effects::Note;
 use super::loss::Stream;
 use super::{Config, Destination, PeerId};
-use crate::auth::{Channel, Parameters, Replay};
+#[cfg(feature = "scram")]
+use crate::auth::Observer;
+use crate::auth::{Channel, Credential, Parameters, Replay, TlsEndPoint};
 use crate::startup::{CancelKey, UpstreamTls};
 use crate::track::pipeline::Pipeline;
 use crate::wire::TransactionStatus;
@@ -61,12 +64,32 @@ pub(super) enum Phase {
 }
 
 /// What the gate has said of itself while the client logs in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Relay {
     pub(super) parameters: Parameters,
     pub(super) key: Option<CancelKey>,
     pub(super) minor: Option<u16>,
     pub(super) stage: RelayStage,
+    #[cfg(feature = "scram")]
+    pub(super) observer: Observer,
+}
+
+impl Relay {
+    /// `credential` is what is listed of the user.
+    #[cfg_attr(
+        not(feature = "scram"),
+        expect(unused_variables, reason = "only of SCRAM can more be learnt")
+    )]
+    pub(super) fn new(credential: Arc<Credential>) -> Relay {
+        Relay {
+            parameters: Parameters::default(),
+            key: None,
+            minor: None,
+            stage: RelayStage::default(),
+            #[cfg(feature = "scram")]
+            observer: Observer::new(credential),
+        }
+    }
 }
 
 /// A login of ours.
@@ -182,6 +205,8 @@ pub(super) struct Leg {
     pub(super) stream: Stream,
     pub(super) retry_at: Option<Instant>,
     pub(super) channel: Channel,
+    /// The certificate that it has shown.
+    pub(super) end_point: Option<TlsEndPoint>,
     pub(super) dials: u32,
 }
 
@@ -193,6 +218,7 @@ impl Leg {
             stream: Stream::Open,
             retry_at: None,
             channel: Channel::Clear,
+            end_point: None,
             dials: 0,
         }
     }

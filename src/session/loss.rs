@@ -352,7 +352,7 @@ impl<R: Route> Session<R> {
             tell.state,
             &tell.message,
             tell.detail.as_deref(),
-            None,
+            tell.hint,
         );
         if let (Ok(()), Some(first)) = (written, out.first_mut()) {
             *first = tag;

@@ -7,6 +7,7 @@
 //! | file | what it decides |
 //! |---|---|
 //! | `client` | the opening of the client's connection and its login through the gate |
+//! | `admit` | the client's login to ourselves, where it is not relayed |
 //! | `gate` | the login that the client and the gate do through us |
 //! | `leg` | what an upstream is while it opens and serves |
 //! | `upstream` | dialling, TLS and login of each upstream |
@@ -22,6 +23,7 @@
 //! | `loss` | what the client sees when somebody dies, and how a session ends |
 
 mod action;
+mod admit;
 mod begin;
 mod client;
 mod config;
@@ -49,8 +51,8 @@ use bytes::BytesMut;
 
 pub use action::{Action, CancelTarget, Demand, Event, RouteReason, TlsRole, Transmit};
 pub use config::{
-    Config, ConfigError, Gate, Limits, Metadata, ReaderFailure, ReaderOpen, RequestEvents, Role,
-    RouteTexts, Split, Timeouts, Upstream,
+    ClientAuth, Config, ConfigError, Gate, Limits, Metadata, ReaderFailure, ReaderOpen,
+    RequestEvents, Role, RouteTexts, Split, Timeouts, Upstream,
 };
 pub use metadata::StatementKind;
 pub use peer::{CloseCause, Destination, Lifecycle, PeerId};
@@ -58,6 +60,7 @@ pub use tally::Routes;
 pub use timers::Timer;
 pub use upstream::{ConnectFailed, TlsFailed, TlsInfo};
 
+use crate::auth::{AdmitNonces, ExternalAnswer};
 use crate::ledger::{Fate, Ledger};
 use crate::route::Route;
 use crate::startup::CancelKey;
@@ -95,6 +98,11 @@ impl Seed {
     /// The part that nonces are derived from.
     fn nonce_key(&self) -> &[u8] {
         self.0.get(32..56).unwrap_or_default()
+    }
+
+    /// The randomness for the client's login to ourselves. Upstreams have the small numbers of the nonces.
+    fn admit_nonces(&self) -> AdmitNonces {
+        AdmitNonces::derive(self.nonce_key(), u64::MAX)
     }
 
     /// The part that chooses and hashes.
@@ -250,6 +258,20 @@ impl<R: Route> Session<R> {
             None => self.client_secured(now, result),
         }
         self.couple(now);
+    }
+
+    /// The caller's answer to an [`Action::Authenticate`], or why there is none, in words for a log. A login that has ended
+    /// meanwhile takes no notice of it.
+    pub fn handle_authentication(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        answer: Result<ExternalAnswer<'_>, String>,
+    ) {
+        if let Some(leg) = LegId::of(peer) {
+            self.leg_answered(now, leg, answer);
+            self.couple(now);
+        }
     }
 
     /// Time has passed: acts on every deadline that is not later than `now`.
@@ -408,6 +430,7 @@ struct Tell {
     state: SqlState,
     message: String,
     detail: Option<String>,
+    hint: Option<&'static str>,
 }
 
 impl Tell {
@@ -417,6 +440,7 @@ impl Tell {
             state,
             message: message.into(),
             detail: None,
+            hint: None,
         }
     }
 
@@ -424,6 +448,13 @@ impl Tell {
         Tell {
             severity: Severity::Error,
             ..Tell::fatal(state, message)
+        }
+    }
+
+    fn with_hint(self, hint: &'static str) -> Tell {
+        Tell {
+            hint: Some(hint),
+            ..self
         }
     }
 

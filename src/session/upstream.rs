@@ -19,9 +19,13 @@ use super::client::SessionKind;
 use super::leg::{Hashing, LegId, Login, Phase, Relay, Serving};
 use super::loss::Stream;
 use super::{
-    Action, CloseCause, Config, Demand, Event, ReaderFailure, Session, Split, Timer, TlsRole,
+    Action, ClientAuth, CloseCause, Config, Demand, Event, ReaderFailure, Session, Split, Timer,
+    TlsRole,
 };
-use crate::auth::{AuthError, Channel, Established, Handshake, Methods, Replay, ScramNonce};
+use crate::auth::{
+    AuthError, Channel, Established, ExternalAnswer, ExternalRequest, Handshake, Methods, Replay,
+    ScramNonce, TlsEndPoint,
+};
 use crate::ledger::Fate;
 use crate::route::Route;
 use crate::startup::{CancelKey, Upgrade, UpstreamTls, UpstreamTlsPolicy};
@@ -41,7 +45,14 @@ pub struct TlsFailed(pub String);
 /// What a driver knows of a TLS connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct TlsInfo {}
+pub struct TlsInfo {
+    /// The certificate that the server of the handshake has shown, which is us where a client is concerned: SCRAM is
+    /// bound to it. `None` if it is not known.
+    pub end_point: Option<TlsEndPoint>,
+    /// The name in the certificate that the client of the handshake has shown, if that was verified. An upstream has
+    /// none.
+    pub identity: Option<Box<[u8]>>,
+}
 
 impl<R: Route> Session<R> {
     /// Whether this session sends reads to a reader at all.
@@ -62,6 +73,7 @@ impl<R: Route> Session<R> {
         leg.phase = Phase::Dialing;
         leg.stream = Stream::Open;
         leg.channel = Channel::Clear;
+        leg.end_point = None;
         leg.dials = leg.dials.saturating_add(1);
         let (to, dials) = (leg.to, leg.dials);
         self.tally.dialled(dials);
@@ -112,9 +124,10 @@ impl<R: Route> Session<R> {
         result: Result<TlsInfo, TlsFailed>,
     ) {
         match (&self.leg(id).phase, result) {
-            (Phase::Securing, Ok(_)) => {
+            (Phase::Securing, Ok(info)) => {
                 self.leg_mut(id).channel = self.secured_channel(id);
                 self.tally.upstream_ssl_succeeded(id);
+                self.leg_mut(id).end_point = info.end_point;
                 self.log_in(now, id);
             }
             (Phase::Securing, Err(failed)) => {
@@ -209,15 +222,16 @@ impl<R: Route> Session<R> {
             );
             return;
         };
-        if id == self.gate() && self.client.key().is_none() {
-            self.leg_mut(id).phase = Phase::Relaying(Relay::default());
+        let credential = self.credential(startup.user());
+        let relays = matches!(self.config.authentication, ClientAuth::Relay);
+        if relays && id == self.gate() && self.client.key().is_none() {
+            self.leg_mut(id).phase = Phase::Relaying(Relay::new(credential));
             self.tally.leg(id).opening();
             self.push(id.peer(), startup.raw());
             return;
         }
         self.timers
             .start(now, self.config.timeouts.replay, Timer::Replay(id.peer()));
-        let credential = self.config.users.get(startup.user());
         let methods = self
             .methods(id)
             .unwrap_or_else(|| Methods::for_credential(&credential));
@@ -227,7 +241,8 @@ impl<R: Route> Session<R> {
             methods,
             self.leg(id).channel,
             self.nonce(id),
-        );
+        )
+        .bound_to(self.leg(id).end_point.clone());
         let mut hello = BytesMut::new();
         if let Err(error) = replay.start(&mut hello) {
             self.leg_failed(now, id, error.to_string());
@@ -268,6 +283,10 @@ impl<R: Route> Session<R> {
             ReplayStep::Need(bytes) => return Demand::Bytes(bytes),
             ReplayStep::Full => return Demand::Paused,
             ReplayStep::On => {}
+            ReplayStep::Ask(request) => {
+                let (peer, to) = (id.peer(), self.leg(id).to);
+                self.act(Action::Authenticate { peer, to, request });
+            }
             ReplayStep::Ready(established) => self.leg_ready(now, id, *established),
             ReplayStep::Failed(why) => self.leg_failed(now, id, why),
         }
@@ -313,12 +332,35 @@ impl<R: Route> Session<R> {
         login.step(result)
     }
 
+    /// The caller answers what an upstream asked.
+    pub(super) fn leg_answered(
+        &mut self,
+        now: Instant,
+        id: LegId,
+        answer: Result<ExternalAnswer<'_>, String>,
+    ) {
+        let Phase::Replaying(login) = &mut self.leg_mut(id).phase else {
+            return;
+        };
+        let mut reply = BytesMut::new();
+        let answered = answer.and_then(|answer| {
+            let answered = login.replay.answer(answer, &mut reply);
+            answered.map_err(|error| error.to_string())
+        });
+        match answered {
+            Ok(()) => self.push(id.peer(), &reply),
+            Err(why) => self.leg_failed(now, id, why),
+        }
+    }
+
     /// A login of ours is done.
     fn leg_ready(&mut self, now: Instant, id: LegId, established: Established) {
         let peer = id.peer();
         self.timers.stop(Timer::Replay(peer));
         self.leg_mut(id).retry_at = None;
-        if id == LegId::Reader {
+        // A reader that is logged in to first is measured when the writer is known.
+        let in_login = self.client.key().is_none();
+        if id == LegId::Reader && !in_login {
             if let Some(why) = self.unfit(&established.parameters) {
                 self.leg_failed(now, id, why);
                 return;
@@ -330,10 +372,14 @@ impl<R: Route> Session<R> {
         let to = self.leg(id).to;
         self.leg_mut(id).phase = Phase::Serving(Box::new(serving));
         self.notify(Event::UpstreamReady { peer, to });
-        if id == LegId::Writer {
-            self.begin(&parameters);
-            self.compare_gate(now);
-            self.greet(now, &parameters, process_id);
+        match id {
+            LegId::Writer => {
+                self.begin(&parameters);
+                self.compare_gate(now);
+                self.greet(now, &parameters, process_id);
+            }
+            LegId::Reader if in_login => self.dial(now, LegId::Writer),
+            LegId::Reader => {}
         }
     }
 
@@ -365,6 +411,7 @@ impl<R: Route> Session<R> {
 /// What came of one step of a login of ours.
 enum ReplayStep {
     On,
+    Ask(ExternalRequest),
     Need(usize),
     Full,
     Ready(Box<Established>),
@@ -380,6 +427,7 @@ impl Login {
                 self.hashing = Hashing::Running;
                 ReplayStep::On
             }
+            Ok(Handshake::Asked(request)) => ReplayStep::Ask(request),
             Ok(Handshake::Ready(established)) => ReplayStep::Ready(Box::new(established)),
             Err(error) => ReplayStep::Failed(error.to_string()),
         }

@@ -5,6 +5,7 @@
 //! to choose from, and what is missing at the end is zero.
 #![allow(dead_code, reason = "each fuzz target uses one of them")]
 
+mod admission;
 mod feed;
 mod ledger;
 #[path = "../support/login.rs"]
@@ -53,6 +54,7 @@ pub(crate) const TARGETS: &[Target] = &[
     target("meter", meter::meter, 2_000, 200),
     target("startup", startup::startup, 1_000, 200),
     target("replay", replay::replay, 500, 200),
+    target("admission", admission::admission, 2_000, 60),
     target("ledger", ledger::ledger, 500, 400),
     target("tracker", tracker::tracker, 2_000, 200),
     target("scan", scan::scan_text, 1_000, 80),

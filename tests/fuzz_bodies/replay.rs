@@ -2,7 +2,8 @@
 
 use bytes::BytesMut;
 use pgturnout::auth::{
-    AuthError, Channel, Credential, Handshake, Md5Digest, Method, Methods, Replay, ScramNonce,
+    AuthError, Channel, Credential, ExternalAnswer, Handshake, Md5Digest, Method, Methods, Replay,
+    ScramNonce, TlsEndPoint,
 };
 use pgturnout::startup::ProtocolVersion;
 use pgturnout::wire::{Authentication, Backend, TransactionStatus};
@@ -17,14 +18,15 @@ use super::login::{self, NONCE, PASSWORD, auth, error, key, negotiate, ready, sa
 pub(crate) fn replay(data: &[u8]) {
     let mut feed = Feed::new(data);
     let channel = feed.one(&[Channel::Clear, Channel::Tls, Channel::VerifiedTls]);
-    let methods = methods(&mut feed);
+    let (methods, end_point) = methods(&mut feed);
     let mut login = Replay::new(
         &login::params(feed.one(&[ProtocolVersion::V3_0, ProtocolVersion::V3_2])),
         credential(&mut feed),
         methods,
         channel,
         ScramNonce::from_bytes(NONCE),
-    );
+    )
+    .bound_to(end_point);
     if feed.below(32) != 0 {
         login.start(&mut BytesMut::new()).expect("it is new");
     }
@@ -51,8 +53,21 @@ pub(crate) fn replay(data: &[u8]) {
             "hashing does not end"
         );
         seen.check(&message, &frame, &result, &reply, methods, channel);
-        if !matches!(result, Ok(Handshake::Wait)) {
-            return is_over(login, message);
+        match result {
+            Ok(Handshake::Wait) => {}
+            Ok(Handshake::Asked(_)) => {
+                assert_eq!(methods.check(Method::External, channel), Ok(()));
+                let answer = match feed.below(3) {
+                    0 => ExternalAnswer::More(b"token"),
+                    1 => ExternalAnswer::Last(b"token"),
+                    _ => ExternalAnswer::Nothing,
+                };
+                seen.vouched = !matches!(answer, ExternalAnswer::More(_));
+                login.answer(answer, &mut reply).expect("it was asked");
+            }
+            Ok(Handshake::Working | Handshake::Ready(_)) | Err(_) => {
+                return is_over(login, message);
+            }
         }
     }
 }
@@ -71,6 +86,8 @@ fn is_over(mut login: Replay, message: Backend<'_>) {
 struct Seen {
     accepted: bool,
     signed: bool,
+    /// Whether the caller was satisfied with it at last.
+    vouched: bool,
     /// It has said the password itself, so that what it said may be shown.
     knows: bool,
 }
@@ -101,10 +118,15 @@ impl Seen {
             Ok(Handshake::Ready(established)) => {
                 assert!(self.accepted, "ready without AuthenticationOk");
                 assert_eq!(methods.check(established.method, channel), Ok(()));
-                assert!(established.method != Method::ScramSha256 || self.signed);
+                match established.method {
+                    Method::ScramSha256 | Method::ScramSha256Plus => assert!(self.signed),
+                    Method::External => assert!(self.vouched),
+                    _ => {}
+                }
                 self.hides(&format!("{established:?}"));
             }
             Ok(Handshake::Wait | Handshake::Working) => {}
+            Ok(Handshake::Asked(request)) => self.hides(&format!("{request:?}")),
             Err(fault) => self.hides(&format!("{fault} {fault:?}")),
         }
     }
@@ -114,7 +136,8 @@ impl Seen {
     }
 }
 
-fn methods(feed: &mut Feed<'_>) -> Methods {
+/// What is allowed, and the certificate that the server has shown.
+fn methods(feed: &mut Feed<'_>) -> (Methods, Option<TlsEndPoint>) {
     let bits = feed.byte();
     let least = feed.one(&[Channel::Clear, Channel::Tls, Channel::VerifiedTls]);
     let mut methods = Methods::NONE;
@@ -130,12 +153,20 @@ fn methods(feed: &mut Feed<'_>) -> Methods {
     if bits & 8 != 0 {
         methods = methods.allow_scram();
     }
-    methods
+    if bits & 16 != 0 {
+        methods = methods.allow_external(least);
+    }
+    if bits & 32 != 0 {
+        methods = methods.require_binding();
+    }
+    let end_point = TlsEndPoint::new(&[5; 32]).filter(|_| bits & 64 != 0);
+    (methods, end_point)
 }
 
 fn credential(feed: &mut Feed<'_>) -> Credential {
-    match feed.below(5) {
+    match feed.below(6) {
         0 => Credential::None,
+        5 => Credential::External,
         1 => Md5Digest::parse(b"md5e8dcacd3b532f5316ad9df7ed202ca21")
             .map_or(Credential::None, Credential::Md5Digest),
         #[cfg(feature = "scram")]

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgturnout::auth::Credential;
+use pgturnout::auth::{AdmitPolicy, Channel, Credential};
 use pgturnout::route;
 use pgturnout::session::{
-    Action, CloseCause, Config, ConnectFailed, Demand, Gate, PeerId, ReaderFailure, ReaderOpen,
-    Role, Seed, Session, Split, TlsFailed, TlsInfo, TlsRole, Transmit, Upstream,
+    Action, ClientAuth, CloseCause, Config, ConnectFailed, Demand, Gate, PeerId, ReaderFailure,
+    ReaderOpen, Role, Seed, Session, Split, TlsFailed, TlsInfo, TlsRole, Transmit, Upstream,
 };
 use pgturnout::startup::{ClientTls, UpstreamTlsPolicy};
 use pgturnout::wire::Header;
@@ -31,6 +31,7 @@ pub(crate) struct Options {
     /// The most that one write or one arrival moves.
     pub(crate) grain: usize,
     pub(crate) dials: Dials,
+    pub(crate) login: Login,
 }
 
 /// What becomes of dials and TLS handshakes.
@@ -39,6 +40,16 @@ pub(crate) enum Dials {
     Succeed,
     /// They wait for [`World::resolve`].
     Wait,
+}
+
+/// Who checks the client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Login {
+    Relayed,
+    /// We do, and ask nothing.
+    Trusted,
+    /// We do.
+    Checked,
 }
 
 impl Options {
@@ -52,6 +63,7 @@ impl Options {
             upstream_tls: UpstreamTlsPolicy::Disable,
             grain: usize::MAX,
             dials: Dials::Succeed,
+            login: Login::Relayed,
         }
     }
 
@@ -84,6 +96,11 @@ impl Options {
             ]),
             grain: feed.one(&[usize::MAX, usize::MAX, 1, 7]),
             dials: if bit(6) { Dials::Wait } else { Dials::Succeed },
+            login: match (bit(7), bit(5)) {
+                (false, _) => Login::Relayed,
+                (true, false) => Login::Trusted,
+                (true, true) => Login::Checked,
+            },
         }
     }
 
@@ -104,6 +121,15 @@ impl Options {
         config.reader_failure = self.reader_failure;
         config.client_tls = self.client_tls;
         config.users.insert(b"locked", Credential::password(NEEDLE));
+        let policy = AdmitPolicy::new([9; 32]);
+        config.authentication = match self.login {
+            Login::Relayed => ClientAuth::Relay,
+            Login::Trusted => ClientAuth::Terminate(policy.allow_trust(Channel::Clear)),
+            Login::Checked => {
+                let policy = policy.allow_scram().allow_md5(Channel::Clear);
+                ClientAuth::Terminate(policy.allow_cleartext())
+            }
+        };
         config
     }
 }

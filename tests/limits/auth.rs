@@ -1,10 +1,13 @@
 //! Limits of a login to one more server.
 
-use pgturnout::auth::{AuthError, Replay};
+use bytes::BytesMut;
+use pgturnout::auth::{
+    AuthError, Channel, Credential, ExternalAnswer, Methods, Replay, TlsEndPoint,
+};
 use pgturnout::limits;
 use pgturnout::wire::Authentication;
 
-use crate::login::{self, Frame, auth, notice, parameter, run};
+use crate::login::{self, Frame, auth, hand_in, notice, parameter, run};
 
 /// How many of these messages a login takes behind AuthenticationOk before it is too much.
 fn taken(what: &'static str, frame: impl Fn(usize) -> Frame) -> usize {
@@ -57,6 +60,63 @@ fn login_notice_bytes_max() {
     let most = limits::LOGIN_NOTICE_BYTES_MAX;
     assert_eq!((of(most), of(most + 1)), (1, 0));
     assert_eq!((of(most / 4), of(most / 4 + 1)), (4, 3));
+}
+
+#[test]
+fn tls_end_point_max() {
+    let most = limits::TLS_END_POINT_MAX;
+    assert!(TlsEndPoint::new(&vec![1; most]).is_some());
+    assert_eq!(TlsEndPoint::new(&vec![1; most + 1]), None);
+    assert_eq!(TlsEndPoint::new(b""), None);
+}
+
+/// A started login that the caller answers for.
+fn caller_answers() -> Replay {
+    let methods = Methods::NONE.allow_external(Channel::Clear);
+    let mut login = login::login(Credential::External, methods, Channel::Clear);
+    login.start(&mut BytesMut::new()).unwrap();
+    login
+}
+
+fn token(bytes: usize) -> Frame {
+    auth(Authentication::GssContinue {
+        data: &vec![7; bytes],
+    })
+}
+
+#[test]
+fn external_message_max() {
+    let most = limits::EXTERNAL_MESSAGE_MAX;
+    // With its code.
+    let asked = |bytes| hand_in(&mut caller_answers(), &token(bytes - 4)).0.err();
+    assert_eq!(asked(most), None);
+    assert_eq!(asked(most + 1), Some(AuthError::ExternalTooLong));
+    let answered = |bytes: usize| {
+        let mut login = caller_answers();
+        run(&mut login, [&token(1)]).unwrap();
+        let data = vec![7; bytes];
+        login.answer(ExternalAnswer::More(&data), &mut BytesMut::new())
+    };
+    assert_eq!(answered(most), Ok(()));
+    assert_eq!(answered(most + 1), Err(AuthError::ExternalTooLong));
+}
+
+#[test]
+fn external_rounds_max() {
+    let mut login = caller_answers();
+    let ends = |_: &usize| match run(&mut login, [&token(1)]) {
+        Ok(_) => {
+            let answer = ExternalAnswer::More(b"x");
+            login.answer(answer, &mut BytesMut::new()).unwrap();
+            false
+        }
+        Err(error) => {
+            assert_eq!(error, AuthError::TooMany { what: "questions" });
+            true
+        }
+    };
+    let rounds = (0..1_000).find(ends).expect("bounded");
+    assert_eq!(rounds, limits::EXTERNAL_ROUNDS_MAX);
 }
 
 #[cfg(feature = "scram")]
@@ -120,6 +180,72 @@ mod scram {
             fault(48, 16, 1, padding + 1),
             Some(ScramError::MessageTooLong)
         );
+    }
+
+    /// How many bytes are held at once while an exchange of the longest messages is watched, and while we are the
+    /// server of one.
+    #[test]
+    fn login_exchanges() {
+        use pgturnout::auth::{
+            Admission, AdmitNonces, AdmitPolicy, Admitting, ClientConnection, Observer, ScramNonce,
+            Users,
+        };
+        let long = |head: &str| {
+            format!(
+                "{head}{}",
+                "x".repeat(limits::SCRAM_MESSAGE_MAX - head.len())
+            )
+        };
+        let bare = long("n,,n=,r=nonce,x=");
+        let first = [b"SCRAM-SHA-256\0\0\0\x40\0", bare.as_bytes()].concat();
+        let challenge = long(&format!("{},x=", Account::new(PASSWORD, 1).server_first()));
+        let proof = format!(",p={}", STANDARD.encode([0; 32]));
+        let last = |nonce: &str| {
+            let padding = limits::SCRAM_MESSAGE_MAX - proof.len();
+            let head = format!("c=biws,r={nonce},x=");
+            format!("{head}{}{proof}", "x".repeat(padding - head.len()))
+        };
+        let listed =
+            || Credential::from_secret(Account::new(PASSWORD, 1).stored().as_bytes()).unwrap();
+        let mut users = Users::default();
+        users.insert(b"alice", listed());
+        let credential = users.get(b"alice");
+        let response = last("nonce");
+        let watched = allocation_counter::measure(|| {
+            let mut observer = Observer::new(credential);
+            observer.chosen(&first).unwrap();
+            observer.challenged(challenge.as_bytes());
+            observer.responded(response.as_bytes());
+        });
+        let nonces = AdmitNonces {
+            scram: ScramNonce::from_bytes([0; 18]),
+            md5: [0; 4],
+        };
+        let response = last(&format!("nonce{}", "A".repeat(24)));
+        let policy = AdmitPolicy::new([0; 32]).allow_scram();
+        let mut out = BytesMut::with_capacity(1_000);
+        let served = allocation_counter::measure(|| {
+            let connection = ClientConnection::default();
+            let mut login = Admission::new(b"alice", &users, &policy, connection, nonces);
+            login.start(&mut out);
+            assert!(matches!(
+                login.handle(b'p', &first, &mut out),
+                Admitting::Wait
+            ));
+            let working = login.handle(b'p', response.as_bytes(), &mut out);
+            assert!(matches!(working, Admitting::Working));
+            assert!(matches!(login.work(&mut out), Admitting::Refused(_)));
+        });
+        for (what, measured) in [("watched", watched), ("served", served)] {
+            let most = measured.bytes_max;
+            let three = u64::try_from(3 * limits::SCRAM_MESSAGE_MAX).unwrap();
+            assert!(most <= 2 * three, "{what}: {most} bytes");
+            assert!(
+                most >= three - 4_096,
+                "{what}: {most} bytes are not the most"
+            );
+        }
+        assert_eq!(limits::LOGIN_EXCHANGES, 6 * limits::SCRAM_MESSAGE_MAX);
     }
 
     #[test]

@@ -299,7 +299,7 @@ fn session_fixed() {
     limits.texts.bytes = 0;
     limits.ledger.segments_per_queue = 0;
     limits.ledger.owned_bytes_per_queue = 0;
-    let rest = config.memory_bound() - limits::SESSION_FIXED;
+    let rest = config.memory_bound() - limits::SESSION_FIXED - limits::LOGIN_EXCHANGES;
     assert!(rest < 4_096, "{rest} bytes more");
 }
 

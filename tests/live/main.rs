@@ -24,6 +24,7 @@ mod sim;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod auth;
 mod cancel;
 mod copy;
 mod driver;

@@ -53,7 +53,7 @@ struct Peer {
     takes: bool,
     keeps: bool,
     dial: Dial,
-    secures: Result<(), ()>,
+    secures: Result<TlsInfo, ()>,
 }
 
 impl Peer {
@@ -70,7 +70,7 @@ impl Peer {
             takes: true,
             keeps: true,
             dial: Dial::Accept,
-            secures: Ok(()),
+            secures: Ok(TlsInfo::default()),
         }
     }
 
@@ -92,6 +92,8 @@ pub(crate) struct Rig {
     pub(crate) closes: Vec<(PeerId, CloseCause)>,
     pub(crate) cancels: usize,
     pub(crate) handshakes: Vec<(PeerId, bool)>,
+    /// What upstreams asked of the caller.
+    pub(crate) questions: Vec<(PeerId, Vec<u8>)>,
     /// How often the session decided something about its input.
     pub(crate) steps: u64,
     /// What the scripts said, for comparison between chunkings.
@@ -179,6 +181,7 @@ impl Rig {
             closes: Vec::new(),
             cancels: 0,
             handshakes: Vec::new(),
+            questions: Vec::new(),
             steps: 0,
             transcript: Vec::new(),
             peers: [Peer::new(true), Peer::new(false), Peer::new(false)],
@@ -336,6 +339,11 @@ impl Rig {
 
     pub(crate) fn tls_fails(&mut self, peer: PeerId) {
         self.peers[peer.index()].secures = Err(());
+    }
+
+    /// What its TLS handshake tells.
+    pub(crate) fn tls(&mut self, peer: PeerId, info: TlsInfo) {
+        self.peers[peer.index()].secures = Ok(info);
     }
 
     pub(crate) fn is_open(&self, peer: PeerId) -> bool {
@@ -565,10 +573,8 @@ impl Rig {
                 assert!(slot.buffer.is_empty(), "TLS starts on a clean buffer");
                 self.handshakes
                     .push((peer, matches!(role, TlsRole::Server)));
-                let result = match slot.secures {
-                    Ok(()) => Ok(TlsInfo::default()),
-                    Err(()) => Err(TlsFailed("no".to_owned())),
-                };
+                let result = slot.secures.clone();
+                let result = result.map_err(|()| TlsFailed("no".to_owned()));
                 self.session.handle_secured(self.now, peer, result);
             }
             Action::Close { peer, cause } => {
@@ -581,6 +587,9 @@ impl Rig {
                 self.closes.push((peer, cause));
             }
             Action::Cancel(_) => self.cancels += 1,
+            Action::Authenticate { peer, request, .. } => {
+                self.questions.push((peer, request.body().to_vec()));
+            }
             Action::Notify(event) => self.events.push(event),
             other => panic!("{other:?}"),
         }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use pgturnout::auth::{Channel, Credential, Methods};
+use pgturnout::auth::{AdmitPolicy, Channel, Credential, Methods};
 use pgturnout::session::{
-    Config, Gate, Metadata, ReaderFailure, ReaderOpen, RequestEvents, Role, Split, Upstream,
+    ClientAuth, Config, Gate, Metadata, ReaderFailure, ReaderOpen, RequestEvents, Role, Split,
+    Upstream,
 };
 use pgturnout::startup::{ClientTls, ProtocolVersion, UpstreamTlsPolicy};
 
@@ -27,6 +28,10 @@ pub(crate) struct Setup {
     pub(crate) upstream_tls: Tls,
     pub(crate) servers_have_tls: bool,
     pub(crate) login: Method,
+    /// Whether the proxy checks the client itself.
+    pub(crate) terminate: bool,
+    /// Whether the proxy has what the servers store of a SCRAM password, and not the password.
+    pub(crate) verifier: bool,
     /// The minor version of protocol 3 that the client asks for.
     pub(crate) minor: u16,
     /// What the client's StartupMessage says, and its password.
@@ -108,6 +113,8 @@ impl Setup {
             upstream_tls: Tls::Disable,
             servers_have_tls: false,
             login: Method::Trust,
+            terminate: false,
+            verifier: false,
             minor: 0,
             start: Start::Plain,
             clients: 1,
@@ -148,6 +155,8 @@ impl Setup {
                 Method::Cleartext if !encrypted => Method::Md5,
                 other => other,
             },
+            terminate: choices.percent(25),
+            verifier: cfg!(feature = "scram") && login == Method::Scram && choices.percent(50),
             minor: choices.weighted(&[(3, 0), (1, 2)]),
             start: choices.weighted(&[
                 (20, Start::Plain),
@@ -177,7 +186,8 @@ impl Setup {
     pub(crate) fn lets_client_in(&self) -> bool {
         // We send a password as it is over TLS only; the one of the gate is the client's own.
         let encrypted = self.upstream_tls != Tls::Disable && self.servers_have_tls;
-        let both = self.split && (self.gate_is_reader || self.fail_without_reader);
+        let both =
+            self.terminate || self.split && (self.gate_is_reader || self.fail_without_reader);
         let welcome = match self.start {
             Start::Plain | Start::Options | Start::Extension => true,
             Start::Nobody | Start::Nowhere => false,
@@ -278,14 +288,31 @@ impl Setup {
             Tls::Require => ClientTls::Require,
         };
         if self.login != Method::Trust {
-            let password = Credential::password(PASSWORD);
-            config.users.insert(USER.as_bytes(), password);
+            config.users.insert(USER.as_bytes(), self.listed());
+        }
+        if self.terminate {
+            let policy = AdmitPolicy::new([5; 32]).iterations(1);
+            config.authentication = ClientAuth::Terminate(match self.login {
+                Method::Trust => policy.allow_trust(Channel::Clear),
+                Method::Cleartext => policy.allow_cleartext().allow_md5(Channel::Clear),
+                Method::Md5 => policy.allow_md5(Channel::Clear),
+                Method::Scram => policy.allow_scram().allow_md5(Channel::Clear),
+            });
         }
         if self.tight {
             tighten(&mut config);
         }
         config.check().expect("a sound configuration");
         Arc::new(config)
+    }
+
+    fn listed(&self) -> Credential {
+        #[cfg(feature = "scram")]
+        if self.verifier {
+            let stored = super::server::stored_verifier();
+            return Credential::from_secret(stored.as_bytes()).expect("a verifier");
+        }
+        Credential::password(PASSWORD)
     }
 
     pub(crate) fn server(&self) -> ServerOptions {
@@ -344,8 +371,8 @@ impl std::fmt::Display for Setup {
         write!(
             f,
             "split={} gate-is-reader={} reader-at-login={} fail-without-reader={} client-tls={} \
-             client-asks-tls={} upstream-tls={} servers-have-tls={} login={} minor={} start={} \
-             clients={} readers={} rude={} lag={} tight={} \
+             client-asks-tls={} upstream-tls={} servers-have-tls={} login={} terminate={} \
+             verifier={} minor={} start={} clients={} readers={} rude={} lag={} tight={} \
              server-version={} wild={}",
             self.split,
             self.gate_is_reader,
@@ -356,6 +383,8 @@ impl std::fmt::Display for Setup {
             tls(self.upstream_tls),
             self.servers_have_tls,
             login.map_or("?", |(_, name)| name),
+            self.terminate,
+            self.verifier,
             self.minor,
             start.map_or("?", |(_, name)| name),
             self.clients,
@@ -393,6 +422,8 @@ impl Setup {
             "upstream-tls" => self.upstream_tls = named(&TLS, value)?,
             "servers-have-tls" => self.servers_have_tls = parsed(value)?,
             "login" => self.login = named(&METHODS, value)?,
+            "terminate" => self.terminate = parsed(value)?,
+            "verifier" => self.verifier = parsed(value)?,
             "minor" => self.minor = parsed(value)?,
             "start" => self.start = named(&STARTS, value)?,
             "clients" => self.clients = parsed(value)?,

@@ -35,6 +35,12 @@ use wire::{Input, Output};
 /// The password of every user.
 pub(crate) const PASSWORD: &str = "pencil";
 
+/// What the servers store of [`PASSWORD`] for SCRAM-SHA-256.
+#[cfg(feature = "scram")]
+pub(crate) fn stored_verifier() -> String {
+    scram::stored()
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Node {
     Primary,

@@ -29,6 +29,16 @@ fn malformed() -> Fault {
     Fault::protocol("malformed SCRAM message")
 }
 
+/// What the server stores.
+pub(super) fn stored() -> String {
+    let salted = hmac(PASSWORD.as_bytes(), &[SALT, &[0, 0, 0, 1]].concat());
+    let stored_key = Sha256::digest(hmac(&salted, b"Client Key"));
+    let server_key = hmac(&salted, b"Server Key");
+    let base64 = |bytes: &[u8]| STANDARD.encode(bytes);
+    let (salt, stored, server) = (base64(SALT), base64(&stored_key), base64(&server_key));
+    format!("SCRAM-SHA-256${ITERATIONS}:{salt}${stored}:{server}")
+}
+
 impl Exchange {
     /// From SASLInitialResponse; also the challenge.
     pub(super) fn begin(

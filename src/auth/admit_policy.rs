@@ -1,0 +1,299 @@
+//! How clients may prove to us who they are.
+
+use std::fmt;
+
+use super::admit_check::Check;
+use super::certificate::TlsEndPoint;
+use super::credential::Credential;
+use super::methods::{Channel, Method};
+#[cfg(feature = "scram")]
+use super::scram_hash::keyed_code;
+#[cfg(feature = "scram")]
+use super::scram_server::{Account, Offer};
+use super::users::Users;
+use crate::limits;
+use crate::secret::{Secret, constant_time_eq};
+
+/// The connection of a client that is to log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientConnection {
+    /// What protects it. [`Channel::VerifiedTls`] means here that the client has shown a certificate.
+    pub channel: Channel,
+    /// The certificate that we have shown: what SCRAM can be bound to. Without it SCRAM-SHA-256-PLUS is not offered.
+    pub end_point: Option<TlsEndPoint>,
+    /// The name in the certificate that the client has shown and that was verified.
+    pub identity: Option<Box<[u8]>>,
+}
+
+impl Default for ClientConnection {
+    fn default() -> Self {
+        ClientConnection {
+            channel: Channel::Clear,
+            end_point: None,
+            identity: None,
+        }
+    }
+}
+
+/// Whether a certificate is proof enough.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Certificates {
+    NoProof,
+    Proof,
+}
+
+/// Whether SCRAM has to be bound to the connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Binding {
+    IfOffered,
+    Required,
+}
+
+/// How many iterations PostgreSQL hashes a password with unless it is told otherwise.
+const ITERATIONS: u32 = 4_096;
+
+/// How clients may prove to us who they are, and over what. It begins with nothing allowed.
+///
+/// Of what is allowed, a user is asked for the strongest that serves for what is listed: a password for SCRAM, MD5 and
+/// cleartext, an MD5 digest for MD5 and cleartext, a verifier for SCRAM and cleartext. A user who is not listed is asked
+/// for the strongest that is allowed, with a salt made of the name and a secret, and refused like one with a wrong
+/// password, after the same work.
+///
+/// ```
+/// use pgturnout::auth::{AdmitPolicy, Channel};
+///
+/// let secret = [7; 32]; // from your random source, kept over restarts
+/// let careful = AdmitPolicy::new(secret).allow_scram();
+/// let older = AdmitPolicy::new(secret).allow_scram().allow_md5(Channel::Tls);
+/// ```
+pub struct AdmitPolicy {
+    /// For each method the weakest connection that it may use; `None` forbids it.
+    trust: Option<Channel>,
+    cleartext: Option<Channel>,
+    md5: Option<Channel>,
+    scram: Option<Binding>,
+    certificates: Certificates,
+    iterations: u32,
+    #[cfg_attr(
+        not(feature = "scram"),
+        expect(dead_code, reason = "only SCRAM has salts")
+    )]
+    mock: Secret,
+}
+
+/// What a client is asked.
+pub(super) enum Asked {
+    /// It is who it says.
+    Nothing(Method),
+    Cleartext(Check),
+    Md5,
+    #[cfg(feature = "scram")]
+    Scram(Offer, Account),
+    /// A certificate, which it has not shown.
+    Certificate,
+    /// Nothing is allowed over this connection.
+    Impossible,
+}
+
+impl AdmitPolicy {
+    /// Nothing is allowed. `mock_secret` is what the salts of users that do not exist are made of, and of those whose
+    /// password is listed: whoever knows it can tell the two from users with a verifier. It should be random and the
+    /// same for all sessions, or names would get another salt at each login.
+    #[must_use]
+    pub fn new(mock_secret: [u8; 32]) -> AdmitPolicy {
+        AdmitPolicy {
+            trust: None,
+            cleartext: None,
+            md5: None,
+            scram: None,
+            certificates: Certificates::NoProof,
+            iterations: ITERATIONS,
+            mock: Secret::copy_of(&mock_secret),
+        }
+    }
+
+    /// Lets everybody in over `least` or better: servers will be told that it is whoever it says it is.
+    #[must_use]
+    pub fn allow_trust(self, least: Channel) -> AdmitPolicy {
+        AdmitPolicy {
+            trust: Some(least),
+            ..self
+        }
+    }
+
+    /// Allows a password as it is, over TLS. No setting takes one in clear.
+    #[must_use]
+    pub fn allow_cleartext(self) -> AdmitPolicy {
+        AdmitPolicy {
+            cleartext: Some(Channel::Tls),
+            ..self
+        }
+    }
+
+    /// Allows MD5, over `least` or better. Whoever reads a login over a weaker connection can try passwords on it.
+    #[must_use]
+    pub fn allow_md5(self, least: Channel) -> AdmitPolicy {
+        AdmitPolicy {
+            md5: Some(least),
+            ..self
+        }
+    }
+
+    /// Allows SCRAM-SHA-256, and SCRAM-SHA-256-PLUS where the connection can be bound.
+    #[must_use]
+    pub fn allow_scram(self) -> AdmitPolicy {
+        AdmitPolicy {
+            scram: Some(Binding::IfOffered),
+            ..self
+        }
+    }
+
+    /// Allows SCRAM-SHA-256-PLUS, and SCRAM-SHA-256 no more.
+    #[must_use]
+    pub fn require_binding(self) -> AdmitPolicy {
+        AdmitPolicy {
+            scram: Some(Binding::Required),
+            ..self
+        }
+    }
+
+    /// A client whose certificate names the user needs no other proof. Others are asked for one, if there is another
+    /// that is allowed.
+    #[must_use]
+    pub fn allow_certificates(self) -> AdmitPolicy {
+        AdmitPolicy {
+            certificates: Certificates::Proof,
+            ..self
+        }
+    }
+
+    /// How often passwords that are listed are hashed: 4,096 times unless it is said here, and between 1 and
+    /// [`limits::SCRAM_ITERATIONS_MAX`].
+    #[must_use]
+    pub fn iterations(self, iterations: u32) -> AdmitPolicy {
+        AdmitPolicy {
+            iterations: iterations.clamp(1, limits::SCRAM_ITERATIONS_MAX),
+            ..self
+        }
+    }
+
+    /// What this user is asked over this connection.
+    pub(super) fn ask(
+        &self,
+        user: &[u8],
+        credential: &Credential,
+        users: &Users,
+        connection: ClientConnection,
+    ) -> Asked {
+        let over = |least: Option<Channel>| least.is_some_and(|least| connection.channel >= least);
+        let shown = connection.identity.as_deref();
+        if self.certificates == Certificates::Proof
+            && shown.is_some_and(|shown| constant_time_eq(shown, user))
+        {
+            return Asked::Nothing(Method::Certificate);
+        }
+        if over(self.trust) {
+            return Asked::Nothing(Method::Trust);
+        }
+        #[cfg(feature = "scram")]
+        let scram = self.offer(connection.end_point);
+        #[cfg(not(feature = "scram"))]
+        let scram: Option<()> = None;
+        let md5 = over(self.md5);
+        let cleartext = over(self.cleartext);
+        match (scram, suits_scram(credential), suits_md5(credential)) {
+            #[cfg(feature = "scram")]
+            (Some(offer), true, _) => Asked::Scram(offer, self.account(user, credential, users)),
+            (_, _, true) if md5 => Asked::Md5,
+            _ if cleartext && suits_cleartext(credential) => {
+                Asked::Cleartext(self.check(credential, users))
+            }
+            // What is listed serves for nothing that is allowed, or nothing is listed.
+            #[cfg(feature = "scram")]
+            (Some(offer), _, _) => {
+                Asked::Scram(offer, self.account(user, &Credential::None, users))
+            }
+            _ if md5 => Asked::Md5,
+            _ if cleartext => Asked::Cleartext(self.check(credential, users)),
+            _ if self.certificates == Certificates::Proof => Asked::Certificate,
+            _ => Asked::Impossible,
+        }
+    }
+
+    fn check(&self, credential: &Credential, users: &Users) -> Check {
+        Check::new(credential, users, self.iterations)
+    }
+
+    #[cfg(feature = "scram")]
+    fn offer(&self, end_point: Option<TlsEndPoint>) -> Option<Offer> {
+        match (self.scram?, end_point) {
+            (Binding::IfOffered, None) => Some(Offer::Unbound),
+            (Binding::IfOffered, Some(end_point)) => Some(Offer::Bindable(end_point)),
+            (Binding::Required, None) => None,
+            (Binding::Required, Some(end_point)) => Some(Offer::BoundOnly(end_point)),
+        }
+    }
+
+    #[cfg(feature = "scram")]
+    fn account(&self, user: &[u8], credential: &Credential, users: &Users) -> Account {
+        let salt = keyed_code(self.mock.expose(), user);
+        // As long as PostgreSQL's own.
+        let salt = salt.expose().get(..16).unwrap_or_default();
+        let account = match credential {
+            Credential::Password(password) => Account::of_password(password, salt, self.iterations),
+            Credential::ScramVerifier(verifier) => Account::of_verifier(verifier),
+            Credential::ScramKeys(keys) => keys.verifier().map_or_else(
+                || Account::nobody(salt, self.iterations),
+                |verifier| Account::of_verifier(&verifier),
+            ),
+            Credential::Md5Digest(_) | Credential::External | Credential::None => {
+                Account::nobody(salt, self.iterations)
+            }
+        };
+        if users.hold_passwords() {
+            account.worked_for()
+        } else {
+            account
+        }
+    }
+}
+
+fn suits_scram(credential: &Credential) -> bool {
+    match credential {
+        Credential::Password(_) => true,
+        #[cfg(feature = "scram")]
+        Credential::ScramVerifier(_) | Credential::ScramKeys(_) => true,
+        Credential::Md5Digest(_) | Credential::External | Credential::None => false,
+    }
+}
+
+fn suits_md5(credential: &Credential) -> bool {
+    match credential {
+        Credential::Password(_) | Credential::Md5Digest(_) => true,
+        #[cfg(feature = "scram")]
+        Credential::ScramVerifier(_) | Credential::ScramKeys(_) => false,
+        Credential::External | Credential::None => false,
+    }
+}
+
+fn suits_cleartext(credential: &Credential) -> bool {
+    match credential {
+        Credential::Password(_) | Credential::Md5Digest(_) => true,
+        #[cfg(feature = "scram")]
+        Credential::ScramVerifier(_) | Credential::ScramKeys(_) => true,
+        Credential::External | Credential::None => false,
+    }
+}
+
+impl fmt::Debug for AdmitPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdmitPolicy")
+            .field("trust", &self.trust)
+            .field("cleartext", &self.cleartext)
+            .field("md5", &self.md5)
+            .field("scram", &self.scram)
+            .field("certificates", &self.certificates)
+            .field("iterations", &self.iterations)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,163 @@
+//! The client's login, ended here: it proves itself to us, and then the upstreams are logged in to in its name.
+//!
+//! No upstream is dialled for a client that was not let in. What its proof has shown (a password, the keys of a
+//! verifier) serves for every login of the session and is forgotten at its end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use super::client::{ClientPhase, Question, SessionKind};
+use super::leg::Hashing;
+use super::upstream::frame_limit;
+use super::{ClientAuth, CloseCause, Demand, Event, PeerId, Session, Tell};
+use crate::auth::{Accepted, Admission, Admitting, Credential, Rejected};
+use crate::ledger::Fate;
+use crate::limits;
+use crate::route::Route;
+use crate::startup::ProtocolVersion;
+use crate::stats::ConnectionCounter;
+use crate::wire::{Backend, Header, Names, sqlstate, tags};
+
+impl<R: Route> Session<R> {
+    /// The client has opened the session: it logs in to the gate through us, or to us.
+    pub(super) fn begin_login(&mut self, now: Instant) {
+        let config = Arc::clone(&self.config);
+        match &config.authentication {
+            ClientAuth::Relay => {
+                self.client.phase = ClientPhase::LoggingIn(Question::None);
+                self.dial(now, self.gate());
+            }
+            ClientAuth::Terminate(_) if self.client.kind == SessionKind::Stream => {
+                let tell = Tell::fatal(
+                    sqlstate::FEATURE_NOT_SUPPORTED,
+                    "replication connections cannot be opened through a proxy that checks passwords itself",
+                );
+                let cause = CloseCause::ClientFault(Some(tell.state));
+                self.end(now, cause, Some(tell));
+            }
+            ClientAuth::Terminate(policy) => {
+                let Some(startup) = self.client.startup.clone() else {
+                    return;
+                };
+                let mut out = BytesMut::new();
+                self.client.minor = negotiate(
+                    startup.version(),
+                    &startup.protocol_options().collect::<Vec<_>>(),
+                    &mut out,
+                );
+                let connection = self.client.connection.clone();
+                let nonces = self.seed.admit_nonces();
+                let mut admission =
+                    Admission::new(startup.user(), &config.users, policy, connection, nonces);
+                let step = admission.start(&mut out);
+                self.client.phase = ClientPhase::Admitting(Box::new(admission), Hashing::Rest);
+                self.push(PeerId::CLIENT, &out);
+                self.admitting(now, step);
+            }
+        }
+    }
+
+    /// One answer of the client, or a piece of hashing for it.
+    pub(super) fn admit_input(&mut self, now: Instant, input: &[u8]) -> Demand {
+        let ClientPhase::Admitting(admission, hashing) = &mut self.client.phase else {
+            return Demand::Paused;
+        };
+        let mut out = BytesMut::new();
+        if *hashing == Hashing::Running {
+            let step = admission.work(&mut out);
+            self.push(PeerId::CLIENT, &out);
+            self.admitting(now, step);
+            return Demand::Again;
+        }
+        let header = match Header::parse_within(input, frame_limit(&self.config)) {
+            Ok(Some(header)) => header,
+            Ok(None) => return Demand::Bytes(Header::LEN),
+            Err(_) => return self.admit_fault(now),
+        };
+        if header.tag == tags::frontend::TERMINATE {
+            self.tally.client.frontend(header.tag);
+            self.end(now, CloseCause::ClientLeft, None);
+            return Demand::Again;
+        }
+        if usize::try_from(header.body_len()).is_ok_and(|len| len > limits::LOGIN_MESSAGE) {
+            return self.admit_fault(now);
+        }
+        let Some((body, _)) = header.split(input) else {
+            return Demand::Bytes(usize::try_from(header.frame_len).unwrap_or(usize::MAX));
+        };
+        let step = admission.handle(header.tag, body, &mut out);
+        self.tally.client.frontend(header.tag);
+        let frame = u64::from(header.frame_len);
+        if self
+            .ledger
+            .claim(PeerId::CLIENT.port(), Fate::Discard, frame)
+            .is_err()
+        {
+            return self.admit_fault(now);
+        }
+        self.push(PeerId::CLIENT, &out);
+        self.admitting(now, step);
+        Demand::Again
+    }
+
+    /// PostgreSQL closes the connection without a word, too.
+    fn admit_fault(&mut self, now: Instant) -> Demand {
+        self.end(now, CloseCause::ClientFault(None), None);
+        Demand::Again
+    }
+
+    fn admitting(&mut self, now: Instant, step: Admitting) {
+        match step {
+            Admitting::Wait => self.hash(Hashing::Rest),
+            Admitting::Working => self.hash(Hashing::Running),
+            Admitting::Accepted(Accepted { method, credential }) => {
+                self.client.credential = Some(credential);
+                self.client.phase = ClientPhase::LoggingIn(Question::None);
+                self.notify(Event::ClientProven { method });
+                self.dial(now, self.gate());
+            }
+            Admitting::Refused(rejected) => self.reject(now, &rejected),
+        }
+    }
+
+    fn hash(&mut self, wanted: Hashing) {
+        if let ClientPhase::Admitting(_, hashing) = &mut self.client.phase {
+            *hashing = wanted;
+        }
+    }
+
+    fn reject(&mut self, now: Instant, rejected: &Rejected) {
+        self.tally
+            .connections
+            .count(ConnectionCounter::AuthenticationFailures);
+        let tell = Tell::fatal(rejected.sqlstate(), rejected.to_string());
+        let cause = CloseCause::ClientFault(Some(tell.state));
+        self.end(now, cause, Some(tell));
+    }
+
+    /// With what upstreams are logged in to in the client's name: what its proof has shown, else what is listed.
+    pub(super) fn credential(&self, user: &[u8]) -> Arc<Credential> {
+        match &self.client.credential {
+            Some(learnt) => Arc::clone(learnt),
+            None => self.config.users.get(user),
+        }
+    }
+}
+
+/// The minor version that we speak with a client that asked for this, having told it if that is another one, or if it
+/// asked for options: none is known here.
+fn negotiate(asked: ProtocolVersion, options: &[&[u8]], out: &mut BytesMut) -> u16 {
+    let newest = ProtocolVersion::V3_2;
+    if asked > newest || !options.is_empty() {
+        let version = asked.min(newest);
+        let message = Backend::NegotiateProtocolVersion {
+            newest: i32::from_be_bytes(version.code().to_be_bytes()),
+            options: Names::new(options),
+        };
+        // Options are names of a startup packet, which hold no NUL and fit a message.
+        let _ = message.encode(out);
+    }
+    asked.min(newest).minor
+}
