@@ -36,7 +36,7 @@
 //! use pgturnout::startup::UpstreamTlsPolicy;
 //!
 //! let tls = UpstreamTlsPolicy::Disable;
-//! let primary = Upstream { name: "primary".to_owned(), role: Role::Writer, tls, methods: None };
+//! let primary = Upstream { name: "primary".to_owned(), role: Role::Writer, tls, tls_negotiation: Default::default(), methods: None };
 //! let now = Instant::now();
 //! let seed = Seed::new([7; Seed::LEN]); // from a cryptographic random source
 //! let mut session = Session::new(Arc::new(Config::new(vec![primary])), Split, seed, now);

@@ -191,6 +191,14 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the writer serves the reads before a reader that was lost is tried again.
 pub const READER_RETRY: Duration = Duration::from_secs(5);
 
+/// The longest certificate of a peer that is kept, in bytes of DER. Real ones have one to four thousand; one that vouches
+/// for hundreds of names may have ten.
+pub const TLS_CERTIFICATE_MAX: usize = 16 * 1024;
+
+/// The longest name in a TLS handshake that is kept, of a host or a protocol, and the longest binding, in bytes: a host
+/// name in SNI and a protocol in ALPN have 255 at most.
+pub const TLS_NAME_MAX: usize = 255;
+
 /// Longest body in bytes of a client's message during its login (PostgreSQL's `PG_MAX_AUTH_TOKEN_LENGTH`).
 pub const LOGIN_MESSAGE: usize = 65_535;
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use pgturnout::route;
 use pgturnout::session::{
     Action, CancelTarget, CloseCause, ConnectFailed, Demand, Destination, Event, PeerId, Seed,
-    Session, TlsFailed, TlsInfo, TlsRole, Transmit,
+    Session, TlsFailed, TlsRole, Transmit,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -158,8 +158,9 @@ impl Driver {
                 self.session.handle_connected(now, peer, outcome);
             }
             Some((Step::Tls, outcome)) => {
-                let outcome = outcome.map(|()| TlsInfo::default()).map_err(TlsFailed);
-                self.session.handle_secured(now, peer, outcome);
+                let known = outcome.map(|()| self.connections[peer.index()].tls_info());
+                self.session
+                    .handle_secured(now, peer, known.map_err(TlsFailed));
             }
         }
         // Another connection, or another way to read this one.
@@ -258,6 +259,7 @@ impl Driver {
                 self.connections[peer.index()] = Connection::pending(Step::Dial, dial);
             }
             Action::StartTls { peer, role } => self.start_tls(now, peer, role),
+            Action::Finish { peer } => self.connections[peer.index()].finish(),
             Action::Close { peer, cause } => self.close(cx, peer, &cause),
             Action::Cancel(key) => {
                 let relay = cancel::relay(Arc::clone(&self.proxy), key);
@@ -278,13 +280,17 @@ impl Driver {
         let connection = &mut self.connections[peer.index()];
         let to = self.destinations[peer.index()];
         *connection = match (connection.take(), role, to) {
-            (Some(stream), TlsRole::Server, _) => {
-                Connection::pending(Step::Tls, Proxy::accept_tls(proxy, stream))
+            (Some(stream), TlsRole::Server | TlsRole::DirectServer, _) => {
+                // What was read is the beginning of a handshake that was not asked for, or nothing.
+                let buffer = &mut self.buffers[peer.index()];
+                let read = buffer.bytes().to_vec();
+                buffer.clear();
+                Connection::pending(Step::Tls, Proxy::accept_tls(proxy, stream, read))
             }
             (Some(stream), TlsRole::Client(_), Some(to)) => {
                 Connection::pending(Step::Tls, Proxy::encrypt(proxy, to, stream))
             }
-            (_, TlsRole::Server | TlsRole::Client(_), _) => {
+            (_, TlsRole::Server | TlsRole::DirectServer | TlsRole::Client(_), _) => {
                 let failed = TlsFailed("there is no connection".to_owned());
                 return self.session.handle_secured(now, peer, Err(failed));
             }

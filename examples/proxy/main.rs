@@ -41,7 +41,7 @@ use cli::{Command, Origin, UsageError};
 use drive::Driver;
 use log::Log;
 use options::{Given, HostPort, Options};
-use peer_io::Stream;
+use peer_io::{Begun, Stream};
 use registry::Registry;
 use tls::Tls;
 
@@ -210,6 +210,7 @@ impl Proxy {
                     Role::Reader
                 },
                 tls: options.upstream_tls,
+                tls_negotiation: options.upstream_tls_negotiation,
                 methods: Some(METHODS),
             });
         let tls = Tls::new(&options)?;
@@ -259,9 +260,10 @@ impl Proxy {
         Ok(Stream::Tls(Box::new(stream)))
     }
 
-    /// The server's side, with a client.
-    async fn accept_tls(self: Arc<Self>, stream: Stream) -> io::Result<Stream> {
-        let stream = self.tls.accept(stream.into_plain()?).await?;
+    /// The server's side, with a client of which these bytes were read already.
+    async fn accept_tls(self: Arc<Self>, stream: Stream, read: Vec<u8>) -> io::Result<Stream> {
+        let stream = Begun::new(read, stream.into_plain()?);
+        let stream = self.tls.accept(stream).await?;
         Ok(Stream::Tls(Box::new(stream)))
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use pgturnout::auth::{AuthError, Credential, Users};
 use pgturnout::session::{Gate, Split};
-use pgturnout::startup::{ClientTls, UpstreamTlsPolicy};
+use pgturnout::startup::{ClientTls, TlsNegotiation, UpstreamTlsPolicy};
 
 use crate::cli::{Origin, Setting, UsageError};
 use crate::config;
@@ -43,6 +43,7 @@ pub(crate) struct Options {
     /// Certificate chain and private key.
     pub(crate) identity: Option<(PathBuf, PathBuf)>,
     pub(crate) upstream_tls: UpstreamTlsPolicy,
+    pub(crate) upstream_tls_negotiation: TlsNegotiation,
     pub(crate) upstream_ca: Option<PathBuf>,
     pub(crate) log_routes: bool,
 }
@@ -131,6 +132,9 @@ impl Options {
             upstream_tls: given
                 .choice("upstream-tls", UPSTREAM_TLS)?
                 .unwrap_or(UpstreamTlsPolicy::Prefer),
+            upstream_tls_negotiation: given
+                .choice("upstream-tls-negotiation", NEGOTIATION)?
+                .unwrap_or_default(),
             upstream_ca: given.path("upstream-ca"),
             log_routes: given.one("log-routes").is_some(),
         };
@@ -164,10 +168,19 @@ impl Options {
             (Some(_), Some(_), ClientTls::Disable) => {
                 return refuse("tls-cert", "unused: --client-tls is disable");
             }
+            (Some(_), Some(_), ClientTls::Passthrough) => {
+                return refuse("tls-cert", "unused: --client-tls is passthrough");
+            }
             (None, None, ClientTls::Allow | ClientTls::Require) => {
                 return refuse("client-tls", "needs --tls-cert and --tls-key");
             }
             _ => {}
+        }
+        if self.upstream_tls_negotiation == TlsNegotiation::Direct
+            && !self.upstream_tls.requires_tls()
+        {
+            let message = "direct needs --upstream-tls require or verify-full";
+            return refuse("upstream-tls-negotiation", message);
         }
         match (
             self.upstream_tls == UpstreamTlsPolicy::VerifyFull,
@@ -184,13 +197,20 @@ const CLIENT_TLS: &[(&str, ClientTls)] = &[
     ("disable", ClientTls::Disable),
     ("allow", ClientTls::Allow),
     ("require", ClientTls::Require),
+    ("passthrough", ClientTls::Passthrough),
 ];
 
 const UPSTREAM_TLS: &[(&str, UpstreamTlsPolicy)] = &[
     ("disable", UpstreamTlsPolicy::Disable),
+    ("allow", UpstreamTlsPolicy::Allow),
     ("prefer", UpstreamTlsPolicy::Prefer),
     ("require", UpstreamTlsPolicy::Require),
     ("verify-full", UpstreamTlsPolicy::VerifyFull),
+];
+
+const NEGOTIATION: &[(&str, TlsNegotiation)] = &[
+    ("postgres", TlsNegotiation::Postgres),
+    ("direct", TlsNegotiation::Direct),
 ];
 
 fn blame(setting: &Setting, message: impl Into<String>) -> UsageError {
@@ -391,6 +411,21 @@ mod tests {
             (
                 &["--tls-cert", "c", "--tls-key", "k"],
                 "--tls-cert: unused: --client-tls is disable",
+            ),
+            (
+                &[
+                    "--tls-cert",
+                    "c",
+                    "--tls-key",
+                    "k",
+                    "--client-tls",
+                    "passthrough",
+                ],
+                "--tls-cert: unused: --client-tls is passthrough",
+            ),
+            (
+                &["--upstream-tls-negotiation", "direct"],
+                "--upstream-tls-negotiation: direct needs --upstream-tls require or verify-full",
             ),
             (
                 &["--upstream-tls", "verify-full"],

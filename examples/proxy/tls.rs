@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use pgturnout::startup::UpstreamTlsPolicy;
+use pgturnout::startup::{ALPN, UpstreamTlsPolicy};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
 use rustls::pki_types::pem::PemObject;
@@ -15,9 +15,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::cli::{Origin, UsageError};
 use crate::options::Options;
-
-/// What both sides offer; PostgreSQL 17 and later insist on it when TLS starts without an SSLRequest.
-const ALPN: &[u8] = b"postgresql";
+use crate::peer_io::Begun;
 
 /// Everything that a handshake needs, made once.
 pub(crate) struct Tls {
@@ -43,7 +41,7 @@ impl Tls {
     }
 
     /// The server's side, with a client.
-    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn accept(&self, stream: Begun) -> io::Result<TlsStream<Begun>> {
         let acceptor = self.clients.as_ref();
         let acceptor = acceptor.ok_or_else(|| io::Error::other("there is no certificate"))?;
         acceptor.accept(stream).await.map(TlsStream::from)
@@ -54,8 +52,9 @@ impl Tls {
         &self,
         host: &str,
         stream: TcpStream,
-    ) -> io::Result<TlsStream<TcpStream>> {
+    ) -> io::Result<TlsStream<Begun>> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let stream = Begun::new(Vec::new(), stream);
         let stream = self.upstreams.connect(name, stream).await?;
         Ok(TlsStream::from(stream))
     }

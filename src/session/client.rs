@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `Opening` | SSLRequest, GSSENCRequest, CancelRequest or StartupMessage | a StartupMessage, a refusal |
 //! | `Securing` | nothing: TLS runs | the handshake's end |
+//! | `Opaque` | nothing that we read: they are the server's | the end of the stream |
 //! | `LoggingIn` | answers to what the gate asks, one frame for each question | ReadyForQuery of the gate, or its error |
 //! | `Serving` | requests | Terminate, the end of the stream, a fault |
 //! | `Over` | nothing | the close |
@@ -14,8 +15,8 @@ use super::begin::startup_mentions_catalog;
 use super::leg::{LegId, Phase};
 use super::loss::Stream;
 use super::{
-    Action, CloseCause, Config, Demand, Event, Gate, Life, PeerId, ReaderOpen, Session, Tell,
-    Timer, TlsRole,
+    Action, CloseCause, Config, Demand, Event, Gate, Life, PeerId, ReaderOpen, Relayed, Session,
+    Tell, Timer, TlsRole,
 };
 use super::{TlsFailed, TlsInfo};
 use bytes::BytesMut;
@@ -23,14 +24,17 @@ use bytes::BytesMut;
 use crate::ledger::Fate;
 use crate::limits;
 use crate::route::Route;
-use crate::startup::{CancelKey, Negotiation, Opened, Refusal, Replication, StartupParams};
+use crate::startup::{
+    CancelKey, Negotiation, Opened, Passage, Refusal, Replication, StartupParams, TlsNegotiation,
+};
 use crate::wire::{Header, sqlstate, tags};
 
 /// The client's phase.
 #[derive(Debug)]
 pub(super) enum ClientPhase {
     Opening(Negotiation),
-    Securing(Negotiation),
+    Securing(Negotiation, TlsNegotiation),
+    Opaque(Passage),
     LoggingIn(Question),
     Serving(CancelKey),
     Over,
@@ -47,10 +51,10 @@ pub(super) enum Question {
 }
 
 /// Whether the client's connection is encrypted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Channel {
     Clear,
-    Tls,
+    Tls(Box<TlsInfo>),
 }
 
 /// What a session consists of.
@@ -60,6 +64,8 @@ pub(super) enum SessionKind {
     Requests,
     /// A replication stream, or what the server may take for one: it passes whole.
     Stream,
+    /// Encrypted by the client and the server with each other: it passes unread.
+    Opaque,
 }
 
 impl SessionKind {
@@ -80,6 +86,8 @@ pub(super) struct Client {
     pub(super) kind: SessionKind,
     /// The minor protocol version that it speaks with us.
     pub(super) minor: u16,
+    /// The minor version that the gate has negotiated it down to.
+    pub(super) negotiated: Option<u16>,
     channel: Channel,
     /// What bytes are that come before our answer to a request for encryption has left.
     early: Option<Refusal>,
@@ -93,6 +101,7 @@ impl Client {
             startup: None,
             kind: SessionKind::Requests,
             minor: 0,
+            negotiated: None,
             channel: Channel::Clear,
             early: None,
         }
@@ -102,20 +111,29 @@ impl Client {
         match &self.phase {
             ClientPhase::Serving(key) => Some(key),
             ClientPhase::Opening(_)
-            | ClientPhase::Securing(_)
+            | ClientPhase::Securing(..)
+            | ClientPhase::Opaque(_)
             | ClientPhase::LoggingIn(_)
             | ClientPhase::Over
             | ClientPhase::Closed => None,
         }
     }
 
+    pub(super) fn tls_info(&self) -> Option<&TlsInfo> {
+        match &self.channel {
+            Channel::Clear => None,
+            Channel::Tls(info) => Some(info),
+        }
+    }
+
     pub(super) fn wants_read(&self) -> bool {
         let open = match self.phase {
             ClientPhase::Opening(_)
+            | ClientPhase::Opaque(_)
             | ClientPhase::LoggingIn(_)
             | ClientPhase::Serving(_)
             | ClientPhase::Over => true,
-            ClientPhase::Securing(_) | ClientPhase::Closed => false,
+            ClientPhase::Securing(..) | ClientPhase::Closed => false,
         };
         open && self.stream == Stream::Open
     }
@@ -143,7 +161,10 @@ impl<R: Route> Session<R> {
     pub(super) fn client_input(&mut self, now: Instant, input: &[u8]) -> Demand {
         match &self.client.phase {
             ClientPhase::Opening(_) => self.open(now, input),
-            ClientPhase::Securing(_) => self.no_bytes_yet(now, input),
+            // What begins a handshake is the driver's to take from its buffer.
+            ClientPhase::Securing(_, TlsNegotiation::Direct) => Demand::Paused,
+            ClientPhase::Securing(_, TlsNegotiation::Postgres) => self.no_bytes_yet(now, input),
+            ClientPhase::Opaque(_) => self.opaque_client(input),
             ClientPhase::LoggingIn(question) => {
                 let question = *question;
                 self.answer_gate(now, question, input)
@@ -165,7 +186,7 @@ impl<R: Route> Session<R> {
             Some(_) if unsent => return Demand::Bytes(1),
             Some(_) | None => self.client.early = None,
         }
-        let secured = self.client.channel == Channel::Tls;
+        let secured = self.client.tls_info().is_some();
         let ClientPhase::Opening(negotiation) = &mut self.client.phase else {
             return Demand::Paused;
         };
@@ -183,8 +204,16 @@ impl<R: Route> Session<R> {
                 });
                 self.push(PeerId::CLIENT, &[byte]);
                 if byte == b'S' {
-                    self.secure_client();
+                    self.secure_client(TlsNegotiation::Postgres);
                 }
+                Demand::Again
+            }
+            Ok(Opened::DirectTls) => {
+                self.secure_client(TlsNegotiation::Direct);
+                Demand::Paused
+            }
+            Ok(Opened::Passthrough { by }) => {
+                self.pass_through(now, by);
                 Demand::Again
             }
             Ok(Opened::Cancel { used, key }) => {
@@ -232,11 +261,15 @@ impl<R: Route> Session<R> {
         }
     }
 
-    fn secure_client(&mut self) {
+    fn secure_client(&mut self, begun: TlsNegotiation) {
         let phase = std::mem::replace(&mut self.client.phase, ClientPhase::Over);
         if let ClientPhase::Opening(negotiation) = phase {
-            self.client.phase = ClientPhase::Securing(negotiation);
-            self.outbox.secure(PeerId::CLIENT, TlsRole::Server);
+            self.client.phase = ClientPhase::Securing(negotiation, begun);
+            let role = match begun {
+                TlsNegotiation::Postgres => TlsRole::Server,
+                TlsNegotiation::Direct => TlsRole::DirectServer,
+            };
+            self.outbox.secure(PeerId::CLIENT, role);
         }
     }
 
@@ -255,11 +288,14 @@ impl<R: Route> Session<R> {
     pub(super) fn client_secured(&mut self, now: Instant, result: Result<TlsInfo, TlsFailed>) {
         let phase = std::mem::replace(&mut self.client.phase, ClientPhase::Over);
         match (phase, result) {
-            (ClientPhase::Securing(negotiation), Ok(_)) => {
-                self.client.channel = Channel::Tls;
+            (ClientPhase::Securing(_, begun), Ok(info)) if !info.agrees(begun) => {
+                self.refuse(now, &Refusal::Alpn);
+            }
+            (ClientPhase::Securing(negotiation, _), Ok(info)) => {
+                self.client.channel = Channel::Tls(Box::new(info.bounded()));
                 self.client.phase = ClientPhase::Opening(negotiation);
             }
-            (ClientPhase::Securing(_), Err(_)) => {
+            (ClientPhase::Securing(..), Err(_)) => {
                 self.ledger.destination_ended(PeerId::CLIENT.port());
                 self.end(now, CloseCause::ClientFault(None), None);
             }
@@ -320,6 +356,11 @@ impl<R: Route> Session<R> {
         self.timers.stop(Timer::Login);
         self.client.phase = ClientPhase::Serving(key);
         self.notify(Event::LoggedIn);
+        if self.is_relay_only() {
+            let to = self.leg(LegId::Writer).to;
+            let what = Relayed::Replication;
+            self.notify(Event::RelayedWhole { to, what });
+        }
         if self.splits()
             && self.config.reader_open == ReaderOpen::AtLogin
             && matches!(self.leg(LegId::Reader).phase, Phase::Absent)

@@ -7,7 +7,7 @@ use crate::auth::{Methods, Users};
 use crate::ledger::LedgerLimits;
 use crate::limits;
 use crate::route::{CacheLimits, Rules};
-use crate::startup::{ClientTls, UpstreamTlsPolicy};
+use crate::startup::{ClientTls, TlsNegotiation, UpstreamTlsPolicy};
 use crate::track::prepared::StatementLimits;
 use crate::track::settings::JournalLimits;
 
@@ -29,6 +29,8 @@ pub struct Upstream {
     pub role: Role,
     /// Whether its connections are encrypted.
     pub tls: UpstreamTlsPolicy,
+    /// How their encryption begins.
+    pub tls_negotiation: TlsNegotiation,
     /// How it may let us in when we log in on behalf of a client; `None` for what suits the credential
     /// ([`Methods::for_credential`]).
     pub methods: Option<Methods>,
@@ -208,6 +210,9 @@ pub enum ConfigError {
         /// The least number of bytes.
         least: usize,
     },
+    /// TLS is to begin without an SSLRequest where it is not required: a server could not decline it.
+    #[error("TLS can begin with the handshake only where it is required")]
+    DirectTls,
     /// The read buffer is too small for the messages that have to be looked at whole.
     #[error("the read buffer has to hold at least {least} bytes")]
     ReadBuffer {
@@ -217,6 +222,24 @@ pub enum ConfigError {
 }
 
 /// Everything that a session is told once; shared by all sessions of a proxy.
+///
+/// What Envoy's PostgreSQL filter can be told about TLS, in the words of this crate. Its modes for upstreams know no
+/// fallback, so there are more of ours than of its.
+///
+/// | Envoy | here |
+/// | --- | --- |
+/// | `terminate_ssl: false`, nothing else | [`client_tls`](Config::client_tls): [`ClientTls::Passthrough`] |
+/// | `terminate_ssl: true` (deprecated there) | [`ClientTls::Allow`] |
+/// | `downstream_ssl: DISABLE` | [`ClientTls::Passthrough`]: SSLRequest is sent on |
+/// | `downstream_ssl: ALLOW` | [`ClientTls::Allow`] |
+/// | `downstream_ssl: REQUIRE` | [`ClientTls::Require`]; GSSENCRequest is no way around it |
+/// | `terminate_ssl: true` with `downstream_ssl: DISABLE` | cannot be written: one field says it |
+/// | none: Envoy never answers `N` | [`ClientTls::Disable`] |
+/// | `upstream_ssl: DISABLE` | [`Upstream::tls`]: [`UpstreamTlsPolicy::Disable`] |
+/// | `upstream_ssl: ALLOW`, which acts as `DISABLE` | [`UpstreamTlsPolicy::Disable`]; [`UpstreamTlsPolicy::Allow`] does what libpq's `allow` does |
+/// | `upstream_ssl: REQUIRE`, the cluster's context without trusted authorities | [`UpstreamTlsPolicy::Require`] |
+/// | `upstream_ssl: REQUIRE`, the cluster's context with them | [`UpstreamTlsPolicy::VerifyFull`] |
+/// | none | [`UpstreamTlsPolicy::Prefer`], [`Upstream::tls_negotiation`] |
 #[derive(Debug)]
 pub struct Config {
     /// The servers; exactly one is the writer.
@@ -276,6 +299,12 @@ impl Config {
         }
         if self.gate == Gate::Reader && self.readers().next().is_none() {
             return Err(ConfigError::GateWithoutReader);
+        }
+        let declinable = |upstream: &Upstream| {
+            upstream.tls_negotiation == TlsNegotiation::Direct && !upstream.tls.requires_tls()
+        };
+        if self.upstreams.iter().any(declinable) {
+            return Err(ConfigError::DirectTls);
         }
         if self.limits.requests_in_flight < limits::REQUESTS_IN_FLIGHT_MIN {
             return Err(ConfigError::RequestsInFlight {
@@ -350,5 +379,14 @@ impl Config {
         self.upstreams
             .get(to.0)
             .map_or(UpstreamTlsPolicy::Disable, |upstream| upstream.tls)
+    }
+
+    /// How one upstream's TLS begins.
+    pub(super) fn tls_negotiation(&self, to: super::Destination) -> TlsNegotiation {
+        self.upstreams
+            .get(to.0)
+            .map_or(TlsNegotiation::Postgres, |upstream| {
+                upstream.tls_negotiation
+            })
     }
 }

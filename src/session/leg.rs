@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::effects::Note;
 use super::loss::Stream;
-use super::{Config, Destination, PeerId};
+use super::{Config, Destination, PeerId, TlsInfo};
 use crate::auth::{Channel, Parameters, Replay};
 use crate::startup::{CancelKey, UpstreamTls};
 use crate::track::pipeline::Pipeline;
@@ -54,10 +54,32 @@ pub(super) enum Phase {
     Dialing,
     Asking(UpstreamTls),
     Securing,
+    Opaque(Passing),
     Relaying(Relay),
     Replaying(Box<Login>),
     Serving(Box<Serving>),
     Closing,
+}
+
+/// What of an opaque session passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passing {
+    /// The client's SSLRequest, and nothing else until the server has said that it starts TLS.
+    Request,
+    /// Nothing: the server's answer is awaited.
+    Answer,
+    All,
+}
+
+/// How often an upstream was dialled for one login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// Once.
+    First,
+    /// It refused a login in clear: its connection closes, and a second one is made for a login over TLS.
+    Redial,
+    /// Twice.
+    Second,
 }
 
 /// What the gate has said of itself while the client logs in.
@@ -65,7 +87,6 @@ pub(super) enum Phase {
 pub(super) struct Relay {
     pub(super) parameters: Parameters,
     pub(super) key: Option<CancelKey>,
-    pub(super) minor: Option<u16>,
     pub(super) stage: RelayStage,
 }
 
@@ -74,6 +95,14 @@ pub(super) struct Relay {
 pub(super) struct Login {
     pub(super) replay: Replay,
     pub(super) hashing: Hashing,
+    pub(super) heard: Heard,
+}
+
+/// Whether the server of a login of ours has asked for anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    Nothing,
+    Request,
 }
 
 /// Whether a login of ours has a password to hash before it looks at more of the server's messages.
@@ -86,7 +115,11 @@ pub(super) enum Hashing {
 /// How far the gate has let the client in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum RelayStage {
+    /// It has asked for nothing.
     #[default]
+    Fresh,
+    /// It has negotiated the version and asked for nothing.
+    Negotiated,
     Proving,
     Accepted,
 }
@@ -182,6 +215,8 @@ pub(super) struct Leg {
     pub(super) stream: Stream,
     pub(super) retry_at: Option<Instant>,
     pub(super) channel: Channel,
+    pub(super) tls: Option<Box<TlsInfo>>,
+    pub(super) attempt: Attempt,
     pub(super) dials: u32,
 }
 
@@ -193,8 +228,15 @@ impl Leg {
             stream: Stream::Open,
             retry_at: None,
             channel: Channel::Clear,
+            tls: None,
+            attempt: Attempt::First,
             dials: 0,
         }
+    }
+
+    /// Whether more can come from it.
+    pub(super) fn is_open(&self) -> bool {
+        self.stream == Stream::Open
     }
 
     pub(super) fn serving(&self) -> Option<&Serving> {
@@ -204,6 +246,7 @@ impl Leg {
             | Phase::Dialing
             | Phase::Asking(_)
             | Phase::Securing
+            | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_)
             | Phase::Closing => None,
@@ -217,6 +260,7 @@ impl Leg {
             | Phase::Dialing
             | Phase::Asking(_)
             | Phase::Securing
+            | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_)
             | Phase::Closing => None,
@@ -231,6 +275,7 @@ impl Leg {
             | Phase::Dialing
             | Phase::Asking(_)
             | Phase::Securing
+            | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_)
             | Phase::Closing => None,
@@ -241,6 +286,7 @@ impl Leg {
         let open = match self.phase {
             Phase::Absent | Phase::Dialing | Phase::Securing => false,
             Phase::Asking(_)
+            | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_)
             | Phase::Serving(_)

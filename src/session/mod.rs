@@ -7,6 +7,8 @@
 //! | file | what it decides |
 //! |---|---|
 //! | `client` | the opening of the client's connection and its login through the gate |
+//! | `tls` | what a driver says of a TLS connection |
+//! | `whole` | sessions that pass unread: replication, and encryption that is not ours |
 //! | `gate` | the login that the client and the gate do through us |
 //! | `leg` | what an upstream is while it opens and serves |
 //! | `upstream` | dialling, TLS and login of each upstream |
@@ -34,21 +36,24 @@ mod peer;
 mod replies;
 mod requests;
 mod timers;
+mod tls;
 mod upstream;
+mod whole;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
 
-pub use action::{Action, CancelTarget, Demand, Event, RouteReason, TlsRole, Transmit};
+pub use action::{Action, CancelTarget, Demand, Event, Relayed, RouteReason, TlsRole, Transmit};
 pub use config::{
     Config, ConfigError, Gate, Limits, ReaderFailure, ReaderOpen, Role, RouteTexts, Split,
     Timeouts, Upstream,
 };
 pub use peer::{CloseCause, Destination, Lifecycle, PeerId};
 pub use timers::Timer;
-pub use upstream::{ConnectFailed, TlsFailed, TlsInfo};
+pub use tls::{TlsFailed, TlsInfo};
+pub use upstream::ConnectFailed;
 
 use crate::ledger::{Fate, Ledger};
 use crate::route::Route;
@@ -222,6 +227,8 @@ impl<R: Route> Session<R> {
     }
 
     /// A TLS handshake is done. The peer's read buffer starts empty.
+    ///
+    /// A client whose handshake did not agree on PostgreSQL's protocol, where it had to, is refused: see [`TlsInfo`].
     pub fn handle_secured(
         &mut self,
         now: Instant,
@@ -319,18 +326,28 @@ impl<R: Route> Session<R> {
         }
     }
 
+    /// What the driver said of a peer's TLS connection; `None` in clear, and for encryption that only passes.
+    pub fn tls_info(&self, peer: PeerId) -> Option<&TlsInfo> {
+        match LegId::of(peer) {
+            None => self.client.tls_info(),
+            Some(leg) => self.leg(leg).tls.as_deref(),
+        }
+    }
+
     /// The key that the client was given to cancel its requests with, once it is logged in.
     pub fn client_key(&self) -> Option<&CancelKey> {
         self.client.key()
     }
 
-    /// Where the client's current request runs; `None` when nothing of the client is in flight.
+    /// Where the client's current request runs; `None` when nothing of the client is in flight. A replication session,
+    /// which passes unread, always names the writer: a server ignores a cancel when it runs nothing.
     pub fn cancel_target(&self) -> Option<CancelTarget> {
         LegId::ALL.into_iter().find_map(|id| {
             let leg = self.leg(id);
             let serving = leg.serving()?;
             let key = serving.key.clone()?;
-            serving.pipeline.has_client().then_some(CancelTarget {
+            let runs = serving.pipeline.has_client() || self.is_relay_only();
+            runs.then_some(CancelTarget {
                 peer: id.peer(),
                 to: leg.to,
                 key,

@@ -6,7 +6,7 @@ use super::refusal::Refusal;
 use super::version::ProtocolVersion;
 use crate::error::{Misfit, TooLong};
 use crate::limits::{STARTUP_BODY_MAX, STARTUP_BODY_MIN};
-use crate::wire::{Printable, Reader, Writer};
+use crate::wire::{Names, Printable, Reader, Writer};
 
 /// The least and the largest length word of a startup packet.
 pub(super) const LENGTH_MIN: u32 = STARTUP_BODY_MIN.saturating_add(4);
@@ -156,6 +156,24 @@ impl StartupParams {
                 Replication::Invalid => so_far,
                 Replication::Off | Replication::On => value,
             })
+    }
+
+    /// The version of a NegotiateProtocolVersion, if that answers this packet: a version that exists and is not newer
+    /// than the one asked for, and of the options only such as were sent.
+    ///
+    /// PostgreSQL sends a whole version word; some servers send the minor version alone.
+    #[must_use]
+    pub fn negotiated(&self, newest: i32, options: &Names<'_>) -> Option<ProtocolVersion> {
+        let code = u32::from_be_bytes(newest.to_be_bytes());
+        let version = match ProtocolVersion::from_code(code) {
+            ProtocolVersion { major: 0, minor } => ProtocolVersion { major: 3, minor },
+            version => version,
+        };
+        // There is no 3.1, and nothing newer than what was asked for can be a compromise.
+        let exists = version.major == 3 && version.minor != 1;
+        let sent = |option: &[u8]| self.protocol_options().any(|known| known == option);
+        let within = options.len() <= self.protocol_options().count();
+        (exists && version <= self.version && within && options.iter().all(sent)).then_some(version)
     }
 
     /// The names of the protocol options (`_pq_.…`), in order and as often as they come. A server lists those that it

@@ -2,8 +2,8 @@
 
 use bytes::BytesMut;
 use pgturnout::startup::{
-    ClientTls, Negotiation, Opened, StartupParams, Upgrade, UpgradeFault, UpstreamTls,
-    UpstreamTlsPolicy, encode_startup,
+    ClientTls, Detected, Negotiation, Opened, Passage, StartupParams, TlsNegotiation, Upgrade,
+    UpgradeFault, UpstreamTls, UpstreamTlsPolicy, detect, encode_startup,
 };
 
 use super::feed::Feed;
@@ -12,15 +12,22 @@ use super::feed::Feed;
 const PACKET_MAX: usize = 10_004;
 
 /// An opening ends, one way: it answers each request once at most, asks for no more than the longest packet, takes no
-/// byte that is not there, and a StartupMessage that it accepts is written back to the same bytes.
+/// byte that is not there, and a StartupMessage that it accepts is written back to the same bytes. What a listener
+/// detects in the first bytes is what the opening makes of them, and more bytes do not change it.
 pub(crate) fn startup(data: &[u8]) {
     let mut feed = Feed::new(data);
-    let policy = feed.one(&[ClientTls::Disable, ClientTls::Allow, ClientTls::Require]);
+    let policy = feed.one(&[
+        ClientTls::Disable,
+        ClientTls::Allow,
+        ClientTls::Require,
+        ClientTls::Passthrough,
+    ]);
     let upstream = feed.one(&[
         UpstreamTlsPolicy::Disable,
         UpstreamTlsPolicy::Prefer,
         UpstreamTlsPolicy::Require,
         UpstreamTlsPolicy::VerifyFull,
+        UpstreamTlsPolicy::Allow,
     ]);
     let grain = 1 + feed.below(16);
     let answer = feed.one(ANSWERS);
@@ -34,6 +41,7 @@ pub(crate) fn startup(data: &[u8]) {
         packets
     };
     ask_upstream(upstream, answer.unwrap_or(&packets));
+    detected(&packets);
     let (whole, parts) = (
         open(policy, usize::MAX, &packets),
         open(policy, grain, &packets),
@@ -69,6 +77,7 @@ const PACKETS: &[&[u8]] = &[
     b"\0\0\0\x12\0\x02\0\0user\0app\0\0",
     b"\0\0\x27\x15\0\x03\0\0",
     b"\x16\x03\x01",
+    &[0, 0, 0, 8, 4, 210, 22, 49],
     b"\0",
     b"\0\0\0\x12\0\x03\0\0user\0app\0x",
 ];
@@ -99,6 +108,23 @@ fn open(policy: ClientTls, grain: usize, bytes: &[u8]) -> Option<Vec<u8>> {
                 assert!(!secured, "nothing is asked for twice");
                 secured = byte == b'S';
             }
+            Ok(Opened::DirectTls) => {
+                assert_eq!((bytes[start], start, secured), (0x16, 0, false));
+                assert!(matches!(policy, ClientTls::Allow | ClientTls::Require));
+                // As if the first byte were the whole handshake.
+                start += 1;
+                secured = true;
+            }
+            Ok(Opened::Passthrough { by }) => {
+                assert_eq!((policy, secured), (ClientTls::Passthrough, false));
+                let first = match by {
+                    Passage::Request => Detected::Ssl,
+                    Passage::Direct => Detected::DirectTls,
+                };
+                assert_eq!(detect(&bytes[start..]), first);
+                opened = Some(bytes[start..start + 1].to_vec());
+                break;
+            }
             Ok(Opened::Cancel { used, key }) => {
                 assert!((4..=256).contains(&key.secret().len()));
                 assert_eq!(used, 12 + key.secret().len());
@@ -128,6 +154,39 @@ fn open(policy: ClientTls, grain: usize, bytes: &[u8]) -> Option<Vec<u8>> {
     opened
 }
 
+/// The first answer that is no request for more is the last, and comes within the first eight bytes.
+fn detected(bytes: &[u8]) {
+    let mut asked = 0;
+    let found = (0..=bytes.len()).find_map(|end| match detect(&bytes[..end]) {
+        Detected::NeedMore(more) => {
+            assert!(more > end && more <= 8 && more >= asked, "asks for {more}");
+            asked = more;
+            None
+        }
+        found => Some((end, found)),
+    });
+    let Some((end, found)) = found else {
+        assert!(bytes.len() < 8);
+        return;
+    };
+    assert!(end == asked && end <= 8);
+    assert_eq!(detect(bytes), found, "more bytes change it");
+    let opened = Negotiation::new(ClientTls::Allow).handle(bytes, false);
+    let fits = match found {
+        Detected::Ssl => matches!(opened, Ok(Opened::Reply { byte: b'S', .. }) | Err(_)),
+        Detected::GssEnc => matches!(opened, Ok(Opened::Reply { byte: b'N', .. }) | Err(_)),
+        Detected::Cancel => matches!(opened, Ok(Opened::Cancel { .. } | Opened::Need(_))),
+        Detected::DirectTls => matches!(opened, Ok(Opened::DirectTls)),
+        Detected::Startup(version) => match opened {
+            Ok(Opened::Start { params, .. }) => params.version() == version,
+            opened => matches!(opened, Ok(Opened::Need(_)) | Err(_)),
+        },
+        Detected::Other => opened.is_err(),
+        Detected::NeedMore(_) => false,
+    };
+    assert!(fits, "{found:?} is opened as something else");
+}
+
 fn round_trip(params: &StartupParams) {
     assert!(!params.user().is_empty() && !params.database().is_empty());
     assert_eq!(params.version().major, 3);
@@ -140,10 +199,19 @@ fn round_trip(params: &StartupParams) {
 
 /// Only one byte, `S` or `N` as the policy allows it, lets a login begin.
 fn ask_upstream(policy: UpstreamTlsPolicy, input: &[u8]) {
-    let mut tls = UpstreamTls::new(policy);
     let mut out = BytesMut::new();
+    if policy.requires_tls() {
+        let mut direct = UpstreamTls::new(policy).begun_by(TlsNegotiation::Direct);
+        let start = direct.start(&mut out).expect("it is new");
+        assert!(matches!(start, Upgrade::StartTls { used: 0, .. }) && out.is_empty());
+        assert_eq!(direct.handle(input), Err(UpgradeFault::OutOfTurn));
+    }
+    let mut tls = UpstreamTls::new(policy);
     let asked = tls.start(&mut out).expect("it is new");
-    if policy == UpstreamTlsPolicy::Disable {
+    if matches!(
+        policy,
+        UpstreamTlsPolicy::Disable | UpstreamTlsPolicy::Allow
+    ) {
         assert_eq!((asked, out.len()), (Upgrade::Clear { used: 0 }, 0));
         return;
     }

@@ -7,7 +7,7 @@ use pgturnout::session::{
     Action, CloseCause, Config, ConnectFailed, Demand, Event, Lifecycle, PeerId, Role, Seed,
     Session, Timer, TlsFailed, TlsInfo, TlsRole, Transmit, Upstream,
 };
-use pgturnout::startup::{ProtocolVersion, StartupParams, UpstreamTlsPolicy};
+use pgturnout::startup::{ProtocolVersion, StartupParams, TlsNegotiation, UpstreamTlsPolicy};
 
 use super::frames::{backend, frontend, show_backend, show_frontend};
 
@@ -54,6 +54,10 @@ struct Peer {
     keeps: bool,
     dial: Dial,
     secures: Result<(), ()>,
+    /// What is known of its handshake.
+    info: TlsInfo,
+    /// Whether our direction of its connection was ended.
+    finished: bool,
 }
 
 impl Peer {
@@ -71,10 +75,16 @@ impl Peer {
             keeps: true,
             dial: Dial::Accept,
             secures: Ok(()),
+            info: TlsInfo::default(),
+            finished: false,
         }
     }
 
     fn take(&mut self, bytes: &[u8]) {
+        assert!(
+            !self.finished || bytes.is_empty(),
+            "written to behind its end"
+        );
         self.total += bytes.len() as u64;
         if self.keeps {
             for byte in bytes {
@@ -121,6 +131,7 @@ pub(crate) fn upstream(role: Role) -> Upstream {
         name: format!("{role:?}"),
         role,
         tls: UpstreamTlsPolicy::Disable,
+        tls_negotiation: TlsNegotiation::Postgres,
         methods: None,
     }
 }
@@ -338,6 +349,21 @@ impl Rig {
         self.peers[peer.index()].secures = Err(());
     }
 
+    /// What ALPN agrees on with a peer.
+    pub(crate) fn agrees_on(&mut self, peer: PeerId, alpn: Option<&'static [u8]>) {
+        self.peers[peer.index()].info.alpn = alpn.map(Box::from);
+    }
+
+    /// What is known of a peer's handshake.
+    pub(crate) fn knows(&mut self, peer: PeerId, info: TlsInfo) {
+        self.peers[peer.index()].info = info;
+    }
+
+    /// Whether our direction of a peer's connection was ended.
+    pub(crate) fn is_finished(&self, peer: PeerId) -> bool {
+        self.peers[peer.index()].finished
+    }
+
     pub(crate) fn is_open(&self, peer: PeerId) -> bool {
         self.peers[peer.index()].open
     }
@@ -551,6 +577,7 @@ impl Rig {
                         slot.open = true;
                         slot.end = End::Open;
                         slot.takes = true;
+                        slot.finished = false;
                         self.session.handle_connected(self.now, peer, Ok(()));
                     }
                     Dial::Refuse => {
@@ -562,11 +589,16 @@ impl Rig {
             }
             Action::StartTls { peer, role } => {
                 let slot = &mut self.peers[peer.index()];
+                if role == TlsRole::DirectServer {
+                    assert!(!slot.buffer.is_empty(), "nothing has begun");
+                    slot.buffer.clear();
+                    slot.wire.clear();
+                }
                 assert!(slot.buffer.is_empty(), "TLS starts on a clean buffer");
                 self.handshakes
-                    .push((peer, matches!(role, TlsRole::Server)));
+                    .push((peer, !matches!(role, TlsRole::Client(_))));
                 let result = match slot.secures {
-                    Ok(()) => Ok(TlsInfo::default()),
+                    Ok(()) => Ok(slot.info.clone()),
                     Err(()) => Err(TlsFailed("no".to_owned())),
                 };
                 self.session.handle_secured(self.now, peer, result);
@@ -579,6 +611,11 @@ impl Rig {
                 slot.flood = 0;
                 slot.end = End::Open;
                 self.closes.push((peer, cause));
+            }
+            Action::Finish { peer } => {
+                let slot = &mut self.peers[peer.index()];
+                assert!(slot.open && !slot.finished, "{peer} is ended twice");
+                slot.finished = true;
             }
             Action::Cancel(_) => self.cancels += 1,
             Action::Notify(event) => self.events.push(event),

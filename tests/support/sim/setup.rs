@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pgturnout::auth::{Channel, Credential, Methods};
 use pgturnout::session::{Config, Gate, ReaderFailure, ReaderOpen, Role, Split, Upstream};
-use pgturnout::startup::{ClientTls, ProtocolVersion, UpstreamTlsPolicy};
+use pgturnout::startup::{ClientTls, ProtocolVersion, TlsNegotiation, UpstreamTlsPolicy};
 
 use super::choices::Choices;
 use super::server::{Lag, Login, PASSWORD, ServerOptions, TlsAnswer};
@@ -233,6 +233,7 @@ impl Setup {
                 Tls::Allow => UpstreamTlsPolicy::Prefer,
                 Tls::Require => UpstreamTlsPolicy::VerifyFull,
             },
+            tls_negotiation: TlsNegotiation::Postgres,
             methods: Some(
                 Methods::NONE
                     .allow_trust()

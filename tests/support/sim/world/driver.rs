@@ -272,7 +272,8 @@ impl World<'_> {
                 }
             }
             Action::StartTls { peer, role } => {
-                if (*role == TlsRole::Server) != (*peer == PeerId::CLIENT) {
+                let ours = matches!(role, TlsRole::Server | TlsRole::DirectServer);
+                if ours != (*peer == PeerId::CLIENT) {
                     self.broken(Check::LoginOrder, format!("{peer}: the wrong side of TLS"));
                 }
                 self.links[peer.index()].state = State::Securing;
@@ -282,7 +283,7 @@ impl World<'_> {
                 }
             }
             Action::Close { peer, cause } => self.close(*peer, cause),
-            Action::Cancel(_) => {}
+            Action::Cancel(_) | Action::Finish { .. } => {}
             Action::Notify(event) => self.told.push(event.clone()),
             other => self.broken(Check::Total, format!("an action nobody knows: {other:?}")),
         }
