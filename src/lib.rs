@@ -18,6 +18,7 @@
 //! - [`route`]: from a SQL text to what it asks for, and from there to an upstream.
 //! - [`track`]: what must be remembered: replies that are owed, prepared statements, settings, pins.
 //! - [`auth`]: the login to one more server in the name of a client that is logged in.
+//! - [`cancel`]: whose a cancel key is, among the sessions of a proxy and the instances of a fleet.
 //! - [`startup`]: how connections open, on both sides: requests for encryption, parameters, cancel keys.
 //! - [`ledger`]: which bytes of which source go to which destination, in what order; knows no protocol.
 //! - [`wire`]: frames and messages as borrowed views, and their encoders; has no state.
@@ -77,7 +78,7 @@
 //!
 //! # Features
 //!
-//! `scram` (on by default): SCRAM-SHA-256 in the login replay. `inspect` (on by default): the tables of a text, and a
+//! `scram` (on by default): SCRAM-SHA-256 in the login replay, cancel keys that name an instance. `inspect` (on by default): the tables of a text, and a
 //! second opinion on names, from `sqlparser`.
 #![forbid(unsafe_code)]
 #![deny(
@@ -113,6 +114,7 @@
 )]
 
 pub mod auth;
+pub mod cancel;
 pub mod error;
 pub mod ledger;
 pub mod limits;

@@ -93,6 +93,14 @@ pub const STARTUP_BODY_MIN: u32 = 4;
 /// (`MAX_STARTUP_PACKET_LENGTH`); a longer packet it refuses without an answer.
 pub const STARTUP_BODY_MAX: u32 = 10_000;
 
+// Cancel.
+
+/// Cancel keys that a proxy holds by default, one for each session: as many sessions as one address can have
+/// connections from one other.
+pub const CANCEL_KEYS_MAX: usize = 65_536;
+/// The shortest secret of a cancel ring, in bytes: what a guesser would have to find out is no less than an AES key.
+pub const CANCEL_RING_SECRET_MIN: usize = 16;
+
 // Auth.
 
 /// The longest SCRAM message that is parsed, in bytes. Real ones stay below 200.

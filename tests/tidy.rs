@@ -19,9 +19,10 @@ const LAYERS: &[(&[&str], Row)] = &[
     (&["session"], Row::Apart),
     (&["migrate"], Row::Apart),
     (&["route", "track", "auth"], Row::Apart),
+    (&["cancel"], Row::Apart),
     (&["startup"], Row::Apart),
     (&["ledger", "wire"], Row::Apart),
-    (&["cancel", "stats", "secret"], Row::Together),
+    (&["stats", "secret"], Row::Together),
     (&["limits", "error"], Row::Together),
 ];
 
@@ -589,7 +590,7 @@ mod checks {
             ("ledger/mod.rs", "wire"),
             ("wire/mod.rs", "ledger"),
             ("limits.rs", "stats"),
-            ("cancel.rs", "wire"),
+            ("stats.rs", "wire"),
             ("migrate/mod.rs", "session"),
         ] {
             let text = format!("use crate::{other};");
@@ -598,7 +599,7 @@ mod checks {
         for (file, other) in [
             ("limits.rs", "error"),
             ("error.rs", "limits"),
-            ("cancel.rs", "stats"),
+            ("secret.rs", "stats"),
             ("stats.rs", "error"),
             ("session/mod.rs", "migrate"),
             ("startup/mod.rs", "wire"),

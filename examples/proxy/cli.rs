@@ -113,6 +113,14 @@ const HOW: &[Flag] = &[
         &["send proven reads to the reader (default: on)"],
     ),
     Flag::new(
+        "cancel-source",
+        Takes::One("any|same-address"),
+        &[
+            "where a session may be cancelled from: anywhere, or",
+            "its own address (default: any)",
+        ],
+    ),
+    Flag::new(
         "log-routes",
         Takes::Nothing,
         &[

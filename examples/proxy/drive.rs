@@ -5,6 +5,7 @@
 
 use std::future::{Future as _, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -23,7 +24,7 @@ use tokio::time::Sleep;
 
 use crate::connection::{Connection, Heard, Sent, Step};
 use crate::peer_io::{ReadBuffer, Stream};
-use crate::registry::{Ask, Entry, Mailbox};
+use crate::registry::{Ask, Asker, Entry, Mailbox};
 use crate::{Proxy, cancel, log};
 
 /// Writes to one peer before the others get their turn.
@@ -57,11 +58,11 @@ impl Driver {
     /// A session for a client that has just connected.
     pub(crate) fn new(
         proxy: Arc<Proxy>,
-        client: TcpStream,
+        (client, address): (TcpStream, IpAddr),
         seed: Seed,
         number: u64,
     ) -> Box<Driver> {
-        let (entry, mailbox) = proxy.registry.enter(number);
+        let (entry, mailbox) = proxy.registry.enter(number, address);
         let config = Arc::clone(&proxy.config);
         let size = config.limits.read_buffer;
         let client = Connection::open(Stream::plain(client));
@@ -262,12 +263,17 @@ impl Driver {
             Action::Finish { peer } => self.connections[peer.index()].finish(),
             Action::Close { peer, cause } => self.close(cx, peer, &cause),
             Action::Cancel(key) => {
-                let relay = cancel::relay(Arc::clone(&self.proxy), key);
+                let address = self.entry.address();
+                let relay = cancel::relay(Arc::clone(&self.proxy), Asker { key, address });
                 self.cancel = Some(tokio::spawn(relay));
             }
             Action::Notify(event) => {
                 if let (Event::LoggedIn, Some(key)) = (&event, self.session.client_key()) {
-                    self.entry.publish(key);
+                    if let Err(why) = self.entry.publish(key) {
+                        let session = self.number;
+                        let line = format!("session {session} cannot be cancelled: {why}");
+                        self.proxy.log.line(&line);
+                    }
                 }
                 log::event(&self.proxy, self.number, &event);
             }

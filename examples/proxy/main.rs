@@ -35,7 +35,7 @@ use pgturnout::auth::{Channel, Methods};
 use pgturnout::session::{Config, Destination, Role, RouteTexts, Seed, Upstream};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use cli::{Command, Origin, UsageError};
 use drive::Driver;
@@ -50,6 +50,10 @@ const BACKLOG: u32 = 4096;
 
 /// How long to wait when a connection cannot be accepted, for want of file descriptors most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that carry cancels to upstreams, at a time: whoever asks for one costs a few bytes, the connection a
+/// handshake and a process.
+const CANCELS_AT_ONCE: usize = 64;
 
 /// What a shutdown may take, from the signal to the exit.
 const SHUTDOWN: Duration = Duration::from_secs(10);
@@ -75,6 +79,8 @@ pub(crate) struct Proxy {
     addresses: Vec<HostPort>,
     tls: Tls,
     registry: Arc<Registry>,
+    /// Permits for the connections that carry cancels to upstreams.
+    cancels: Semaphore,
     pub(crate) log: Log,
     log_routes: bool,
 }
@@ -166,7 +172,7 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, signals: (Signal, Signa
     let mut number = 0;
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted.and_then(|(client, _)| Ok((client, tls::random()?))) {
+            accepted = listener.accept() => match accepted.and_then(|(client, from)| Ok(((client, from.ip()), tls::random()?))) {
                 Ok((client, seed)) => {
                     number += 1;
                     let driver = Driver::new(Arc::clone(&proxy), client, Seed::new(seed), number);
@@ -235,10 +241,16 @@ impl Proxy {
             config: Arc::new(config),
             addresses,
             tls,
-            registry: Arc::default(),
+            registry: Arc::new(Registry::new(options.cancel_source)),
+            cancels: Semaphore::new(CANCELS_AT_ONCE),
             log,
             log_routes: options.log_routes,
         })
+    }
+
+    /// The upstream that takes writes: the first.
+    fn writer(&self) -> Destination {
+        Destination(0)
     }
 
     /// What an upstream is called in logs.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use pgturnout::auth::{AuthError, Credential, Users};
+use pgturnout::cancel::SourceCheck;
 use pgturnout::session::{Gate, Split};
 use pgturnout::startup::{ClientTls, TlsNegotiation, UpstreamTlsPolicy};
 
@@ -46,6 +47,7 @@ pub(crate) struct Options {
     pub(crate) upstream_tls_negotiation: TlsNegotiation,
     pub(crate) upstream_ca: Option<PathBuf>,
     pub(crate) log_routes: bool,
+    pub(crate) cancel_source: SourceCheck,
 }
 
 /// All settings, the configuration file's where the command line has nothing of that name.
@@ -137,6 +139,9 @@ impl Options {
                 .unwrap_or_default(),
             upstream_ca: given.path("upstream-ca"),
             log_routes: given.one("log-routes").is_some(),
+            cancel_source: given
+                .choice("cancel-source", CANCEL_SOURCE)?
+                .unwrap_or_default(),
         };
         options.check(given)?;
         Ok(options)
@@ -206,6 +211,11 @@ const UPSTREAM_TLS: &[(&str, UpstreamTlsPolicy)] = &[
     ("prefer", UpstreamTlsPolicy::Prefer),
     ("require", UpstreamTlsPolicy::Require),
     ("verify-full", UpstreamTlsPolicy::VerifyFull),
+];
+
+const CANCEL_SOURCE: &[(&str, SourceCheck)] = &[
+    ("any", SourceCheck::Off),
+    ("same-address", SourceCheck::SameAddress),
 ];
 
 const NEGOTIATION: &[(&str, TlsNegotiation)] = &[
@@ -426,6 +436,10 @@ mod tests {
             (
                 &["--upstream-tls-negotiation", "direct"],
                 "--upstream-tls-negotiation: direct needs --upstream-tls require or verify-full",
+            ),
+            (
+                &["--cancel-source", "mine"],
+                "--cancel-source: \"mine\" is none of any, same-address",
             ),
             (
                 &["--upstream-tls", "verify-full"],

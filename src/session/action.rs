@@ -221,4 +221,9 @@ pub struct CancelTarget {
     pub to: Destination,
     /// The key that the upstream gave for this session.
     pub key: CancelKey,
+    /// Whether the cancel is to be encrypted: as the session's own connection there was to be.
+    pub tls: UpstreamTlsPolicy,
+    /// In which the request runs; the next one has another. See
+    /// [`Session::is_current`](super::Session::is_current).
+    pub epoch: u64,
 }

@@ -21,6 +21,8 @@ use super::{
 use super::{TlsFailed, TlsInfo};
 use bytes::BytesMut;
 
+#[cfg(feature = "scram")]
+use crate::cancel::KeyWidth;
 use crate::ledger::Fate;
 use crate::limits;
 use crate::route::Route;
@@ -370,9 +372,18 @@ impl<R: Route> Session<R> {
     }
 
     /// The key that the client gets: the writer's process id, which clients use in SQL, and a secret of ours, of
-    /// the width that the client's protocol version has (4 bytes in 3.0; 3.2 allows up to 256).
+    /// the width that the client's protocol version has (4 bytes in 3.0; 3.2 allows up to 256). It is random, or names
+    /// our instance to others.
     pub(super) fn make_key(&self, process_id: i32, minor: u16) -> Option<CancelKey> {
         let secret = self.seed.cancel_secret();
+        #[cfg(feature = "scram")]
+        if let Some(ring) = &self.config.cancel_ring {
+            let width = match minor {
+                0 | 1 => KeyWidth::V3_0,
+                2.. => KeyWidth::V3_2,
+            };
+            return ring.key(process_id, width, secret.first_chunk()?);
+        }
         let width = if minor >= 2 { secret.len() } else { 4 };
         CancelKey::new(process_id, secret.get(..width)?).ok()
     }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{Methods, Users};
+#[cfg(feature = "scram")]
+use crate::cancel::CancelRing;
 use crate::ledger::LedgerLimits;
 use crate::limits;
 use crate::route::{CacheLimits, Rules};
@@ -260,6 +262,10 @@ pub struct Config {
     pub rules: Arc<Rules>,
     /// What events show.
     pub route_texts: RouteTexts,
+    /// What makes the clients' cancel keys name this instance of a fleet; without it they are random. To change the
+    /// ring's secret, give new sessions another configuration.
+    #[cfg(feature = "scram")]
+    pub cancel_ring: Option<Arc<CancelRing>>,
     /// How much a session may hold.
     pub limits: Limits,
     /// How long its phases may take.
@@ -279,6 +285,8 @@ impl Config {
             users: Users::default(),
             rules: Arc::default(),
             route_texts: RouteTexts::default(),
+            #[cfg(feature = "scram")]
+            cancel_ring: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }

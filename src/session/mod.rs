@@ -351,8 +351,17 @@ impl<R: Route> Session<R> {
                 peer: id.peer(),
                 to: leg.to,
                 key,
+                tls: self.leg_tls(id),
+                epoch: self.requests.answered,
             })
         })
+    }
+
+    /// Whether a cancel for this target would still hit what it was meant for. Ask right before it is sent, when the
+    /// connection for it stands: meanwhile the request may have ended and the next one begun.
+    pub fn is_current(&self, target: &CancelTarget) -> bool {
+        self.cancel_target()
+            .is_some_and(|now| now.peer == target.peer && now.epoch == target.epoch)
     }
 
     /// Whether the client's request waits for its upstream to get ready, and nothing else is in flight. A cancel that

@@ -298,6 +298,9 @@ impl<R: Route> Session<R> {
         self.take_claim(leg, header, fate(reply.owner));
         let note = reply.done.map(|done| done.note);
         if header.tag == tag::READY_FOR_QUERY {
+            if reply.owner == Owner::Client {
+                self.requests.answered = self.requests.answered.saturating_add(1);
+            }
             return self.ready(now, leg, body, note);
         }
         if let Some(note) = note {

@@ -102,7 +102,7 @@ impl<R: Route> Session<R> {
     }
 
     /// What this connection is to do about TLS.
-    fn leg_tls(&self, id: LegId) -> UpstreamTlsPolicy {
+    pub(super) fn leg_tls(&self, id: LegId) -> UpstreamTlsPolicy {
         let leg = self.leg(id);
         let policy = self.config.tls(leg.to);
         match leg.attempt {

@@ -128,7 +128,11 @@ fn refuses_bytes_behind_an_encryption_request() {
 }
 
 /// Logs in with tokio-postgres and asks where a read and a write run.
-fn ask(port: u16, user: &str, secret: &str) -> Result<(bool, bool), tokio_postgres::Error> {
+pub(crate) fn ask(
+    port: u16,
+    user: &str,
+    secret: &str,
+) -> Result<(bool, bool), tokio_postgres::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
