@@ -726,6 +726,66 @@ fn the_encoder_refuses_what_would_read_as_something_else() {
     assert_eq!(&out[..], b"before");
 }
 
+/// A14, A15: what a server of each age answers to what clients ask for.
+#[test]
+fn a_version_is_answered_as_servers_do() {
+    let grease = 0x0003_270f;
+    let v = |newest: u32, options: &[&[u8]]| {
+        let mut body = newest.to_be_bytes().to_vec();
+        body.extend(u32::try_from(options.len()).unwrap().to_be_bytes());
+        for option in options {
+            body.extend([option, &b"\0"[..]].concat());
+        }
+        let length = u32::try_from(body.len() + 4).unwrap();
+        [&b"v"[..], &length.to_be_bytes(), &body].concat()
+    };
+    let option: &[u8] = b"_pq_.x\0\0_pq_.y\x001\0";
+    for (asked, more, newest, spoken, answer) in [
+        (V3_0, &b""[..], V3_0, V3_0, vec![]),
+        (V3_0, b"", V3_2, V3_0, vec![]),
+        (V3_2, b"", V3_2, V3_2, vec![]),
+        (V3_2, b"", V3_0, V3_0, v(V3_0, &[])),
+        (grease, b"", V3_2, V3_2, v(V3_2, &[])),
+        (grease, b"", V3_0, V3_0, v(V3_0, &[])),
+        (0x0003_0001, b"", V3_2, 0x0003_0001, vec![]),
+        (V3_0, option, V3_2, V3_0, v(V3_0, &[b"_pq_.x", b"_pq_.y"])),
+        (V3_2, option, V3_2, V3_2, v(V3_2, &[b"_pq_.x", b"_pq_.y"])),
+        (grease, option, V3_2, V3_2, v(V3_2, &[b"_pq_.x", b"_pq_.y"])),
+        // Only this prefix, in this case, makes an option of the protocol.
+        (V3_2, b"_PQ_.x\x001\0", V3_2, V3_2, vec![]),
+        (V3_2, b"_pq_x\x001\0", V3_2, V3_2, vec![]),
+    ] {
+        let packet = packet(asked, &[USER, more, b"\0"].concat());
+        let params = StartupParams::parse(&packet).unwrap();
+        let mut out = BytesMut::new();
+        let newest = ProtocolVersion::from_code(newest);
+        assert_eq!(params.negotiate(newest, &mut out).code(), spoken);
+        assert_eq!(&out[..], answer, "{asked:x}, {more:?}");
+    }
+}
+
+/// A13: in whatever case, and wherever a name can hide.
+#[test]
+fn names_are_found_in_any_case_and_in_options() {
+    let name = b"crdb:remote_addr";
+    for (more, found) in [
+        (&b"crdb:remote_addr\0x\0"[..], true),
+        (b"CRDB:Remote_Addr\0x\0", true),
+        (b"crdb:remote_addr\0\0", true),
+        (b"a\0b\0crdb:remote_addr\0x\0c\0d\0", true),
+        (b"options\0-c crdb:remote_addr=x\0", true),
+        (b"options\0--CRDB:remote-addr=x\0", true),
+        (b"options\0-ccrdb:remote\\_addr=x\0", true),
+        (b"options\0-c a=crdb:remote_addr\0", false),
+        (b"application_name\0crdb:remote_addr\0", false),
+        (b"crdb:remote_addr2\0x\0", false),
+        (b"", false),
+    ] {
+        let params = StartupParams::parse(&startup(&[USER, more, b"\0"].concat())).unwrap();
+        assert_eq!(params.mentions(name), found, "{}", more.escape_ascii());
+    }
+}
+
 #[test]
 fn debug_shows_no_value_and_no_control_character() {
     let params = StartupParams::parse(&startup(

@@ -224,6 +224,10 @@ impl<R: Route> Session<R> {
                 self.end(now, CloseCause::CancelTaken, None);
                 Demand::Again
             }
+            Ok(Opened::Start { params, .. }) if self.uses_reserved(&params) => {
+                self.refuse(now, &Refusal::Reserved);
+                Demand::Again
+            }
             Ok(Opened::Start { used, params }) => {
                 self.used(used);
                 if startup_mentions_catalog(&params) {
@@ -240,6 +244,11 @@ impl<R: Route> Session<R> {
                 Demand::Again
             }
         }
+    }
+
+    fn uses_reserved(&self, startup: &StartupParams) -> bool {
+        let mut reserved = self.config.reserved.iter();
+        reserved.any(|name| startup.mentions(name))
     }
 
     /// Bytes in clear behind a request that was answered with TLS can only be somebody else's.

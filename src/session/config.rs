@@ -9,7 +9,7 @@ use crate::cancel::CancelRing;
 use crate::ledger::LedgerLimits;
 use crate::limits;
 use crate::route::{CacheLimits, Rules};
-use crate::startup::{ClientTls, TlsNegotiation, UpstreamTlsPolicy};
+use crate::startup::{ClientTls, RESERVED_PARAMETERS, TlsNegotiation, UpstreamTlsPolicy};
 use crate::track::prepared::StatementLimits;
 use crate::track::settings::JournalLimits;
 
@@ -252,6 +252,9 @@ pub struct Config {
     pub split: Split,
     /// Whether clients are offered TLS.
     pub client_tls: ClientTls,
+    /// Names that a client's StartupMessage must not have, in any case, nor in its `options`; one that does is refused.
+    /// By default [`RESERVED_PARAMETERS`](crate::startup::RESERVED_PARAMETERS).
+    pub reserved: Vec<Box<[u8]>>,
     /// When the reader is dialled.
     pub reader_open: ReaderOpen,
     /// What happens when it cannot be had.
@@ -280,6 +283,7 @@ impl Config {
             gate: Gate::default(),
             split: Split::default(),
             client_tls: ClientTls::Disable,
+            reserved: RESERVED_PARAMETERS.iter().copied().map(Box::from).collect(),
             reader_open: ReaderOpen::default(),
             reader_failure: ReaderFailure::default(),
             users: Users::default(),

@@ -27,6 +27,11 @@ pub use upstream::{
 };
 pub use version::ProtocolVersion;
 
+/// Startup parameters by which a proxy tells CockroachDB's servers whom a session belongs to: from a client they would be
+/// a way into somebody else's.
+pub const RESERVED_PARAMETERS: &[&[u8]] =
+    &[b"crdb:session_revival_token_base64", b"crdb:remote_addr"];
+
 /// The name by which ALPN knows PostgreSQL's protocol (IANA, "TLS Application-Layer Protocol Negotiation Protocol IDs").
 /// A handshake without an SSLRequest before it has to agree on it; in others it may.
 pub const ALPN: &[u8] = b"postgresql";

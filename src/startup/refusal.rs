@@ -84,6 +84,9 @@ pub enum Refusal {
     /// A StartupMessage without a user.
     #[error("no PostgreSQL user name specified in startup packet")]
     NoUser,
+    /// A StartupMessage with a name that only the proxy may use.
+    #[error("a startup parameter is reserved")]
+    Reserved,
     /// A StartupMessage in clear where TLS is required.
     #[error("this connection requires TLS")]
     TlsRequired,
@@ -129,7 +132,7 @@ impl Refusal {
             }
             Refusal::Version(version) => unsupported(out, *version),
             Refusal::Layout => fatal(out, sqlstate::PROTOCOL_VIOLATION, &self.to_string()),
-            Refusal::NoUser | Refusal::TlsRequired => {
+            Refusal::NoUser | Refusal::TlsRequired | Refusal::Reserved => {
                 fatal(out, sqlstate::INVALID_AUTHORIZATION, &self.to_string())
             }
         }

@@ -1,10 +1,12 @@
 //! The opening of a connection, on both sides.
 
 use bytes::BytesMut;
+use pgturnout::cancel::{CancelMap, SourceCheck};
 use pgturnout::startup::{
-    ClientTls, Detected, Negotiation, Opened, Passage, StartupParams, TlsNegotiation, Upgrade,
-    UpgradeFault, UpstreamTls, UpstreamTlsPolicy, detect, encode_startup,
+    CancelKey, ClientTls, Detected, Negotiation, Opened, Passage, ProtocolVersion, StartupParams,
+    TlsNegotiation, Upgrade, UpgradeFault, UpstreamTls, UpstreamTlsPolicy, detect, encode_startup,
 };
+use pgturnout::wire::Backend;
 
 use super::feed::Feed;
 
@@ -128,6 +130,7 @@ fn open(policy: ClientTls, grain: usize, bytes: &[u8]) -> Option<Vec<u8>> {
             Ok(Opened::Cancel { used, key }) => {
                 assert!((4..=256).contains(&key.secret().len()));
                 assert_eq!(used, 12 + key.secret().len());
+                is_nobodys(&key);
                 assert!(used <= end - start);
                 opened = Some(bytes[start..start + used].to_vec());
                 break;
@@ -187,13 +190,49 @@ fn detected(bytes: &[u8]) {
     assert!(fits, "{found:?} is opened as something else");
 }
 
+/// A key that a client makes up finds nobody, and what is made of it looks like it and like no other.
+fn is_nobodys(key: &CancelKey) {
+    let mut map = CancelMap::new(1, SourceCheck::Off);
+    let place = map.enter(key.clone(), None, ()).expect("it is empty");
+    assert!(map.find(key, None).is_some());
+    let other = CancelKey::new(key.process_id() ^ 1, key.secret()).expect("as long");
+    assert!(map.find(&other, None).is_none());
+    assert!(map.leave(place).is_some() && map.find(key, None).is_none());
+    #[cfg(feature = "scram")]
+    {
+        use pgturnout::cancel::{CancelRing, Owner};
+        let secret = pgturnout::auth::Secret::new(vec![7; 32]);
+        let ring = CancelRing::new(9, secret).expect("long enough");
+        match ring.owner(key) {
+            Owner::Nobody => assert!(key.secret().len() != 4),
+            Owner::Perhaps { previous, .. } => {
+                assert_eq!((previous, key.secret().len()), (None, 4))
+            }
+            Owner::Instance(_) => panic!("a forged key proves an instance"),
+        }
+    }
+}
+
 fn round_trip(params: &StartupParams) {
     assert!(!params.user().is_empty() && !params.database().is_empty());
     assert_eq!(params.version().major, 3);
     let mut out = BytesMut::new();
     encode_startup(params.version(), params.iter(), &mut out).expect("it was read");
     assert_eq!(&out[..], params.raw());
-    let _ = (params.replication(), params.protocol_options().count());
+    let _ = (params.replication(), params.mentions(b"search_path"));
+    let mut answer = BytesMut::new();
+    let spoken = params.negotiate(ProtocolVersion::V3_2, &mut answer);
+    assert!(spoken <= params.version() && spoken <= ProtocolVersion::V3_2);
+    let asks = params.protocol_options().count() > 0 || spoken != params.version();
+    assert_eq!(answer.first(), asks.then_some(&b'v'));
+    if let Some(body) = answer.get(5..) {
+        let message = Backend::parse(b'v', body).expect("it was written");
+        let Backend::NegotiateProtocolVersion { newest, options } = message else {
+            panic!("another message");
+        };
+        // There is no 3.1, and whoever asks for it gets what it asked for.
+        assert!(spoken.minor == 1 || params.negotiated(newest, &options) == Some(spoken));
+    }
     assert!(!format!("{params:?}").is_empty());
 }
 
