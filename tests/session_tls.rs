@@ -3,7 +3,8 @@
 mod session_support;
 
 use pgturnout::session::{
-    CloseCause, Config, ConfigError, Event, Gate, PeerId, Role, Timer, TlsInfo,
+    Action, CloseCause, Config, ConfigError, Demand, Event, Gate, PeerId, Role, Timer, TlsInfo,
+    TlsRole,
 };
 use pgturnout::startup::{
     ALPN, ClientTls, ProtocolVersion, Refusal, StartupParams, TlsNegotiation, UpstreamTlsPolicy,
@@ -441,6 +442,45 @@ fn what_the_client_sends_during_the_negotiation_is_held() {
         rig.writer("Rclear");
         assert_eq!(rig.take(WRITER), early);
     });
+}
+
+/// A driver may show the bytes again before it takes the action that is waiting for it.
+#[test]
+fn the_beginning_of_a_handshake_stays_the_drivers() {
+    let config = with(|config| config.client_tls = ClientTls::Allow)();
+    let mut rig = Rig::new(config, session_support::Chunk::Whole);
+    for _ in 0..3 {
+        let demand = rig.session.handle_input(rig.now, CLIENT, HELLO);
+        assert_eq!(demand, Demand::Paused);
+        assert_eq!(rig.session.take_discard(CLIENT, HELLO.len()), 0);
+    }
+    let action = rig.session.poll_action();
+    let role = TlsRole::DirectServer;
+    assert!(
+        matches!(action, Some(Action::StartTls { peer: CLIENT, role: wanted }) if wanted == role),
+        "{action:?}"
+    );
+}
+
+/// The connection that is to be tried again is given up before its close was carried out.
+#[test]
+fn a_second_try_is_not_made_for_nobody() {
+    let refusal = backend("FATAL(28000)");
+    let mut rig = Rig::new(allow(Role::Writer)(), session_support::Chunk::Whole);
+    open(&mut rig);
+    let _ = rig.session.handle_input(rig.now, WRITER, &refusal);
+    rig.session.handle_reset(rig.now, CLIENT);
+    rig.run();
+    assert_eq!(rig.cause(), CloseCause::ClientLost);
+    assert!(!rig.is_open(WRITER));
+
+    let mut rig = Rig::new(allow(Role::Reader)(), session_support::Chunk::Whole);
+    rig.logged_in();
+    rig.client("Q(select 1)");
+    let _ = rig.session.handle_input(rig.now, READER, &refusal);
+    rig.pass(std::time::Duration::from_secs(60));
+    assert!(!rig.is_open(READER));
+    rig.see(WRITER, "Q(select 1)");
 }
 
 /// D3: the refusal is sent before the close.

@@ -54,7 +54,8 @@ pub(super) struct Requests {
     pub(super) last: LegId,
     /// The upstream that was sent a Flush, and nothing of the client's since.
     pub(super) flushed: Option<LegId>,
-    /// How many requests of the client have been answered.
+    /// How many requests of the client have been answered by an upstream. Behind one that a lost reader owed, the writer
+    /// answers before another reader does.
     pub(super) answered: u64,
     count: u64,
     warning: Warning,
@@ -93,7 +94,6 @@ impl Requests {
     pub(super) fn reader_lost(&mut self, skipping: bool) {
         self.look.restart();
         self.decided = None;
-        self.answered = self.answered.saturating_add(1);
         self.last = LegId::Writer;
         self.batch = match self.batch {
             _ if skipping => Batch::Broken(Told::Yes),
