@@ -22,6 +22,8 @@ pub(crate) struct Setup {
     pub(crate) client_tls: Tls,
     /// Whether the client asks for TLS first.
     pub(crate) client_asks_tls: bool,
+    /// Whether it begins TLS without asking.
+    pub(crate) client_begins_tls: bool,
     pub(crate) upstream_tls: Tls,
     pub(crate) servers_have_tls: bool,
     pub(crate) login: Method,
@@ -101,6 +103,7 @@ impl Setup {
             fail_without_reader: false,
             client_tls: Tls::Disable,
             client_asks_tls: false,
+            client_begins_tls: false,
             upstream_tls: Tls::Disable,
             servers_have_tls: false,
             login: Method::Trust,
@@ -136,6 +139,7 @@ impl Setup {
             fail_without_reader: choices.percent(15),
             client_tls: choices.weighted(&[(6, Tls::Disable), (2, Tls::Allow), (1, Tls::Require)]),
             client_asks_tls: choices.percent(30),
+            client_begins_tls: choices.percent(12),
             upstream_tls,
             servers_have_tls,
             login: match login {
@@ -163,7 +167,8 @@ impl Setup {
 
     /// Whether nobody insists on more TLS than there is.
     pub(crate) fn has_tls_enough(&self) -> bool {
-        let client = self.client_tls != Tls::Require || self.client_asks_tls;
+        let encrypts = self.client_asks_tls || self.client_begins_tls;
+        let client = self.client_tls != Tls::Require || encrypts;
         client && (self.upstream_tls != Tls::Require || self.servers_have_tls)
     }
 
@@ -177,7 +182,11 @@ impl Setup {
             Start::Nobody | Start::Nowhere => false,
             Start::WrongPassword => self.login == Method::Trust,
         };
-        welcome && self.has_tls_enough() && (encrypted || !both || self.login != Method::Cleartext)
+        let declined = self.client_begins_tls && self.client_tls == Tls::Disable;
+        welcome
+            && !declined
+            && self.has_tls_enough()
+            && (encrypted || !both || self.login != Method::Cleartext)
     }
 
     /// The parameters of the client's StartupMessage.
@@ -332,7 +341,7 @@ impl std::fmt::Display for Setup {
         write!(
             f,
             "split={} gate-is-reader={} reader-at-login={} fail-without-reader={} client-tls={} \
-             client-asks-tls={} upstream-tls={} servers-have-tls={} login={} minor={} start={} \
+             client-asks-tls={} client-begins-tls={} upstream-tls={} servers-have-tls={} login={} minor={} start={} \
              readers={} rude={} lag={} tight={} \
              server-version={} wild={}",
             self.split,
@@ -341,6 +350,7 @@ impl std::fmt::Display for Setup {
             self.fail_without_reader,
             tls(self.client_tls),
             self.client_asks_tls,
+            self.client_begins_tls,
             tls(self.upstream_tls),
             self.servers_have_tls,
             login.map_or("?", |(_, name)| name),
@@ -376,6 +386,7 @@ impl Setup {
             "reader-at-login" => self.reader_at_login = parsed(value)?,
             "fail-without-reader" => self.fail_without_reader = parsed(value)?,
             "client-tls" => self.client_tls = named(&TLS, value)?,
+            "client-begins-tls" => self.client_begins_tls = parsed(value)?,
             "client-asks-tls" => self.client_asks_tls = parsed(value)?,
             "upstream-tls" => self.upstream_tls = named(&TLS, value)?,
             "servers-have-tls" => self.servers_have_tls = parsed(value)?,
