@@ -26,6 +26,8 @@ pub(crate) struct Setup {
     pub(crate) client_begins_tls: bool,
     pub(crate) upstream_tls: Tls,
     pub(crate) servers_have_tls: bool,
+    /// Whether they refuse logins without it, to a proxy that tries without first.
+    pub(crate) servers_want_tls: bool,
     pub(crate) login: Method,
     /// The minor version of protocol 3 that the client asks for.
     pub(crate) minor: u16,
@@ -106,6 +108,7 @@ impl Setup {
             client_begins_tls: false,
             upstream_tls: Tls::Disable,
             servers_have_tls: false,
+            servers_want_tls: false,
             login: Method::Trust,
             minor: 0,
             start: Start::Plain,
@@ -142,6 +145,7 @@ impl Setup {
             client_begins_tls: choices.percent(12),
             upstream_tls,
             servers_have_tls,
+            servers_want_tls: upstream_tls == Tls::Allow && servers_have_tls && choices.percent(50),
             login: match login {
                 // We send a password as it is over TLS only.
                 Method::Cleartext if !encrypted => Method::Md5,
@@ -239,6 +243,7 @@ impl Setup {
             role,
             tls: match self.upstream_tls {
                 Tls::Disable => UpstreamTlsPolicy::Disable,
+                Tls::Allow if self.servers_want_tls => UpstreamTlsPolicy::Allow,
                 Tls::Allow => UpstreamTlsPolicy::Prefer,
                 Tls::Require => UpstreamTlsPolicy::VerifyFull,
             },
@@ -297,6 +302,7 @@ impl Setup {
                 true => TlsAnswer::Yes,
                 false => TlsAnswer::No,
             },
+            wants_tls: self.servers_want_tls,
             version: self.server_version,
             rude: self.rude,
             ..ServerOptions::default()
@@ -341,7 +347,7 @@ impl std::fmt::Display for Setup {
         write!(
             f,
             "split={} gate-is-reader={} reader-at-login={} fail-without-reader={} client-tls={} \
-             client-asks-tls={} client-begins-tls={} upstream-tls={} servers-have-tls={} login={} minor={} start={} \
+             client-asks-tls={} client-begins-tls={} upstream-tls={} servers-have-tls={} servers-want-tls={} login={} minor={} start={} \
              readers={} rude={} lag={} tight={} \
              server-version={} wild={}",
             self.split,
@@ -353,6 +359,7 @@ impl std::fmt::Display for Setup {
             self.client_begins_tls,
             tls(self.upstream_tls),
             self.servers_have_tls,
+            self.servers_want_tls,
             login.map_or("?", |(_, name)| name),
             self.minor,
             start.map_or("?", |(_, name)| name),
@@ -389,6 +396,7 @@ impl Setup {
             "client-begins-tls" => self.client_begins_tls = parsed(value)?,
             "client-asks-tls" => self.client_asks_tls = parsed(value)?,
             "upstream-tls" => self.upstream_tls = named(&TLS, value)?,
+            "servers-want-tls" => self.servers_want_tls = parsed(value)?,
             "servers-have-tls" => self.servers_have_tls = parsed(value)?,
             "login" => self.login = named(&METHODS, value)?,
             "minor" => self.minor = parsed(value)?,
