@@ -203,8 +203,8 @@ pub const READER_RETRY: Duration = Duration::from_secs(5);
 /// for hundreds of names may have ten.
 pub const TLS_CERTIFICATE_MAX: usize = 16 * 1024;
 
-/// The longest name in a TLS handshake that is kept, of a host or a protocol, and the longest binding, in bytes: a host
-/// name in SNI and a protocol in ALPN have 255 at most.
+/// The longest name in a TLS handshake that is kept, of a host or a protocol, in bytes: a host name in SNI and a protocol
+/// in ALPN have 255 at most.
 pub const TLS_NAME_MAX: usize = 255;
 
 /// Longest body in bytes of a client's message during its login (PostgreSQL's `PG_MAX_AUTH_TOKEN_LENGTH`).

@@ -105,7 +105,6 @@ fn facts_about_a_connection_are_kept() {
     info.alpn = Some(ALPN.into());
     info.server_name = Some("db.example.com".into());
     info.peer_certificate = Some(vec![0x30; 500].into());
-    info.channel_binding = Some(vec![7; 32].into());
     let tls = UpstreamTlsPolicy::Require;
     let mut rig = Rig::new(
         to(Role::Writer, tls, TlsNegotiation::Postgres)(),

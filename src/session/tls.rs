@@ -32,8 +32,6 @@ pub struct TlsInfo {
     pub server_name: Option<Box<str>>,
     /// The peer's own certificate, in DER.
     pub peer_certificate: Option<Box<[u8]>>,
-    /// The connection's `tls-server-end-point` (RFC 5929): the hash of the server's certificate.
-    pub channel_binding: Option<Box<[u8]>>,
 }
 
 impl TlsInfo {
@@ -47,20 +45,14 @@ impl TlsInfo {
     }
 
     /// The same without what is too long to be kept.
-    pub(super) fn bounded(self) -> TlsInfo {
+    pub(super) fn bounded(mut self) -> TlsInfo {
         let within = |bytes: &[u8], most: usize| bytes.len() <= most;
-        TlsInfo {
-            alpn: self.alpn.filter(|name| within(name, limits::TLS_NAME_MAX)),
-            server_name: self
-                .server_name
-                .filter(|name| within(name.as_bytes(), limits::TLS_NAME_MAX)),
-            peer_certificate: self
-                .peer_certificate
-                .filter(|der| within(der, limits::TLS_CERTIFICATE_MAX)),
-            channel_binding: self
-                .channel_binding
-                .filter(|hash| within(hash, limits::TLS_NAME_MAX)),
-        }
+        self.alpn = self.alpn.filter(|name| within(name, limits::TLS_NAME_MAX));
+        let name = self.server_name;
+        self.server_name = name.filter(|name| within(name.as_bytes(), limits::TLS_NAME_MAX));
+        let certificate = self.peer_certificate;
+        self.peer_certificate = certificate.filter(|der| within(der, limits::TLS_CERTIFICATE_MAX));
+        self
     }
 }
 
@@ -77,8 +69,7 @@ impl std::fmt::Debug for TlsInfo {
                     .map(|name| Printable(name.as_bytes())),
             )
             .field("peer_certificate_bytes", &len(&self.peer_certificate))
-            .field("channel_binding_bytes", &len(&self.channel_binding))
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -92,7 +83,6 @@ mod tests {
             alpn: Some(vec![b'a'; name].into()),
             server_name: Some("n".repeat(name).into()),
             peer_certificate: Some(vec![1; certificate].into()),
-            channel_binding: Some(vec![2; name].into()),
         };
         let most = of(limits::TLS_NAME_MAX, limits::TLS_CERTIFICATE_MAX);
         assert_eq!(most.clone().bounded(), most);

@@ -19,7 +19,8 @@ pub enum ClientTls {
     /// sends it in clear always. PostgreSQL takes it for the same reason whatever `pg_hba.conf` says.
     Require,
     /// SSLRequest, or a handshake without one, goes to the server as it is, and so does everything behind it, both
-    /// ways and unread: server and client encrypt with each other. A client that asks for no TLS is served in clear.
+    /// ways and unread: server and client encrypt with each other. How long a login may take there is the server's to
+    /// say. A client that asks for no TLS is served in clear.
     Passthrough,
 }
 
