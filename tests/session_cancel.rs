@@ -3,7 +3,7 @@
 mod session_support;
 
 use pgturnout::session::{CancelTarget, PeerId};
-use pgturnout::startup::{CancelKey, ProtocolVersion, UpstreamTlsPolicy};
+use pgturnout::startup::{ProtocolVersion, UpstreamTlsPolicy};
 use session_support::{Rig, config, each, login, startup};
 
 const CLIENT: PeerId = PeerId::CLIENT;
@@ -166,6 +166,7 @@ fn without_a_key_of_the_servers_there_is_no_target() {
 fn a_key_can_name_the_instance() {
     use pgturnout::auth::Secret;
     use pgturnout::cancel::{CancelRing, Owner};
+    use pgturnout::startup::CancelKey;
 
     let ring = || CancelRing::new(0x0001_0203, Secret::new(vec![9; 32])).unwrap();
     let configured = || {
