@@ -287,17 +287,6 @@ mod tests {
     }
 
     #[test]
-    fn by_default_it_holds_as_many_as_the_limit_says() {
-        let mut map = map();
-        for process_id in 0..i32::try_from(limits::CANCEL_KEYS_MAX).unwrap() {
-            map.enter(key(process_id, b"abcd"), None, "a").unwrap();
-        }
-        let most = limits::CANCEL_KEYS_MAX;
-        let more = map.enter(key(-1, b"abcd"), None, "a");
-        assert_eq!(more, Err(NotEntered::Full { most }));
-    }
-
-    #[test]
     fn an_epoch_ends_with_a_replacement_and_with_the_entry() {
         let mut map = map();
         let place = map.enter(key(1, b"abcd"), None, "a").unwrap();
