@@ -21,7 +21,7 @@ use pgturnout::session::{
     Action, CloseCause, Config, ConnectFailed, Demand, Event, Lifecycle, PeerId, Role, Seed,
     Session, TlsFailed, Transmit, Upstream,
 };
-use pgturnout::startup::UpstreamTlsPolicy;
+use pgturnout::startup::{TlsNegotiation, UpstreamTlsPolicy};
 
 /// A peer that does not read blocks a write for this long, then the others get their turn.
 const WRITE_PATIENCE: Duration = Duration::from_millis(100);
@@ -35,6 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         name: address.clone(),
         role,
         tls: UpstreamTlsPolicy::Disable,
+        tls_negotiation: TlsNegotiation::Postgres,
         methods: Some(
             Methods::NONE
                 .allow_trust()

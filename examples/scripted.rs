@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use pgturnout::route::Split;
 use pgturnout::session::{Action, Config, Demand, PeerId, Role, Seed, Session, Transmit, Upstream};
-use pgturnout::startup::UpstreamTlsPolicy;
+use pgturnout::startup::{TlsNegotiation, UpstreamTlsPolicy};
 
 /// A session, and of each peer what it sent and nobody took yet, and what was written to it.
 struct Driver {
@@ -94,6 +94,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         name: name.to_owned(),
         role,
         tls: UpstreamTlsPolicy::Disable,
+        tls_negotiation: TlsNegotiation::Postgres,
         methods: None,
     };
     let primary = upstream("primary", Role::Writer);

@@ -18,6 +18,7 @@
 //! - [`route`]: from a SQL text to what it asks for, and from there to an upstream.
 //! - [`track`]: what must be remembered: replies that are owed, prepared statements, settings, pins.
 //! - [`auth`]: the login to one more server in the name of a client that is logged in, and that of a client to us.
+//! - [`cancel`]: whose a cancel key is, among the sessions of a proxy and the instances of a fleet.
 //! - [`startup`]: how connections open, on both sides: requests for encryption, parameters, cancel keys.
 //! - [`stats`]: counters of messages, statements, transactions, errors and connections.
 //! - [`ledger`]: which bytes of which source go to which destination, in what order; knows no protocol.
@@ -37,7 +38,7 @@
 //! use pgturnout::startup::UpstreamTlsPolicy;
 //!
 //! let tls = UpstreamTlsPolicy::Disable;
-//! let primary = Upstream { name: "primary".to_owned(), role: Role::Writer, tls, methods: None };
+//! let primary = Upstream { name: "primary".to_owned(), role: Role::Writer, tls, tls_negotiation: Default::default(), methods: None };
 //! let now = Instant::now();
 //! let seed = Seed::new([7; Seed::LEN]); // from a cryptographic random source
 //! let mut session = Session::new(Arc::new(Config::new(vec![primary])), Split, seed, now);
@@ -78,7 +79,8 @@
 //!
 //! # Features
 //!
-//! `scram` (on by default): SCRAM-SHA-256, as a client and as a server. `inspect` (on by default): the tables of a text, and a
+//! `scram` (on by default): SCRAM-SHA-256, as a client and as a server; cancel keys that name an instance. `inspect` (on by
+//! default): the tables of a text, and a
 //! second opinion on names, from `sqlparser`.
 #![forbid(unsafe_code)]
 #![deny(
@@ -114,6 +116,7 @@
 )]
 
 pub mod auth;
+pub mod cancel;
 pub mod error;
 pub mod ledger;
 pub mod limits;

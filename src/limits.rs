@@ -99,6 +99,14 @@ pub const STARTUP_BODY_MIN: u32 = 4;
 /// (`MAX_STARTUP_PACKET_LENGTH`); a longer packet it refuses without an answer.
 pub const STARTUP_BODY_MAX: u32 = 10_000;
 
+// Cancel.
+
+/// Cancel keys that a proxy holds by default, one for each session: as many sessions as one address can have
+/// connections from one other.
+pub const CANCEL_KEYS_MAX: usize = 65_536;
+/// The shortest secret of a cancel ring, in bytes: what a guesser would have to find out is no less than an AES key.
+pub const CANCEL_RING_SECRET_MIN: usize = 16;
+
 // Auth.
 
 /// The longest SCRAM message that is parsed, in bytes. Real ones stay below 200.
@@ -214,6 +222,14 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the writer serves the reads before a reader that was lost is tried again.
 pub const READER_RETRY: Duration = Duration::from_secs(5);
+
+/// The longest certificate of a peer that is kept, in bytes of DER. Real ones have one to four thousand; one that vouches
+/// for hundreds of names may have ten.
+pub const TLS_CERTIFICATE_MAX: usize = 16 * 1024;
+
+/// The longest name in a TLS handshake that is kept, of a host or a protocol, in bytes: a host name in SNI and a protocol
+/// in ALPN have 255 at most.
+pub const TLS_NAME_MAX: usize = 255;
 
 /// Longest body in bytes of a client's message during its login (PostgreSQL's `PG_MAX_AUTH_TOKEN_LENGTH`).
 pub const LOGIN_MESSAGE: usize = 65_535;

@@ -693,46 +693,6 @@ fn a_shutdown_ends_a_login() {
     });
 }
 
-/// A replication connection is not looked into.
-#[test]
-fn a_replication_session_passes_whole() {
-    let replication = || {
-        let pairs = [(&b"user"[..], &b"alice"[..]), (b"replication", b"true")];
-        StartupParams::build(ProtocolVersion::V3_0, pairs)
-            .unwrap()
-            .raw()
-            .to_vec()
-    };
-    each(config, |rig| {
-        rig.raw(CLIENT, &replication());
-        assert_eq!(rig.take(WRITER), replication());
-        rig.writer("R");
-        rig.writer(login(WRITER));
-        rig.take(CLIENT);
-        rig.client("Q(IDENTIFY_SYSTEM)");
-        rig.see(WRITER, "Q(IDENTIFY_SYSTEM)");
-        rig.writer("W d(w)");
-        rig.see(CLIENT, "W d(w)");
-        // Neither side ends at a boundary, and nothing of ours is put behind.
-        rig.raw(CLIENT, b"d\0\0\0\x10half");
-        rig.raw(WRITER, b"d\0\0\0\x10half");
-        assert_eq!(rig.take(WRITER), b"d\0\0\0\x10half");
-        rig.eof(WRITER);
-        assert_eq!(rig.take(CLIENT), b"d\0\0\0\x10half");
-        assert!(rig.is_dead());
-    });
-    each(config, |rig| {
-        rig.raw(CLIENT, &replication());
-        rig.take(WRITER);
-        rig.writer("R");
-        rig.writer(login(WRITER));
-        rig.raw(CLIENT, b"d\0\0\0\x10half");
-        rig.eof(CLIENT);
-        assert_eq!(rig.take(WRITER), b"d\0\0\0\x10half");
-        assert!(rig.is_dead());
-    });
-}
-
 /// L11: whatever is printed of a session, no secret and no text of the client's is in it.
 #[test]
 fn a_session_shows_no_secret() {

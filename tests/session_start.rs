@@ -2,8 +2,8 @@
 
 mod session_support;
 
-use pgturnout::session::{Event, Gate, PeerId, RouteReason};
-use pgturnout::startup::{ProtocolVersion, StartupParams};
+use pgturnout::session::{CloseCause, Event, Gate, PeerId, RouteReason};
+use pgturnout::startup::{ProtocolVersion, Refusal, StartupParams};
 use pgturnout::track::Pin;
 use session_support::{Rig, config, each, login, startup};
 
@@ -11,6 +11,43 @@ const CLIENT: PeerId = PeerId::CLIENT;
 const WRITER: PeerId = PeerId::WRITER;
 const READER: PeerId = PeerId::READER;
 const ROW: &str = "T D(1) C(SELECT 1) Z(I)";
+
+/// A13: what only a proxy may say to a server is refused before one is dialled.
+#[test]
+fn reserved_names_are_refused() {
+    for (name, value, refused) in [
+        ("crdb:session_revival_token_base64", "x", true),
+        ("CRDB:Session_Revival_Token_Base64", "", true),
+        ("crdb:remote_addr", "x", true),
+        ("options", "-c crdb:remote_addr=x", true),
+        ("options", "-c crdb=x", false),
+    ] {
+        each(config, |rig| {
+            let pairs = [
+                (&b"user"[..], &b"alice"[..]),
+                (name.as_bytes(), value.as_bytes()),
+            ];
+            let startup = StartupParams::build(ProtocolVersion::V3_0, pairs).unwrap();
+            rig.raw(CLIENT, startup.raw());
+            assert_eq!(rig.is_open(WRITER), !refused, "{name}");
+            if refused {
+                rig.see(CLIENT, "FATAL(28000)");
+                assert_eq!(rig.cause(), CloseCause::ClientRefused(Refusal::Reserved));
+            }
+        });
+    }
+    let none = || {
+        let mut config = config();
+        config.reserved.clear();
+        config
+    };
+    each(none, |rig| {
+        let pairs = [(&b"user"[..], &b"alice"[..]), (b"crdb:remote_addr", b"x")];
+        let startup = StartupParams::build(ProtocolVersion::V3_0, pairs).unwrap();
+        rig.raw(CLIENT, startup.raw());
+        assert_eq!(rig.take(WRITER), startup.raw());
+    });
+}
 
 /// The first read of a session whose startup packet has this beside the user.
 fn first_read(rig: &mut Rig, name: &str, value: &str) {

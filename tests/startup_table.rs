@@ -4,12 +4,17 @@
 
 use bytes::BytesMut;
 use pgturnout::startup::{
-    CancelKey, ClientTls, Negotiation, Opened, ProtocolVersion, Refusal, Replication, Request,
-    StartupParams, encode_startup,
+    CancelKey, ClientTls, Detected, Negotiation, Opened, Passage, ProtocolVersion, Refusal,
+    Replication, Request, StartupParams, detect, encode_startup,
 };
 use proptest::prelude::*;
 
-const POLICIES: [ClientTls; 3] = [ClientTls::Disable, ClientTls::Allow, ClientTls::Require];
+const POLICIES: [ClientTls; 4] = [
+    ClientTls::Disable,
+    ClientTls::Allow,
+    ClientTls::Require,
+    ClientTls::Passthrough,
+];
 const SSL: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 const GSS: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x30];
 const V3_0: u32 = 0x0003_0000;
@@ -46,6 +51,13 @@ fn word(result: &Result<Opened, Refusal>) -> String {
         Ok(Opened::Need(n)) => format!("need {n}"),
         Ok(Opened::Reply { used: 8, byte, .. }) => char::from(*byte).to_string(),
         Ok(Opened::Reply { used, .. }) => format!("reply after {used}"),
+        Ok(Opened::DirectTls) => "handshake".into(),
+        Ok(Opened::Passthrough {
+            by: Passage::Request,
+        }) => "through".into(),
+        Ok(Opened::Passthrough {
+            by: Passage::Direct,
+        }) => "handshake through".into(),
         Ok(Opened::Cancel { .. }) => "cancel".into(),
         Ok(Opened::Start { .. }) => "start".into(),
         Err(refusal) => answer_word(refusal),
@@ -81,11 +93,11 @@ fn answer_word(refusal: &Refusal) -> String {
 struct Row {
     name: &'static str,
     bytes: Vec<u8>,
-    /// In clear with `disable`, `allow`, `require`; encrypted.
-    expected: [&'static str; 4],
+    /// In clear with `disable`, `allow`, `require`, `passthrough`; encrypted.
+    expected: [&'static str; 5],
 }
 
-fn row(name: &'static str, bytes: impl AsRef<[u8]>, expected: [&'static str; 4]) -> Row {
+fn row(name: &'static str, bytes: impl AsRef<[u8]>, expected: [&'static str; 5]) -> Row {
     Row {
         name,
         bytes: bytes.as_ref().to_vec(),
@@ -94,11 +106,11 @@ fn row(name: &'static str, bytes: impl AsRef<[u8]>, expected: [&'static str; 4])
 }
 
 fn everywhere(name: &'static str, bytes: impl AsRef<[u8]>, expected: &'static str) -> Row {
-    row(name, bytes, [expected; 4])
+    row(name, bytes, [expected; 5])
 }
 
 fn started(name: &'static str, bytes: impl AsRef<[u8]>) -> Row {
-    row(name, bytes, ["start", "start", "28000", "start"])
+    row(name, bytes, ["start", "start", "28000", "start", "start"])
 }
 
 const USER: &[u8] = b"user\0u\0";
@@ -113,49 +125,49 @@ fn encryption() -> Vec<Row> {
     let ssl_behind = |more: &[u8]| [&SSL[..], more].concat();
     let gss_behind = |more: &[u8]| [&GSS[..], more].concat();
     vec![
-        row("SSLRequest", SSL, ["N", "S", "S", "0A000"]),
-        row("GSSENCRequest", GSS, ["N", "N", "N", "0A000"]),
+        row("SSLRequest", SSL, ["N", "S", "S", "through", "0A000"]),
+        row("GSSENCRequest", GSS, ["N", "N", "N", "N", "0A000"]),
         // A1: bytes behind a request, whatever its answer.
         row(
             "SSLRequest and a byte",
             ssl_behind(b"\0"),
-            ["N+08P01", "silence", "silence", "0A000"],
+            ["N+08P01", "silence", "silence", "through", "0A000"],
         ),
         row(
             "SSLRequest and a startup",
             ssl_behind(&startup(b"user\0u\0\0")),
-            ["N+08P01", "silence", "silence", "0A000"],
+            ["N+08P01", "silence", "silence", "through", "0A000"],
         ),
         row(
             "SSLRequest and a hello",
             ssl_behind(b"\x16\x03\x01"),
-            ["N+08P01", "silence", "silence", "0A000"],
+            ["N+08P01", "silence", "silence", "through", "0A000"],
         ),
         row(
             "GSSENCRequest and a byte",
             gss_behind(b"\0"),
-            ["N+08P01", "N+08P01", "N+08P01", "0A000"],
+            ["N+08P01", "N+08P01", "N+08P01", "N+08P01", "0A000"],
         ),
         row(
             "GSSENCRequest and an SSLRequest",
             gss_behind(&SSL),
-            ["N+08P01", "N+08P01", "N+08P01", "0A000"],
+            ["N+08P01", "N+08P01", "N+08P01", "N+08P01", "0A000"],
         ),
         // A5: other lengths.
         row(
             "SSLRequest of 9",
             packet(80_877_103, b"x"),
-            ["silence", "silence", "silence", "0A000"],
+            ["silence", "silence", "silence", "silence", "0A000"],
         ),
         row(
             "SSLRequest of 12",
             announcing(12, &SSL[4..]),
-            ["silence", "silence", "silence", "0A000"],
+            ["silence", "silence", "silence", "silence", "0A000"],
         ),
         row(
             "GSSENCRequest of 12",
             packet(80_877_104, b"abcd"),
-            ["silence", "silence", "silence", "0A000"],
+            ["silence", "silence", "silence", "silence", "0A000"],
         ),
     ]
 }
@@ -192,7 +204,17 @@ fn lengths() -> Vec<Row> {
         everywhere("length 2^32 - 1", announcing(u32::MAX, b""), "silence"),
         everywhere("HTTP", b"GET / HTTP/1.1\r\n\r\n", "silence"),
         everywhere("PROXY", b"PROXY TCP4 1.2.3.4", "silence"),
-        everywhere("direct TLS", b"\x16\x03\x01\x02\0\x01", "silence"),
+        row(
+            "direct TLS",
+            b"\x16\x03\x01\x02\0\x01",
+            [
+                "silence",
+                "handshake",
+                "handshake",
+                "handshake through",
+                "silence",
+            ],
+        ),
     ]
 }
 
@@ -302,7 +324,7 @@ fn every_opening_under_every_policy() {
             let result = Negotiation::new(policy).handle(&bytes, false);
             assert_eq!(word(&result), clear, "{name} in clear, {policy:?}");
             let result = Negotiation::new(policy).handle(&bytes, true);
-            assert_eq!(word(&result), expected[3], "{name} encrypted, {policy:?}");
+            assert_eq!(word(&result), expected[4], "{name} encrypted, {policy:?}");
         }
     }
 }
@@ -401,6 +423,95 @@ fn gssencrequest_then_sslrequest_then_tls() {
         word(&opening.handle(&startup(b"user\0u\0\0"), true)),
         "start"
     );
+}
+
+/// A handshake is one only as the first bytes of all: behind an answer it would be somebody else's.
+#[test]
+fn a_handshake_after_a_request_is_none() {
+    for policy in POLICIES {
+        let mut opening = Negotiation::new(policy);
+        assert_eq!(word(&opening.handle(&GSS, false)), "N");
+        assert_eq!(word(&opening.handle(b"\x16\x03\x01\x02", false)), "silence");
+    }
+    let mut opening = Negotiation::new(ClientTls::Passthrough);
+    assert_eq!(word(&opening.handle(&GSS, false)), "N");
+    assert_eq!(word(&opening.handle(&SSL, false)), "through");
+    assert_eq!(word(&opening.handle(&SSL, false)), "silence");
+}
+
+/// L11: after a direct handshake began as after `S`: nothing in clear, and no second request for encryption.
+#[test]
+fn behind_a_direct_handshake_all_is_encrypted() {
+    let hello = b"\x16\x03\x01\x02\0\x01";
+    let mut opening = Negotiation::new(ClientTls::Require);
+    assert_eq!(word(&opening.handle(hello, false)), "handshake");
+    assert_eq!(
+        opening.handle(hello, false).unwrap_err(),
+        Refusal::NotSecured
+    );
+    for (packet, outcome) in [(SSL.to_vec(), "0A000"), (startup(b"user\0u\0\0"), "start")] {
+        let mut opening = Negotiation::new(ClientTls::Require);
+        assert_eq!(word(&opening.handle(hello, false)), "handshake");
+        assert_eq!(word(&opening.handle(&[], true)), "need 4");
+        assert_eq!(word(&opening.handle(&packet, true)), outcome);
+    }
+}
+
+/// What a listener sees in the first bytes is what an opening makes of them.
+#[test]
+fn what_is_detected_is_what_is_opened() {
+    for Row { name, bytes, .. } in table() {
+        let opened = word(&Negotiation::new(ClientTls::Allow).handle(&bytes, false));
+        let fits = match detect(&bytes) {
+            Detected::NeedMore(1) => bytes.is_empty() && opened == "need 4",
+            Detected::NeedMore(n) => opened == format!("need {n}"),
+            Detected::Ssl => matches!(&*opened, "S" | "silence"),
+            Detected::GssEnc => matches!(&*opened, "N" | "N+08P01"),
+            Detected::Cancel => matches!(&*opened, "cancel" | "need 16"),
+            Detected::DirectTls => opened == "handshake",
+            Detected::Startup(version) if version.major == 3 => {
+                matches!(&*opened, "start" | "08P01" | "28000" | "need 16")
+            }
+            Detected::Startup(_) => matches!(&*opened, "0A000" | "v2 error"),
+            Detected::Other => matches!(&*opened, "silence" | "0A000"),
+        };
+        assert!(fits, "{name}: {:?}, {opened}", detect(&bytes));
+    }
+}
+
+#[test]
+fn detected_at_every_length() {
+    let version = |code| Detected::Startup(ProtocolVersion::from_code(code));
+    for (bytes, at, kind) in [
+        (SSL.to_vec(), 8, Detected::Ssl),
+        (GSS.to_vec(), 8, Detected::GssEnc),
+        (cancel(4), 8, Detected::Cancel),
+        (cancel(256), 8, Detected::Cancel),
+        (cancel(3), 8, Detected::Other),
+        (cancel(257), 8, Detected::Other),
+        (packet(80_877_103, b"x"), 8, Detected::Other),
+        (packet(80_877_105, b""), 8, Detected::Other),
+        (startup(&with(b"\0")), 8, version(V3_0)),
+        (packet(V3_2, &with(b"\0")), 8, version(V3_2)),
+        (packet(0x0003_270f, b""), 8, version(0x0003_270f)),
+        (packet(0x0002_0000, &[0; 288]), 8, version(0x0002_0000)),
+        (padded(10_004), 8, version(V3_0)),
+        (announcing(10_005, &V3_0.to_be_bytes()), 4, Detected::Other),
+        (announcing(7, &V3_0.to_be_bytes()), 4, Detected::Other),
+        (b"\x16\x03\x01\x02".to_vec(), 1, Detected::DirectTls),
+        (b"GET / HTTP/1.1\r\n".to_vec(), 4, Detected::Other),
+        (b"SSH-2.0-x".to_vec(), 4, Detected::Other),
+    ] {
+        for end in 0..=bytes.len() {
+            let expected = match end {
+                0 => Detected::NeedMore(1),
+                _ if end >= at => kind,
+                1..=3 => Detected::NeedMore(4),
+                _ => Detected::NeedMore(8),
+            };
+            assert_eq!(detect(&bytes[..end]), expected, "{bytes:?} up to {end}");
+        }
+    }
 }
 
 /// L11: after `S`, and after TLS, not a byte in clear is looked at.
@@ -615,6 +726,66 @@ fn the_encoder_refuses_what_would_read_as_something_else() {
     assert_eq!(&out[..], b"before");
 }
 
+/// A14, A15: what a server of each age answers to what clients ask for.
+#[test]
+fn a_version_is_answered_as_servers_do() {
+    let grease = 0x0003_270f;
+    let v = |newest: u32, options: &[&[u8]]| {
+        let mut body = newest.to_be_bytes().to_vec();
+        body.extend(u32::try_from(options.len()).unwrap().to_be_bytes());
+        for option in options {
+            body.extend([option, &b"\0"[..]].concat());
+        }
+        let length = u32::try_from(body.len() + 4).unwrap();
+        [&b"v"[..], &length.to_be_bytes(), &body].concat()
+    };
+    let option: &[u8] = b"_pq_.x\0\0_pq_.y\x001\0";
+    for (asked, more, newest, spoken, answer) in [
+        (V3_0, &b""[..], V3_0, V3_0, vec![]),
+        (V3_0, b"", V3_2, V3_0, vec![]),
+        (V3_2, b"", V3_2, V3_2, vec![]),
+        (V3_2, b"", V3_0, V3_0, v(V3_0, &[])),
+        (grease, b"", V3_2, V3_2, v(V3_2, &[])),
+        (grease, b"", V3_0, V3_0, v(V3_0, &[])),
+        (0x0003_0001, b"", V3_2, 0x0003_0001, vec![]),
+        (V3_0, option, V3_2, V3_0, v(V3_0, &[b"_pq_.x", b"_pq_.y"])),
+        (V3_2, option, V3_2, V3_2, v(V3_2, &[b"_pq_.x", b"_pq_.y"])),
+        (grease, option, V3_2, V3_2, v(V3_2, &[b"_pq_.x", b"_pq_.y"])),
+        // Only this prefix, in this case, makes an option of the protocol.
+        (V3_2, b"_PQ_.x\x001\0", V3_2, V3_2, vec![]),
+        (V3_2, b"_pq_x\x001\0", V3_2, V3_2, vec![]),
+    ] {
+        let packet = packet(asked, &[USER, more, b"\0"].concat());
+        let params = StartupParams::parse(&packet).unwrap();
+        let mut out = BytesMut::new();
+        let newest = ProtocolVersion::from_code(newest);
+        assert_eq!(params.negotiate(newest, &mut out).code(), spoken);
+        assert_eq!(&out[..], answer, "{asked:x}, {more:?}");
+    }
+}
+
+/// A13: in whatever case, and wherever a name can hide.
+#[test]
+fn names_are_found_in_any_case_and_in_options() {
+    let name = b"crdb:remote_addr";
+    for (more, found) in [
+        (&b"crdb:remote_addr\0x\0"[..], true),
+        (b"CRDB:Remote_Addr\0x\0", true),
+        (b"crdb:remote_addr\0\0", true),
+        (b"a\0b\0crdb:remote_addr\0x\0c\0d\0", true),
+        (b"options\0-c crdb:remote_addr=x\0", true),
+        (b"options\0--CRDB:remote-addr=x\0", true),
+        (b"options\0-ccrdb:remote\\_addr=x\0", true),
+        (b"options\0-c a=crdb:remote_addr\0", false),
+        (b"application_name\0crdb:remote_addr\0", false),
+        (b"crdb:remote_addr2\0x\0", false),
+        (b"", false),
+    ] {
+        let params = StartupParams::parse(&startup(&[USER, more, b"\0"].concat())).unwrap();
+        assert_eq!(params.mentions(name), found, "{}", more.escape_ascii());
+    }
+}
+
 #[test]
 fn debug_shows_no_value_and_no_control_character() {
     let params = StartupParams::parse(&startup(
@@ -642,6 +813,8 @@ proptest! {
         match Negotiation::new(policy).handle(&input, secured) {
             Ok(Opened::Need(n)) => prop_assert!(n > input.len() && n <= 10_004),
             Ok(Opened::Reply { used, .. }) => prop_assert_eq!(used, input.len()),
+            Ok(Opened::DirectTls) => prop_assert_eq!(input[0], 0x16),
+            Ok(Opened::Passthrough { .. }) => prop_assert_eq!(policy, ClientTls::Passthrough),
             Ok(Opened::Cancel { used, .. } | Opened::Start { used, .. }) => prop_assert!(used <= input.len()),
             Err(refusal) => {
                 let mut answer = BytesMut::new();

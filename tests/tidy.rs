@@ -19,10 +19,11 @@ const LAYERS: &[(&[&str], Row)] = &[
     (&["session"], Row::Apart),
     (&["migrate"], Row::Apart),
     (&["route", "track", "auth"], Row::Apart),
+    (&["cancel"], Row::Apart),
     (&["startup"], Row::Apart),
     (&["stats"], Row::Apart),
     (&["ledger", "wire"], Row::Apart),
-    (&["cancel", "secret"], Row::Together),
+    (&["secret"], Row::Apart),
     (&["limits", "error"], Row::Together),
 ];
 
@@ -590,7 +591,7 @@ mod checks {
             ("ledger/mod.rs", "wire"),
             ("wire/mod.rs", "ledger"),
             ("limits.rs", "stats"),
-            ("cancel.rs", "wire"),
+            ("secret.rs", "stats"),
             ("migrate/mod.rs", "session"),
         ] {
             let text = format!("use crate::{other};");
@@ -599,7 +600,6 @@ mod checks {
         for (file, other) in [
             ("limits.rs", "error"),
             ("error.rs", "limits"),
-            ("cancel.rs", "secret"),
             ("stats/mod.rs", "wire"),
             ("session/mod.rs", "migrate"),
             ("startup/mod.rs", "wire"),

@@ -131,6 +131,14 @@ const HOW: &[Flag] = &[
         &["send proven reads to the reader (default: on)"],
     ),
     Flag::new(
+        "cancel-source",
+        Takes::One("any|same-address"),
+        &[
+            "where a session may be cancelled from: anywhere, or",
+            "its own address (default: any)",
+        ],
+    ),
+    Flag::new(
         "log-routes",
         Takes::Nothing,
         &[
@@ -143,8 +151,12 @@ const HOW: &[Flag] = &[
 const TLS: &[Flag] = &[
     Flag::new(
         "client-tls",
-        Takes::One("disable|allow|require"),
-        &["TLS with clients (default: disable)"],
+        Takes::One("disable|allow|require|passthrough"),
+        &[
+            "TLS with clients; with passthrough they have it with",
+            "the primary, which serves them alone, unread",
+            "(default: disable)",
+        ],
     ),
     Flag::new(
         "tls-cert",
@@ -162,10 +174,20 @@ const TLS: &[Flag] = &[
     ),
     Flag::new(
         "upstream-tls",
-        Takes::One("disable|prefer|require|verify-full"),
+        Takes::One("disable|allow|prefer|require|verify-full"),
         &[
             "TLS with upstreams; only verify-full checks who",
-            "answers (default: prefer)",
+            "answers, and allow asks for it only when a login in",
+            "clear was refused (default: prefer)",
+        ],
+    ),
+    Flag::new(
+        "upstream-tls-negotiation",
+        Takes::One("postgres|direct"),
+        &[
+            "how it begins; direct saves a round trip, and needs",
+            "require or verify-full and PostgreSQL 17 or later",
+            "(default: postgres)",
         ],
     ),
     Flag::new(

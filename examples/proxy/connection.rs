@@ -5,9 +5,8 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use pgturnout::session::TlsInfo;
 use tokio::io::AsyncWrite as _;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsStream;
 
 use crate::peer_io::{ReadBuffer, Stream};
 
@@ -32,6 +31,15 @@ pub(crate) struct Open {
     flow: Flow,
     /// TLS may hold bytes that it took as written.
     unflushed: bool,
+    outgoing: Outgoing,
+}
+
+/// What becomes of our direction.
+enum Outgoing {
+    Open,
+    /// Everything is written, and the end of the stream is to be.
+    Ending,
+    Ended,
 }
 
 /// The directions that still work.
@@ -71,6 +79,7 @@ impl Connection {
             stream,
             flow: Flow::Both,
             unflushed: false,
+            outgoing: Outgoing::Open,
         })
     }
 
@@ -85,14 +94,18 @@ impl Connection {
         matches!(self, Connection::Open(_))
     }
 
-    /// The connection, if it is encrypted.
-    pub(crate) fn encrypted(&self) -> Option<&TlsStream<TcpStream>> {
+    /// What is known of its handshake, if there was one.
+    pub(crate) fn tls_info(&self) -> TlsInfo {
         match self {
-            Connection::Open(Open {
-                stream: Stream::Tls(stream),
-                ..
-            }) => Some(stream),
-            Connection::Open(_) | Connection::Pending(..) | Connection::None => None,
+            Connection::Open(open) => open.stream.tls_info(),
+            Connection::None | Connection::Pending(..) => TlsInfo::default(),
+        }
+    }
+
+    /// Ends our direction: everything is written. The other one stays.
+    pub(crate) fn finish(&mut self) {
+        if let Connection::Open(open) = self {
+            open.outgoing = Outgoing::Ending;
         }
     }
 
@@ -186,13 +199,19 @@ impl Connection {
         }
     }
 
-    /// Pushes on what TLS could not write at once.
+    /// Pushes on what TLS could not write at once, and the end of the stream behind it.
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>) {
-        if let Connection::Open(open) = self {
-            if open.unflushed {
-                // An error shows at the next read or write.
-                open.unflushed = Pin::new(&mut open.stream).poll_flush(cx).is_pending();
-            }
+        let Connection::Open(open) = self else {
+            return;
+        };
+        // An error shows at the next read or write.
+        if open.unflushed {
+            open.unflushed = Pin::new(&mut open.stream).poll_flush(cx).is_pending();
+        }
+        if matches!(open.outgoing, Outgoing::Ending)
+            && Pin::new(&mut open.stream).poll_shutdown(cx).is_ready()
+        {
+            open.outgoing = Outgoing::Ended;
         }
     }
 }

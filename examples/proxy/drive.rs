@@ -5,6 +5,7 @@
 
 use std::future::{Future as _, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -24,7 +25,7 @@ use tokio::time::Sleep;
 use crate::connection::{Connection, Heard, Sent, Step};
 use crate::metrics::{Clock, Published};
 use crate::peer_io::{ReadBuffer, Stream};
-use crate::registry::{Ask, Entry, Mailbox};
+use crate::registry::{Ask, Asker, Entry, Mailbox};
 use crate::{Proxy, cancel, log};
 
 /// Writes to one peer before the others get their turn.
@@ -61,11 +62,11 @@ impl Driver {
     /// A session for a client that has just connected.
     pub(crate) fn new(
         proxy: Arc<Proxy>,
-        client: TcpStream,
+        (client, address): (TcpStream, IpAddr),
         seed: Seed,
         number: u64,
     ) -> Box<Driver> {
-        let (entry, mailbox) = proxy.registry.enter(number);
+        let (entry, mailbox) = proxy.registry.enter(number, address);
         let config = Arc::clone(&proxy.config);
         let size = config.limits.read_buffer;
         let client = Connection::open(Stream::plain(client));
@@ -174,8 +175,9 @@ impl Driver {
                 self.session.handle_connected(now, peer, outcome);
             }
             Some((Step::Tls, outcome)) => {
-                let stream = self.connections[peer.index()].encrypted();
-                let info = self.proxy.tls.info(peer, stream);
+                let mut info = self.connections[peer.index()].tls_info();
+                let shown = info.peer_certificate.clone();
+                self.proxy.tls.tell(peer, shown.as_deref(), &mut info);
                 let outcome = outcome.map(|()| info).map_err(TlsFailed);
                 self.session.handle_secured(now, peer, outcome);
             }
@@ -276,14 +278,20 @@ impl Driver {
                 self.connections[peer.index()] = Connection::pending(Step::Dial, dial);
             }
             Action::StartTls { peer, role } => self.start_tls(now, peer, role),
+            Action::Finish { peer } => self.connections[peer.index()].finish(),
             Action::Close { peer, cause } => self.close(cx, peer, &cause),
             Action::Cancel(key) => {
-                let relay = cancel::relay(Arc::clone(&self.proxy), key);
+                let address = self.entry.address();
+                let relay = cancel::relay(Arc::clone(&self.proxy), Asker { key, address });
                 self.cancel = Some(tokio::spawn(relay));
             }
             Action::Notify(event) => {
                 if let (Event::LoggedIn, Some(key)) = (&event, self.session.client_key()) {
-                    self.entry.publish(key);
+                    if let Err(why) = self.entry.publish(key) {
+                        let session = self.number;
+                        let line = format!("session {session} cannot be cancelled: {why}");
+                        self.proxy.log.line(&line);
+                    }
                 }
                 self.clock
                     .event(&self.proxy.metrics, &self.destinations, &event);
@@ -298,13 +306,17 @@ impl Driver {
         let connection = &mut self.connections[peer.index()];
         let to = self.destinations[peer.index()];
         *connection = match (connection.take(), role, to) {
-            (Some(stream), TlsRole::Server, _) => {
-                Connection::pending(Step::Tls, Proxy::accept_tls(proxy, stream))
+            (Some(stream), TlsRole::Server | TlsRole::DirectServer, _) => {
+                // What was read is the beginning of a handshake that was not asked for, or nothing.
+                let buffer = &mut self.buffers[peer.index()];
+                let read = buffer.bytes().to_vec();
+                buffer.clear();
+                Connection::pending(Step::Tls, Proxy::accept_tls(proxy, stream, read))
             }
             (Some(stream), TlsRole::Client(_), Some(to)) => {
                 Connection::pending(Step::Tls, Proxy::encrypt(proxy, to, stream))
             }
-            (_, TlsRole::Server | TlsRole::Client(_), _) => {
+            (_, TlsRole::Server | TlsRole::DirectServer | TlsRole::Client(_), _) => {
                 let failed = TlsFailed("there is no connection".to_owned());
                 return self.session.handle_secured(now, peer, Err(failed));
             }

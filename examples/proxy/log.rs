@@ -133,6 +133,19 @@ pub(crate) fn event(proxy: &Proxy, number: u64, event: &Event) {
                 proxy.name(*to)
             ));
         }
+        Event::RelayedWhole { to, what } if proxy.log_routes => {
+            let to = proxy.name(*to);
+            line(format!(
+                "whole session={number} at={to} why={:?}",
+                what.to_string()
+            ));
+        }
+        Event::TlsAfterRefusal { peer, to } => {
+            line(format!(
+                "session {number}: the {peer} at {} refused a login without TLS; trying with TLS",
+                proxy.name(*to)
+            ));
+        }
         Event::WriterIsStandby { to } => {
             line(format!(
                 "session {number}: the writer at {} is a standby and refuses writes",

@@ -40,14 +40,14 @@ use pgturnout::session::{
 };
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use cli::{Command, Origin, UsageError};
 use drive::Driver;
 use log::Log;
 use metrics::Metrics;
 use options::{Accept, Given, HostPort, Options};
-use peer_io::Stream;
+use peer_io::{Begun, Stream};
 use registry::Registry;
 use tls::Tls;
 
@@ -56,6 +56,10 @@ const BACKLOG: u32 = 4096;
 
 /// How long to wait when a connection cannot be accepted, for want of file descriptors most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that carry cancels to upstreams, at a time: whoever asks for one costs a few bytes, the connection a
+/// handshake and a process.
+const CANCELS_AT_ONCE: usize = 64;
 
 /// What a shutdown may take, from the signal to the exit.
 const SHUTDOWN: Duration = Duration::from_secs(10);
@@ -81,6 +85,8 @@ pub(crate) struct Proxy {
     addresses: Vec<HostPort>,
     tls: Tls,
     registry: Arc<Registry>,
+    /// Permits for the connections that carry cancels to upstreams.
+    cancels: Semaphore,
     pub(crate) log: Log,
     pub(crate) metrics: Metrics,
     log_routes: bool,
@@ -192,7 +198,7 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut signals: Signals) {
     let mut number = 0;
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted.and_then(|(client, _)| Ok((client, tls::random()?))) {
+            accepted = listener.accept() => match accepted.and_then(|(client, from)| Ok(((client, from.ip()), tls::random()?))) {
                 Ok((client, seed)) => {
                     number += 1;
                     let driver = Driver::new(Arc::clone(&proxy), client, Seed::new(seed), number);
@@ -254,6 +260,7 @@ impl Proxy {
                     Role::Reader
                 },
                 tls: options.upstream_tls,
+                tls_negotiation: options.upstream_tls_negotiation,
                 methods: Some(METHODS),
             });
         let tls = Tls::new(&options)?;
@@ -285,10 +292,16 @@ impl Proxy {
             config: Arc::new(config),
             addresses,
             tls,
-            registry: Arc::default(),
+            registry: Arc::new(Registry::new(options.cancel_source)),
+            cancels: Semaphore::new(CANCELS_AT_ONCE),
             log,
             log_routes: options.log_routes,
         })
+    }
+
+    /// The upstream that takes writes: the first.
+    fn writer(&self) -> Destination {
+        Destination(0)
     }
 
     /// What an upstream is called in logs.
@@ -310,9 +323,10 @@ impl Proxy {
         Ok(Stream::Tls(Box::new(stream)))
     }
 
-    /// The server's side, with a client.
-    async fn accept_tls(self: Arc<Self>, stream: Stream) -> io::Result<Stream> {
-        let stream = self.tls.accept(stream.into_plain()?).await?;
+    /// The server's side, with a client of which these bytes were read already.
+    async fn accept_tls(self: Arc<Self>, stream: Stream, read: Vec<u8>) -> io::Result<Stream> {
+        let stream = Begun::new(read, stream.into_plain()?);
+        let stream = self.tls.accept(stream).await?;
         Ok(Stream::Tls(Box::new(stream)))
     }
 }

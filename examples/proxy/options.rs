@@ -5,8 +5,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use pgturnout::auth::{AuthError, Credential, Users};
+use pgturnout::cancel::SourceCheck;
 use pgturnout::session::{Gate, Split};
-use pgturnout::startup::{ClientTls, UpstreamTlsPolicy};
+use pgturnout::startup::{ClientTls, TlsNegotiation, UpstreamTlsPolicy};
 
 use crate::cli::{Origin, Setting, UsageError};
 use crate::config;
@@ -56,9 +57,11 @@ pub(crate) struct Options {
     /// Whose certificates of clients are believed.
     pub(crate) client_ca: Option<PathBuf>,
     pub(crate) upstream_tls: UpstreamTlsPolicy,
+    pub(crate) upstream_tls_negotiation: TlsNegotiation,
     pub(crate) upstream_ca: Option<PathBuf>,
     pub(crate) log_routes: bool,
     pub(crate) metrics: Option<HostPort>,
+    pub(crate) cancel_source: SourceCheck,
 }
 
 /// All settings, the configuration file's where the command line has nothing of that name.
@@ -146,9 +149,15 @@ impl Options {
             upstream_tls: given
                 .choice("upstream-tls", UPSTREAM_TLS)?
                 .unwrap_or(UpstreamTlsPolicy::Prefer),
+            upstream_tls_negotiation: given
+                .choice("upstream-tls-negotiation", NEGOTIATION)?
+                .unwrap_or_default(),
             upstream_ca: given.path("upstream-ca"),
             log_routes: given.one("log-routes").is_some(),
             metrics: given.one("metrics").map(metrics_address).transpose()?,
+            cancel_source: given
+                .choice("cancel-source", CANCEL_SOURCE)?
+                .unwrap_or_default(),
         };
         options.check(given)?;
         Ok(options)
@@ -169,6 +178,9 @@ impl Options {
             (Some(_), Some(_), ClientTls::Disable) => {
                 return refuse("tls-cert", "unused: --client-tls is disable");
             }
+            (Some(_), Some(_), ClientTls::Passthrough) => {
+                return refuse("tls-cert", "unused: --client-tls is passthrough");
+            }
             (None, None, ClientTls::Allow | ClientTls::Require) => {
                 return refuse("client-tls", "needs --tls-cert and --tls-key");
             }
@@ -176,6 +188,12 @@ impl Options {
         }
         if self.client_ca.is_some() && self.client_tls == ClientTls::Disable {
             return refuse("client-ca", "unused: --client-tls is disable");
+        }
+        if self.upstream_tls_negotiation == TlsNegotiation::Direct
+            && !self.upstream_tls.requires_tls()
+        {
+            let message = "direct needs --upstream-tls require or verify-full";
+            return refuse("upstream-tls-negotiation", message);
         }
         match (
             self.upstream_tls == UpstreamTlsPolicy::VerifyFull,
@@ -248,13 +266,25 @@ const CLIENT_TLS: &[(&str, ClientTls)] = &[
     ("disable", ClientTls::Disable),
     ("allow", ClientTls::Allow),
     ("require", ClientTls::Require),
+    ("passthrough", ClientTls::Passthrough),
 ];
 
 const UPSTREAM_TLS: &[(&str, UpstreamTlsPolicy)] = &[
     ("disable", UpstreamTlsPolicy::Disable),
+    ("allow", UpstreamTlsPolicy::Allow),
     ("prefer", UpstreamTlsPolicy::Prefer),
     ("require", UpstreamTlsPolicy::Require),
     ("verify-full", UpstreamTlsPolicy::VerifyFull),
+];
+
+const CANCEL_SOURCE: &[(&str, SourceCheck)] = &[
+    ("any", SourceCheck::Off),
+    ("same-address", SourceCheck::SameAddress),
+];
+
+const NEGOTIATION: &[(&str, TlsNegotiation)] = &[
+    ("postgres", TlsNegotiation::Postgres),
+    ("direct", TlsNegotiation::Direct),
 ];
 
 fn blame(setting: &Setting, message: impl Into<String>) -> UsageError {
@@ -480,6 +510,25 @@ mod tests {
             (
                 &["--tls-cert", "c", "--tls-key", "k"],
                 "--tls-cert: unused: --client-tls is disable",
+            ),
+            (
+                &[
+                    "--tls-cert",
+                    "c",
+                    "--tls-key",
+                    "k",
+                    "--client-tls",
+                    "passthrough",
+                ],
+                "--tls-cert: unused: --client-tls is passthrough",
+            ),
+            (
+                &["--upstream-tls-negotiation", "direct"],
+                "--upstream-tls-negotiation: direct needs --upstream-tls require or verify-full",
+            ),
+            (
+                &["--cancel-source", "mine"],
+                "--cancel-source: \"mine\" is none of any, same-address",
             ),
             (
                 &["--upstream-tls", "verify-full"],

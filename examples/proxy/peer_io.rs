@@ -7,6 +7,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::BufMut as _;
+use pgturnout::session::TlsInfo;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -15,7 +16,53 @@ use tokio_rustls::TlsStream;
 /// A connection, encrypted or not.
 pub(crate) enum Stream {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Begun>>),
+}
+
+/// A connection of which some bytes were read already: the beginning of a handshake that nobody asked for.
+pub(crate) struct Begun {
+    read: Vec<u8>,
+    stream: TcpStream,
+}
+
+impl Begun {
+    pub(crate) fn new(read: Vec<u8>, stream: TcpStream) -> Begun {
+        Begun { read, stream }
+    }
+}
+
+impl AsyncRead for Begun {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let count = buf.remaining().min(self.read.len());
+        buf.put_slice(&self.read[..count]);
+        self.read.drain(..count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Begun {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 impl Stream {
@@ -35,6 +82,22 @@ impl Stream {
             Stream::Plain(stream) => Ok(stream),
             Stream::Tls(_) => Err(io::Error::other("encrypted already")),
         }
+    }
+
+    /// What is known of the handshake, if there was one.
+    pub(crate) fn tls_info(&self) -> TlsInfo {
+        let mut info = TlsInfo::default();
+        let Stream::Tls(stream) = self else {
+            return info;
+        };
+        let (_, state) = stream.get_ref();
+        info.alpn = state.alpn_protocol().map(Box::from);
+        let certificate = state.peer_certificates().and_then(<[_]>::first);
+        info.peer_certificate = certificate.map(|der| der.as_ref().into());
+        if let TlsStream::Server(server) = stream.as_ref() {
+            info.server_name = server.get_ref().1.server_name().map(Box::from);
+        }
+        info
     }
 
     fn reader(&mut self) -> Pin<&mut (dyn AsyncRead + Unpin)> {

@@ -1,10 +1,13 @@
 //! All running sessions: whom a cancel key belongs to, and whom to tell about a shutdown.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use pgturnout::cancel::{CancelMap, NotEntered, Place, SourceCheck};
+use pgturnout::limits::CANCEL_KEYS_MAX;
 use pgturnout::session::CancelTarget;
 use pgturnout::startup::CancelKey;
 use tokio::sync::{mpsc, oneshot};
@@ -55,43 +58,60 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[derive(Default)]
 pub(crate) struct Registry(Mutex<Tables>);
 
-#[derive(Default)]
 struct Tables {
     /// By the session's number.
     sessions: BTreeMap<u64, Arc<Mailbox>>,
-    /// By the process id in the key. Two sessions may show the same one if their writers differ or one is just ending.
-    keys: BTreeMap<i32, Vec<(u64, CancelKey)>>,
+    keys: CancelMap<Arc<Mailbox>>,
+}
+
+/// Who asks for a cancel, as far as that can be known.
+#[derive(Clone)]
+pub(crate) struct Asker {
+    pub(crate) key: CancelKey,
+    pub(crate) address: IpAddr,
 }
 
 impl Registry {
+    pub(crate) fn new(check: SourceCheck) -> Registry {
+        Registry(Mutex::new(Tables {
+            sessions: BTreeMap::new(),
+            keys: CancelMap::new(CANCEL_KEYS_MAX, check),
+        }))
+    }
+
     /// Enters a session, until the returned value is dropped.
-    pub(crate) fn enter(self: &Arc<Self>, number: u64) -> (Entry, Arc<Mailbox>) {
+    pub(crate) fn enter(self: &Arc<Self>, number: u64, address: IpAddr) -> (Entry, Arc<Mailbox>) {
         let mailbox = Arc::new(Mailbox::default());
         self.tables().sessions.insert(number, Arc::clone(&mailbox));
         let entry = Entry {
             registry: Arc::clone(self),
             number,
-            process_id: None,
+            address,
+            mailbox: Arc::clone(&mailbox),
+            place: None,
         };
         (entry, mailbox)
     }
 
-    /// Asks the session that owns this key where its request runs.
-    pub(crate) async fn cancel_target(&self, key: &CancelKey) -> Option<CancelTarget> {
+    /// Whether a session owns this key, and may be cancelled from there.
+    pub(crate) fn knows(&self, asker: &Asker) -> bool {
+        self.owner(asker).is_some()
+    }
+
+    /// Asks the session that owns this key what a cancel has to hit now.
+    pub(crate) async fn cancel_target(&self, asker: &Asker) -> Option<CancelTarget> {
         let (answer, target) = oneshot::channel();
         // A session that ends without an answer drops the question, and that is the answer.
-        self.owner(key)?.post(Ask::CancelTarget(answer));
+        self.owner(asker)?.post(Ask::CancelTarget(answer));
         target.await.ok()?
     }
 
-    fn owner(&self, key: &CancelKey) -> Option<Arc<Mailbox>> {
+    fn owner(&self, asker: &Asker) -> Option<Arc<Mailbox>> {
         let tables = self.tables();
-        let candidates = tables.keys.get(&key.process_id())?;
-        let (number, _) = candidates.iter().find(|(_, own)| own == key)?;
-        tables.sessions.get(number).cloned()
+        let found = tables.keys.find(&asker.key, Some(asker.address))?;
+        Some(Arc::clone(found.handle))
     }
 
     /// Tells every session to end.
@@ -124,16 +144,26 @@ impl Registry {
 pub(crate) struct Entry {
     registry: Arc<Registry>,
     number: u64,
-    process_id: Option<i32>,
+    address: IpAddr,
+    mailbox: Arc<Mailbox>,
+    place: Option<Place>,
 }
 
 impl Entry {
+    /// The address of its client.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// Makes the session known by the key that its client was given.
-    pub(crate) fn publish(&mut self, key: &CancelKey) {
-        self.process_id = Some(key.process_id());
+    pub(crate) fn publish(&mut self, key: &CancelKey) -> Result<(), NotEntered> {
         let mut tables = self.registry.tables();
-        let same_process = tables.keys.entry(key.process_id()).or_default();
-        same_process.push((self.number, key.clone()));
+        let mailbox = Arc::clone(&self.mailbox);
+        let place = tables
+            .keys
+            .enter(key.clone(), Some(self.address), mailbox)?;
+        self.place = Some(place);
+        Ok(())
     }
 }
 
@@ -141,14 +171,8 @@ impl Drop for Entry {
     fn drop(&mut self) {
         let mut tables = self.registry.tables();
         tables.sessions.remove(&self.number);
-        let Some(process_id) = self.process_id else {
-            return;
-        };
-        if let Some(same_process) = tables.keys.get_mut(&process_id) {
-            same_process.retain(|(number, _)| *number != self.number);
-            if same_process.is_empty() {
-                tables.keys.remove(&process_id);
-            }
+        if let Some(place) = self.place {
+            tables.keys.leave(place);
         }
     }
 }
@@ -157,10 +181,17 @@ impl Drop for Entry {
 mod tests {
     use super::*;
     use pgturnout::session::{Destination, PeerId};
+    use pgturnout::startup::UpstreamTlsPolicy;
     use std::task::Poll;
+
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn key(process_id: i32, secret: u8) -> CancelKey {
         CancelKey::new(process_id, &[secret; 4]).unwrap()
+    }
+
+    fn registry() -> Arc<Registry> {
+        Arc::new(Registry::new(SourceCheck::SameAddress))
     }
 
     /// The next ask of a session.
@@ -174,30 +205,47 @@ mod tests {
 
     /// A session that names the upstream `to` when it is asked, once.
     fn session(registry: &Arc<Registry>, number: u64, own: &CancelKey, to: usize) -> Entry {
-        let (mut entry, mailbox) = registry.enter(number);
-        entry.publish(own);
+        let (mut entry, mailbox) = registry.enter(number, HOME);
+        entry.publish(own).unwrap();
         tokio::spawn(async move {
             if let Ask::CancelTarget(answer) = heard(&mailbox).await {
-                let (peer, to, key) = (PeerId::WRITER, Destination(to), key(1, 1));
-                let _ = answer.send(Some(CancelTarget { peer, to, key }));
+                let _ = answer.send(Some(CancelTarget {
+                    peer: PeerId::WRITER,
+                    to: Destination(to),
+                    key: key(1, 1),
+                    tls: UpstreamTlsPolicy::Disable,
+                    epoch: 0,
+                }));
             }
         });
         entry
     }
 
     async fn found(registry: &Registry, key: &CancelKey) -> Option<usize> {
-        registry.cancel_target(key).await.map(|target| target.to.0)
+        let asker = Asker {
+            key: key.clone(),
+            address: HOME,
+        };
+        registry
+            .cancel_target(&asker)
+            .await
+            .map(|target| target.to.0)
     }
 
     #[tokio::test]
     async fn a_key_finds_its_own_session_as_long_as_that_lives() {
-        let registry = Arc::new(Registry::default());
+        let registry = registry();
         let first = session(&registry, 1, &key(7, 1), 10);
         let second = session(&registry, 2, &key(7, 2), 20);
         assert_eq!(found(&registry, &key(7, 1)).await, Some(10));
         assert_eq!(found(&registry, &key(7, 2)).await, Some(20));
         assert_eq!(found(&registry, &key(7, 3)).await, None, "another secret");
         assert_eq!(found(&registry, &key(8, 1)).await, None, "another process");
+        let away = Asker {
+            key: key(7, 1),
+            address: IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+        };
+        assert!(!registry.knows(&away), "another address");
         drop((first, second));
         assert_eq!(found(&registry, &key(7, 1)).await, None, "it has ended");
         let tables = registry.tables();
@@ -206,9 +254,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_session_that_ends_before_it_answers_has_answered() {
-        let registry = Arc::new(Registry::default());
-        let (mut entry, mailbox) = registry.enter(1);
-        entry.publish(&key(7, 1));
+        let registry = registry();
+        let (mut entry, mailbox) = registry.enter(1, HOME);
+        entry.publish(&key(7, 1)).unwrap();
         let asking = Arc::clone(&registry);
         let asked = tokio::spawn(async move { found(&asking, &key(7, 1)).await });
         tokio::task::yield_now().await;
@@ -218,9 +266,9 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_publishes_is_waited_for_and_no_longer_than_allowed() {
-        let registry = Arc::new(Registry::default());
+        let registry = registry();
         registry.publish(Duration::from_secs(60)).await;
-        let (_entry, mailbox) = registry.enter(1);
+        let (_entry, mailbox) = registry.enter(1, HOME);
         let publishing = Arc::clone(&registry);
         let all = tokio::spawn(async move { publishing.publish(Duration::from_secs(60)).await });
         let asked = heard(&mailbox).await;
@@ -233,9 +281,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_shutdown_reaches_every_session() {
-        let registry = Arc::new(Registry::default());
-        let (_first, one) = registry.enter(1);
-        let (_second, two) = registry.enter(2);
+        let registry = registry();
+        let (_first, one) = registry.enter(1, HOME);
+        let (_second, two) = registry.enter(2, HOME);
         let early = tokio::spawn(async move { heard(&one).await });
         tokio::task::yield_now().await;
         registry.shut_down();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use pgturnout::auth::{TlsEndPoint, common_name};
 use pgturnout::session::{PeerId, TlsInfo};
-use pgturnout::startup::UpstreamTlsPolicy;
+use pgturnout::startup::{ALPN, UpstreamTlsPolicy};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
 use rustls::pki_types::pem::PemObject;
@@ -18,9 +18,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::cli::{Origin, UsageError};
 use crate::options::Options;
-
-/// What both sides offer; PostgreSQL 17 and later insist on it when TLS starts without an SSLRequest.
-const ALPN: &[u8] = b"postgresql";
+use crate::peer_io::Begun;
 
 /// Everything that a handshake needs, made once.
 pub(crate) struct Tls {
@@ -59,23 +57,18 @@ impl Tls {
         })
     }
 
-    /// What a session has to know of a connection: its certificates, as far as logins are bound to them.
-    pub(crate) fn info(&self, peer: PeerId, stream: Option<&TlsStream<TcpStream>>) -> TlsInfo {
-        let shown = stream
-            .and_then(|stream| stream.get_ref().1.peer_certificates())
-            .and_then(|chain| chain.first());
-        let mut info = TlsInfo::default();
+    /// Adds what logins are bound to: our certificate or the server's, and the name in the client's.
+    pub(crate) fn tell(&self, peer: PeerId, shown: Option<&[u8]>, info: &mut TlsInfo) {
         if peer == PeerId::CLIENT {
             info.end_point = self.end_point.clone();
-            info.identity = shown.and_then(|shown| common_name(shown)).map(Box::from);
+            info.identity = shown.and_then(common_name).map(Box::from);
         } else {
-            info.end_point = shown.and_then(|shown| TlsEndPoint::of_certificate(shown));
+            info.end_point = shown.and_then(TlsEndPoint::of_certificate);
         }
-        info
     }
 
     /// The server's side, with a client.
-    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn accept(&self, stream: Begun) -> io::Result<TlsStream<Begun>> {
         let acceptor = self.clients.as_ref();
         let acceptor = acceptor.ok_or_else(|| io::Error::other("there is no certificate"))?;
         acceptor.accept(stream).await.map(TlsStream::from)
@@ -86,8 +79,9 @@ impl Tls {
         &self,
         host: &str,
         stream: TcpStream,
-    ) -> io::Result<TlsStream<TcpStream>> {
+    ) -> io::Result<TlsStream<Begun>> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let stream = Begun::new(Vec::new(), stream);
         let stream = self.upstreams.connect(name, stream).await?;
         Ok(TlsStream::from(stream))
     }

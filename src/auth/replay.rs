@@ -455,24 +455,9 @@ impl Replay {
     }
 
     /// The version in a NegotiateProtocolVersion, if it answers what was asked.
-    ///
-    /// PostgreSQL sends a whole version word; some servers send the minor version alone.
     fn negotiable(&self, newest: i32, options: Names<'_>) -> Result<ProtocolVersion, AuthError> {
-        let asked = self.params.version();
-        let code = u32::from_be_bytes(newest.to_be_bytes());
-        let version = match ProtocolVersion::from_code(code) {
-            ProtocolVersion { major: 0, minor } => ProtocolVersion { major: 3, minor },
-            version => version,
-        };
-        // There is no 3.1, and nothing newer than what was asked for can be a compromise.
-        let exists = version.major == 3 && version.minor != 1;
-        let sent = |option: &[u8]| self.params.protocol_options().any(|known| known == option);
-        let within = options.len() <= self.params.protocol_options().count();
-        if exists && version <= asked && within && options.iter().all(sent) {
-            Ok(version)
-        } else {
-            Err(AuthError::Negotiation)
-        }
+        let version = self.params.negotiated(newest, &options);
+        version.ok_or(AuthError::Negotiation)
     }
 
     fn ready(&mut self, status: TransactionStatus, method: Method) -> Step {

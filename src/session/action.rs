@@ -39,9 +39,14 @@ pub enum Transmit<'a> {
 /// Which side of a TLS handshake the driver takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsRole {
-    /// Accept a handshake from the client.
+    /// Accept a handshake from the client. Its read buffer is empty.
     Server,
-    /// Start a handshake with an upstream, verifying as the policy says.
+    /// Accept a handshake that the client began without asking. What is in its read buffer is the beginning of the
+    /// handshake: feed it to the TLS implementation first, and empty the buffer. Offer the protocol
+    /// [`ALPN`](crate::startup::ALPN).
+    DirectServer,
+    /// Start a handshake with an upstream, verifying as the policy says, and offer the protocol
+    /// [`ALPN`](crate::startup::ALPN).
     Client(UpstreamTlsPolicy),
 }
 
@@ -58,12 +63,19 @@ pub enum Action {
         to: Destination,
     },
     /// Start TLS on a connection, then call [`Session::handle_secured`](super::Session::handle_secured).
-    /// The bytes before it have been transmitted, and the peer's read buffer is empty.
+    /// The bytes before it have been transmitted, and the peer's read buffer is empty but for what
+    /// [`TlsRole::DirectServer`] says.
     StartTls {
         /// Whose connection.
         peer: PeerId,
         /// Our side of the handshake.
         role: TlsRole,
+    },
+    /// End our direction of a connection, whose bytes have been transmitted (a TCP `FIN`), and go on reading: the other
+    /// end of a session that passes whole has done so. A driver that cannot closes nothing; a deadline will.
+    Finish {
+        /// Whose connection.
+        peer: PeerId,
     },
     /// Close a connection and drop its read buffer. Bytes meant for the peer have been transmitted,
     /// unless they could not be.
@@ -126,6 +138,25 @@ impl std::fmt::Display for RouteReason {
     }
 }
 
+/// Why a session passes whole, on the writer, with nothing of it read or split off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relayed {
+    /// The client asked for a replication session.
+    Replication,
+    /// The client and the server encrypt with each other
+    /// ([`ClientTls::Passthrough`](crate::startup::ClientTls::Passthrough)).
+    Encrypted,
+}
+
+impl std::fmt::Display for Relayed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Relayed::Replication => "replication",
+            Relayed::Encrypted => "encrypted end to end",
+        })
+    }
+}
+
 /// Something that happened in a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -152,6 +183,21 @@ pub enum Event {
     },
     /// The writer says that it is a standby: it will refuse every write, and nothing is done about that here.
     WriterIsStandby {
+        /// Where it is.
+        to: Destination,
+    },
+    /// The session passes whole: nothing of it is read, split, counted or answered by us.
+    RelayedWhole {
+        /// Where to.
+        to: Destination,
+        /// Why.
+        what: Relayed,
+    },
+    /// An upstream refused a login in clear, and is dialled again to try one over TLS
+    /// ([`UpstreamTlsPolicy::Allow`]).
+    TlsAfterRefusal {
+        /// Which.
+        peer: PeerId,
         /// Where it is.
         to: Destination,
     },
@@ -237,4 +283,9 @@ pub struct CancelTarget {
     pub to: Destination,
     /// The key that the upstream gave for this session.
     pub key: CancelKey,
+    /// Whether the cancel is to be encrypted: as the session's own connection there was to be.
+    pub tls: UpstreamTlsPolicy,
+    /// In which the request runs; the next one has another. See
+    /// [`Session::is_current`](super::Session::is_current).
+    pub epoch: u64,
 }

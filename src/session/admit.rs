@@ -18,7 +18,7 @@ use crate::limits;
 use crate::route::Route;
 use crate::startup::ProtocolVersion;
 use crate::stats::ConnectionCounter;
-use crate::wire::{Backend, Header, Names, sqlstate, tags};
+use crate::wire::{Header, sqlstate, tags};
 
 impl<R: Route> Session<R> {
     /// The client has opened the session: it logs in to the gate through us, or to us.
@@ -42,12 +42,8 @@ impl<R: Route> Session<R> {
                     return;
                 };
                 let mut out = BytesMut::new();
-                self.client.minor = negotiate(
-                    startup.version(),
-                    &startup.protocol_options().collect::<Vec<_>>(),
-                    &mut out,
-                );
-                let connection = self.client.connection.clone();
+                self.client.minor = startup.negotiate(ProtocolVersion::V3_2, &mut out).minor;
+                let connection = self.client.connection();
                 let nonces = self.seed.admit_nonces();
                 let mut admission =
                     Admission::new(startup.user(), &config.users, policy, connection, nonces);
@@ -144,20 +140,4 @@ impl<R: Route> Session<R> {
             None => self.config.users.get(user),
         }
     }
-}
-
-/// The minor version that we speak with a client that asked for this, having told it if that is another one, or if it
-/// asked for options: none is known here.
-fn negotiate(asked: ProtocolVersion, options: &[&[u8]], out: &mut BytesMut) -> u16 {
-    let newest = ProtocolVersion::V3_2;
-    if asked > newest || !options.is_empty() {
-        let version = asked.min(newest);
-        let message = Backend::NegotiateProtocolVersion {
-            newest: i32::from_be_bytes(version.code().to_be_bytes()),
-            options: Names::new(options),
-        };
-        // Options are names of a startup packet, which hold no NUL and fit a message.
-        let _ = message.encode(out);
-    }
-    asked.min(newest).minor
 }

@@ -5,6 +5,7 @@
 //! | `Opening` | SSLRequest, GSSENCRequest, CancelRequest or StartupMessage | a StartupMessage, a refusal |
 //! | `Securing` | nothing: TLS runs | the handshake's end |
 //! | `Admitting` | answers to what we ask | the proof of who it is, a refusal |
+//! | `Opaque` | nothing that we read: they are the server's | the end of the stream |
 //! | `LoggingIn` | answers to what the gate asks, one frame for each question | ReadyForQuery of the gate, or its error |
 //! | `Serving` | requests | Terminate, the end of the stream, a fault |
 //! | `Over` | nothing | the close |
@@ -16,17 +17,21 @@ use super::begin::startup_mentions_catalog;
 use super::leg::{Hashing, LegId, Phase};
 use super::loss::Stream;
 use super::{
-    Action, CloseCause, Config, Demand, Event, Gate, Life, PeerId, ReaderOpen, Session, Tell,
-    Timer, TlsRole,
+    Action, CloseCause, Config, Demand, Event, Gate, Life, PeerId, ReaderOpen, Relayed, Session,
+    Tell, Timer, TlsRole,
 };
 use super::{TlsFailed, TlsInfo};
 use bytes::BytesMut;
 
 use crate::auth::{Admission, Channel, ClientConnection, Credential};
+#[cfg(feature = "scram")]
+use crate::cancel::KeyWidth;
 use crate::ledger::Fate;
 use crate::limits;
 use crate::route::Route;
-use crate::startup::{CancelKey, Negotiation, Opened, Refusal, Replication, StartupParams};
+use crate::startup::{
+    CancelKey, Negotiation, Opened, Passage, Refusal, Replication, StartupParams, TlsNegotiation,
+};
 use crate::stats::ConnectionCounter;
 use crate::wire::{Header, sqlstate, tags};
 
@@ -34,7 +39,8 @@ use crate::wire::{Header, sqlstate, tags};
 #[derive(Debug)]
 pub(super) enum ClientPhase {
     Opening(Negotiation),
-    Securing(Negotiation),
+    Securing(Negotiation, TlsNegotiation),
+    Opaque(Passage),
     Admitting(Box<Admission>, Hashing),
     LoggingIn(Question),
     Serving(CancelKey),
@@ -68,6 +74,8 @@ pub(super) enum SessionKind {
     Requests,
     /// A replication stream, or what the server may take for one: it passes whole.
     Stream,
+    /// Encrypted by the client and the server with each other: it passes unread.
+    Opaque,
 }
 
 impl SessionKind {
@@ -88,8 +96,10 @@ pub(super) struct Client {
     pub(super) kind: SessionKind,
     /// The minor protocol version that it speaks with us.
     pub(super) minor: u16,
-    /// What is known of its connection.
-    pub(super) connection: ClientConnection,
+    /// The minor version that the gate has negotiated it down to.
+    pub(super) negotiated: Option<u16>,
+    /// What is known of its connection, if that is encrypted.
+    tls: Option<Box<TlsInfo>>,
     /// What its proof has shown, if it is more than what is listed.
     pub(super) credential: Option<Arc<Credential>>,
     /// What bytes are that come before our answer to a request for encryption has left.
@@ -104,7 +114,8 @@ impl Client {
             startup: None,
             kind: SessionKind::Requests,
             minor: 0,
-            connection: ClientConnection::default(),
+            negotiated: None,
+            tls: None,
             credential: None,
             early: None,
         }
@@ -114,7 +125,8 @@ impl Client {
         match &self.phase {
             ClientPhase::Serving(key) => Some(key),
             ClientPhase::Opening(_)
-            | ClientPhase::Securing(_)
+            | ClientPhase::Securing(..)
+            | ClientPhase::Opaque(_)
             | ClientPhase::Admitting(..)
             | ClientPhase::LoggingIn(_)
             | ClientPhase::Over
@@ -122,14 +134,34 @@ impl Client {
         }
     }
 
+    pub(super) fn tls_info(&self) -> Option<&TlsInfo> {
+        self.tls.as_deref()
+    }
+
+    /// What its login to us may rely on.
+    pub(super) fn connection(&self) -> ClientConnection {
+        match self.tls_info() {
+            Some(info) => ClientConnection {
+                channel: match info.identity {
+                    Some(_) => Channel::VerifiedTls,
+                    None => Channel::Tls,
+                },
+                end_point: info.end_point.clone(),
+                identity: info.identity.clone(),
+            },
+            None => ClientConnection::default(),
+        }
+    }
+
     pub(super) fn wants_read(&self) -> bool {
         let open = match self.phase {
             ClientPhase::Opening(_)
             | ClientPhase::Admitting(..)
+            | ClientPhase::Opaque(_)
             | ClientPhase::LoggingIn(_)
             | ClientPhase::Serving(_)
             | ClientPhase::Over => true,
-            ClientPhase::Securing(_) | ClientPhase::Closed => false,
+            ClientPhase::Securing(..) | ClientPhase::Closed => false,
         };
         open && self.stream == Stream::Open
     }
@@ -159,7 +191,10 @@ impl<R: Route> Session<R> {
     pub(super) fn client_input(&mut self, now: Instant, input: &[u8]) -> Demand {
         match &self.client.phase {
             ClientPhase::Opening(_) => self.open(now, input),
-            ClientPhase::Securing(_) => self.no_bytes_yet(now, input),
+            // What begins a handshake is the driver's to take from its buffer.
+            ClientPhase::Securing(_, TlsNegotiation::Direct) => Demand::Paused,
+            ClientPhase::Securing(_, TlsNegotiation::Postgres) => self.no_bytes_yet(now, input),
+            ClientPhase::Opaque(_) => self.opaque_client(input),
             ClientPhase::Admitting(..) => self.admit_input(now, input),
             ClientPhase::LoggingIn(question) => {
                 let question = *question;
@@ -170,19 +205,29 @@ impl<R: Route> Session<R> {
         }
     }
 
-    fn open(&mut self, now: Instant, input: &[u8]) -> Demand {
-        // They are an attack however the reads were cut: a client waits for the answer.
+    /// What bytes are that come before our answer to a request for encryption has left: an attack, however the reads
+    /// were cut, since a client waits for the answer.
+    fn early_bytes(&mut self, now: Instant, input: &[u8]) -> Option<Demand> {
         let unsent = self.ledger.poll_transmit(PeerId::CLIENT.port()).is_some();
         match self.client.early {
             Some(refusal) if unsent && !input.is_empty() => {
                 // Its first byte is the answer that is on its way already.
                 self.refuse_with(now, &refusal, 1);
-                return Demand::Again;
+                Some(Demand::Again)
             }
-            Some(_) if unsent => return Demand::Bytes(1),
-            Some(_) | None => self.client.early = None,
+            Some(_) if unsent => Some(Demand::Bytes(1)),
+            Some(_) | None => {
+                self.client.early = None;
+                None
+            }
         }
-        let secured = self.client.connection.channel >= Channel::Tls;
+    }
+
+    fn open(&mut self, now: Instant, input: &[u8]) -> Demand {
+        if let Some(demand) = self.early_bytes(now, input) {
+            return demand;
+        }
+        let secured = self.client.tls_info().is_some();
         let ClientPhase::Opening(negotiation) = &mut self.client.phase else {
             return Demand::Paused;
         };
@@ -200,8 +245,16 @@ impl<R: Route> Session<R> {
                 });
                 self.push(PeerId::CLIENT, &[byte]);
                 if byte == b'S' {
-                    self.secure_client();
+                    self.secure_client(TlsNegotiation::Postgres);
                 }
+                Demand::Again
+            }
+            Ok(Opened::DirectTls) => {
+                self.secure_client(TlsNegotiation::Direct);
+                Demand::Paused
+            }
+            Ok(Opened::Passthrough { by }) => {
+                self.pass_through(now, by);
                 Demand::Again
             }
             Ok(Opened::Cancel { used, key }) => {
@@ -211,6 +264,10 @@ impl<R: Route> Session<R> {
                     .count(ConnectionCounter::CancelReceived);
                 self.act(Action::Cancel(key));
                 self.end(now, CloseCause::CancelTaken, None);
+                Demand::Again
+            }
+            Ok(Opened::Start { params, .. }) if self.uses_reserved(&params) => {
+                self.refuse(now, &Refusal::Reserved);
                 Demand::Again
             }
             Ok(Opened::Start { used, params }) => {
@@ -228,6 +285,11 @@ impl<R: Route> Session<R> {
                 Demand::Again
             }
         }
+    }
+
+    fn uses_reserved(&self, startup: &StartupParams) -> bool {
+        let mut reserved = self.config.reserved.iter();
+        reserved.any(|name| startup.mentions(name))
     }
 
     /// Bytes in clear behind a request that was answered with TLS can only be somebody else's.
@@ -252,11 +314,15 @@ impl<R: Route> Session<R> {
         self.tally.client.opening();
     }
 
-    fn secure_client(&mut self) {
+    fn secure_client(&mut self, begun: TlsNegotiation) {
         let phase = std::mem::replace(&mut self.client.phase, ClientPhase::Over);
         if let ClientPhase::Opening(negotiation) = phase {
-            self.client.phase = ClientPhase::Securing(negotiation);
-            self.outbox.secure(PeerId::CLIENT, TlsRole::Server);
+            self.client.phase = ClientPhase::Securing(negotiation, begun);
+            let role = match begun {
+                TlsNegotiation::Postgres => TlsRole::Server,
+                TlsNegotiation::Direct => TlsRole::DirectServer,
+            };
+            self.outbox.secure(PeerId::CLIENT, role);
         }
     }
 
@@ -275,19 +341,15 @@ impl<R: Route> Session<R> {
     pub(super) fn client_secured(&mut self, now: Instant, result: Result<TlsInfo, TlsFailed>) {
         let phase = std::mem::replace(&mut self.client.phase, ClientPhase::Over);
         match (phase, result) {
-            (ClientPhase::Securing(negotiation), Ok(info)) => {
-                self.client.connection = ClientConnection {
-                    channel: match info.identity {
-                        Some(_) => Channel::VerifiedTls,
-                        None => Channel::Tls,
-                    },
-                    end_point: info.end_point,
-                    identity: info.identity,
-                };
+            (ClientPhase::Securing(_, begun), Ok(info)) if !info.agrees(begun) => {
+                self.refuse(now, &Refusal::Alpn);
+            }
+            (ClientPhase::Securing(negotiation, _), Ok(info)) => {
+                self.client.tls = Some(Box::new(info.bounded()));
                 self.tally.client.terminated_ssl();
                 self.client.phase = ClientPhase::Opening(negotiation);
             }
-            (ClientPhase::Securing(_), Err(_)) => {
+            (ClientPhase::Securing(..), Err(_)) => {
                 self.ledger.destination_ended(PeerId::CLIENT.port());
                 self.end(now, CloseCause::ClientFault(None), None);
             }
@@ -359,6 +421,11 @@ impl<R: Route> Session<R> {
             .count(ConnectionCounter::SuccessfulConns);
         self.client.phase = ClientPhase::Serving(key);
         self.notify(Event::LoggedIn);
+        if self.is_relay_only() {
+            let to = self.leg(LegId::Writer).to;
+            let what = Relayed::Replication;
+            self.notify(Event::RelayedWhole { to, what });
+        }
         if self.splits()
             && self.config.reader_open == ReaderOpen::AtLogin
             && matches!(self.leg(LegId::Reader).phase, Phase::Absent)
@@ -368,9 +435,18 @@ impl<R: Route> Session<R> {
     }
 
     /// The key that the client gets: the writer's process id, which clients use in SQL, and a secret of ours, of
-    /// the width that the client's protocol version has (4 bytes in 3.0; 3.2 allows up to 256).
+    /// the width that the client's protocol version has (4 bytes in 3.0; 3.2 allows up to 256). It is random, or names
+    /// our instance to others.
     pub(super) fn make_key(&self, process_id: i32, minor: u16) -> Option<CancelKey> {
         let secret = self.seed.cancel_secret();
+        #[cfg(feature = "scram")]
+        if let Some(ring) = &self.config.cancel_ring {
+            let width = match minor {
+                0 | 1 => KeyWidth::V3_0,
+                2.. => KeyWidth::V3_2,
+            };
+            return ring.key(process_id, width, secret.first_chunk()?);
+        }
         let width = if minor >= 2 { secret.len() } else { 4 };
         CancelKey::new(process_id, secret.get(..width)?).ok()
     }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{AdmitPolicy, Methods, Users};
+#[cfg(feature = "scram")]
+use crate::cancel::CancelRing;
 use crate::ledger::LedgerLimits;
 use crate::limits;
 use crate::route::{CacheLimits, Rules, TableUse};
-use crate::startup::{ClientTls, UpstreamTlsPolicy};
+use crate::startup::{ClientTls, RESERVED_PARAMETERS, TlsNegotiation, UpstreamTlsPolicy};
 use crate::track::prepared::StatementLimits;
 use crate::track::settings::JournalLimits;
 
@@ -29,6 +31,8 @@ pub struct Upstream {
     pub role: Role,
     /// Whether its connections are encrypted.
     pub tls: UpstreamTlsPolicy,
+    /// How their encryption begins.
+    pub tls_negotiation: TlsNegotiation,
     /// How it may let us in when we log in on behalf of a client; `None` for what suits the credential
     /// ([`Methods::for_credential`]).
     pub methods: Option<Methods>,
@@ -241,6 +245,9 @@ pub enum ConfigError {
         /// The least number of bytes.
         least: usize,
     },
+    /// TLS is to begin without an SSLRequest where it is not required: a server could not decline it.
+    #[error("TLS can begin with the handshake only where it is required")]
+    DirectTls,
     /// The read buffer is too small for the messages that have to be looked at whole.
     #[error("the read buffer has to hold at least {least} bytes")]
     ReadBuffer {
@@ -250,6 +257,24 @@ pub enum ConfigError {
 }
 
 /// Everything that a session is told once; shared by all sessions of a proxy.
+///
+/// What Envoy's PostgreSQL filter can be told about TLS, in the words of this crate. Its modes for upstreams know no
+/// fallback, so there are more of ours than of its.
+///
+/// | Envoy | here |
+/// | --- | --- |
+/// | `terminate_ssl: false`, nothing else | [`client_tls`](Config::client_tls): [`ClientTls::Passthrough`] |
+/// | `terminate_ssl: true` (deprecated there) | [`ClientTls::Allow`] |
+/// | `downstream_ssl: DISABLE` | [`ClientTls::Passthrough`]: SSLRequest is sent on |
+/// | `downstream_ssl: ALLOW` | [`ClientTls::Allow`] |
+/// | `downstream_ssl: REQUIRE` | [`ClientTls::Require`]; GSSENCRequest is no way around it |
+/// | `terminate_ssl: true` with `downstream_ssl: DISABLE` | cannot be written: one field says it |
+/// | none: Envoy never answers `N` | [`ClientTls::Disable`] |
+/// | `upstream_ssl: DISABLE` | [`Upstream::tls`]: [`UpstreamTlsPolicy::Disable`] |
+/// | `upstream_ssl: ALLOW`, which acts as `DISABLE` | [`UpstreamTlsPolicy::Disable`]; [`UpstreamTlsPolicy::Allow`] does what libpq's `allow` does |
+/// | `upstream_ssl: REQUIRE`, the cluster's context without trusted authorities | [`UpstreamTlsPolicy::Require`] |
+/// | `upstream_ssl: REQUIRE`, the cluster's context with them | [`UpstreamTlsPolicy::VerifyFull`] |
+/// | none | [`UpstreamTlsPolicy::Prefer`], [`Upstream::tls_negotiation`] |
 #[derive(Debug)]
 pub struct Config {
     /// The servers; exactly one is the writer.
@@ -262,6 +287,9 @@ pub struct Config {
     pub split: Split,
     /// Whether clients are offered TLS.
     pub client_tls: ClientTls,
+    /// Names that a client's StartupMessage must not have, in any case, nor in its `options`; one that does is refused.
+    /// By default [`RESERVED_PARAMETERS`](crate::startup::RESERVED_PARAMETERS).
+    pub reserved: Vec<Box<[u8]>>,
     /// When the reader is dialled.
     pub reader_open: ReaderOpen,
     /// What happens when it cannot be had.
@@ -276,6 +304,10 @@ pub struct Config {
     pub metadata: Metadata,
     /// Whether events tell when requests begin and end.
     pub request_events: RequestEvents,
+    /// What makes the clients' cancel keys name this instance of a fleet; without it they are random. To change the
+    /// ring's secret, give new sessions another configuration.
+    #[cfg(feature = "scram")]
+    pub cancel_ring: Option<Arc<CancelRing>>,
     /// How much a session may hold.
     pub limits: Limits,
     /// How long its phases may take.
@@ -291,6 +323,7 @@ impl Config {
             gate: Gate::default(),
             split: Split::default(),
             client_tls: ClientTls::Disable,
+            reserved: RESERVED_PARAMETERS.iter().copied().map(Box::from).collect(),
             reader_open: ReaderOpen::default(),
             reader_failure: ReaderFailure::default(),
             users: Users::default(),
@@ -298,6 +331,8 @@ impl Config {
             route_texts: RouteTexts::default(),
             metadata: Metadata::default(),
             request_events: RequestEvents::default(),
+            #[cfg(feature = "scram")]
+            cancel_ring: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }
@@ -318,6 +353,12 @@ impl Config {
         }
         if self.gate == Gate::Reader && self.readers().next().is_none() {
             return Err(ConfigError::GateWithoutReader);
+        }
+        let declinable = |upstream: &Upstream| {
+            upstream.tls_negotiation == TlsNegotiation::Direct && !upstream.tls.requires_tls()
+        };
+        if self.upstreams.iter().any(declinable) {
+            return Err(ConfigError::DirectTls);
         }
         if self.limits.requests_in_flight < limits::REQUESTS_IN_FLIGHT_MIN {
             return Err(ConfigError::RequestsInFlight {
@@ -409,5 +450,14 @@ impl Config {
         self.upstreams
             .get(to.0)
             .map_or(UpstreamTlsPolicy::Disable, |upstream| upstream.tls)
+    }
+
+    /// How one upstream's TLS begins.
+    pub(super) fn tls_negotiation(&self, to: super::Destination) -> TlsNegotiation {
+        self.upstreams
+            .get(to.0)
+            .map_or(TlsNegotiation::Postgres, |upstream| {
+                upstream.tls_negotiation
+            })
     }
 }

@@ -172,6 +172,7 @@ impl<R: Route> Session<R> {
             Phase::Dialing
             | Phase::Asking(_)
             | Phase::Securing
+            | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_)
                 if leg.retry_at.is_some() =>
@@ -181,6 +182,7 @@ impl<R: Route> Session<R> {
             Phase::Dialing
             | Phase::Asking(_)
             | Phase::Securing
+            | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_) => Obstacle::Wait,
             Phase::Serving(serving) if serving.said_fatal() || leg.stream != Stream::Open => {

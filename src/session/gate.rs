@@ -11,8 +11,8 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::client::{Asked, ClientPhase, Question};
-use super::leg::{LegId, Phase, Relay, RelayStage, Serving};
-use super::upstream::frame_limit;
+use super::leg::{Attempt, LegId, Phase, Relay, RelayStage, Serving};
+use super::upstream::{frame_limit, is_refusal};
 use super::{Demand, Event, PeerId, Session, Tell};
 use crate::auth::Parameters;
 #[cfg(feature = "scram")]
@@ -39,6 +39,8 @@ enum Step {
     Refuse,
     /// The login is complete.
     Done,
+    /// The gate refuses a login without TLS, and the client has not heard of it.
+    NotInClear,
     /// The gate broke the protocol, or asks for what cannot be relayed.
     Fail(&'static str),
 }
@@ -74,6 +76,10 @@ impl<R: Route> Session<R> {
     }
 
     fn relay_step(&mut self, id: LegId, message: &Backend<'_>) -> Step {
+        if let Backend::NegotiateProtocolVersion { newest, options } = message {
+            return self.negotiated(id, *newest, options);
+        }
+        let may_try_tls = self.may_try_tls(id);
         let [writer, reader] = &mut self.legs;
         let leg = match id {
             LegId::Writer => writer,
@@ -83,23 +89,46 @@ impl<R: Route> Session<R> {
             return Step::Swallow;
         };
         let before = relay.stage;
+        let is_new = matches!(before, RelayStage::Fresh | RelayStage::Negotiated);
+        if is_new && may_try_tls && is_refusal(message) {
+            return Step::NotInClear;
+        }
         let step = relay_message(relay, message);
         if id == LegId::Reader {
             return for_reader(before, step);
         }
         match (step, message) {
-            (Step::Swallow, Backend::BackendKeyData { process_id, .. }) => {
-                let minor = relay.minor;
-                self.own_key(*process_id, minor)
-                    .map_or(Step::Swallow, Step::Replace)
-            }
+            (Step::Swallow, Backend::BackendKeyData { process_id, .. }) => self
+                .own_key(*process_id, self.client_minor())
+                .map_or(Step::Swallow, Step::Replace),
             (step, _) => step,
         }
     }
 
+    /// The gate's NegotiateProtocolVersion. The client gets exactly one, whichever connection it came on.
+    fn negotiated(&mut self, id: LegId, newest: i32, options: &Names<'_>) -> Step {
+        let startup = self.client.startup.as_ref();
+        let Some(version) = startup.and_then(|startup| startup.negotiated(newest, options)) else {
+            return Step::Fail("its version negotiation does not answer the client's");
+        };
+        let again = self.leg(id).attempt == Attempt::Second;
+        let Phase::Relaying(relay) = &mut self.leg_mut(id).phase else {
+            return Step::Swallow;
+        };
+        if relay.stage != RelayStage::Fresh {
+            return Step::Fail("it negotiated the version where it has no place");
+        }
+        relay.stage = RelayStage::Negotiated;
+        match self.client.negotiated.replace(version.minor) {
+            None => Step::Forward,
+            Some(minor) if again && minor == version.minor => Step::Swallow,
+            Some(_) => Step::Fail("it negotiated two versions"),
+        }
+    }
+
     /// Our BackendKeyData in place of the gate's.
-    fn own_key(&self, process_id: i32, minor: Option<u16>) -> Option<BytesMut> {
-        let key = self.make_key(process_id, self.client_minor(minor))?;
+    fn own_key(&self, process_id: i32, minor: u16) -> Option<BytesMut> {
+        let key = self.make_key(process_id, minor)?;
         let mut out = BytesMut::new();
         let message = Backend::BackendKeyData {
             process_id,
@@ -110,13 +139,13 @@ impl<R: Route> Session<R> {
     }
 
     /// The minor version that the client speaks: what it asked for, unless the gate negotiated it down.
-    fn client_minor(&self, negotiated: Option<u16>) -> u16 {
+    fn client_minor(&self) -> u16 {
         let asked = self
             .client
             .startup
             .as_ref()
             .map_or(0, |startup| startup.version().minor);
-        negotiated.map_or(asked, |minor| minor.min(asked))
+        self.client.negotiated.unwrap_or(asked)
     }
 
     fn relay_one(&mut self, now: Instant, id: LegId, header: Header, body: &[u8], step: Step) {
@@ -125,9 +154,12 @@ impl<R: Route> Session<R> {
         let fate = match step {
             Step::Forward | Step::Ask(_) | Step::Refuse => Fate::To(client),
             Step::Done if id == LegId::Writer => Fate::To(client),
-            Step::Swallow | Step::Replace(_) | Step::AskInstead(_) | Step::Done | Step::Fail(_) => {
-                Fate::Discard
-            }
+            Step::Swallow
+            | Step::Replace(_)
+            | Step::AskInstead(_)
+            | Step::Done
+            | Step::NotInClear
+            | Step::Fail(_) => Fate::Discard,
         };
         if self
             .ledger
@@ -152,6 +184,7 @@ impl<R: Route> Session<R> {
             Step::Refuse => self.client.phase = ClientPhase::LoggingIn(Question::Refused),
             Step::Replace(bytes) => self.push(PeerId::CLIENT, &bytes),
             Step::Done => self.relay_done(now, id),
+            Step::NotInClear => self.try_with_tls(now, id),
             Step::Fail(why) => self.leg_failed(now, id, why.to_owned()),
         }
     }
@@ -162,7 +195,7 @@ impl<R: Route> Session<R> {
         else {
             return;
         };
-        let minor = self.client_minor(relay.minor);
+        let minor = self.client_minor();
         let process_id = relay.key.as_ref().map_or(0, CancelKey::process_id);
         #[cfg(feature = "scram")]
         self.learn(relay.observer);
@@ -241,7 +274,7 @@ impl<R: Route> Session<R> {
             let message = Backend::ParameterStatus { name, value };
             complete &= message.encode(&mut out).is_ok();
         }
-        if let Some(key) = self.own_key(process_id, Some(self.client.minor)) {
+        if let Some(key) = self.own_key(process_id, self.client.minor) {
             out.extend_from_slice(&key);
         }
         let ready = Backend::ReadyForQuery {
@@ -318,10 +351,6 @@ fn relay_message(relay: &mut Relay, message: &Backend<'_>) -> Step {
             }
             Err(_) => Step::Fail("its cancel key is malformed"),
         },
-        Backend::NegotiateProtocolVersion { newest, .. } => {
-            relay.minor = u16::try_from(newest & 0xffff).ok();
-            Step::Forward
-        }
         Backend::ErrorResponse(_) => Step::Refuse,
         Backend::NoticeResponse(_) => Step::Forward,
         Backend::ReadyForQuery { status } if relay.stage == RelayStage::Accepted => match status {
@@ -348,6 +377,7 @@ fn relay_message(relay: &mut Relay, message: &Backend<'_>) -> Step {
         | Backend::CopyData { .. }
         | Backend::CopyDone
         | Backend::FunctionCallResponse { .. }
+        | Backend::NegotiateProtocolVersion { .. }
         | Backend::Unknown { .. } => Step::Fail("it sent a message that has no place in a login"),
     }
 }
@@ -364,8 +394,13 @@ fn has_room(parameters: &Parameters, name: &[u8], value: &[u8]) -> bool {
 }
 
 fn authentication(relay: &mut Relay, request: &Authentication<'_>) -> Step {
-    if relay.stage == RelayStage::Accepted {
-        return Step::Fail("it asked for authentication after it had accepted it");
+    match relay.stage {
+        RelayStage::Accepted => {
+            return Step::Fail("it asked for authentication after it had accepted it");
+        }
+        RelayStage::Fresh | RelayStage::Negotiated | RelayStage::Proving => {
+            relay.stage = RelayStage::Proving;
+        }
     }
     match request {
         Authentication::Ok => {

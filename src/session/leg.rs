@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::effects::Note;
 use super::loss::Stream;
-use super::{Config, Destination, PeerId};
+use super::{Config, Destination, PeerId, TlsInfo};
 #[cfg(feature = "scram")]
 use crate::auth::Observer;
 use crate::auth::{Channel, Credential, Parameters, Replay, TlsEndPoint};
@@ -57,10 +57,32 @@ pub(super) enum Phase {
     Dialing,
     Asking(UpstreamTls),
     Securing,
+    Opaque(Passing),
     Relaying(Relay),
     Replaying(Box<Login>),
     Serving(Box<Serving>),
     Closing,
+}
+
+/// What of an opaque session passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passing {
+    /// The client's SSLRequest, and nothing else until the server has said that it starts TLS.
+    Request,
+    /// Nothing: the server's answer is awaited.
+    Answer,
+    All,
+}
+
+/// How often an upstream was dialled for one login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// Once.
+    First,
+    /// It refused a login in clear: its connection closes, and a second one is made for a login over TLS.
+    Redial,
+    /// Twice.
+    Second,
 }
 
 /// What the gate has said of itself while the client logs in.
@@ -68,7 +90,6 @@ pub(super) enum Phase {
 pub(super) struct Relay {
     pub(super) parameters: Parameters,
     pub(super) key: Option<CancelKey>,
-    pub(super) minor: Option<u16>,
     pub(super) stage: RelayStage,
     #[cfg(feature = "scram")]
     pub(super) observer: Observer,
@@ -84,7 +105,6 @@ impl Relay {
         Relay {
             parameters: Parameters::default(),
             key: None,
-            minor: None,
             stage: RelayStage::default(),
             #[cfg(feature = "scram")]
             observer: Observer::new(credential),
@@ -97,6 +117,14 @@ impl Relay {
 pub(super) struct Login {
     pub(super) replay: Replay,
     pub(super) hashing: Hashing,
+    pub(super) heard: Heard,
+}
+
+/// Whether the server of a login of ours has asked for anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    Nothing,
+    Request,
 }
 
 /// Whether a login of ours has a password to hash before it looks at more of the server's messages.
@@ -109,7 +137,11 @@ pub(super) enum Hashing {
 /// How far the gate has let the client in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum RelayStage {
+    /// It has asked for nothing.
     #[default]
+    Fresh,
+    /// It has negotiated the version and asked for nothing.
+    Negotiated,
     Proving,
     Accepted,
 }
@@ -205,8 +237,8 @@ pub(super) struct Leg {
     pub(super) stream: Stream,
     pub(super) retry_at: Option<Instant>,
     pub(super) channel: Channel,
-    /// The certificate that it has shown.
-    pub(super) end_point: Option<TlsEndPoint>,
+    pub(super) tls: Option<Box<TlsInfo>>,
+    pub(super) attempt: Attempt,
     pub(super) dials: u32,
 }
 
@@ -218,9 +250,20 @@ impl Leg {
             stream: Stream::Open,
             retry_at: None,
             channel: Channel::Clear,
-            end_point: None,
+            tls: None,
+            attempt: Attempt::First,
             dials: 0,
         }
+    }
+
+    /// Whether more can come from it.
+    pub(super) fn is_open(&self) -> bool {
+        self.stream == Stream::Open
+    }
+
+    /// The certificate that it has shown.
+    pub(super) fn end_point(&self) -> Option<TlsEndPoint> {
+        self.tls.as_ref()?.end_point.clone()
     }
 
     pub(super) fn serving(&self) -> Option<&Serving> {
@@ -230,6 +273,7 @@ impl Leg {
             | Phase::Dialing
             | Phase::Asking(_)
             | Phase::Securing
+            | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_)
             | Phase::Closing => None,
@@ -243,6 +287,7 @@ impl Leg {
             | Phase::Dialing
             | Phase::Asking(_)
             | Phase::Securing
+            | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_)
             | Phase::Closing => None,
@@ -257,6 +302,7 @@ impl Leg {
             | Phase::Dialing
             | Phase::Asking(_)
             | Phase::Securing
+            | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_)
             | Phase::Closing => None,
@@ -267,6 +313,7 @@ impl Leg {
         let open = match self.phase {
             Phase::Absent | Phase::Dialing | Phase::Securing => false,
             Phase::Asking(_)
+            | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_)
             | Phase::Serving(_)

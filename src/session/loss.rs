@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::effects::Note;
-use super::leg::{LegId, Phase};
+use super::leg::{Attempt, LegId, Phase};
 use super::requests::Batch;
 use super::{Action, CloseCause, Demand, Event, Life, PeerId, Session, Tell, Timer};
 use crate::ledger::SourceEnd;
@@ -134,6 +134,11 @@ impl<R: Route> Session<R> {
         if matches!(self.life, Life::Closing(_)) {
             return;
         }
+        if how == Gone::Eof && self.pass_the_end() {
+            self.client.stream = Stream::Over;
+            self.wait_no_longer(now);
+            return;
+        }
         let waits = self.answers_are_due() || how == Gone::Terminated && self.pass_terminate();
         if !waits {
             self.end(now, CloseCause::ClientLeft, None);
@@ -220,7 +225,9 @@ impl<R: Route> Session<R> {
                 self.reader_lost(now, CloseCause::UpstreamLost(leg.peer()), cut)
             }
             Phase::Serving(serving) => {
-                let (cause, tell) = if serving.said_fatal() || self.is_relay_only() {
+                let (cause, tell) = if self.is_relay_only() {
+                    (self.whole_is_over(), None)
+                } else if serving.said_fatal() {
                     (CloseCause::UpstreamEnded(leg.peer()), None)
                 } else {
                     let tell = Tell::fatal(
@@ -235,6 +242,10 @@ impl<R: Route> Session<R> {
             }
             Phase::Absent | Phase::Closing => {
                 self.outbox.close(leg.peer(), CloseCause::SessionOver)
+            }
+            Phase::Opaque(passing) => {
+                let passing = *passing;
+                self.opaque_ended(now, passing);
             }
             Phase::Relaying(_) if self.client.was_refused() => {
                 self.end(now, CloseCause::UpstreamEnded(leg.peer()), None);
@@ -419,7 +430,7 @@ impl<R: Route> Session<R> {
         self.timers.clear();
         self.timers
             .start(now, self.config.timeouts.drain, Timer::Drain);
-        if let Some(tell) = tell {
+        if let Some(tell) = tell.filter(|_| self.may_tell()) {
             self.tell(&tell);
         }
         for leg in LegId::ALL {
@@ -469,6 +480,7 @@ impl<R: Route> Session<R> {
             Phase::Dialing
             | Phase::Asking(_)
             | Phase::Securing
+            | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_)
             | Phase::Closing => true,
@@ -495,6 +507,7 @@ impl<R: Route> Session<R> {
                 leg.stream = Stream::Open;
             }
         }
+        self.redial_closed(peer);
         if matches!(torn, SourceEnd::Torn { to } if to == PeerId::CLIENT.port()) {
             self.abort(CloseCause::UpstreamLost(peer));
         }
@@ -555,6 +568,7 @@ impl<R: Route> Session<R> {
         }
         let leg = self.leg_mut(leg);
         leg.retry_at = retry;
+        leg.attempt = Attempt::First;
         leg.phase = Phase::Closing;
         self.outbox.close(peer, cause);
     }

@@ -8,6 +8,8 @@
 //! |---|---|
 //! | `client` | the opening of the client's connection and its login through the gate |
 //! | `admit` | the client's login to ourselves, where it is not relayed |
+//! | `tls` | what a driver says of a TLS connection |
+//! | `whole` | sessions that pass unread: replication, and encryption that is not ours |
 //! | `gate` | the login that the client and the gate do through us |
 //! | `leg` | what an upstream is while it opens and serves |
 //! | `upstream` | dialling, TLS and login of each upstream |
@@ -42,14 +44,16 @@ mod requests;
 mod spans;
 mod tally;
 mod timers;
+mod tls;
 mod upstream;
+mod whole;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
 
-pub use action::{Action, CancelTarget, Demand, Event, RouteReason, TlsRole, Transmit};
+pub use action::{Action, CancelTarget, Demand, Event, Relayed, RouteReason, TlsRole, Transmit};
 pub use config::{
     ClientAuth, Config, ConfigError, Gate, Limits, Metadata, ReaderFailure, ReaderOpen,
     RequestEvents, Role, RouteTexts, Split, Timeouts, Upstream,
@@ -58,7 +62,8 @@ pub use metadata::StatementKind;
 pub use peer::{CloseCause, Destination, Lifecycle, PeerId};
 pub use tally::Routes;
 pub use timers::Timer;
-pub use upstream::{ConnectFailed, TlsFailed, TlsInfo};
+pub use tls::{TlsFailed, TlsInfo};
+pub use upstream::ConnectFailed;
 
 use crate::auth::{AdmitNonces, ExternalAnswer};
 use crate::ledger::{Fate, Ledger};
@@ -247,6 +252,8 @@ impl<R: Route> Session<R> {
     }
 
     /// A TLS handshake is done. The peer's read buffer starts empty.
+    ///
+    /// A client whose handshake did not agree on PostgreSQL's protocol, where it had to, is refused: see [`TlsInfo`].
     pub fn handle_secured(
         &mut self,
         now: Instant,
@@ -358,23 +365,42 @@ impl<R: Route> Session<R> {
         }
     }
 
+    /// What the driver said of a peer's TLS connection; `None` in clear, and for encryption that only passes.
+    pub fn tls_info(&self, peer: PeerId) -> Option<&TlsInfo> {
+        match LegId::of(peer) {
+            None => self.client.tls_info(),
+            Some(leg) => self.leg(leg).tls.as_deref(),
+        }
+    }
+
     /// The key that the client was given to cancel its requests with, once it is logged in.
     pub fn client_key(&self) -> Option<&CancelKey> {
         self.client.key()
     }
 
-    /// Where the client's current request runs; `None` when nothing of the client is in flight.
+    /// Where the client's current request runs; `None` when nothing of the client is in flight. A replication session,
+    /// which passes unread, always names the writer: a server ignores a cancel when it runs nothing.
     pub fn cancel_target(&self) -> Option<CancelTarget> {
         LegId::ALL.into_iter().find_map(|id| {
             let leg = self.leg(id);
             let serving = leg.serving()?;
             let key = serving.key.clone()?;
-            serving.pipeline.has_client().then_some(CancelTarget {
+            let runs = serving.pipeline.has_client() || self.is_relay_only();
+            runs.then_some(CancelTarget {
                 peer: id.peer(),
                 to: leg.to,
                 key,
+                tls: self.leg_tls(id),
+                epoch: self.requests.answered,
             })
         })
+    }
+
+    /// Whether a cancel for this target would still hit what it was meant for. Ask right before it is sent, when the
+    /// connection for it stands: meanwhile the request may have ended and the next one begun.
+    pub fn is_current(&self, target: &CancelTarget) -> bool {
+        self.cancel_target()
+            .is_some_and(|now| now.peer == target.peer && now.epoch == target.epoch)
     }
 
     /// Whether the client's request waits for its upstream to get ready, and nothing else is in flight. A cancel that

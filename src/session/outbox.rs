@@ -15,6 +15,8 @@ enum Plan {
     Nothing,
     /// Start TLS when everything before it is sent.
     Secure(TlsRole),
+    /// End our direction when everything is sent.
+    Finish,
     /// Close when everything is sent, to it and of it.
     Close(CloseCause),
     /// Close now.
@@ -44,6 +46,11 @@ impl Outbox {
         self.plan(peer, Plan::Secure(role));
     }
 
+    /// Plans to end our direction of a connection behind what was queued for it.
+    pub(super) fn finish(&mut self, peer: PeerId) {
+        self.plan(peer, Plan::Finish);
+    }
+
     /// Plans to close a connection behind what was queued for it.
     pub(super) fn close(&mut self, peer: PeerId, cause: CloseCause) {
         self.plan(peer, Plan::Close(cause));
@@ -59,7 +66,7 @@ impl Outbox {
         for plan in &mut self.plans {
             *plan = match std::mem::take(plan) {
                 Plan::Close(cause) | Plan::Drop(cause) => Plan::Drop(cause),
-                Plan::Nothing | Plan::Secure(_) => Plan::Nothing,
+                Plan::Nothing | Plan::Secure(_) | Plan::Finish => Plan::Nothing,
             };
         }
     }
@@ -89,11 +96,12 @@ fn due(peer: PeerId, plan: &mut Plan, ledger: &Ledger) -> Option<Action> {
         Plan::Secure(role) if sent && ledger.is_drained_from(peer.port()) => {
             Some(Action::StartTls { peer, role })
         }
+        Plan::Finish if sent => Some(Action::Finish { peer }),
         Plan::Close(cause) if sent && ledger.is_passed_on(peer.port()) => {
             Some(Action::Close { peer, cause })
         }
         Plan::Drop(cause) => Some(Action::Close { peer, cause }),
-        waiting @ (Plan::Secure(_) | Plan::Close(_)) => {
+        waiting @ (Plan::Secure(_) | Plan::Finish | Plan::Close(_)) => {
             *plan = waiting;
             None
         }

@@ -21,7 +21,7 @@ use crate::wire::{Backend, Header, TransactionStatus, tags::backend as tag};
 impl<R: Route> Session<R> {
     pub(super) fn serving_input(&mut self, now: Instant, leg: LegId, input: &[u8]) -> Demand {
         if self.is_relay_only() {
-            return self.relay_replies(leg, input);
+            return self.relay_replies(now, leg, input);
         }
         let header = match Header::parse(input) {
             Ok(Some(header)) => header,
@@ -49,12 +49,16 @@ impl<R: Route> Session<R> {
         }
     }
 
-    fn relay_replies(&mut self, leg: LegId, input: &[u8]) -> Demand {
+    pub(super) fn relay_replies(&mut self, now: Instant, leg: LegId, input: &[u8]) -> Demand {
         let len = u64::try_from(input.len()).unwrap_or(u64::MAX);
         match self
             .ledger
             .claim(leg.peer().port(), Fate::To(PeerId::CLIENT.port()), len)
         {
+            Ok(()) if len > 0 => {
+                self.client_gets_on(now);
+                Demand::Bytes(1)
+            }
             Ok(()) => Demand::Bytes(1),
             Err(_) => Demand::Paused,
         }
@@ -316,6 +320,9 @@ impl<R: Route> Session<R> {
         }
         let note = reply.done.map(|done| done.note);
         if header.tag == tag::READY_FOR_QUERY {
+            if reply.owner == Owner::Client {
+                self.requests.answered = self.requests.answered.saturating_add(1);
+            }
             return self.ready(now, leg, body, note);
         }
         if let Some(note) = note {

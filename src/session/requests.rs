@@ -56,6 +56,9 @@ pub(super) struct Requests {
     pub(super) last: LegId,
     /// The upstream that was sent a Flush, and nothing of the client's since.
     pub(super) flushed: Option<LegId>,
+    /// How many requests of the client have been answered by an upstream. Behind one that a lost reader owed, the writer
+    /// answers before another reader does.
+    pub(super) answered: u64,
     count: u64,
     warning: Warning,
 }
@@ -75,6 +78,7 @@ impl Requests {
             look: Look::new(),
             decided: None,
             last: LegId::Writer,
+            answered: 0,
             count: 0,
             flushed: None,
             warning: Warning::None,
@@ -186,7 +190,7 @@ impl<R: Route> Session<R> {
     }
 
     /// A session that is not looked into: every byte passes.
-    fn relay_whole(&mut self, input: &[u8]) -> Demand {
+    pub(super) fn relay_whole(&mut self, input: &[u8]) -> Demand {
         let len = u64::try_from(input.len()).unwrap_or(u64::MAX);
         match self
             .ledger

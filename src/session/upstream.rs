@@ -6,6 +6,7 @@
 //! | `Dialing` | the driver's connection | SSLRequest, or the login at once |
 //! | `Asking` | one byte: `S` or `N` | TLS, the login in clear, or a failure |
 //! | `Securing` | the driver's handshake | the login |
+//! | `Opaque` | nothing that we read: client and server talk | the end of its stream |
 //! | `Relaying` | the gate and the client to come to terms | ReadyForQuery |
 //! | `Replaying` | the server to accept our login | ReadyForQuery |
 //! | `Serving` | requests | a loss, the session's end |
@@ -15,44 +16,28 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
+use super::client::ClientPhase;
 use super::client::SessionKind;
-use super::leg::{Hashing, LegId, Login, Phase, Relay, Serving};
+use super::leg::{Attempt, Hashing, Heard, LegId, Login, Phase, Relay, Serving};
 use super::loss::Stream;
 use super::{
-    Action, ClientAuth, CloseCause, Config, Demand, Event, ReaderFailure, Session, Split, Timer,
-    TlsRole,
+    Action, ClientAuth, CloseCause, Config, Demand, Event, Life, PeerId, ReaderFailure, Session,
+    Split, Timer, TlsFailed, TlsInfo, TlsRole,
 };
 use crate::auth::{
     AuthError, Channel, Established, ExternalAnswer, ExternalRequest, Handshake, Methods, Replay,
-    ScramNonce, TlsEndPoint,
+    ScramNonce,
 };
 use crate::ledger::Fate;
 use crate::route::Route;
-use crate::startup::{CancelKey, Upgrade, UpstreamTls, UpstreamTlsPolicy};
+use crate::startup::{CancelKey, TlsNegotiation, Upgrade, UpstreamTls, UpstreamTlsPolicy};
 use crate::stats::ConnectionCounter;
-use crate::wire::{Backend, Header};
+use crate::wire::{Backend, Header, sqlstate};
 
 /// Why a dial failed, in words for a log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ConnectFailed(pub String);
-
-/// Why a TLS handshake failed, in words for a log.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct TlsFailed(pub String);
-
-/// What a driver knows of a TLS connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TlsInfo {
-    /// The certificate that the server of the handshake has shown, which is us where a client is concerned: SCRAM is
-    /// bound to it. `None` if it is not known.
-    pub end_point: Option<TlsEndPoint>,
-    /// The name in the certificate that the client of the handshake has shown, if that was verified. An upstream has
-    /// none.
-    pub identity: Option<Box<[u8]>>,
-}
 
 impl<R: Route> Session<R> {
     /// Whether this session sends reads to a reader at all.
@@ -64,24 +49,75 @@ impl<R: Route> Session<R> {
 
     /// Whether the session is handed through whole: a replication connection has no requests to route.
     pub(super) fn is_relay_only(&self) -> bool {
-        self.client.kind == SessionKind::Stream
+        match self.client.kind {
+            SessionKind::Requests => false,
+            SessionKind::Stream | SessionKind::Opaque => true,
+        }
     }
 
     pub(super) fn dial(&mut self, now: Instant, id: LegId) {
         let timeout = self.config.timeouts.dial;
+        self.timers.start(now, timeout, Timer::Dial(id.peer()));
+        self.connect(id, Attempt::First);
+    }
+
+    fn connect(&mut self, id: LegId, attempt: Attempt) {
         let leg = self.leg_mut(id);
         leg.phase = Phase::Dialing;
         leg.stream = Stream::Open;
         leg.channel = Channel::Clear;
-        leg.end_point = None;
+        leg.tls = None;
+        leg.attempt = attempt;
         leg.dials = leg.dials.saturating_add(1);
         let (to, dials) = (leg.to, leg.dials);
         self.tally.dialled(dials);
-        self.timers.start(now, timeout, Timer::Dial(id.peer()));
         self.act(Action::Connect {
             peer: id.peer(),
             to,
         });
+    }
+
+    /// Whether an upstream that refuses a login is tried again with TLS.
+    pub(super) fn may_try_tls(&self, id: LegId) -> bool {
+        let leg = self.leg(id);
+        leg.attempt == Attempt::First && self.config.tls(leg.to).after_refusal().is_some()
+    }
+
+    /// Gives up a connection on which a login in clear was refused, for one with TLS.
+    pub(super) fn try_with_tls(&mut self, now: Instant, id: LegId) {
+        let (peer, timeout) = (id.peer(), self.config.timeouts.dial);
+        self.timers.stop(Timer::Replay(peer));
+        self.timers.start(now, timeout, Timer::Dial(peer));
+        let leg = self.leg_mut(id);
+        leg.attempt = Attempt::Redial;
+        leg.phase = Phase::Closing;
+        let to = leg.to;
+        self.notify(Event::TlsAfterRefusal { peer, to });
+        self.outbox.drop_now(peer, CloseCause::LoginFailed(peer));
+    }
+
+    /// The connection on which a login in clear was refused is closed.
+    pub(super) fn redial_closed(&mut self, peer: PeerId) {
+        let lives = matches!(self.life, Life::Live | Life::Finishing);
+        if let Some(id) = LegId::of(peer).filter(|id| self.leg(*id).attempt == Attempt::Redial) {
+            if lives {
+                self.connect(id, Attempt::Second);
+            }
+        }
+    }
+
+    /// What this connection is to do about TLS.
+    pub(super) fn leg_tls(&self, id: LegId) -> UpstreamTlsPolicy {
+        let leg = self.leg(id);
+        let policy = self.config.tls(leg.to);
+        match leg.attempt {
+            Attempt::First => policy,
+            Attempt::Redial | Attempt::Second => policy.after_refusal().unwrap_or(policy),
+        }
+    }
+
+    fn negotiation(&self, id: LegId) -> TlsNegotiation {
+        self.config.tls_negotiation(self.leg(id).to)
     }
 
     pub(super) fn leg_connected(
@@ -91,30 +127,43 @@ impl<R: Route> Session<R> {
         result: Result<(), ConnectFailed>,
     ) {
         match (&self.leg(id).phase, result) {
-            (Phase::Dialing, Ok(())) => {
-                let mut tls = UpstreamTls::new(self.config.tls(self.leg(id).to));
-                let mut request = BytesMut::new();
-                match tls.start(&mut request) {
-                    Ok(Upgrade::Wait | Upgrade::StartTls { .. }) => {
-                        self.leg_mut(id).phase = Phase::Asking(tls);
-                        self.tally.leg(id).opening();
-                        self.push(id.peer(), &request);
-                    }
-                    Ok(Upgrade::Clear { .. }) => self.log_in(now, id),
-                    Err(fault) => self.leg_failed(now, id, fault.to_string()),
-                }
-            }
+            (Phase::Dialing, Ok(())) => self.begin_tls(now, id),
             (Phase::Dialing, Err(failed)) => self.leg_failed(now, id, failed.0),
             (Phase::Closing | Phase::Absent, _) => {}
             (
                 Phase::Asking(_)
                 | Phase::Securing
+                | Phase::Opaque(_)
                 | Phase::Relaying(_)
                 | Phase::Replaying(_)
                 | Phase::Serving(_),
                 _,
             ) => self.end(now, CloseCause::Misuse("no dial was asked for"), None),
         }
+    }
+
+    fn begin_tls(&mut self, now: Instant, id: LegId) {
+        if let ClientPhase::Opaque(by) = self.client.phase {
+            return self.opaque_connected(by);
+        }
+        let mut tls = UpstreamTls::new(self.leg_tls(id)).begun_by(self.negotiation(id));
+        let mut request = BytesMut::new();
+        match tls.start(&mut request) {
+            Ok(Upgrade::Wait) => {
+                self.leg_mut(id).phase = Phase::Asking(tls);
+                self.tally.leg(id).opening();
+                self.push(id.peer(), &request);
+            }
+            Ok(Upgrade::StartTls { .. }) => self.secure_leg(id),
+            Ok(Upgrade::Clear { .. }) => self.log_in(now, id),
+            Err(fault) => self.leg_failed(now, id, fault.to_string()),
+        }
+    }
+
+    fn secure_leg(&mut self, id: LegId) {
+        let policy = self.leg_tls(id);
+        self.leg_mut(id).phase = Phase::Securing;
+        self.outbox.secure(id.peer(), TlsRole::Client(policy));
     }
 
     pub(super) fn leg_secured(
@@ -124,10 +173,14 @@ impl<R: Route> Session<R> {
         result: Result<TlsInfo, TlsFailed>,
     ) {
         match (&self.leg(id).phase, result) {
+            (Phase::Securing, Ok(info)) if !info.agrees(self.negotiation(id)) => {
+                let why = "TLS failed: it did not agree on the protocol `postgresql`";
+                self.leg_failed(now, id, why.to_owned());
+            }
             (Phase::Securing, Ok(info)) => {
                 self.leg_mut(id).channel = self.secured_channel(id);
                 self.tally.upstream_ssl_succeeded(id);
-                self.leg_mut(id).end_point = info.end_point;
+                self.leg_mut(id).tls = Some(Box::new(info.bounded()));
                 self.log_in(now, id);
             }
             (Phase::Securing, Err(failed)) => {
@@ -137,6 +190,7 @@ impl<R: Route> Session<R> {
             (
                 Phase::Dialing
                 | Phase::Asking(_)
+                | Phase::Opaque(_)
                 | Phase::Relaying(_)
                 | Phase::Replaying(_)
                 | Phase::Serving(_),
@@ -148,9 +202,10 @@ impl<R: Route> Session<R> {
     fn secured_channel(&self, id: LegId) -> Channel {
         match self.config.tls(self.leg(id).to) {
             UpstreamTlsPolicy::VerifyFull => Channel::VerifiedTls,
-            UpstreamTlsPolicy::Disable | UpstreamTlsPolicy::Prefer | UpstreamTlsPolicy::Require => {
-                Channel::Tls
-            }
+            UpstreamTlsPolicy::Disable
+            | UpstreamTlsPolicy::Allow
+            | UpstreamTlsPolicy::Prefer
+            | UpstreamTlsPolicy::Require => Channel::Tls,
         }
     }
 
@@ -167,6 +222,10 @@ impl<R: Route> Session<R> {
                 Demand::Again
             }
             Phase::Asking(_) => self.judge_tls_answer(now, id, input),
+            Phase::Opaque(passing) => {
+                let passing = *passing;
+                self.opaque_server(now, passing, input)
+            }
             Phase::Relaying(_) => self.relay_input(now, id, input),
             Phase::Replaying(_) => self.replay_input(now, id, input),
             Phase::Serving(_) => self.serving_input(now, id, input),
@@ -198,11 +257,7 @@ impl<R: Route> Session<R> {
             return Demand::Again;
         }
         match upgrade {
-            Upgrade::StartTls { .. } | Upgrade::Wait => {
-                let policy = self.config.tls(self.leg(id).to);
-                self.leg_mut(id).phase = Phase::Securing;
-                self.outbox.secure(id.peer(), TlsRole::Client(policy));
-            }
+            Upgrade::StartTls { .. } | Upgrade::Wait => self.secure_leg(id),
             Upgrade::Clear { .. } => {
                 self.tally.upstream_ssl_failed(id);
                 self.log_in(now, id);
@@ -242,7 +297,7 @@ impl<R: Route> Session<R> {
             self.leg(id).channel,
             self.nonce(id),
         )
-        .bound_to(self.leg(id).end_point.clone());
+        .bound_to(self.leg(id).end_point());
         let mut hello = BytesMut::new();
         if let Err(error) = replay.start(&mut hello) {
             self.leg_failed(now, id, error.to_string());
@@ -251,6 +306,7 @@ impl<R: Route> Session<R> {
         self.leg_mut(id).phase = Phase::Replaying(Box::new(Login {
             replay,
             hashing: Hashing::Rest,
+            heard: Heard::Nothing,
         }));
         self.tally.leg(id).opening();
         self.push(id.peer(), &hello);
@@ -289,6 +345,7 @@ impl<R: Route> Session<R> {
             }
             ReplayStep::Ready(established) => self.leg_ready(now, id, *established),
             ReplayStep::Failed(why) => self.leg_failed(now, id, why),
+            ReplayStep::NotInClear => self.try_with_tls(now, id),
         }
         Demand::Again
     }
@@ -296,6 +353,7 @@ impl<R: Route> Session<R> {
     /// One step of a login of ours: a piece of hashing, or one message of the server, which nobody else sees.
     fn replay_step(&mut self, id: LegId, input: &[u8], reply: &mut BytesMut) -> ReplayStep {
         let port = id.peer().port();
+        let may_try_tls = self.may_try_tls(id);
         let [writer, reader] = &mut self.legs;
         let leg = match id {
             LegId::Writer => writer,
@@ -328,6 +386,12 @@ impl<R: Route> Session<R> {
             return ReplayStep::Full;
         }
         self.tally.leg(id).backend(header.tag, body);
+        if matches!(message, Backend::Authentication(_)) {
+            login.heard = Heard::Request;
+        }
+        if may_try_tls && login.heard == Heard::Nothing && is_refusal(&message) {
+            return ReplayStep::NotInClear;
+        }
         let result = login.replay.handle(message, reply);
         login.step(result)
     }
@@ -416,6 +480,8 @@ enum ReplayStep {
     Full,
     Ready(Box<Established>),
     Failed(String),
+    /// The server refuses a login without TLS.
+    NotInClear,
 }
 
 impl Login {
@@ -432,6 +498,12 @@ impl Login {
             Err(error) => ReplayStep::Failed(error.to_string()),
         }
     }
+}
+
+/// Whether a server that has asked for nothing says so that it takes no login on this kind of connection.
+pub(super) fn is_refusal(message: &Backend<'_>) -> bool {
+    matches!(message, Backend::ErrorResponse(fields)
+        if fields.sqlstate() == Some(sqlstate::INVALID_AUTHORIZATION))
 }
 
 /// The longest frame that can be looked at whole.

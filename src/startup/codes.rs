@@ -8,3 +8,5 @@ pub(super) const SSL_REQUEST: u32 = 80_877_103;
 pub(super) const GSSENC_REQUEST: u32 = 80_877_104;
 /// The length of an SSLRequest and of a GSSENCRequest, its own word included.
 pub(super) const REQUEST_LENGTH: u32 = 8;
+/// The major version of them all.
+pub(super) const SPECIAL_MAJOR: u16 = 1234;

@@ -9,6 +9,7 @@
 
 mod cancel_key;
 mod codes;
+mod detect;
 mod negotiation;
 mod params;
 mod refusal;
@@ -17,8 +18,20 @@ mod upstream;
 mod version;
 
 pub use cancel_key::{CancelKey, CancelSecretLength};
-pub use negotiation::{ClientTls, Negotiation, Opened};
+pub use detect::{Detected, detect};
+pub use negotiation::{ClientTls, Negotiation, Opened, Passage};
 pub use params::{BuildError, Params, Replication, StartupParams, encode_startup};
 pub use refusal::{Refusal, Request};
-pub use upstream::{Upgrade, UpgradeFault, UpstreamTls, UpstreamTlsPolicy, Verification};
+pub use upstream::{
+    TlsNegotiation, Upgrade, UpgradeFault, UpstreamTls, UpstreamTlsPolicy, Verification,
+};
 pub use version::ProtocolVersion;
+
+/// Startup parameters by which a proxy tells CockroachDB's servers whom a session belongs to: from a client they would be
+/// a way into somebody else's.
+pub const RESERVED_PARAMETERS: &[&[u8]] =
+    &[b"crdb:session_revival_token_base64", b"crdb:remote_addr"];
+
+/// The name by which ALPN knows PostgreSQL's protocol (IANA, "TLS Application-Layer Protocol Negotiation Protocol IDs").
+/// A handshake without an SSLRequest before it has to agree on it; in others it may.
+pub const ALPN: &[u8] = b"postgresql";

@@ -1,6 +1,7 @@
 use super::cancel_key::CancelKey;
 use super::codes::{CANCEL_REQUEST, GSSENC_REQUEST, REQUEST_LENGTH, SSL_REQUEST};
-use super::params::{LENGTH_MAX, LENGTH_MIN, StartupParams};
+use super::detect::{First, TLS_HANDSHAKE};
+use super::params::StartupParams;
 use super::refusal::{Refusal, Request};
 use crate::limits::{CANCEL_SECRET_MAX, CANCEL_SECRET_MIN};
 use crate::wire::Reader;
@@ -10,12 +11,17 @@ use crate::wire::Reader;
 pub enum ClientTls {
     /// SSLRequest is answered `N`; the session runs in clear.
     Disable,
-    /// SSLRequest is answered `S`; a client that sends none is served in clear.
+    /// SSLRequest is answered `S`, and a handshake without one is taken; a client that asks for no TLS is served in
+    /// clear.
     Allow,
-    /// SSLRequest is answered `S`; a StartupMessage in clear is refused. A CancelRequest in clear is not: it is a
-    /// connection of its own, before any authentication, and libpq before 17 sends it in clear always. PostgreSQL
-    /// takes it for the same reason whatever `pg_hba.conf` says.
+    /// SSLRequest is answered `S`, and a handshake without one is taken; a StartupMessage in clear is refused. A
+    /// CancelRequest in clear is not: it is a connection of its own, before any authentication, and libpq before 17
+    /// sends it in clear always. PostgreSQL takes it for the same reason whatever `pg_hba.conf` says.
     Require,
+    /// SSLRequest, or a handshake without one, goes to the server as it is, and so does everything behind it, both
+    /// ways and unread: server and client encrypt with each other. How long a login may take there is the server's to
+    /// say. A client that asks for no TLS is served in clear.
+    Passthrough,
 }
 
 /// What the client's bytes amount to.
@@ -33,6 +39,17 @@ pub enum Opened {
         /// `S` or `N`.
         byte: u8,
     },
+    /// A TLS handshake begins with the first byte of the input, of which nothing is used. Accept it, see that it agrees
+    /// by ALPN on the protocol [`ALPN`](super::ALPN) and nothing else (a client of another protocol could be made to
+    /// talk to us), and go on with what comes decrypted.
+    DirectTls,
+    /// Hand the connection through whole: every byte of the input, of which nothing is used, and everything behind it
+    /// goes to the server unread, and what that sends to the client.
+    Passthrough {
+        /// Whether it was asked for by an SSLRequest, which the server answers with one byte in clear, or is a
+        /// handshake without one.
+        by: Passage,
+    },
     /// Cancel the query of another session, and close without an answer, whatever comes of it.
     Cancel {
         /// How many bytes of the input are done with.
@@ -49,15 +66,24 @@ pub enum Opened {
     },
 }
 
+/// How a client began the encryption that is handed through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Passage {
+    /// By SSLRequest.
+    Request,
+    /// By a TLS handshake.
+    Direct,
+}
+
 /// The opening of a client's connection, up to its StartupMessage or CancelRequest.
 ///
 /// | packet | in clear | after TLS |
 /// | --- | --- | --- |
-/// | SSLRequest | `S` or `N` by policy, once | FATAL 0A000 |
+/// | SSLRequest | `S`, `N` or handed through by policy, once | FATAL 0A000 |
 /// | GSSENCRequest | `N`, once | FATAL 0A000 |
 /// | CancelRequest | taken | taken |
 /// | StartupMessage | taken; by policy FATAL 28000 | taken |
-/// | TLS handshake | closed | closed |
+/// | TLS handshake, as the first bytes | taken, closed or handed through by policy | closed |
 /// | any other length | closed | closed |
 ///
 /// At most 10,020 bytes are read and at most two bytes and one error are answered, however the client goes about it:
@@ -94,9 +120,6 @@ enum Asked {
     NotYet,
     Once,
 }
-
-/// The first byte of a TLS record that holds a handshake. As the first of a length word it would announce 369 MB.
-const TLS_HANDSHAKE: u8 = 0x16;
 
 impl Negotiation {
     /// The opening of a new connection. One that was encrypted from the start is told so by `secured` in the first
@@ -151,24 +174,34 @@ impl Negotiation {
             gss: Asked::NotYet,
         };
         if phase == FRESH && input.first() == Some(&TLS_HANDSHAKE) {
-            return Err(Refusal::DirectTls);
+            return self.handshake();
         }
-        let Some(word) = input.first_chunk() else {
-            return Ok((Opened::Need(4), phase));
+        let (announced, length, code) = match First::of(input) {
+            First::Need(bytes) => return Ok((Opened::Need(bytes), phase)),
+            First::NoLength(announced) => return Err(Refusal::Length { announced }),
+            First::Packet {
+                announced,
+                length,
+                code,
+            } => (announced, length, code),
         };
-        let announced = u32::from_be_bytes(*word);
-        let length = match usize::try_from(announced) {
-            Ok(length) if (LENGTH_MIN..=LENGTH_MAX).contains(&announced) => length,
-            Ok(_) | Err(_) => return Err(Refusal::Length { announced }),
-        };
-        let Some([_, _, _, _, code @ ..]) = input.first_chunk::<8>() else {
-            return Ok((Opened::Need(8), phase));
-        };
-        match u32::from_be_bytes(*code) {
+        match code {
             SSL_REQUEST => self.encryption(phase, Request::Ssl, announced, input),
             GSSENC_REQUEST => self.encryption(phase, Request::GssEnc, announced, input),
             CANCEL_REQUEST => cancel(phase, announced, length, input),
             _version => self.start(phase, length, input),
+        }
+    }
+
+    /// The first bytes are those of a TLS handshake.
+    fn handshake(&self) -> Result<(Opened, Phase), Refusal> {
+        match self.policy {
+            ClientTls::Disable => Err(Refusal::DirectTls),
+            ClientTls::Allow | ClientTls::Require => Ok((Opened::DirectTls, Phase::StartingTls)),
+            ClientTls::Passthrough => {
+                let by = Passage::Direct;
+                Ok((Opened::Passthrough { by }, Phase::Ended))
+            }
         }
     }
 
@@ -203,6 +236,11 @@ impl Negotiation {
             return Err(Refusal::RequestLength { request, announced });
         }
         let (byte, phase) = match (request, self.policy) {
+            (Request::Ssl, ClientTls::Passthrough) => {
+                // What stands behind it is for the server to judge.
+                let by = Passage::Request;
+                return Ok((Opened::Passthrough { by }, Phase::Ended));
+            }
             (Request::Ssl, ClientTls::Allow | ClientTls::Require) => (b'S', Phase::StartingTls),
             (Request::Ssl, ClientTls::Disable) | (Request::GssEnc, _) => {
                 (b'N', Phase::Clear { ssl, gss })

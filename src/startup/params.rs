@@ -3,10 +3,11 @@ use std::fmt;
 use bytes::{Bytes, BytesMut};
 
 use super::refusal::Refusal;
+use super::settings;
 use super::version::ProtocolVersion;
 use crate::error::{Misfit, TooLong};
 use crate::limits::{STARTUP_BODY_MAX, STARTUP_BODY_MIN};
-use crate::wire::{Printable, Reader, Writer};
+use crate::wire::{Backend, Names, Printable, Reader, Writer};
 
 /// The least and the largest length word of a startup packet.
 pub(super) const LENGTH_MIN: u32 = STARTUP_BODY_MIN.saturating_add(4);
@@ -156,6 +157,64 @@ impl StartupParams {
                 Replication::Invalid => so_far,
                 Replication::Off | Replication::On => value,
             })
+    }
+
+    /// Answers the version as a server whose newest one is `newest`: appends a NegotiateProtocolVersion to `out` if the
+    /// client asks for a newer one, or sends protocol options, of which none is known here. Returns the version that is
+    /// spoken from then on. It goes out once, before the first message of the authentication.
+    ///
+    /// For a proxy that logs clients in itself; one that relays the login passes the server's answer on
+    /// ([`negotiated`](StartupParams::negotiated) checks it).
+    ///
+    /// ```
+    /// use bytes::BytesMut;
+    /// use pgturnout::startup::{ProtocolVersion, StartupParams};
+    ///
+    /// let grease = ProtocolVersion { major: 3, minor: 9999 };
+    /// let params = StartupParams::build(grease, [(&b"user"[..], &b"u"[..]), (b"_pq_.x", b"")])?;
+    /// let mut out = BytesMut::new();
+    /// assert_eq!(params.negotiate(ProtocolVersion::V3_2, &mut out), ProtocolVersion::V3_2);
+    /// assert_eq!(&out[..], b"v\0\0\0\x13\0\x03\0\x02\0\0\0\x01_pq_.x\0");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn negotiate(&self, newest: ProtocolVersion, out: &mut BytesMut) -> ProtocolVersion {
+        let spoken = self.version.min(newest);
+        let unknown: Vec<&[u8]> = self.protocol_options().collect();
+        if spoken == self.version && unknown.is_empty() {
+            return spoken;
+        }
+        let message = Backend::NegotiateProtocolVersion {
+            newest: i32::from_be_bytes(spoken.code().to_be_bytes()),
+            options: Names::new(&unknown),
+        };
+        // Names that were read from one packet hold no NUL and fit another.
+        let _ = message.encode(out);
+        spoken
+    }
+
+    /// Whether the packet gives this name a value: itself or in `options`, in any case. For names that clients may not
+    /// use; PostgreSQL compares those of settings without case, its own four with it.
+    #[must_use]
+    pub fn mentions(&self, name: &[u8]) -> bool {
+        !settings::asked(self, name).is_empty()
+    }
+
+    /// The version of a NegotiateProtocolVersion, if that answers this packet: a version that exists and is not newer
+    /// than the one asked for, and of the options only such as were sent.
+    ///
+    /// PostgreSQL sends a whole version word; some servers send the minor version alone.
+    #[must_use]
+    pub fn negotiated(&self, newest: i32, options: &Names<'_>) -> Option<ProtocolVersion> {
+        let code = u32::from_be_bytes(newest.to_be_bytes());
+        let version = match ProtocolVersion::from_code(code) {
+            ProtocolVersion { major: 0, minor } => ProtocolVersion { major: 3, minor },
+            version => version,
+        };
+        // There is no 3.1, and nothing newer than what was asked for can be a compromise.
+        let exists = version.major == 3 && version.minor != 1;
+        let sent = |option: &[u8]| self.protocol_options().any(|known| known == option);
+        let within = options.len() <= self.protocol_options().count();
+        (exists && version <= self.version && within && options.iter().all(sent)).then_some(version)
     }
 
     /// The names of the protocol options (`_pq_.…`), in order and as often as they come. A server lists those that it

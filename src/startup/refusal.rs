@@ -52,9 +52,14 @@ pub enum Refusal {
         /// The length word.
         announced: u32,
     },
-    /// A TLS handshake without an SSLRequest before it. Not offered here; no answer that a TLS client would understand.
-    #[error("a TLS handshake without an SSLRequest")]
+    /// A TLS handshake without an SSLRequest before it, where TLS is not offered; no answer that a TLS client would
+    /// understand.
+    #[error("a TLS handshake where TLS is not offered")]
     DirectTls,
+    /// The TLS handshake did not agree on PostgreSQL's protocol: without an SSLRequest before it, ALPN is what keeps a
+    /// client of another protocol from being made to talk to us (ALPACA). No answer, as PostgreSQL.
+    #[error("the TLS handshake did not agree on the protocol `postgresql`")]
+    Alpn,
     /// Bytes were there behind an encryption request before it was answered: whoever sent them could not know that
     /// they would not be read in clear (CVE-2021-23214).
     #[error("unencrypted bytes behind {request}, before its answer")]
@@ -79,6 +84,9 @@ pub enum Refusal {
     /// A StartupMessage without a user.
     #[error("no PostgreSQL user name specified in startup packet")]
     NoUser,
+    /// A StartupMessage with a name that only the proxy may use.
+    #[error("a startup parameter is reserved")]
+    Reserved,
     /// A StartupMessage in clear where TLS is required.
     #[error("this connection requires TLS")]
     TlsRequired,
@@ -99,6 +107,7 @@ impl Refusal {
             | Refusal::RequestLength { .. }
             | Refusal::CancelLength { .. }
             | Refusal::DirectTls
+            | Refusal::Alpn
             | Refusal::NotSecured
             | Refusal::Ended => {}
             // Instead of the promised handshake an error in clear would be read as one, or as an injected text.
@@ -123,7 +132,7 @@ impl Refusal {
             }
             Refusal::Version(version) => unsupported(out, *version),
             Refusal::Layout => fatal(out, sqlstate::PROTOCOL_VIOLATION, &self.to_string()),
-            Refusal::NoUser | Refusal::TlsRequired => {
+            Refusal::NoUser | Refusal::TlsRequired | Refusal::Reserved => {
                 fatal(out, sqlstate::INVALID_AUTHORIZATION, &self.to_string())
             }
         }

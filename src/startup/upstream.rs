@@ -7,12 +7,52 @@ use super::codes::{REQUEST_LENGTH, SSL_REQUEST};
 pub enum UpstreamTlsPolicy {
     /// Never: no SSLRequest is sent.
     Disable,
+    /// Only if the server refuses a login in clear: see [`UpstreamTlsPolicy::after_refusal`]. One in the middle can read
+    /// along, and the server need not be able to.
+    Allow,
     /// If the server can. One in the middle can say that it cannot, and read along.
     Prefer,
     /// Always, but with anybody: one in the middle can be the other end.
     Require,
     /// Always, and only with the server that its certificate names.
     VerifyFull,
+}
+
+impl UpstreamTlsPolicy {
+    /// With what to try again, on a new connection, when the server refused a login in clear with SQLSTATE 28000 before
+    /// it asked for anything: that is how it says that `pg_hba.conf` has no line for a connection without TLS.
+    #[must_use]
+    pub fn after_refusal(self) -> Option<UpstreamTlsPolicy> {
+        match self {
+            UpstreamTlsPolicy::Allow => Some(UpstreamTlsPolicy::Require),
+            UpstreamTlsPolicy::Disable
+            | UpstreamTlsPolicy::Prefer
+            | UpstreamTlsPolicy::Require
+            | UpstreamTlsPolicy::VerifyFull => None,
+        }
+    }
+
+    /// Whether nothing but an SSLRequest may leave in clear.
+    #[must_use]
+    pub fn requires_tls(self) -> bool {
+        match self {
+            UpstreamTlsPolicy::Require | UpstreamTlsPolicy::VerifyFull => true,
+            UpstreamTlsPolicy::Disable | UpstreamTlsPolicy::Allow | UpstreamTlsPolicy::Prefer => {
+                false
+            }
+        }
+    }
+}
+
+/// How TLS with a server begins, in the words of libpq's `sslnegotiation`.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum TlsNegotiation {
+    /// With an SSLRequest, and the server's answer to it.
+    #[default]
+    Postgres,
+    /// With the handshake, which saves a round trip (PostgreSQL 17 and later). It has to agree by ALPN on
+    /// [`ALPN`](super::ALPN). A server cannot say no, so the policy must require TLS.
+    Direct,
 }
 
 /// What a TLS handshake has to check about the server.
@@ -79,6 +119,8 @@ pub enum UpgradeFault {
 /// | `E` or another byte | closed | closed |
 /// | `S` or `N` and one byte more | closed | closed |
 ///
+/// Under `Disable` and `Allow` nothing is asked, and the login begins in clear.
+///
 /// ```
 /// use bytes::BytesMut;
 /// use pgturnout::startup::{Upgrade, UpstreamTls, UpstreamTlsPolicy, Verification};
@@ -93,6 +135,7 @@ pub enum UpgradeFault {
 #[derive(Debug)]
 pub struct UpstreamTls {
     policy: UpstreamTlsPolicy,
+    negotiation: TlsNegotiation,
     phase: Phase,
 }
 
@@ -109,11 +152,22 @@ impl UpstreamTls {
     pub fn new(policy: UpstreamTlsPolicy) -> UpstreamTls {
         UpstreamTls {
             policy,
+            negotiation: TlsNegotiation::default(),
             phase: Phase::New,
         }
     }
 
-    /// Starts: appends an SSLRequest to `out`, or decides for clear at once.
+    /// The same with TLS begun in this way. [`TlsNegotiation::Direct`] counts where the policy requires TLS, and only
+    /// there.
+    #[must_use]
+    pub fn begun_by(self, negotiation: TlsNegotiation) -> UpstreamTls {
+        UpstreamTls {
+            negotiation,
+            ..self
+        }
+    }
+
+    /// Starts: appends an SSLRequest to `out`, or decides for clear or for a handshake at once.
     ///
     /// # Errors
     ///
@@ -123,19 +177,42 @@ impl UpstreamTls {
             Phase::New => {}
             Phase::Asked | Phase::Decided => return Err(UpgradeFault::OutOfTurn),
         }
-        match self.policy {
-            UpstreamTlsPolicy::Disable => {
+        match (self.policy, self.negotiation) {
+            (UpstreamTlsPolicy::Disable | UpstreamTlsPolicy::Allow, _) => {
                 self.phase = Phase::Decided;
                 Ok(Upgrade::Clear { used: 0 })
             }
-            UpstreamTlsPolicy::Prefer
-            | UpstreamTlsPolicy::Require
-            | UpstreamTlsPolicy::VerifyFull => {
+            (
+                UpstreamTlsPolicy::Require | UpstreamTlsPolicy::VerifyFull,
+                TlsNegotiation::Direct,
+            ) => {
+                self.phase = Phase::Decided;
+                Ok(Upgrade::StartTls {
+                    used: 0,
+                    verify: self.verification(),
+                })
+            }
+            (
+                UpstreamTlsPolicy::Prefer
+                | UpstreamTlsPolicy::Require
+                | UpstreamTlsPolicy::VerifyFull,
+                TlsNegotiation::Postgres | TlsNegotiation::Direct,
+            ) => {
                 self.phase = Phase::Asked;
                 out.put_u32(REQUEST_LENGTH);
                 out.put_u32(SSL_REQUEST);
                 Ok(Upgrade::Wait)
             }
+        }
+    }
+
+    fn verification(&self) -> Verification {
+        match self.policy {
+            UpstreamTlsPolicy::VerifyFull => Verification::Full,
+            UpstreamTlsPolicy::Disable
+            | UpstreamTlsPolicy::Allow
+            | UpstreamTlsPolicy::Prefer
+            | UpstreamTlsPolicy::Require => Verification::None,
         }
     }
 
@@ -153,18 +230,14 @@ impl UpstreamTls {
             return Ok(Upgrade::Wait);
         };
         self.phase = Phase::Decided;
-        let verify = match self.policy {
-            UpstreamTlsPolicy::VerifyFull => Verification::Full,
-            UpstreamTlsPolicy::Disable | UpstreamTlsPolicy::Prefer | UpstreamTlsPolicy::Require => {
-                Verification::None
-            }
-        };
+        let verify = self.verification();
         match (answer, self.policy) {
             (b'S' | b'N', _) if !behind.is_empty() => Err(UpgradeFault::Injected),
             (b'S', _) => Ok(Upgrade::StartTls { used: 1, verify }),
-            (b'N', UpstreamTlsPolicy::Disable | UpstreamTlsPolicy::Prefer) => {
-                Ok(Upgrade::Clear { used: 1 })
-            }
+            (
+                b'N',
+                UpstreamTlsPolicy::Disable | UpstreamTlsPolicy::Allow | UpstreamTlsPolicy::Prefer,
+            ) => Ok(Upgrade::Clear { used: 1 }),
             (b'N', UpstreamTlsPolicy::Require | UpstreamTlsPolicy::VerifyFull) => {
                 Err(UpgradeFault::Refused)
             }
@@ -178,8 +251,9 @@ impl UpstreamTls {
 mod tests {
     use super::*;
 
-    const POLICIES: [UpstreamTlsPolicy; 4] = [
+    const POLICIES: [UpstreamTlsPolicy; 5] = [
         UpstreamTlsPolicy::Disable,
+        UpstreamTlsPolicy::Allow,
         UpstreamTlsPolicy::Prefer,
         UpstreamTlsPolicy::Require,
         UpstreamTlsPolicy::VerifyFull,
@@ -216,7 +290,7 @@ mod tests {
             (b"NR", [injected; 3]),
         ];
         for (input, expected) in table {
-            for (policy, expected) in POLICIES[1..].iter().zip(expected) {
+            for (policy, expected) in POLICIES[2..].iter().zip(expected) {
                 assert_eq!(
                     asked(*policy).handle(input),
                     expected,
@@ -228,11 +302,41 @@ mod tests {
 
     #[test]
     fn without_tls_nothing_is_asked() {
+        for policy in [UpstreamTlsPolicy::Disable, UpstreamTlsPolicy::Allow] {
+            for negotiation in [TlsNegotiation::Postgres, TlsNegotiation::Direct] {
+                let mut out = BytesMut::new();
+                let mut tls = UpstreamTls::new(policy).begun_by(negotiation);
+                assert_eq!(tls.start(&mut out), Ok(Upgrade::Clear { used: 0 }));
+                assert!(out.is_empty());
+                assert_eq!(tls.handle(b"S"), Err(UpgradeFault::OutOfTurn));
+            }
+        }
+    }
+
+    /// A handshake that nobody asked for cannot be declined, so where clear would do one is asked.
+    #[test]
+    fn a_direct_handshake_where_tls_is_required() {
+        for (policy, verify) in [
+            (UpstreamTlsPolicy::Require, Verification::None),
+            (UpstreamTlsPolicy::VerifyFull, Verification::Full),
+        ] {
+            let mut out = BytesMut::new();
+            let mut tls = UpstreamTls::new(policy).begun_by(TlsNegotiation::Direct);
+            let start = Upgrade::StartTls { used: 0, verify };
+            assert_eq!((tls.start(&mut out), out.len()), (Ok(start), 0));
+            assert_eq!(tls.handle(b"S"), Err(UpgradeFault::OutOfTurn));
+        }
         let mut out = BytesMut::new();
-        let mut tls = UpstreamTls::new(UpstreamTlsPolicy::Disable);
-        assert_eq!(tls.start(&mut out), Ok(Upgrade::Clear { used: 0 }));
-        assert!(out.is_empty());
-        assert_eq!(tls.handle(b"S"), Err(UpgradeFault::OutOfTurn));
+        let mut tls = UpstreamTls::new(UpstreamTlsPolicy::Prefer).begun_by(TlsNegotiation::Direct);
+        assert_eq!((tls.start(&mut out), out.len()), (Ok(Upgrade::Wait), 8));
+    }
+
+    #[test]
+    fn only_allow_tries_again() {
+        for policy in POLICIES {
+            let again = (policy == UpstreamTlsPolicy::Allow).then_some(UpstreamTlsPolicy::Require);
+            assert_eq!(policy.after_refusal(), again, "{policy:?}");
+        }
     }
 
     #[test]

@@ -107,13 +107,15 @@ fn opening(feed: &mut Feed<'_>) -> Vec<u8> {
     const SSL: &[u8] = &[0, 0, 0, 8, 4, 210, 22, 47];
     const GSS: &[u8] = &[0, 0, 0, 8, 4, 210, 22, 48];
     const CANCEL: &[u8] = &[0, 0, 0, 16, 4, 210, 22, 46, 0, 0, 0, 1, 1, 2, 3, 4];
-    match feed.below(16) {
+    match feed.below(18) {
         0 => SSL.to_vec(),
         1 => GSS.to_vec(),
         2 => CANCEL.to_vec(),
         3 => startup("app", "replication\0true\0"),
         4 => [SSL, &startup_message()].concat(),
         5 => startup("locked", ""),
+        16 => b"\x16".to_vec(),
+        17 => [b"\x16", &startup_message()[..]].concat(),
         _ => startup_message(),
     }
 }

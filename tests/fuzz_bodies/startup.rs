@@ -1,10 +1,12 @@
 //! The opening of a connection, on both sides.
 
 use bytes::BytesMut;
+use pgturnout::cancel::{CancelMap, SourceCheck};
 use pgturnout::startup::{
-    ClientTls, Negotiation, Opened, StartupParams, Upgrade, UpgradeFault, UpstreamTls,
-    UpstreamTlsPolicy, encode_startup,
+    CancelKey, ClientTls, Detected, Negotiation, Opened, Passage, ProtocolVersion, StartupParams,
+    TlsNegotiation, Upgrade, UpgradeFault, UpstreamTls, UpstreamTlsPolicy, detect, encode_startup,
 };
+use pgturnout::wire::Backend;
 
 use super::feed::Feed;
 
@@ -12,15 +14,22 @@ use super::feed::Feed;
 const PACKET_MAX: usize = 10_004;
 
 /// An opening ends, one way: it answers each request once at most, asks for no more than the longest packet, takes no
-/// byte that is not there, and a StartupMessage that it accepts is written back to the same bytes.
+/// byte that is not there, and a StartupMessage that it accepts is written back to the same bytes. What a listener
+/// detects in the first bytes is what the opening makes of them, and more bytes do not change it.
 pub(crate) fn startup(data: &[u8]) {
     let mut feed = Feed::new(data);
-    let policy = feed.one(&[ClientTls::Disable, ClientTls::Allow, ClientTls::Require]);
+    let policy = feed.one(&[
+        ClientTls::Disable,
+        ClientTls::Allow,
+        ClientTls::Require,
+        ClientTls::Passthrough,
+    ]);
     let upstream = feed.one(&[
         UpstreamTlsPolicy::Disable,
         UpstreamTlsPolicy::Prefer,
         UpstreamTlsPolicy::Require,
         UpstreamTlsPolicy::VerifyFull,
+        UpstreamTlsPolicy::Allow,
     ]);
     let grain = 1 + feed.below(16);
     let answer = feed.one(ANSWERS);
@@ -34,6 +43,7 @@ pub(crate) fn startup(data: &[u8]) {
         packets
     };
     ask_upstream(upstream, answer.unwrap_or(&packets));
+    detected(&packets);
     let (whole, parts) = (
         open(policy, usize::MAX, &packets),
         open(policy, grain, &packets),
@@ -69,6 +79,7 @@ const PACKETS: &[&[u8]] = &[
     b"\0\0\0\x12\0\x02\0\0user\0app\0\0",
     b"\0\0\x27\x15\0\x03\0\0",
     b"\x16\x03\x01",
+    &[0, 0, 0, 8, 4, 210, 22, 49],
     b"\0",
     b"\0\0\0\x12\0\x03\0\0user\0app\0x",
 ];
@@ -99,9 +110,27 @@ fn open(policy: ClientTls, grain: usize, bytes: &[u8]) -> Option<Vec<u8>> {
                 assert!(!secured, "nothing is asked for twice");
                 secured = byte == b'S';
             }
+            Ok(Opened::DirectTls) => {
+                assert_eq!((bytes[start], start, secured), (0x16, 0, false));
+                assert!(matches!(policy, ClientTls::Allow | ClientTls::Require));
+                // As if the first byte were the whole handshake.
+                start += 1;
+                secured = true;
+            }
+            Ok(Opened::Passthrough { by }) => {
+                assert_eq!((policy, secured), (ClientTls::Passthrough, false));
+                let first = match by {
+                    Passage::Request => Detected::Ssl,
+                    Passage::Direct => Detected::DirectTls,
+                };
+                assert_eq!(detect(&bytes[start..]), first);
+                opened = Some(bytes[start..start + 1].to_vec());
+                break;
+            }
             Ok(Opened::Cancel { used, key }) => {
                 assert!((4..=256).contains(&key.secret().len()));
                 assert_eq!(used, 12 + key.secret().len());
+                is_nobodys(&key);
                 assert!(used <= end - start);
                 opened = Some(bytes[start..start + used].to_vec());
                 break;
@@ -128,22 +157,100 @@ fn open(policy: ClientTls, grain: usize, bytes: &[u8]) -> Option<Vec<u8>> {
     opened
 }
 
+/// The first answer that is no request for more is the last, and comes within the first eight bytes.
+fn detected(bytes: &[u8]) {
+    let mut asked = 0;
+    let found = (0..=bytes.len()).find_map(|end| match detect(&bytes[..end]) {
+        Detected::NeedMore(more) => {
+            assert!(more > end && more <= 8 && more >= asked, "asks for {more}");
+            asked = more;
+            None
+        }
+        found => Some((end, found)),
+    });
+    let Some((end, found)) = found else {
+        assert!(bytes.len() < 8);
+        return;
+    };
+    assert!(end == asked && end <= 8);
+    assert_eq!(detect(bytes), found, "more bytes change it");
+    let opened = Negotiation::new(ClientTls::Allow).handle(bytes, false);
+    let fits = match found {
+        Detected::Ssl => matches!(opened, Ok(Opened::Reply { byte: b'S', .. }) | Err(_)),
+        Detected::GssEnc => matches!(opened, Ok(Opened::Reply { byte: b'N', .. }) | Err(_)),
+        Detected::Cancel => matches!(opened, Ok(Opened::Cancel { .. } | Opened::Need(_))),
+        Detected::DirectTls => matches!(opened, Ok(Opened::DirectTls)),
+        Detected::Startup(version) => match opened {
+            Ok(Opened::Start { params, .. }) => params.version() == version,
+            opened => matches!(opened, Ok(Opened::Need(_)) | Err(_)),
+        },
+        Detected::Other => opened.is_err(),
+        Detected::NeedMore(_) => false,
+    };
+    assert!(fits, "{found:?} is opened as something else");
+}
+
+/// A key that a client makes up finds nobody, and what is made of it looks like it and like no other.
+fn is_nobodys(key: &CancelKey) {
+    let mut map = CancelMap::new(1, SourceCheck::Off);
+    let place = map.enter(key.clone(), None, ()).expect("it is empty");
+    assert!(map.find(key, None).is_some());
+    let other = CancelKey::new(key.process_id() ^ 1, key.secret()).expect("as long");
+    assert!(map.find(&other, None).is_none());
+    assert!(map.leave(place).is_some() && map.find(key, None).is_none());
+    #[cfg(feature = "scram")]
+    {
+        use pgturnout::cancel::{CancelRing, Owner};
+        let secret = pgturnout::auth::Secret::new(vec![7; 32]);
+        let ring = CancelRing::new(9, secret).expect("long enough");
+        match ring.owner(key) {
+            Owner::Nobody => assert!(key.secret().len() != 4),
+            Owner::Perhaps { previous, .. } => {
+                assert_eq!((previous, key.secret().len()), (None, 4))
+            }
+            Owner::Instance(_) => panic!("a forged key proves an instance"),
+        }
+    }
+}
+
 fn round_trip(params: &StartupParams) {
     assert!(!params.user().is_empty() && !params.database().is_empty());
     assert_eq!(params.version().major, 3);
     let mut out = BytesMut::new();
     encode_startup(params.version(), params.iter(), &mut out).expect("it was read");
     assert_eq!(&out[..], params.raw());
-    let _ = (params.replication(), params.protocol_options().count());
+    let _ = (params.replication(), params.mentions(b"search_path"));
+    let mut answer = BytesMut::new();
+    let spoken = params.negotiate(ProtocolVersion::V3_2, &mut answer);
+    assert!(spoken <= params.version() && spoken <= ProtocolVersion::V3_2);
+    let asks = params.protocol_options().count() > 0 || spoken != params.version();
+    assert_eq!(answer.first(), asks.then_some(&b'v'));
+    if let Some(body) = answer.get(5..) {
+        let message = Backend::parse(b'v', body).expect("it was written");
+        let Backend::NegotiateProtocolVersion { newest, options } = message else {
+            panic!("another message");
+        };
+        // There is no 3.1, and whoever asks for it gets what it asked for.
+        assert!(spoken.minor == 1 || params.negotiated(newest, &options) == Some(spoken));
+    }
     assert!(!format!("{params:?}").is_empty());
 }
 
 /// Only one byte, `S` or `N` as the policy allows it, lets a login begin.
 fn ask_upstream(policy: UpstreamTlsPolicy, input: &[u8]) {
-    let mut tls = UpstreamTls::new(policy);
     let mut out = BytesMut::new();
+    if policy.requires_tls() {
+        let mut direct = UpstreamTls::new(policy).begun_by(TlsNegotiation::Direct);
+        let start = direct.start(&mut out).expect("it is new");
+        assert!(matches!(start, Upgrade::StartTls { used: 0, .. }) && out.is_empty());
+        assert_eq!(direct.handle(input), Err(UpgradeFault::OutOfTurn));
+    }
+    let mut tls = UpstreamTls::new(policy);
     let asked = tls.start(&mut out).expect("it is new");
-    if policy == UpstreamTlsPolicy::Disable {
+    if matches!(
+        policy,
+        UpstreamTlsPolicy::Disable | UpstreamTlsPolicy::Allow
+    ) {
         assert_eq!((asked, out.len()), (Upgrade::Clear { used: 0 }, 0));
         return;
     }

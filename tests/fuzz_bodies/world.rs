@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use pgturnout::auth::{AdmitPolicy, Channel, Credential};
 use pgturnout::route;
 use pgturnout::session::{
-    Action, ClientAuth, CloseCause, Config, ConnectFailed, Demand, Gate, PeerId, ReaderFailure,
-    ReaderOpen, Role, Seed, Session, Split, TlsFailed, TlsInfo, TlsRole, Transmit, Upstream,
+    Action, ClientAuth, CloseCause, Config, ConnectFailed, Demand, Event, Gate, PeerId,
+    ReaderFailure, ReaderOpen, Role, Seed, Session, Split, TlsFailed, TlsInfo, TlsRole, Transmit,
+    Upstream,
 };
-use pgturnout::startup::{ClientTls, UpstreamTlsPolicy};
+use pgturnout::startup::{ALPN, ClientTls, TlsNegotiation, UpstreamTlsPolicy};
 use pgturnout::wire::Header;
 
 use super::contains;
@@ -87,12 +88,18 @@ impl Options {
             } else {
                 ReaderFailure::UseWriter
             },
-            client_tls: feed.one(&[ClientTls::Disable, ClientTls::Allow, ClientTls::Require]),
+            client_tls: feed.one(&[
+                ClientTls::Disable,
+                ClientTls::Allow,
+                ClientTls::Require,
+                ClientTls::Passthrough,
+            ]),
             upstream_tls: feed.one(&[
                 UpstreamTlsPolicy::Disable,
                 UpstreamTlsPolicy::Disable,
                 UpstreamTlsPolicy::Prefer,
                 UpstreamTlsPolicy::VerifyFull,
+                UpstreamTlsPolicy::Allow,
             ]),
             grain: feed.one(&[usize::MAX, usize::MAX, 1, 7]),
             dials: if bit(6) { Dials::Wait } else { Dials::Succeed },
@@ -109,6 +116,7 @@ impl Options {
             name: name.to_owned(),
             role,
             tls: self.upstream_tls,
+            tls_negotiation: TlsNegotiation::Postgres,
             methods: None,
         };
         let mut config = Config::new(vec![
@@ -295,8 +303,9 @@ impl World {
             }
             (Link::Securing, true) => {
                 self.peers[peer.index()].link = Link::Open;
-                self.session
-                    .handle_secured(self.now, peer, Ok(TlsInfo::default()));
+                let mut info = TlsInfo::default();
+                info.alpn = Some(ALPN.into());
+                self.session.handle_secured(self.now, peer, Ok(info));
             }
             (Link::Securing, false) => {
                 let why = TlsFailed("no common cipher".to_owned());
@@ -450,8 +459,18 @@ impl World {
             }
             Action::StartTls { peer, role } => {
                 self.tell(peer, "secure".to_owned());
-                assert_eq!(role == TlsRole::Server, peer == PeerId::CLIENT);
+                let ours = matches!(role, TlsRole::Server | TlsRole::DirectServer);
+                assert_eq!(ours, peer == PeerId::CLIENT);
                 assert_eq!(self.peers[peer.index()].link, Link::Open);
+                if role == TlsRole::DirectServer {
+                    // All of its handshake: how much more has come depends on how it was cut.
+                    assert_eq!(self.peers[peer.index()].buffer.remove(0), 0x16);
+                    self.peers[peer.index()].link = Link::Securing;
+                    if self.options.dials == Dials::Succeed {
+                        self.resolve(peer, true);
+                    }
+                    return;
+                }
                 assert_eq!(
                     self.peers[peer.index()].buffer,
                     b"",
@@ -472,8 +491,13 @@ impl World {
                 self.tell(peer, format!("close: {cause}"));
                 self.judge(peer, &received);
             }
+            Action::Finish { peer } => {
+                assert_eq!(self.peers[peer.index()].link, Link::Open);
+                self.tell(peer, "finish".to_owned());
+            }
             Action::Cancel(_) => self.story.cancels += 1,
             Action::Notify(event) => {
+                self.relays_blindly |= matches!(event, Event::RelayedWhole { .. });
                 let shown = format!("{event:?}");
                 assert!(!shown.contains(NEEDLE), "{shown}");
             }

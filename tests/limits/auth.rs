@@ -124,7 +124,8 @@ mod scram {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     use bytes::BytesMut;
     use pgturnout::auth::scram::{ClientFirst, ScramError};
-    use pgturnout::auth::{Credential, Handshake};
+    use pgturnout::auth::{Credential, Handshake, Secret};
+    use pgturnout::cancel::{CancelRing, ShortSecret};
     use pgturnout::limits;
 
     use crate::login::scram::{Account, client_nonce};
@@ -152,6 +153,14 @@ mod scram {
             fault(limits::SCRAM_NONCE_MAX + 1, 16, 1, 0),
             Some(ScramError::ServerNonce)
         );
+    }
+
+    #[test]
+    fn cancel_ring_secret_min() {
+        let ring = |len: usize| CancelRing::new(1, Secret::new(vec![7; len]));
+        assert!(ring(limits::CANCEL_RING_SECRET_MIN).is_ok());
+        let len = limits::CANCEL_RING_SECRET_MIN - 1;
+        assert_eq!(ring(len).err(), Some(ShortSecret { len }));
     }
 
     #[test]

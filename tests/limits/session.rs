@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgturnout::cancel::{CancelMap, NotEntered};
 use pgturnout::limits;
 use pgturnout::route::{Cache, CacheLimits, LexState, Rules};
-use pgturnout::session::{Action, CloseCause, Config, ConfigError, Demand, Event, PeerId, Timer};
-use pgturnout::startup::ProtocolVersion;
+use pgturnout::session::{
+    Action, CloseCause, Config, ConfigError, Demand, Event, PeerId, Timer, TlsInfo,
+};
+use pgturnout::startup::{CancelKey, ClientTls, ProtocolVersion};
 
 use crate::session_support::frames::{frontend, raw};
 use crate::session_support::{Chunk, Dial, Rig, config, startup};
@@ -459,4 +462,48 @@ fn actions() {
         rig.session.handle_input(rig.now, CLIENT, &queries),
         Demand::Again
     );
+}
+
+#[test]
+fn cancel_keys_max() {
+    let key = |process_id| CancelKey::new(process_id, b"abcd").unwrap();
+    let mut map = CancelMap::default();
+    for process_id in (0..).take(limits::CANCEL_KEYS_MAX) {
+        assert!(map.enter(key(process_id), None, ()).is_ok());
+    }
+    let most = limits::CANCEL_KEYS_MAX;
+    let more = map.enter(key(-1), None, ());
+    assert_eq!(more, Err(NotEntered::Full { most }));
+}
+
+/// What is kept of a client's handshake that brings this.
+fn kept(info: TlsInfo) -> TlsInfo {
+    let mut config = config();
+    config.client_tls = ClientTls::Require;
+    let mut rig = Rig::new(config, Chunk::Whole);
+    rig.knows(CLIENT, info);
+    rig.raw(CLIENT, &[0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]);
+    rig.session.tls_info(CLIENT).expect("TLS").clone()
+}
+
+#[test]
+fn tls_certificate_max() {
+    let len = limits::TLS_CERTIFICATE_MAX;
+    for (len, kept_len) in [(len, Some(len)), (len + 1, None)] {
+        let mut info = TlsInfo::default();
+        info.peer_certificate = Some(vec![0x30; len].into());
+        let kept = kept(info).peer_certificate;
+        assert_eq!(kept.map(|der| der.len()), kept_len);
+    }
+}
+
+#[test]
+fn tls_name_max() {
+    let len = limits::TLS_NAME_MAX;
+    for (len, kept_len) in [(len, Some(len)), (len + 1, None)] {
+        let mut info = TlsInfo::default();
+        info.server_name = Some("n".repeat(len).into());
+        let kept = kept(info).server_name;
+        assert_eq!(kept.map(|name| name.len()), kept_len);
+    }
 }

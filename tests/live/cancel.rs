@@ -1,9 +1,17 @@
 //! Cancelling: the key a client gets works wherever its statement runs, and nowhere else.
 
-use crate::support::client::{Client, Pace, eventually};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use socket2::{Domain, Socket, Type};
+
+use crate::support::client::{Client, Pace, V3_2, eventually};
 use crate::support::frame::errors;
-use crate::support::lab::Lab;
+use crate::support::lab::{Lab, split};
 use crate::support::message;
+use crate::support::proxy::Proxy;
 
 const LONG_READ: &str = "select count(*) from generate_series(1, 100000000000)";
 const LONG_WRITE: &str = "create table cancel_c as select pg_sleep(600)::text";
@@ -121,4 +129,128 @@ fn shows_the_process_id_of_the_writer() {
     let end = format!("select pg_terminate_backend({process_id})");
     assert_eq!(lab.admin().value(&end), "t");
     assert_eq!(errors(&client.rest()), ["57P01"]);
+}
+
+/// Protocol 3.2: a key of ours is 32 bytes wide if the server speaks 3.2 with the client, and 4 if it does not.
+#[test]
+fn stops_a_read_with_a_wide_key() {
+    let Some(lab) = Lab::new("cancel::wide") else {
+        return;
+    };
+    let mut client = Client::connect(lab.proxy.port, Pace::Whole);
+    let parameters = [
+        ("user", "u_trust"),
+        ("database", "app"),
+        ("application_name", lab.application.as_str()),
+    ];
+    client.send(&message::startup(V3_2, &parameters));
+    client.finish_login(None);
+    let (process_id, secret) = client.key.clone().unwrap();
+    let width = if lab.cluster.version() < 180_000 {
+        4
+    } else {
+        32
+    };
+    assert_eq!(secret.len(), width);
+    for (sql, port) in [
+        (LONG_READ, lab.cluster.standby()),
+        (LONG_WRITE, lab.cluster.primary()),
+    ] {
+        client.send(&message::query(sql));
+        await_running(&lab, port);
+        cancel(lab.proxy.port, process_id, &secret[..4.min(width - 1)]);
+        await_running(&lab, port);
+        assert!(eventually(|| {
+            cancel(lab.proxy.port, process_id, &secret);
+            !is_running(&lab, port)
+        }));
+        assert_eq!(errors(&client.ready(1)), ["57014"]);
+    }
+}
+
+/// `Ctrl-C` in psql, on whichever server the statement runs.
+#[test]
+fn stops_what_psql_is_interrupted_in() {
+    let Some(lab) = Lab::new("cancel::psql") else {
+        return;
+    };
+    let psql = Path::new(lab.cluster.get("PGBIN")).join("psql");
+    let mut versions = vec![""];
+    if lab.cluster.version() >= 180_000 {
+        versions.push("max_protocol_version=3.2");
+    }
+    for version in versions {
+        for (sql, port) in [
+            (LONG_READ, lab.cluster.standby()),
+            (LONG_WRITE, lab.cluster.primary()),
+        ] {
+            let conninfo = format!(
+                "host=127.0.0.1 port={} user=u_trust dbname=app application_name={} {version}",
+                lab.proxy.port, lab.application
+            );
+            let child = Command::new(&psql)
+                .args(["-X", "-d", &conninfo, "-c", sql])
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            await_running(&lab, port);
+            let interrupt = ["-INT", &child.id().to_string()];
+            assert!(
+                Command::new("kill")
+                    .args(interrupt)
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+            let output = child.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                said.contains("canceling statement due to user request"),
+                "{said}"
+            );
+            assert!(eventually(|| !is_running(&lab, port)));
+        }
+    }
+}
+
+/// From the session's own address, if that is asked for.
+#[test]
+fn may_have_to_come_from_the_sessions_address() {
+    let Some(lab) = Lab::new("cancel::source") else {
+        return;
+    };
+    let arguments = split(lab.cluster);
+    let mut arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    arguments.extend(["--cancel-source", "same-address"]);
+    let proxy = Proxy::start(lab.cluster, &arguments);
+    let parameters = [("application_name", lab.application.as_str())];
+    let mut client = Client::open(proxy.port, Pace::Whole, "u_trust", &parameters);
+    let (process_id, secret) = client.key.clone().unwrap();
+    client.send(&message::query(LONG_READ));
+    await_running(&lab, lab.cluster.standby());
+    cancel_from(
+        [127, 0, 0, 2].into(),
+        proxy.port,
+        &message::cancel(process_id, &secret),
+    );
+    await_running(&lab, lab.cluster.standby());
+    cancel(proxy.port, process_id, &secret);
+    assert_eq!(errors(&client.ready(1)), ["57014"]);
+}
+
+/// Sends bytes from an address of this machine's, and waits for the close. The whole of 127/8 is this machine's on
+/// Linux; elsewhere the address cannot be had and nothing is sent, which proves nothing and breaks nothing.
+fn cancel_from(address: Ipv4Addr, port: u16, bytes: &[u8]) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    if socket.bind(&SocketAddr::from((address, 0)).into()).is_err() {
+        return;
+    }
+    socket
+        .connect(&SocketAddr::from(([127, 0, 0, 1], port)).into())
+        .unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.write_all(bytes).unwrap();
+    assert_eq!(stream.read(&mut [0; 8]).unwrap_or(0), 0);
 }

@@ -82,6 +82,10 @@ fn negotiates_versions_as_the_server_does() {
     assert_eq!(tags(&trace).contains('v'), lab.cluster.version() < 180_000);
     assert!(tags(&same_opening(&lab, V3_0, &future)).contains('v'));
     same_opening(&lab, V3_2, &future);
+    // As libpq's `max_protocol_version=grease` asks.
+    let grease = [start[0], start[1], ("_pq_.test_protocol_negotiation", "")];
+    let trace = same_opening(&lab, 0x0003_270f, &grease);
+    assert_eq!(tags(&trace).matches('v').count(), 1, "{trace:?}");
     // Major versions that nobody speaks, one of them with another form of error.
     let bytes = message::startup(0x0004_0000, &start);
     for port in [lab.cluster.primary(), lab.proxy.port] {
@@ -128,7 +132,11 @@ fn refuses_bytes_behind_an_encryption_request() {
 }
 
 /// Logs in with tokio-postgres and asks where a read and a write run.
-fn ask(port: u16, user: &str, secret: &str) -> Result<(bool, bool), tokio_postgres::Error> {
+pub(crate) fn ask(
+    port: u16,
+    user: &str,
+    secret: &str,
+) -> Result<(bool, bool), tokio_postgres::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

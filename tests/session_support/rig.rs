@@ -7,7 +7,7 @@ use pgturnout::session::{
     Action, CloseCause, Config, ConnectFailed, Demand, Event, Lifecycle, PeerId, Role, Seed,
     Session, Timer, TlsFailed, TlsInfo, TlsRole, Transmit, Upstream,
 };
-use pgturnout::startup::{ProtocolVersion, StartupParams, UpstreamTlsPolicy};
+use pgturnout::startup::{ProtocolVersion, StartupParams, TlsNegotiation, UpstreamTlsPolicy};
 
 use super::frames::{backend, frontend, show_backend, show_frontend};
 
@@ -53,7 +53,11 @@ struct Peer {
     takes: bool,
     keeps: bool,
     dial: Dial,
-    secures: Result<TlsInfo, ()>,
+    secures: Result<(), ()>,
+    /// What is known of its handshake.
+    info: TlsInfo,
+    /// Whether our direction of its connection was ended.
+    finished: bool,
 }
 
 impl Peer {
@@ -70,11 +74,17 @@ impl Peer {
             takes: true,
             keeps: true,
             dial: Dial::Accept,
-            secures: Ok(TlsInfo::default()),
+            secures: Ok(()),
+            info: TlsInfo::default(),
+            finished: false,
         }
     }
 
     fn take(&mut self, bytes: &[u8]) {
+        assert!(
+            !self.finished || bytes.is_empty(),
+            "written to behind its end"
+        );
         self.total += bytes.len() as u64;
         if self.keeps {
             for byte in bytes {
@@ -123,6 +133,7 @@ pub(crate) fn upstream(role: Role) -> Upstream {
         name: format!("{role:?}"),
         role,
         tls: UpstreamTlsPolicy::Disable,
+        tls_negotiation: TlsNegotiation::Postgres,
         methods: None,
     }
 }
@@ -343,7 +354,22 @@ impl Rig {
 
     /// What its TLS handshake tells.
     pub(crate) fn tls(&mut self, peer: PeerId, info: TlsInfo) {
-        self.peers[peer.index()].secures = Ok(info);
+        self.knows(peer, info);
+    }
+
+    /// What ALPN agrees on with a peer.
+    pub(crate) fn agrees_on(&mut self, peer: PeerId, alpn: Option<&'static [u8]>) {
+        self.peers[peer.index()].info.alpn = alpn.map(Box::from);
+    }
+
+    /// What is known of a peer's handshake.
+    pub(crate) fn knows(&mut self, peer: PeerId, info: TlsInfo) {
+        self.peers[peer.index()].info = info;
+    }
+
+    /// Whether our direction of a peer's connection was ended.
+    pub(crate) fn is_finished(&self, peer: PeerId) -> bool {
+        self.peers[peer.index()].finished
     }
 
     pub(crate) fn is_open(&self, peer: PeerId) -> bool {
@@ -559,6 +585,7 @@ impl Rig {
                         slot.open = true;
                         slot.end = End::Open;
                         slot.takes = true;
+                        slot.finished = false;
                         self.session.handle_connected(self.now, peer, Ok(()));
                     }
                     Dial::Refuse => {
@@ -570,11 +597,18 @@ impl Rig {
             }
             Action::StartTls { peer, role } => {
                 let slot = &mut self.peers[peer.index()];
+                if role == TlsRole::DirectServer {
+                    assert!(!slot.buffer.is_empty(), "nothing has begun");
+                    slot.buffer.clear();
+                    slot.wire.clear();
+                }
                 assert!(slot.buffer.is_empty(), "TLS starts on a clean buffer");
                 self.handshakes
-                    .push((peer, matches!(role, TlsRole::Server)));
-                let result = slot.secures.clone();
-                let result = result.map_err(|()| TlsFailed("no".to_owned()));
+                    .push((peer, !matches!(role, TlsRole::Client(_))));
+                let result = match slot.secures {
+                    Ok(()) => Ok(slot.info.clone()),
+                    Err(()) => Err(TlsFailed("no".to_owned())),
+                };
                 self.session.handle_secured(self.now, peer, result);
             }
             Action::Close { peer, cause } => {
@@ -585,6 +619,11 @@ impl Rig {
                 slot.flood = 0;
                 slot.end = End::Open;
                 self.closes.push((peer, cause));
+            }
+            Action::Finish { peer } => {
+                let slot = &mut self.peers[peer.index()];
+                assert!(slot.open && !slot.finished, "{peer} is ended twice");
+                slot.finished = true;
             }
             Action::Cancel(_) => self.cancels += 1,
             Action::Authenticate { peer, request, .. } => {

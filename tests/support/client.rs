@@ -5,8 +5,10 @@ use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use super::cluster::Cluster;
 use super::frame::Frame;
 use super::message;
+use super::socket::Socket;
 
 /// Past this a missing answer counts as a hang. Generous: a loaded machine is no bug.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,7 +39,7 @@ pub(crate) enum Pace {
 }
 
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Socket,
     pace: Pace,
     /// Process id and secret of BackendKeyData.
     pub(crate) key: Option<(i32, Vec<u8>)>,
@@ -52,11 +54,22 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Client {
-            stream,
+            stream: Socket::Plain(stream),
             pace,
             key: None,
             login: Vec::new(),
         }
+    }
+
+    /// Goes on over TLS, with a handshake that offers these protocols by ALPN.
+    pub(crate) fn secure(self, cluster: &Cluster, alpn: &[&str]) -> io::Result<Client> {
+        let stream = self.stream.secure(cluster.get("CA"), alpn)?;
+        Ok(Client { stream, ..self })
+    }
+
+    /// The protocol that ALPN agreed on.
+    pub(crate) fn alpn(&self) -> Option<String> {
+        self.stream.alpn()
     }
 
     /// Logs in to database `app` as a user of whom nothing is asked.
@@ -105,7 +118,7 @@ impl Client {
 
     /// Ends the sending direction alone.
     pub(crate) fn half_close(&mut self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
+        self.stream.tcp().shutdown(Shutdown::Write).unwrap();
     }
 
     pub(crate) fn byte(&mut self) -> u8 {
@@ -131,12 +144,16 @@ impl Client {
         while filled < header.len() {
             match self.stream.read(&mut header[filled..]) {
                 Ok(0) if filled == 0 => return None,
+                // Over TLS: without the farewell that TLS has.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && filled == 0 => {
+                    return None;
+                }
                 Ok(0) => panic!("the connection ended inside a header"),
                 Ok(n) => filled += n,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset && filled == 0 => {
                     return None;
                 }
-                Err(error) => panic!("reading from {}: {error}", message::peer(&self.stream)),
+                Err(error) => panic!("reading from {}: {error}", message::peer(self.stream.tcp())),
             }
         }
         let length = i32::from_be_bytes([header[1], header[2], header[3], header[4]]);

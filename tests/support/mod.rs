@@ -8,3 +8,4 @@ pub(crate) mod lab;
 pub(crate) mod message;
 pub(crate) mod proxy;
 pub(crate) mod relay;
+pub(crate) mod socket;

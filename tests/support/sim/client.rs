@@ -58,6 +58,9 @@ impl Client {
         let first = if setup.wild {
             client.phase = Phase::Wild;
             Vec::new()
+        } else if setup.client_begins_tls {
+            client.phase = Phase::Securing;
+            vec![0x16]
         } else if setup.client_asks_tls {
             SSL_REQUEST.to_vec()
         } else {

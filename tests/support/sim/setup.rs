@@ -7,7 +7,7 @@ use pgturnout::session::{
     ClientAuth, Config, Gate, Metadata, ReaderFailure, ReaderOpen, RequestEvents, Role, Split,
     Upstream,
 };
-use pgturnout::startup::{ClientTls, ProtocolVersion, UpstreamTlsPolicy};
+use pgturnout::startup::{ClientTls, ProtocolVersion, TlsNegotiation, UpstreamTlsPolicy};
 
 use super::choices::Choices;
 use super::server::{Lag, Login, PASSWORD, ServerOptions, TlsAnswer};
@@ -25,8 +25,12 @@ pub(crate) struct Setup {
     pub(crate) client_tls: Tls,
     /// Whether the client asks for TLS first.
     pub(crate) client_asks_tls: bool,
+    /// Whether it begins TLS without asking.
+    pub(crate) client_begins_tls: bool,
     pub(crate) upstream_tls: Tls,
     pub(crate) servers_have_tls: bool,
+    /// Whether they refuse logins without it, to a proxy that tries without first.
+    pub(crate) servers_want_tls: bool,
     pub(crate) login: Method,
     /// Whether the proxy checks the client itself.
     pub(crate) terminate: bool,
@@ -110,8 +114,10 @@ impl Setup {
             fail_without_reader: false,
             client_tls: Tls::Disable,
             client_asks_tls: false,
+            client_begins_tls: false,
             upstream_tls: Tls::Disable,
             servers_have_tls: false,
+            servers_want_tls: false,
             login: Method::Trust,
             terminate: false,
             verifier: false,
@@ -148,8 +154,10 @@ impl Setup {
             fail_without_reader: choices.percent(15),
             client_tls: choices.weighted(&[(6, Tls::Disable), (2, Tls::Allow), (1, Tls::Require)]),
             client_asks_tls: choices.percent(30),
+            client_begins_tls: choices.percent(12),
             upstream_tls,
             servers_have_tls,
+            servers_want_tls: upstream_tls == Tls::Allow && servers_have_tls && choices.percent(50),
             login: match login {
                 // We send a password as it is over TLS only.
                 Method::Cleartext if !encrypted => Method::Md5,
@@ -178,7 +186,8 @@ impl Setup {
 
     /// Whether nobody insists on more TLS than there is.
     pub(crate) fn has_tls_enough(&self) -> bool {
-        let client = self.client_tls != Tls::Require || self.client_asks_tls;
+        let encrypts = self.client_asks_tls || self.client_begins_tls;
+        let client = self.client_tls != Tls::Require || encrypts;
         client && (self.upstream_tls != Tls::Require || self.servers_have_tls)
     }
 
@@ -193,7 +202,11 @@ impl Setup {
             Start::Nobody | Start::Nowhere => false,
             Start::WrongPassword => self.login == Method::Trust,
         };
-        welcome && self.has_tls_enough() && (encrypted || !both || self.login != Method::Cleartext)
+        let declined = self.client_begins_tls && self.client_tls == Tls::Disable;
+        welcome
+            && !declined
+            && self.has_tls_enough()
+            && (encrypted || !both || self.login != Method::Cleartext)
     }
 
     /// The parameters of the client's StartupMessage.
@@ -246,9 +259,11 @@ impl Setup {
             role,
             tls: match self.upstream_tls {
                 Tls::Disable => UpstreamTlsPolicy::Disable,
+                Tls::Allow if self.servers_want_tls => UpstreamTlsPolicy::Allow,
                 Tls::Allow => UpstreamTlsPolicy::Prefer,
                 Tls::Require => UpstreamTlsPolicy::VerifyFull,
             },
+            tls_negotiation: TlsNegotiation::Postgres,
             methods: Some(
                 Methods::NONE
                     .allow_trust()
@@ -327,6 +342,7 @@ impl Setup {
                 true => TlsAnswer::Yes,
                 false => TlsAnswer::No,
             },
+            wants_tls: self.servers_want_tls,
             version: self.server_version,
             rude: self.rude,
             ..ServerOptions::default()
@@ -371,8 +387,9 @@ impl std::fmt::Display for Setup {
         write!(
             f,
             "split={} gate-is-reader={} reader-at-login={} fail-without-reader={} client-tls={} \
-             client-asks-tls={} upstream-tls={} servers-have-tls={} login={} terminate={} \
-             verifier={} minor={} start={} clients={} readers={} rude={} lag={} tight={} \
+             client-asks-tls={} client-begins-tls={} upstream-tls={} servers-have-tls={} \
+             servers-want-tls={} login={} terminate={} verifier={} minor={} start={} clients={} \
+             readers={} rude={} lag={} tight={} \
              server-version={} wild={}",
             self.split,
             self.gate_is_reader,
@@ -380,8 +397,10 @@ impl std::fmt::Display for Setup {
             self.fail_without_reader,
             tls(self.client_tls),
             self.client_asks_tls,
+            self.client_begins_tls,
             tls(self.upstream_tls),
             self.servers_have_tls,
+            self.servers_want_tls,
             login.map_or("?", |(_, name)| name),
             self.terminate,
             self.verifier,
@@ -418,8 +437,10 @@ impl Setup {
             "reader-at-login" => self.reader_at_login = parsed(value)?,
             "fail-without-reader" => self.fail_without_reader = parsed(value)?,
             "client-tls" => self.client_tls = named(&TLS, value)?,
+            "client-begins-tls" => self.client_begins_tls = parsed(value)?,
             "client-asks-tls" => self.client_asks_tls = parsed(value)?,
             "upstream-tls" => self.upstream_tls = named(&TLS, value)?,
+            "servers-want-tls" => self.servers_want_tls = parsed(value)?,
             "servers-have-tls" => self.servers_have_tls = parsed(value)?,
             "login" => self.login = named(&METHODS, value)?,
             "terminate" => self.terminate = parsed(value)?,

@@ -53,8 +53,8 @@ pub(crate) fn compare(world: &mut World<'_>) {
     match search.explain(Vec::new(), Vec::new()) {
         Ok(direct) => {
             let answered = ours.iter().filter(|answer| is_whole(answer)).count();
-            state::effects(world, &direct, extent, answered);
             let unfailed = super::direct(&world.setup, &world.said, &[]);
+            state::effects(world, &direct, &unfailed, extent, answered);
             state::sessions(world, &direct, &unfailed);
         }
         Err((check, detail)) => world.broken(check, detail),

@@ -11,7 +11,16 @@ use super::judge::Extent;
 
 /// What was written, in which order and how often: as on one server, and of a session that ended on the way at least
 /// what was answered.
-pub(super) fn effects(world: &mut World<'_>, direct: &Direct, extent: Extent, answered: usize) {
+///
+/// `unfailed` is what one server makes of the program if nothing fails there: of a Query that is cancelled in the middle
+/// some was done, and undone.
+pub(super) fn effects(
+    world: &mut World<'_>,
+    direct: &Direct,
+    unfailed: &Direct,
+    extent: Extent,
+    answered: usize,
+) {
     let ours: Vec<String> = world
         .cluster
         .writes()
@@ -24,6 +33,9 @@ pub(super) fn effects(world: &mut World<'_>, direct: &Direct, extent: Extent, an
         None => 0,
     };
     let fine = match extent {
+        Extent::Whole if world.strikes.contains(&Fault::Cancel) => {
+            is_subsequence(&direct.writes, &ours) && is_subsequence(&ours, &unfailed.writes)
+        }
         Extent::Whole => ours == direct.writes,
         Extent::Beginning if unseen_failures(world) => {
             let answered = ours.get(..due) == direct.writes.get(..due);

@@ -24,6 +24,8 @@ const SALT: [u8; 4] = *b"salt";
 pub(super) struct Opening {
     /// Agreed to TLS, whose handshake is not done.
     securing: bool,
+    /// The handshake is done.
+    secured: bool,
     /// TLS or encryption by GSSAPI has been asked for.
     asked: bool,
     waiting: Option<Waiting>,
@@ -106,6 +108,7 @@ pub(super) fn secret(backend: u32, long: bool) -> Vec<u8> {
 impl Opening {
     pub(super) fn secured(&mut self) {
         self.securing = false;
+        self.secured = true;
     }
 
     pub(super) fn phase(&self) -> ServerPhase {
@@ -195,6 +198,9 @@ impl Opening {
             return Err(unsupported());
         }
         let start = startup(&mut fields, version, out, place.options)?;
+        if place.options.wants_tls && !self.secured {
+            return Err(Fault::new("28000", "no pg_hba.conf entry, no encryption"));
+        }
         match question(out, place) {
             None => finish(start, out, cluster, place),
             Some(question) => {

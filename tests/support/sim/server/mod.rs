@@ -73,6 +73,8 @@ pub(crate) enum TlsAnswer {
 pub(crate) struct ServerOptions {
     pub(crate) login: Login,
     pub(crate) tls: TlsAnswer,
+    /// No login without TLS, as `hostssl` in `pg_hba.conf` has it.
+    pub(crate) wants_tls: bool,
     /// The major version: 15 or 18.
     pub(crate) version: u32,
     /// Settings of the server's own, as from postgresql.conf.
@@ -92,6 +94,7 @@ impl Default for ServerOptions {
         ServerOptions {
             login: Login::Trust,
             tls: TlsAnswer::No,
+            wants_tls: false,
             version: 15,
             parameters: Vec::new(),
             refuse_login: None,

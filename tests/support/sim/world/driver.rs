@@ -15,6 +15,16 @@ use super::happened::{Happened, Sent, shown};
 use super::link::{End, Link, State};
 use super::{Chunking, World};
 
+/// What a handshake without an SSLRequest before it begins with.
+const HANDSHAKE: u8 = 0x16;
+
+/// Every handshake here agrees on the protocol.
+fn postgresql() -> TlsInfo {
+    let mut info = TlsInfo::default();
+    info.alpn = Some(pgturnout::startup::ALPN.into());
+    info
+}
+
 impl World<'_> {
     pub(super) fn piece(&mut self, left: usize) -> usize {
         match self.chunking {
@@ -272,17 +282,21 @@ impl World<'_> {
                 }
             }
             Action::StartTls { peer, role } => {
-                if (*role == TlsRole::Server) != (*peer == PeerId::CLIENT) {
+                let ours = matches!(role, TlsRole::Server | TlsRole::DirectServer);
+                if ours != (*peer == PeerId::CLIENT) {
                     self.broken(Check::LoginOrder, format!("{peer}: the wrong side of TLS"));
                 }
                 self.links[peer.index()].state = State::Securing;
+                if *role == TlsRole::DirectServer {
+                    self.begin_handshake(*peer);
+                }
                 match self.links[peer.index()].tls_hangs {
                     true => self.strikes(&Fault::HangTls(*peer)),
                     false => self.secured(*peer),
                 }
             }
             Action::Close { peer, cause } => self.close(*peer, cause),
-            Action::Cancel(_) => {}
+            Action::Cancel(_) | Action::Finish { .. } => {}
             Action::Notify(event) => self.told.push(event.clone()),
             other => self.broken(Check::Total, format!("an action nobody knows: {other:?}")),
         }
@@ -354,7 +368,7 @@ impl World<'_> {
             self.connected[peer.index()] = now;
             link.state = State::Open;
             link.secure = true;
-            if !link.buffer.is_empty() {
+            if !link.begun && !link.buffer.is_empty() {
                 self.broken(Check::LoginOrder, format!("{peer}: bytes from before TLS"));
             }
             self.record(peer, Happened::Secured);
@@ -369,10 +383,24 @@ impl World<'_> {
         self.meter.measure(|| {
             let result = match fails {
                 true => Err(TlsFailed("no common cipher".to_owned())),
-                false => Ok(TlsInfo::default()),
+                false => Ok(postgresql()),
             };
             self.session.handle_secured(now, peer, result);
         });
+    }
+
+    /// The first byte stands for the handshake: how much more has come depends on how it was cut.
+    fn begin_handshake(&mut self, peer: PeerId) {
+        let link = &mut self.links[peer.index()];
+        link.begun = true;
+        let first = link.buffer.first().copied();
+        link.buffer.drain(..link.buffer.len().min(1));
+        if first != Some(HANDSHAKE) {
+            self.broken(
+                Check::LoginOrder,
+                format!("{peer}: {first:?} begins no TLS"),
+            );
+        }
     }
 
     pub(super) fn close(&mut self, peer: PeerId, cause: &CloseCause) {

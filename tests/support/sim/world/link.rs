@@ -42,6 +42,8 @@ pub(crate) struct Link {
     pub(super) hangs: bool,
     pub(super) tls_fails: bool,
     pub(super) tls_hangs: bool,
+    /// The peer began TLS without asking; what it sent behind the beginning is encrypted.
+    pub(super) begun: bool,
     pub(crate) secure: bool,
 }
 
@@ -62,6 +64,7 @@ impl Link {
             hangs: false,
             tls_fails: false,
             tls_hangs: false,
+            begun: false,
             secure: false,
         }
     }

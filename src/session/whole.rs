@@ -1,0 +1,164 @@
+//! Sessions that pass whole: replication, and encryption that the client and the server have with each other.
+//!
+//! Nothing of either is read, so nothing of ours is put in between: their end is told by closing. Each direction is
+//! bounded by the driver's read buffer. The end of the client's stream is passed on, for the server may still have
+//! much to say; it has to get on with it.
+
+use std::time::Instant;
+
+use super::client::{ClientPhase, SessionKind};
+use super::leg::{LegId, Passing, Phase};
+use super::loss::Stream;
+use super::{CloseCause, Demand, Event, PeerId, Relayed, Session, Timer};
+use crate::ledger::Fate;
+use crate::route::Route;
+use crate::startup::Passage;
+
+/// The length of an SSLRequest.
+const SSL_REQUEST: u64 = 8;
+
+impl<R: Route> Session<R> {
+    /// The client begins an encryption that is not ours to end.
+    pub(super) fn pass_through(&mut self, now: Instant, by: Passage) {
+        self.client.kind = SessionKind::Opaque;
+        self.client.phase = ClientPhase::Opaque(by);
+        self.dial(now, LegId::Writer);
+    }
+
+    /// The connection to the server stands. Where TLS is required, the server's answer to the request is looked at: a
+    /// client that takes `N` for an answer would log in in clear.
+    pub(super) fn opaque_connected(&mut self, by: Passage) {
+        let to = self.leg(LegId::Writer).to;
+        let requested = match by {
+            Passage::Request => self.config.tls(to).requires_tls(),
+            Passage::Direct => false,
+        };
+        self.timers.stop(Timer::Login);
+        self.leg_mut(LegId::Writer).phase = Phase::Opaque(Passing::Request);
+        if !requested {
+            self.pass_all();
+        }
+        self.tally.client.passes_encrypted();
+        self.notify(Event::RelayedWhole {
+            to,
+            what: Relayed::Encrypted,
+        });
+    }
+
+    fn pass_all(&mut self) {
+        self.timers.stop(Timer::Dial(PeerId::WRITER));
+        self.leg_mut(LegId::Writer).phase = Phase::Opaque(Passing::All);
+    }
+
+    pub(super) fn opaque_client(&mut self, input: &[u8]) -> Demand {
+        match self.leg(LegId::Writer).phase {
+            Phase::Opaque(Passing::All) => self.relay_whole(input),
+            Phase::Opaque(Passing::Request) => {
+                let to = Fate::To(PeerId::WRITER.port());
+                match self.ledger.claim(PeerId::CLIENT.port(), to, SSL_REQUEST) {
+                    Ok(()) => {
+                        self.leg_mut(LegId::Writer).phase = Phase::Opaque(Passing::Answer);
+                        Demand::Again
+                    }
+                    Err(_) => Demand::Paused,
+                }
+            }
+            Phase::Opaque(Passing::Answer)
+            | Phase::Absent
+            | Phase::Dialing
+            | Phase::Asking(_)
+            | Phase::Securing
+            | Phase::Relaying(_)
+            | Phase::Replaying(_)
+            | Phase::Serving(_)
+            | Phase::Closing => Demand::Paused,
+        }
+    }
+
+    pub(super) fn opaque_server(&mut self, now: Instant, passing: Passing, input: &[u8]) -> Demand {
+        match (passing, input.first()) {
+            (Passing::All, _) => self.relay_replies(now, LegId::Writer, input),
+            (Passing::Request | Passing::Answer, None) => Demand::Bytes(1),
+            (Passing::Request, Some(_)) => Demand::Paused,
+            (Passing::Answer, Some(b'S')) => {
+                self.pass_all();
+                Demand::Again
+            }
+            (Passing::Answer, Some(_)) => {
+                let why = "the server does not start TLS, but TLS is required";
+                self.leg_failed(now, LegId::Writer, why.to_owned());
+                Demand::Again
+            }
+        }
+    }
+
+    /// The server of an opaque session is gone.
+    pub(super) fn opaque_ended(&mut self, now: Instant, passing: Passing) {
+        match passing {
+            Passing::All => {
+                self.ledger.destination_ended(PeerId::WRITER.port());
+                self.end(now, self.whole_is_over(), None);
+            }
+            Passing::Request | Passing::Answer => {
+                let why = "the server closed the connection instead of starting TLS";
+                self.leg_failed(now, LegId::Writer, why.to_owned());
+            }
+        }
+    }
+
+    /// Why a session that passes whole ends when its server has: the client had left before, or not.
+    pub(super) fn whole_is_over(&self) -> CloseCause {
+        match self.client.stream {
+            Stream::Over => CloseCause::ClientLeft,
+            Stream::Open | Stream::Ended(_) => CloseCause::UpstreamEnded(PeerId::WRITER),
+        }
+    }
+
+    /// The client of a session that passes whole sends nothing more. Whether a server is told so, and goes on.
+    pub(super) fn pass_the_end(&mut self) -> bool {
+        let leg = self.leg(LegId::Writer);
+        let serves = match leg.phase {
+            Phase::Serving(_) | Phase::Opaque(Passing::All) => self.is_relay_only(),
+            Phase::Opaque(Passing::Request | Passing::Answer)
+            | Phase::Absent
+            | Phase::Dialing
+            | Phase::Asking(_)
+            | Phase::Securing
+            | Phase::Relaying(_)
+            | Phase::Replaying(_)
+            | Phase::Closing => false,
+        };
+        let goes_on = serves && leg.is_open();
+        if goes_on {
+            self.outbox.finish(PeerId::WRITER);
+        }
+        goes_on
+    }
+
+    /// Whether a message of ours may be put into the client's stream.
+    pub(super) fn may_tell(&self) -> bool {
+        let passes = match self.leg(LegId::Writer).phase {
+            Phase::Opaque(Passing::All) => true,
+            Phase::Opaque(Passing::Request | Passing::Answer)
+            | Phase::Absent
+            | Phase::Dialing
+            | Phase::Asking(_)
+            | Phase::Securing
+            | Phase::Relaying(_)
+            | Phase::Replaying(_)
+            | Phase::Serving(_)
+            | Phase::Closing => false,
+        };
+        match &self.client.phase {
+            ClientPhase::Opaque(Passage::Direct) => false,
+            ClientPhase::Opaque(Passage::Request) => !passes,
+            ClientPhase::Serving(_) => !self.is_relay_only(),
+            ClientPhase::Opening(_)
+            | ClientPhase::Securing(..)
+            | ClientPhase::Admitting(..)
+            | ClientPhase::LoggingIn(_)
+            | ClientPhase::Over
+            | ClientPhase::Closed => true,
+        }
+    }
+}

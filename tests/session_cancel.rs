@@ -1,0 +1,202 @@
+//! What a cancel means: the request that runs, on the upstream that owes its reply, and nothing else.
+
+mod session_support;
+
+use pgturnout::session::{CancelTarget, PeerId};
+use pgturnout::startup::{ProtocolVersion, UpstreamTlsPolicy};
+use session_support::{Rig, config, each, login, startup};
+
+const CLIENT: PeerId = PeerId::CLIENT;
+const WRITER: PeerId = PeerId::WRITER;
+const READER: PeerId = PeerId::READER;
+const ROW: &str = "T D(1) C(SELECT 1) Z(I)";
+
+fn target(rig: &Rig) -> CancelTarget {
+    rig.session.cancel_target().expect("something runs")
+}
+
+/// C01: one that was long on its way must not hit the next request, be it the same text on the same upstream.
+#[test]
+fn a_cancel_is_for_one_request() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        let first = target(rig);
+        assert!(rig.session.is_current(&first));
+        rig.reader("T D(1)");
+        assert!(rig.session.is_current(&first), "rows do not end it");
+        rig.reader("C(SELECT 1) Z(I)");
+        assert!(!rig.session.is_current(&first), "nothing runs");
+        rig.client("Q(select 1)");
+        assert_eq!(target(rig).peer, first.peer);
+        assert!(!rig.session.is_current(&first), "the next one runs");
+        let second = target(rig);
+        rig.reader(ROW);
+        rig.client("Q(delete from t)");
+        assert!(!rig.session.is_current(&second), "it runs elsewhere");
+        assert_eq!(target(rig).peer, WRITER);
+    });
+}
+
+/// Of requests in a row it is the one whose turn it is, and a batch is one up to its Sync.
+#[test]
+fn a_cancel_moves_on_with_the_replies() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(,delete from t) B(,) E S P(,delete from u) B(,) E S");
+        let first = target(rig);
+        rig.writer("1 2 C(DELETE 1)");
+        assert!(rig.session.is_current(&first));
+        rig.writer("Z(I)");
+        assert!(!rig.session.is_current(&first));
+        let second = target(rig);
+        rig.writer("E(42P01) Z(I)");
+        assert!(!rig.session.is_current(&second));
+        assert!(rig.session.cancel_target().is_none());
+    });
+}
+
+/// The reader is lost while it runs, and the next request is not the one that was meant.
+#[test]
+fn a_cancel_dies_with_its_upstream() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        let first = target(rig);
+        rig.reset(READER);
+        rig.take(CLIENT);
+        assert!(!rig.session.is_current(&first));
+        rig.client("Q(select 1)");
+        assert_eq!(target(rig).peer, WRITER);
+        assert!(!rig.session.is_current(&first));
+    });
+}
+
+/// E6: what we send on our own account is nobody's to cancel.
+#[test]
+fn nothing_of_ours_is_cancelled() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(set application_name = 'x')");
+        rig.take(WRITER);
+        rig.writer("C(SET) Z(I)");
+        rig.take(CLIENT);
+        rig.client("Q(select 1)");
+        rig.see(READER, "Q(set application_name = 'x')");
+        assert!(rig.session.cancel_target().is_none());
+        assert!(rig.session.is_holding());
+        rig.reader("C(SET) Z(I)");
+        rig.see(READER, "Q(select 1)");
+        assert_eq!(target(rig).peer, READER);
+    });
+}
+
+/// C02: asking, however often and whenever, puts no byte on any connection.
+#[test]
+fn asking_for_a_target_sends_nothing() {
+    each(config, |rig| {
+        rig.both();
+        for _ in 0..3 {
+            assert!(rig.session.cancel_target().is_none());
+            rig.silence();
+        }
+        rig.client("Q(select 1)");
+        rig.see(READER, "Q(select 1)");
+        let first = target(rig);
+        assert!(rig.session.is_current(&first) && !rig.session.is_holding());
+        rig.silence();
+    });
+}
+
+/// E5: the cancel goes as the session does, also where that was decided by a refusal.
+#[test]
+fn a_cancel_is_encrypted_as_the_session_is() {
+    for (tls, refused, cancel) in [
+        (
+            UpstreamTlsPolicy::Disable,
+            false,
+            UpstreamTlsPolicy::Disable,
+        ),
+        (UpstreamTlsPolicy::Prefer, false, UpstreamTlsPolicy::Prefer),
+        (
+            UpstreamTlsPolicy::VerifyFull,
+            false,
+            UpstreamTlsPolicy::VerifyFull,
+        ),
+        (UpstreamTlsPolicy::Allow, false, UpstreamTlsPolicy::Allow),
+        (UpstreamTlsPolicy::Allow, true, UpstreamTlsPolicy::Require),
+    ] {
+        let configured = || {
+            let mut config = config();
+            config.upstreams[0].tls = tls;
+            config
+        };
+        each(configured, |rig| {
+            rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+            if refused {
+                rig.writer("FATAL(28000)");
+            }
+            if rig.take(WRITER).ends_with(&[0x04, 0xd2, 0x16, 0x2f]) {
+                rig.raw(WRITER, b"S");
+            }
+            rig.writer("R");
+            rig.writer(login(WRITER));
+            rig.client("Q(delete from t)");
+            assert_eq!(target(rig).tls, cancel);
+        });
+    }
+}
+
+/// A server that gives no key cannot be cancelled; its client has one of ours nevertheless, which does nothing.
+#[test]
+fn without_a_key_of_the_servers_there_is_no_target() {
+    each(config, |rig| {
+        rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+        rig.writer("R Z(I)");
+        rig.take(CLIENT);
+        rig.client("Q(delete from t)");
+        assert!(rig.session.cancel_target().is_none());
+        assert!(rig.session.client_key().is_some());
+    });
+}
+
+/// The key names the instance, in the width that the client speaks, and the process id is the writer's.
+#[cfg(feature = "scram")]
+#[test]
+fn a_key_can_name_the_instance() {
+    use pgturnout::auth::Secret;
+    use pgturnout::cancel::{CancelRing, Owner};
+    use pgturnout::startup::CancelKey;
+
+    let ring = || CancelRing::new(0x0001_0203, Secret::new(vec![9; 32])).unwrap();
+    let configured = || {
+        let mut config = config();
+        config.cancel_ring = Some(std::sync::Arc::new(ring()));
+        config
+    };
+    let other = CancelRing::new(77, Secret::new(vec![9; 32])).unwrap();
+    let three = Owner::Perhaps {
+        current: 3,
+        previous: None,
+    };
+    for (version, owner) in [
+        (ProtocolVersion::V3_0, three),
+        (ProtocolVersion::V3_2, Owner::Instance(0x0001_0203)),
+    ] {
+        each(configured, |rig| {
+            rig.raw(CLIENT, &startup(version));
+            rig.writer("R");
+            rig.writer(login(WRITER));
+            let sent = rig.take(CLIENT);
+            let key = rig.session.client_key().unwrap();
+            assert_eq!((other.owner(key), key.process_id()), (owner, 4711));
+            let mut announced = 4711_i32.to_be_bytes().to_vec();
+            announced.extend(key.secret());
+            let told = sent.windows(announced.len()).any(|at| at == announced);
+            assert!(told, "the client has another key");
+            assert!(ring().may_be_own(key) && !other.may_be_own(key));
+            let forged = CancelKey::new(4711, &vec![1; key.secret().len()]).unwrap();
+            assert_ne!(key, &forged);
+        });
+    }
+}
