@@ -5,6 +5,7 @@ use pgturnout::stats::{Counter, Meter};
 use pgturnout::wire::{Frontend, Header, Parse, Query};
 
 use super::conduct;
+use super::duties;
 use super::fault::Damage;
 use super::oracle;
 use super::server::{Impostor, Node, PASSWORD, Server, ServerPhase};
@@ -67,12 +68,14 @@ pub(crate) enum Check {
     CleanText,
     /// What the client was told is what is counted.
     Counted,
+    /// Events tell what happened, and reasons are reasons.
+    Told,
     /// A scenario's text reads back as the scenario.
     Notation,
 }
 
 impl Check {
-    pub(crate) const ALL: [Check; 25] = [
+    pub(crate) const ALL: [Check; 26] = [
         Check::Chunking,
         Check::Conservation,
         Check::WholeFrames,
@@ -97,6 +100,7 @@ impl Check {
         Check::Needle,
         Check::CleanText,
         Check::Counted,
+        Check::Told,
         Check::Notation,
     ];
 }
@@ -410,6 +414,7 @@ fn link_is_secure(world: &World<'_>, peer: PeerId) -> bool {
 pub(crate) fn action(world: &mut World<'_>, action: &Action) {
     shown(world, "an action", &format!("{action:?}"));
     conduct::action(world, action);
+    duties::action(world, action);
     match action {
         Action::Connect { peer, .. }
             if world.links[peer.index()].state != State::Closed || !peer.is_upstream() =>
@@ -616,7 +621,8 @@ fn writes(world: &mut World<'_>) {
         )
         .map(|write| write.text.clone())
         .collect();
-    if world.damage < Damage::Anything
+    // Whatever a client says, an honest standby is asked for nothing that writes.
+    if !duties::servers_lie(world)
         && let Some(text) = refused.first()
     {
         world.broken(Check::WrongWrite, format!("on the standby: {text:?}"));

@@ -6,6 +6,7 @@ use pgturnout::wire::Backend;
 
 use super::checks::{self, Check};
 use super::client::Frame;
+use super::duties;
 use super::fault::{Damage, Fault};
 use super::oracle;
 use super::server::ServerPhase;
@@ -120,6 +121,7 @@ pub(crate) fn at_rest(world: &mut World<'_>) {
     }
     told_at_login(world);
     tells_clean_text(world);
+    duties::at_rest(world);
     let ending = match world.session.lifecycle() {
         Lifecycle::Live => None,
         Lifecycle::Closing(cause) | Lifecycle::Dead(cause) => Some(cause.clone()),

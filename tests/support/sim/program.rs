@@ -186,7 +186,7 @@ impl<'c, 'b> Program<'c, 'b> {
     }
 
     fn request(&mut self) {
-        match self.choices.below(23) {
+        match self.choices.below(24) {
             0..=6 => {
                 let text = self.statements.any(self.choices);
                 self.say(ClientMessage::Query(text));
@@ -200,6 +200,7 @@ impl<'c, 'b> Program<'c, 'b> {
             19 => self.settings_under_a_savepoint(),
             20 => self.set_and_read(),
             21 => self.kept_on_the_writer(),
+            22 => self.role_and_name_again(),
             _ => self.oddity(),
         }
     }

@@ -1,6 +1,6 @@
 //! A scenario under every chunking.
 
-use pgturnout::session::{Event as Told, PeerId};
+use pgturnout::session::{CloseCause, Event as Told, PeerId};
 
 use super::catalogue::Seen;
 use super::checks::{Check, Violation};
@@ -14,6 +14,9 @@ use super::world::{Chunking, Happened, Order, Sent, World};
 #[derive(Debug, PartialEq, Eq)]
 struct Story {
     happened: Vec<Vec<Happened>>,
+    /// What the driver was told and asked to close.
+    told: Vec<Told>,
+    closes: Vec<(PeerId, CloseCause)>,
     client: Vec<String>,
     /// How many of the client's messages it could count on.
     owed: usize,
@@ -133,6 +136,8 @@ fn ordered(
             .collect(),
         paced: is_paced(scenario),
         happened: world.happened.to_vec(),
+        told: std::mem::take(&mut world.told),
+        closes: std::mem::take(&mut world.closes),
     })
 }
 
@@ -186,6 +191,12 @@ fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<(), Violati
         return wrong(format!(
             "requests went to {:?}, and with {chunking:?} to {:?}",
             first.routes, other.routes
+        ));
+    }
+    if first.told != other.told && first.paced && comparable == Comparable::All {
+        return wrong(format!(
+            "the driver was told {:?}, and with {chunking:?} {:?}",
+            first.told, other.told
         ));
     }
     if first.routes != other.routes {

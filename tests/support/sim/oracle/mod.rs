@@ -137,6 +137,11 @@ pub(crate) fn is_all_asked(world: &World<'_>) -> bool {
     up_to_flush(&world.said).len() == world.said.len()
 }
 
+/// Whether the client says that it leaves.
+pub(crate) fn says_goodbye(world: &World<'_>) -> bool {
+    tags_of(&world.said).any(|tag| tag == b'X')
+}
+
 /// Whether the client sent copy data.
 pub(crate) fn copies(world: &World<'_>) -> bool {
     tags_of(&world.said).any(|tag| matches!(tag, b'd' | b'c' | b'f'))

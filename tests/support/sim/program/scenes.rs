@@ -45,6 +45,40 @@ impl Program<'_, '_> {
         self.query("select 1");
     }
 
+    /// A role that is given back, and a statement's name with another meaning on the other server.
+    pub(super) fn role_and_name_again(&mut self) {
+        if self.choices.percent(50) {
+            self.query("set role m_role");
+            self.query("select 1");
+            let back = self
+                .choices
+                .one(&["reset all", "reset role", "set role none"]);
+            self.query(back);
+            self.query("select 1");
+            return;
+        }
+        for text in ["select 1", "insert into t values (1, 'again')", "select 1"] {
+            self.say(ClientMessage::CloseStatement("again".to_owned()));
+            self.say(ClientMessage::Parse {
+                name: "again".to_owned(),
+                text: text.to_owned(),
+            });
+            self.say(ClientMessage::Bind {
+                portal: String::new(),
+                statement: "again".to_owned(),
+                values: Vec::new(),
+            });
+            self.say(ClientMessage::Execute {
+                portal: String::new(),
+                max_rows: 0,
+            });
+            self.say(ClientMessage::Sync);
+            if self.choices.percent(60) {
+                self.events.push(Event::Calm);
+            }
+        }
+    }
+
     /// Several changes of one setting, and a read that shows what is left of them; or strings under the other rule.
     pub(super) fn set_and_read(&mut self) {
         if self.choices.percent(30) {

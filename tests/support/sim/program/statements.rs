@@ -83,7 +83,10 @@ impl Statements {
             4 => "set timezone = 'Europe/Berlin'".to_owned(),
             5 => "reset all".to_owned(),
             6 => "set standard_conforming_strings = off".to_owned(),
-            7 => "set datestyle = 'German'".to_owned(),
+            7 => {
+                let style = choices.one(&["German", "ymd", "ISO, MDY", "dmy"]);
+                format!("set datestyle = '{style}'")
+            }
             8 => "show application_name".to_owned(),
             9 => "select set_config('application_name', 'configured', false)".to_owned(),
             10 => "set statement_timeout = 1000".to_owned(),

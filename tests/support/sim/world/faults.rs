@@ -8,6 +8,7 @@ use pgturnout::session::{Action, Demand, Lifecycle, PeerId, Seed, Session, TlsIn
 use pgturnout::startup::CancelKey;
 
 use super::super::checks::{self, Check};
+use super::super::duties;
 use super::super::fault::{Aside, Fault, Misuse};
 use super::super::server::Server;
 use super::World;
@@ -250,6 +251,7 @@ impl World<'_> {
             return;
         };
         checks::cancelled(self, &target);
+        duties::cancels(self, &target);
         if let Some(server) = &mut self.servers[target.peer.index()] {
             server.cancel();
         }

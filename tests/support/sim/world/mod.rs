@@ -26,6 +26,7 @@ use super::catalogue::Seen;
 use super::checks::{self, Check, Violation};
 use super::client::Client;
 use super::cursor::Cursor;
+use super::duties::Asked;
 use super::event::{Event, Scenario};
 use super::fault::{Damage, Fault};
 use super::message::ClientMessage;
@@ -78,6 +79,8 @@ pub(crate) struct World<'s> {
     cancels_later: bool,
     pub(crate) happened: [Vec<Happened>; PeerId::COUNT],
     pub(crate) told: Vec<Told>,
+    /// What the driver was asked.
+    pub(crate) asked: Asked,
     pub(crate) closes: Vec<(PeerId, CloseCause)>,
     /// All that the client said once it was logged in, for the one server that it is compared with.
     pub(crate) said: Vec<u8>,
@@ -169,6 +172,7 @@ impl<'s> World<'s> {
             },
             happened: Default::default(),
             told: Vec::new(),
+            asked: Asked::default(),
             closes: Vec::new(),
             said: Vec::new(),
             meter,

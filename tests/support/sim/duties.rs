@@ -1,0 +1,270 @@
+//! What a session asks of its driver, and what it tells it: whom to dial and where, how to secure it, whom to cancel,
+//! and events that say what happened.
+
+use std::time::Instant;
+
+use pgturnout::session::{
+    Action, CancelTarget, CloseCause, Destination, Event, Lifecycle, PeerId, Role, RouteReason,
+    TlsRole,
+};
+
+use super::checks::Check;
+use super::fault::{Damage, Fault};
+use super::oracle;
+use super::world::{Happened, Sent, World};
+
+/// What is remembered of what was asked.
+#[derive(Default)]
+pub(crate) struct Asked {
+    /// Where each peer was dialled.
+    to: [Option<Destination>; PeerId::COUNT],
+    /// Since when the reader is not to be tried again.
+    reader_failed: Option<Instant>,
+    /// The reader's connection follows a refusal without TLS.
+    for_tls: bool,
+}
+
+/// The session asks for something.
+pub(crate) fn action(world: &mut World<'_>, action: &Action) {
+    match action {
+        Action::Connect { peer, to } => {
+            dials(world, *peer, *to);
+            world.asked.to[peer.index()] = Some(*to);
+        }
+        Action::StartTls {
+            peer,
+            role: TlsRole::Client(policy),
+        } => {
+            let to = world.asked.to[peer.index()];
+            let wanted = to.and_then(|to| world.config.upstreams.get(to.0));
+            let wanted = wanted.map(|upstream| upstream.tls);
+            let after = wanted.and_then(|policy| policy.after_refusal());
+            if wanted != Some(*policy) && after != Some(*policy) {
+                let detail = format!("the {peer} is to be secured by {policy:?}, not {wanted:?}");
+                world.broken(Check::LoginOrder, detail);
+            }
+        }
+        Action::Notify(Event::UpstreamFailed {
+            peer: PeerId::READER,
+            ..
+        }) => world.asked.reader_failed = Some(world.now),
+        Action::Notify(Event::TlsAfterRefusal { .. }) => world.asked.for_tls = true,
+        Action::Notify(event) => tells(world, event),
+        _ => {}
+    }
+}
+
+/// A peer is dialled where a server of its kind is, and a reader that failed not at once again.
+fn dials(world: &mut World<'_>, peer: PeerId, to: Destination) {
+    let role = match peer {
+        PeerId::WRITER => Role::Writer,
+        _ => Role::Reader,
+    };
+    let known = world.config.upstreams.get(to.0);
+    if known.is_none_or(|upstream| upstream.role != role) {
+        world.broken(Check::Total, format!("the {peer} is dialled at {to:?}"));
+    }
+    let again = !std::mem::take(&mut world.asked.for_tls);
+    if let Some(failed) = world.asked.reader_failed
+        && peer == PeerId::READER
+        && again
+        && world.damage < Damage::Anything
+        && world.now < failed + world.config.timeouts.reader_retry
+    {
+        let early = failed + world.config.timeouts.reader_retry - world.now;
+        world.broken(
+            Check::Deadline,
+            format!("the reader failed, and is tried again {early:?} too early"),
+        );
+    }
+}
+
+/// Somebody is to be cancelled where its session was dialled.
+pub(crate) fn cancels(world: &mut World<'_>, target: &CancelTarget) {
+    if world.asked.to[target.peer.index()] != Some(target.to) {
+        world.broken(
+            Check::CancelHome,
+            format!("a cancel for the {} goes to {:?}", target.peer, target.to),
+        );
+    }
+}
+
+fn tells(world: &mut World<'_>, event: &Event) {
+    if let Event::LoggedIn = event
+        && world.told.contains(event)
+    {
+        world.broken(Check::Told, "the client logs in twice");
+    }
+    if let Event::Routed { peer, to, .. } = event
+        && world.asked.to[peer.index()] != Some(*to)
+    {
+        world.broken(
+            Check::Told,
+            format!("a request for the {peer} is told to go to {to:?}"),
+        );
+    }
+}
+
+/// Everything has come to rest, with a client that was let in.
+pub(crate) fn at_rest(world: &mut World<'_>) {
+    of_its_own_accord(world);
+    asides_in_their_place(world);
+    lost_and_told(world);
+    reads_are_read(world);
+    nonces(world);
+}
+
+/// Nobody has done anything wrong: the session has no reason to end.
+fn of_its_own_accord(world: &mut World<'_>) {
+    let cause = match world.session.lifecycle() {
+        Lifecycle::Live => return,
+        Lifecycle::Closing(cause) | Lifecycle::Dead(cause) => cause.clone(),
+    };
+    if world.damage == Damage::None
+        && !matches!(cause, CloseCause::UpstreamEnded(PeerId::WRITER))
+        && !oracle::says_goodbye(world)
+        && world.setup.lets_client_in()
+    {
+        world.broken(
+            Check::Live,
+            format!("the session ended of its own accord: {cause}"),
+        );
+    }
+}
+
+/// While the reader answers a request, nobody else's asides stand in the answer.
+fn asides_in_their_place(world: &mut World<'_>) {
+    if world.damage > Damage::Requests {
+        return;
+    }
+    let (mut reader_answers, mut wrong) = (false, None);
+    for (at, (of, tag)) in world.to_client.begun().iter().enumerate() {
+        match (of, tag) {
+            (_, b'Z') => reader_answers = false,
+            (Some(PeerId::READER), _) => reader_answers = true,
+            // A batch that moved goes on there.
+            (Some(PeerId::WRITER), b'N' | b'A' | b'S') if reader_answers => {
+                wrong = wrong.or(Some(at));
+            }
+            (Some(_) | None, _) => {}
+        }
+    }
+    // At the login the gate's settings come with the keys; only answers are looked at.
+    if let Some(at) = wrong
+        && at >= world.client.login.len()
+    {
+        let detail = format!("message {at} is the writer's, within an answer of the reader's");
+        world.broken(Check::Direct, detail);
+    }
+}
+
+/// As many requests were lost with readers as the client was told.
+fn lost_and_told(world: &mut World<'_>) {
+    if world.damage > Damage::Requests {
+        return;
+    }
+    let told: usize = world
+        .told
+        .iter()
+        .map(|event| match event {
+            Event::ReaderLost { failed_requests } => *failed_requests,
+            _ => 0,
+        })
+        .sum();
+    let frames = world.client.frames.iter();
+    let heard = frames
+        .filter(|frame| oracle::show(frame) == "E(08006 ERROR)")
+        .count();
+    if told < heard {
+        world.broken(
+            Check::Told,
+            format!("{heard} requests were lost for the client, {told} are told of"),
+        );
+    }
+}
+
+/// A proven read goes to the reader unless there is a reason, and the reason is told.
+fn reads_are_read(world: &mut World<'_>) {
+    let wrong = world.told.iter().find(|event| {
+        matches!(
+            event,
+            Event::Routed {
+                peer: PeerId::WRITER,
+                class: pgturnout::route::Class::Read,
+                reason: RouteReason::Intent(_),
+                ..
+            }
+        )
+    });
+    let not_split = world.told.iter().find(|event| {
+        matches!(
+            event,
+            Event::Routed {
+                reason: RouteReason::NotSplit,
+                ..
+            }
+        )
+    });
+    let wrong = wrong.or(not_split.filter(|_| world.setup.split));
+    if let Some(event) = wrong.cloned() {
+        world.broken(Check::Told, format!("a read is not read: {event:?}"));
+    }
+    let down = world.told.iter().any(|event| {
+        matches!(
+            event,
+            Event::Routed {
+                reason: RouteReason::ReaderDown,
+                ..
+            }
+        )
+    });
+    if down && world.damage == Damage::None && world.setup.has_tls_enough() && !quits(world) {
+        world.broken(Check::Told, "the reader is down for no reason");
+    }
+}
+
+/// Whether a login of ours to the reader cannot succeed although nothing went wrong.
+fn quits(world: &World<'_>) -> bool {
+    world.told.iter().any(|event| {
+        matches!(
+            event,
+            Event::UpstreamFailed {
+                peer: PeerId::READER,
+                ..
+            }
+        )
+    })
+}
+
+/// No nonce of SCRAM is used twice.
+fn nonces(world: &mut World<'_>) {
+    let mut seen: Vec<&[u8]> = Vec::new();
+    let mut twice = false;
+    for peer in [PeerId::WRITER, PeerId::READER] {
+        for happened in &world.happened[peer.index()] {
+            let Happened::Sent(Sent::Ours(bytes)) = happened else {
+                continue;
+            };
+            let mut rest = &bytes[..];
+            let marker = b"n=,r=";
+            while let Some(at) = rest.windows(marker.len()).position(|part| part == marker) {
+                rest = &rest[at + marker.len()..];
+                let nonce = &rest[..rest.len().min(16)];
+                twice |= seen.contains(&nonce);
+                seen.push(nonce);
+            }
+        }
+    }
+    if twice {
+        world.broken(Check::LoginOrder, "a nonce was used twice");
+    }
+}
+
+/// Whether a fault made a server say what it should not, or the driver do so.
+pub(crate) fn servers_lie(world: &World<'_>) -> bool {
+    world.strikes.iter().any(|fault| match fault {
+        Fault::Lie(peer, _) | Fault::Garble(peer, _) => peer.is_upstream(),
+        Fault::Misuse(..) => true,
+        _ => false,
+    })
+}
