@@ -243,6 +243,7 @@ impl<R: Route> Session<R> {
         let (len, class) = (look.len, look.class);
         let outline = look.outline.take();
         look.restart();
+        let before = self.requests.batch;
         if len == 0 {
             // Nothing of it could be looked at: it is taken message by message.
             self.requests.batch = Batch::Unseen;
@@ -254,6 +255,7 @@ impl<R: Route> Session<R> {
         } else if self.requests.batch == Batch::None {
             self.requests.numbered();
         }
+        self.requests.began(before);
         Demand::Again
     }
 

@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use super::effects::Note;
 use super::leg::LegId;
 use super::look::{bind_names, text_of};
+use super::policy::Judged;
 use super::requests::Batch;
 use super::{Demand, PeerId, Session};
 use crate::error::Malformed;
@@ -62,6 +63,7 @@ impl<R: Route> Session<R> {
                 "room was promised and is not there",
             ));
         }
+        self.requests.judged = Judged::NotYet;
         self.tally.request(leg, header.tag, 1);
         let body = whole.unwrap_or(input.get(Header::LEN..).unwrap_or_default());
         self.note_tables(leg, header.tag, body, whole.is_some());

@@ -13,6 +13,7 @@
 //! | `gate` | the login that the client and the gate do through us |
 //! | `leg` | what an upstream is while it opens and serves |
 //! | `upstream` | dialling, TLS and login of each upstream |
+//! | `policy` | what the caller allows |
 //! | `look` | what the next request asks for, without claiming a byte of it |
 //! | `decide` | which upstream it goes to, and what has to happen first |
 //! | `requests` | the order of requests: batches, what is forced, what is dropped |
@@ -39,6 +40,7 @@ mod loss;
 mod metadata;
 mod outbox;
 mod peer;
+mod policy;
 mod replies;
 mod requests;
 mod spans;
@@ -60,6 +62,9 @@ pub use config::{
 };
 pub use metadata::StatementKind;
 pub use peer::{CloseCause, Destination, Lifecycle, PeerId};
+pub use policy::{
+    ConnectionFacts, ConnectionKind, Denial, Policy, StatementFacts, StatementText, Verdict,
+};
 pub use tally::Routes;
 pub use timers::Timer;
 pub use tls::{TlsFailed, TlsInfo};
@@ -76,6 +81,7 @@ use leg::{Leg, LegId};
 use look::Seen;
 use metadata::Views;
 use outbox::Outbox;
+use policy::Hook;
 use requests::Requests;
 use spans::Spans;
 use tally::Tally;
@@ -139,6 +145,7 @@ enum Life {
 pub struct Session<R> {
     config: Arc<Config>,
     route: R,
+    hook: Hook,
     seed: Seed,
     ledger: Ledger,
     outbox: Outbox,
@@ -175,6 +182,7 @@ impl<R: Route> Session<R> {
             scratch: BytesMut::new(),
             config,
             route,
+            hook: Hook::default(),
             seed,
         };
         session
