@@ -488,6 +488,25 @@ fn a_denied_statement_in_a_batch_ends_it_unsynced() {
 }
 
 #[test]
+fn a_denied_statement_in_a_batch_of_reads_stays_behind() {
+    each(config, |rig| {
+        let asked = both_judged(rig);
+        rig.client("P(a,select 1) B(,a) E P(b,select 2) P(c,select hidden) S");
+        rig.see(READER, "P(a,select 1) B(,a) E P(b,select 2)");
+        rig.see(CLIENT, "FATAL(42501)");
+        assert!(rig.is_dead());
+        assert_eq!(
+            asked.take(),
+            [
+                "2 P Read select 1",
+                "2 P Read select 2",
+                "2 P Read select hidden"
+            ]
+        );
+    });
+}
+
+#[test]
 fn a_denied_statement_in_a_transaction_ends_it() {
     each(config, |rig| {
         both_judged(rig);
@@ -527,6 +546,23 @@ fn statements_that_are_dropped_are_not_asked_about() {
             asked.take(),
             ["2 P Read select 1", "3 Q Write delete from t"]
         );
+    });
+}
+
+/// A statement was allowed and waits to go elsewhere when its batch is lost: the next one is asked about all the same.
+#[test]
+fn what_was_allowed_and_dropped_allows_nothing_else() {
+    each(config, |rig| {
+        let asked = both_judged(rig);
+        rig.client("P(,select 1) H P(,delete from t) S Q(delete from hidden)");
+        assert_eq!(
+            asked.take(),
+            ["2 P Read select 1", "2 P Write delete from t"]
+        );
+        rig.reset(READER);
+        rig.see(CLIENT, "E(08006) Z(I) FATAL(42501)");
+        rig.see(WRITER, "X");
+        assert_eq!(asked.take(), ["3 Q Write delete from hidden"]);
     });
 }
 

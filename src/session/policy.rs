@@ -52,8 +52,8 @@ pub trait Policy: Send + Sync {
     }
 
     /// Whether a statement may be sent on. Called for each Query and each Parse, in order and once, when those before it
-    /// were sent on and nothing of it was. What is prepared is not asked for again when it is executed. A message of a
-    /// batch that is dropped, because the reader that had its beginning is lost, goes nowhere and is not asked for.
+    /// were sent on and nothing of it was. What is prepared is not asked for again when it is executed. What is dropped
+    /// because the reader that had the beginning of its batch is lost goes nowhere, and may not be asked for.
     ///
     /// A denial ends the session ([`CloseCause::StatementDenied`]): the client gets what it is owed for earlier requests, then
     /// a FATAL error, with SQLSTATE `42501` unless the [`Denial`] has another. One message cannot be refused by itself:
