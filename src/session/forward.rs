@@ -105,7 +105,7 @@ impl<R: Route> Session<R> {
         if header.tag != tag::COPY_DATA {
             return self.forward(leg, header, input);
         }
-        let run = run_of(tag::COPY_DATA, CLIENT_FRAME_MAX, input);
+        let run = run_of(tag::COPY_DATA, self.client_frame_max(), input);
         match self.ledger.claim_run(
             PeerId::CLIENT.port(),
             Fate::To(leg.peer().port()),
@@ -118,6 +118,17 @@ impl<R: Route> Session<R> {
             }
             Err(_) => Demand::Paused,
         }
+    }
+
+    /// The longest frame of the client that is taken, tag included.
+    fn client_frame_max(&self) -> u32 {
+        let most = limits::MESSAGE_LENGTH_MAX.saturating_add(1);
+        self.config.limits.client_message.min(most)
+    }
+
+    /// The header of a message of the client's, of a length that is taken.
+    pub(super) fn client_header(&self, input: &[u8]) -> Result<Option<Header>, Malformed> {
+        Header::parse_within(input, self.client_frame_max())
     }
 
     fn expect(&mut self, leg: LegId, kind: Kind, note: Note) {
@@ -472,14 +483,6 @@ fn batch_after(before: Batch, leg: LegId, frame: u8) -> Batch {
         tag::SYNC | tag::QUERY | tag::FUNCTION_CALL => Batch::None,
         _ => before,
     }
-}
-
-/// The longest frame of a client in a session, tag included.
-const CLIENT_FRAME_MAX: u32 = limits::MESSAGE_LENGTH_MAX.saturating_add(1);
-
-/// The header of a message of the client's, of a length that a server takes.
-pub(super) fn client_header(input: &[u8]) -> Result<Option<Header>, Malformed> {
-    Header::parse_within(input, CLIENT_FRAME_MAX)
 }
 
 /// The frames with one tag at the front of what has arrived.

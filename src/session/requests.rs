@@ -9,7 +9,6 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::effects::Note;
-use super::forward::client_header;
 use super::leg::LegId;
 use super::look::Look;
 use super::loss::{Gone, Stream};
@@ -158,7 +157,7 @@ impl<R: Route> Session<R> {
         if matches!(self.requests.warning, Warning::Due(_)) && self.nothing_in_flight() {
             self.warn();
         }
-        let header = match client_header(input) {
+        let header = match self.client_header(input) {
             Ok(Some(header)) => header,
             Ok(None) => return Demand::Bytes(Header::LEN),
             Err(fault) => return self.lost_count(now, &fault),
