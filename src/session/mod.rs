@@ -4,6 +4,13 @@
 //! owns no socket, no clock and no buffer of the bytes that pass through: the driver keeps one read buffer per peer,
 //! shows the session what is in it, and moves bytes from there as [`Session::poll_transmit`] says.
 //!
+//! A peer that has lost the boundaries of its messages, or sends what cannot be at that moment, is not passed on unread: the
+//! client's session ends behind the answers that it is owed, with an error where one can be sent; a reader is given up, and its
+//! requests are answered with errors; without its writer a session ends. [`Session::lifecycle`] and
+//! [`Action::Close`] name the [`CloseCause`]. What only a server can judge, such as the body of a message whose length
+//! is right, or a message of an unknown type, goes to it as it is. Whoever wants a stream that is passed on whatever it
+//! holds lets it pass whole from its beginning ([`ClientTls::Passthrough`](crate::startup::ClientTls::Passthrough)).
+//!
 //! | file | what it decides |
 //! |---|---|
 //! | `client` | the opening of the client's connection and its login through the gate |
