@@ -234,6 +234,10 @@ pub const TLS_NAME_MAX: usize = 255;
 /// Longest body in bytes of a client's message during its login (PostgreSQL's `PG_MAX_AUTH_TOKEN_LENGTH`).
 pub const LOGIN_MESSAGE: usize = 65_535;
 
+/// Longest message in bytes of a caller's policy to a client that it denies something: a few sentences, beside the errors
+/// that the same queue may hold.
+pub const DENIAL_MESSAGE_MAX: usize = 1_024;
+
 /// Actions that wait for the driver before nothing more is decided: a driver that takes them at every turn never
 /// has more than a handful.
 pub const ACTIONS: usize = 64;

@@ -9,7 +9,7 @@ use pgturnout::limits;
 use pgturnout::route::Rules;
 use pgturnout::session::{CloseCause, Config, ConfigError, Event, Gate, PeerId};
 use pgturnout::startup::ProtocolVersion;
-use session_support::frames::{backend, frontend, raw};
+use session_support::frames::{backend, frontend, raw, show_backend};
 use session_support::{Chunk, Rig, config, each, login, startup};
 
 const CLIENT: PeerId = PeerId::CLIENT;
@@ -50,6 +50,93 @@ fn a_row_of_a_gibibyte_passes() {
         assert!(rig.is_open(CLIENT));
         rig.client("Q(select 1)");
         assert!(rig.shown(READER).ends_with("Q(select 1)"));
+    }
+}
+
+/// F8: a limit for each direction, known by the header; nothing of the message is waited for or sent on.
+#[test]
+fn messages_may_be_limited_in_each_direction() {
+    const MOST: u64 = 17_000;
+    let limited = || {
+        let mut config = config();
+        config.limits.client_message = 17_000;
+        config.limits.server_message = 17_000;
+        config
+    };
+    let body = |frame: u64| vec![b' '; usize::try_from(frame - 5).unwrap()];
+    for (begun, to, reply) in [
+        ("Q(copy t from stdin)", WRITER, "G"),
+        ("Q(begin)", WRITER, "C(BEGIN) Z(T)"),
+    ] {
+        each(limited, |rig| {
+            rig.both();
+            rig.client(begun);
+            rig.say(to, reply);
+            rig.take(to);
+            let tag = if reply == "G" { b'd' } else { b'Q' };
+            let longest = raw(tag, &body(MOST));
+            rig.raw(CLIENT, &longest);
+            assert_eq!(rig.take(to), longest);
+            if tag == b'Q' {
+                rig.say(to, "E(08P01) Z(E)");
+            }
+            rig.take(CLIENT);
+            // Rows of a copy are taken many at once.
+            let before = if tag == b'd' {
+                raw(tag, b"row")
+            } else {
+                vec![]
+            };
+            rig.raw(CLIENT, &[&before[..], &header(tag, MOST + 1 - 5)].concat());
+            let leave = if tag == b'Q' { raw(b'X', b"") } else { before };
+            assert_eq!(rig.take(to), leave);
+            rig.see(CLIENT, "FATAL(08P01)");
+            assert!(matches!(rig.cause(), CloseCause::ClientFault(Some(_))));
+        });
+    }
+    for (asked, from, tag, told) in [
+        ("Q(select a from t)", READER, b'D', "E(08006) Z(I)"),
+        ("Q(select a from t)", READER, b'N', "E(08006) Z(I)"),
+        ("Q(update t set a = 1)", WRITER, b'D', "FATAL(08P01)"),
+        ("Q(update t set a = 1)", WRITER, b'C', "FATAL(08P01)"),
+    ] {
+        each(limited, |rig| {
+            rig.both();
+            rig.client(asked);
+            rig.say(from, "T");
+            rig.raw(from, &raw(b'D', &body(MOST)));
+            let shown = rig.take(CLIENT);
+            assert_eq!(shown.len(), backend("T").len() + 17_000);
+            let before = if tag == b'D' { backend("D(1)") } else { vec![] };
+            rig.raw(from, &[&before[..], &header(tag, MOST + 1 - 5)].concat());
+            let got = rig.take(CLIENT);
+            assert!(got.starts_with(&before));
+            assert_eq!(show_backend(&got[before.len()..]), told);
+            assert_eq!(rig.is_dead(), from == WRITER);
+        });
+    }
+}
+
+#[test]
+fn message_limits_have_to_leave_room_for_what_is_buffered() {
+    let least = limits::READ_BUFFER_MIN;
+    for (bytes, fault) in [
+        (least, None),
+        (least - 1, Some(ConfigError::MessageLength { least })),
+    ] {
+        let of = |change: fn(&mut Config, u32)| {
+            let mut config = config();
+            change(&mut config, u32::try_from(bytes).unwrap());
+            config.check().err()
+        };
+        assert_eq!(
+            of(|config, most| config.limits.client_message = most),
+            fault
+        );
+        assert_eq!(
+            of(|config, most| config.limits.server_message = most),
+            fault
+        );
     }
 }
 

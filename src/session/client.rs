@@ -277,7 +277,9 @@ impl<R: Route> Session<R> {
                 }
                 self.client.kind = SessionKind::of(&params);
                 self.client.startup = Some(params);
-                self.begin_login(now);
+                if !self.is_denied(now) {
+                    self.begin_login(now);
+                }
                 Demand::Again
             }
             Err(refusal) => {

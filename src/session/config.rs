@@ -12,6 +12,7 @@ use crate::route::{CacheLimits, Rules, TableUse};
 use crate::startup::{ClientTls, RESERVED_PARAMETERS, TlsNegotiation, UpstreamTlsPolicy};
 use crate::track::prepared::StatementLimits;
 use crate::track::settings::JournalLimits;
+use crate::wire::Header;
 
 /// What an upstream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +158,13 @@ pub struct Limits {
     /// The size in bytes of the driver's read buffer for each peer: a request that fits it is looked at whole.
     /// The driver promises at least this much.
     pub read_buffer: usize,
+    /// The longest message of the client in bytes, tag and length word included; more than a server takes
+    /// ([`limits::MESSAGE_LENGTH_MAX`]) counts as that much. A longer one ends the session with an error (`08P01`) when its
+    /// header has come, so nothing is buffered or sent on of it.
+    pub client_message: u32,
+    /// The same for the messages of an upstream. A longer one ends the session with an error, or, when it is the
+    /// reader's, the use of the reader. Logins have narrower limits; sessions that pass whole have none.
+    pub server_message: u32,
     /// Requests sent to one upstream and not answered, past which the client is not read.
     pub requests_in_flight: usize,
     /// The same for a reader. Each of them has to be answered with an error if it is lost, within
@@ -178,6 +186,8 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             read_buffer: limits::READ_BUFFER,
+            client_message: limits::MESSAGE_LENGTH_MAX.saturating_add(1),
+            server_message: Header::FRAME_LEN_MAX,
             requests_in_flight: limits::REQUESTS_IN_FLIGHT,
             reader_requests_in_flight: limits::READER_REQUESTS_IN_FLIGHT,
             ledger: LedgerLimits::default(),
@@ -252,6 +262,12 @@ pub enum ConfigError {
     #[error("the read buffer has to hold at least {least} bytes")]
     ReadBuffer {
         /// The least size in bytes.
+        least: usize,
+    },
+    /// Messages may be shorter only than what has to be buffered anyway.
+    #[error("messages of at least {least} bytes have to be allowed in both directions")]
+    MessageLength {
+        /// The least length in bytes.
         least: usize,
     },
 }
@@ -379,6 +395,12 @@ impl Config {
         }
         if self.limits.read_buffer < limits::READ_BUFFER_MIN {
             return Err(ConfigError::ReadBuffer {
+                least: limits::READ_BUFFER_MIN,
+            });
+        }
+        let longest = self.limits.client_message.min(self.limits.server_message);
+        if usize::try_from(longest).is_ok_and(|longest| longest < limits::READ_BUFFER_MIN) {
+            return Err(ConfigError::MessageLength {
                 least: limits::READ_BUFFER_MIN,
             });
         }

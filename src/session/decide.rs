@@ -5,7 +5,6 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::effects::Note;
-use super::forward::client_header;
 use super::leg::{LegId, Phase, Restore};
 use super::look::{Certainty, Seen, seen_reason};
 use super::loss::Stream;
@@ -35,7 +34,7 @@ impl<R: Route> Session<R> {
         }
         let len = self.requests.look.len;
         let rest = input.get(len..).unwrap_or_default();
-        let header = match client_header(rest) {
+        let header = match self.client_header(rest) {
             Ok(Some(header)) if header.tag != tag::TERMINATE || len == 0 => header,
             Ok(None) => return self.look_further(len.saturating_add(Header::LEN)),
             // What precedes a Terminate or a fault is a segment of its own.
@@ -243,6 +242,7 @@ impl<R: Route> Session<R> {
         let (len, class) = (look.len, look.class);
         let outline = look.outline.take();
         look.restart();
+        let before = self.requests.batch;
         if len == 0 {
             // Nothing of it could be looked at: it is taken message by message.
             self.requests.batch = Batch::Unseen;
@@ -254,6 +254,7 @@ impl<R: Route> Session<R> {
         } else if self.requests.batch == Batch::None {
             self.requests.numbered();
         }
+        self.requests.began(before);
         Demand::Again
     }
 

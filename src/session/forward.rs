@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use super::effects::Note;
 use super::leg::LegId;
 use super::look::{bind_names, text_of};
+use super::policy::Judged;
 use super::requests::Batch;
 use super::{Demand, PeerId, Session};
 use crate::error::Malformed;
@@ -62,6 +63,7 @@ impl<R: Route> Session<R> {
                 "room was promised and is not there",
             ));
         }
+        self.requests.judged = Judged::NotYet;
         self.tally.request(leg, header.tag, 1);
         let body = whole.unwrap_or(input.get(Header::LEN..).unwrap_or_default());
         self.note_tables(leg, header.tag, body, whole.is_some());
@@ -103,7 +105,7 @@ impl<R: Route> Session<R> {
         if header.tag != tag::COPY_DATA {
             return self.forward(leg, header, input);
         }
-        let run = run_of(tag::COPY_DATA, CLIENT_FRAME_MAX, input);
+        let run = run_of(tag::COPY_DATA, self.client_frame_max(), input);
         match self.ledger.claim_run(
             PeerId::CLIENT.port(),
             Fate::To(leg.peer().port()),
@@ -116,6 +118,17 @@ impl<R: Route> Session<R> {
             }
             Err(_) => Demand::Paused,
         }
+    }
+
+    /// The longest frame of the client that is taken, tag included.
+    fn client_frame_max(&self) -> u32 {
+        let most = limits::MESSAGE_LENGTH_MAX.saturating_add(1);
+        self.config.limits.client_message.min(most)
+    }
+
+    /// The header of a message of the client's, of a length that is taken.
+    pub(super) fn client_header(&self, input: &[u8]) -> Result<Option<Header>, Malformed> {
+        Header::parse_within(input, self.client_frame_max())
     }
 
     fn expect(&mut self, leg: LegId, kind: Kind, note: Note) {
@@ -470,14 +483,6 @@ fn batch_after(before: Batch, leg: LegId, frame: u8) -> Batch {
         tag::SYNC | tag::QUERY | tag::FUNCTION_CALL => Batch::None,
         _ => before,
     }
-}
-
-/// The longest frame of a client in a session, tag included.
-const CLIENT_FRAME_MAX: u32 = limits::MESSAGE_LENGTH_MAX.saturating_add(1);
-
-/// The header of a message of the client's, of a length that a server takes.
-pub(super) fn client_header(input: &[u8]) -> Result<Option<Header>, Malformed> {
-    Header::parse_within(input, CLIENT_FRAME_MAX)
 }
 
 /// The frames with one tag at the front of what has arrived.

@@ -190,7 +190,7 @@ impl<R: Route> Session<R> {
     }
 
     /// Whether an upstream is going to answer the client without being sent anything more.
-    fn will_answer(&self, leg: LegId) -> bool {
+    pub(super) fn will_answer(&self, leg: LegId) -> bool {
         let Some(serving) = self.leg(leg).serving() else {
             return false;
         };

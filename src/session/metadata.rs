@@ -70,7 +70,7 @@ impl Views {
 }
 
 /// Whether lexical settings make no difference to a text's tables: they are about backslashes and bytes beyond ASCII.
-fn is_plain(text: &[u8]) -> bool {
+pub(super) fn is_plain(text: &[u8]) -> bool {
     text.is_ascii() && !text.contains(&b'\\')
 }
 

@@ -4,6 +4,13 @@
 //! owns no socket, no clock and no buffer of the bytes that pass through: the driver keeps one read buffer per peer,
 //! shows the session what is in it, and moves bytes from there as [`Session::poll_transmit`] says.
 //!
+//! A peer that has lost the boundaries of its messages, or sends what cannot be at that moment, is not passed on unread: the
+//! client's session ends behind the answers that it is owed, with an error where one can be sent; a reader is given up, and its
+//! requests are answered with errors; without its writer a session ends. [`Session::lifecycle`] and
+//! [`Action::Close`] name the [`CloseCause`]. What only a server can judge, such as the body of a message whose length
+//! is right, or a message of an unknown type, goes to it as it is. Whoever wants a stream that is passed on whatever it
+//! holds lets it pass whole from its beginning ([`ClientTls::Passthrough`](crate::startup::ClientTls::Passthrough)).
+//!
 //! | file | what it decides |
 //! |---|---|
 //! | `client` | the opening of the client's connection and its login through the gate |
@@ -13,6 +20,7 @@
 //! | `gate` | the login that the client and the gate do through us |
 //! | `leg` | what an upstream is while it opens and serves |
 //! | `upstream` | dialling, TLS and login of each upstream |
+//! | `policy` | what the caller allows |
 //! | `look` | what the next request asks for, without claiming a byte of it |
 //! | `decide` | which upstream it goes to, and what has to happen first |
 //! | `requests` | the order of requests: batches, what is forced, what is dropped |
@@ -39,6 +47,7 @@ mod loss;
 mod metadata;
 mod outbox;
 mod peer;
+mod policy;
 mod replies;
 mod requests;
 mod spans;
@@ -60,6 +69,9 @@ pub use config::{
 };
 pub use metadata::StatementKind;
 pub use peer::{CloseCause, Destination, Lifecycle, PeerId};
+pub use policy::{
+    ConnectionFacts, ConnectionKind, Denial, Policy, StatementFacts, StatementText, Verdict,
+};
 pub use tally::Routes;
 pub use timers::Timer;
 pub use tls::{TlsFailed, TlsInfo};
@@ -76,6 +88,7 @@ use leg::{Leg, LegId};
 use look::Seen;
 use metadata::Views;
 use outbox::Outbox;
+use policy::Hook;
 use requests::Requests;
 use spans::Spans;
 use tally::Tally;
@@ -139,6 +152,7 @@ enum Life {
 pub struct Session<R> {
     config: Arc<Config>,
     route: R,
+    hook: Hook,
     seed: Seed,
     ledger: Ledger,
     outbox: Outbox,
@@ -175,6 +189,7 @@ impl<R: Route> Session<R> {
             scratch: BytesMut::new(),
             config,
             route,
+            hook: Hook::default(),
             seed,
         };
         session

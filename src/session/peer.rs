@@ -66,6 +66,10 @@ pub enum CloseCause {
     ClientLost,
     /// The client broke the protocol or our policy; it was told this SQLSTATE, or nothing.
     ClientFault(Option<SqlState>),
+    /// The caller's policy denied the session; the client was told this SQLSTATE, if it could be told.
+    ConnectionDenied(SqlState),
+    /// The caller's policy denied a statement; the client was told this SQLSTATE.
+    StatementDenied(SqlState),
     /// The client's opening was refused.
     ClientRefused(Refusal),
     /// A CancelRequest was taken: nothing else follows on such a connection.
@@ -97,6 +101,8 @@ impl std::fmt::Display for CloseCause {
             CloseCause::ClientLost => f.write_str("the client's connection broke"),
             CloseCause::ClientFault(Some(state)) => write!(f, "the client was refused ({state})"),
             CloseCause::ClientFault(None) => f.write_str("the client broke the protocol"),
+            CloseCause::ConnectionDenied(state) => write!(f, "the session was denied ({state})"),
+            CloseCause::StatementDenied(state) => write!(f, "a statement was denied ({state})"),
             CloseCause::ClientRefused(refusal) => write!(f, "the client was refused: {refusal}"),
             CloseCause::CancelTaken => f.write_str("a cancel request was taken"),
             CloseCause::UpstreamLost(peer) => write!(f, "the connection to the {peer} broke"),

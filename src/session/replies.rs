@@ -23,7 +23,7 @@ impl<R: Route> Session<R> {
         if self.is_relay_only() {
             return self.relay_replies(now, leg, input);
         }
-        let header = match Header::parse(input) {
+        let header = match Header::parse_within(input, self.config.limits.server_message) {
             Ok(Some(header)) => header,
             Ok(None) => return Demand::Bytes(Header::LEN),
             Err(fault) => {
@@ -79,7 +79,7 @@ impl<R: Route> Session<R> {
         if owner == Owner::Client && !self.has_room_to_client(leg) {
             return Demand::Paused;
         }
-        let run = run_of(frames, Header::FRAME_LEN_MAX, input);
+        let run = run_of(frames, self.config.limits.server_message, input);
         match self
             .ledger
             .claim_run(leg.peer().port(), fate(owner), run.total, run.last)

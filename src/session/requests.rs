@@ -9,10 +9,10 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::effects::Note;
-use super::forward::client_header;
 use super::leg::LegId;
 use super::look::Look;
 use super::loss::{Gone, Stream};
+use super::policy::Judged;
 use super::{CloseCause, Demand, Event, Life, PeerId, RouteReason, Session, Tell};
 use crate::error::Malformed;
 use crate::ledger::Fate;
@@ -59,7 +59,11 @@ pub(super) struct Requests {
     /// How many requests of the client have been answered by an upstream. Behind one that a lost reader owed, the writer
     /// answers before another reader does.
     pub(super) answered: u64,
+    /// What the caller's policy says of the client's next message.
+    pub(super) judged: Judged,
     count: u64,
+    /// The number of the request that is begun, or was last.
+    begun: u64,
     warning: Warning,
 }
 
@@ -79,7 +83,9 @@ impl Requests {
             decided: None,
             last: LegId::Writer,
             answered: 0,
+            judged: Judged::NotYet,
             count: 0,
+            begun: 0,
             flushed: None,
             warning: Warning::None,
         }
@@ -93,6 +99,22 @@ impl Requests {
     /// A request has the next number, though nobody is told where it went: it asks for nothing.
     pub(super) fn numbered(&mut self) {
         self.count = self.count.saturating_add(1);
+    }
+
+    /// The number of the request that the client's next message belongs to.
+    pub(super) fn next_number(&self) -> u64 {
+        if self.batch == Batch::None && self.decided.is_none() {
+            self.count.saturating_add(1)
+        } else {
+            self.begun
+        }
+    }
+
+    /// The request that was numbered last has begun with it, unless it goes on with a batch.
+    pub(super) fn began(&mut self, before: Batch) {
+        if before == Batch::None {
+            self.begun = self.count;
+        }
     }
 
     /// The client is to be warned that the reader cannot be had.
@@ -128,10 +150,14 @@ impl<R: Route> Session<R> {
         if self.client.stream == Stream::Ended(Gone::Terminated) {
             return self.ignore(PeerId::CLIENT, input);
         }
+        if let Judged::Denied(denial) = &self.requests.judged {
+            let denial = denial.clone();
+            return self.deny(now, denial);
+        }
         if matches!(self.requests.warning, Warning::Due(_)) && self.nothing_in_flight() {
             self.warn();
         }
-        let header = match client_header(input) {
+        let header = match self.client_header(input) {
             Ok(Some(header)) => header,
             Ok(None) => return Demand::Bytes(Header::LEN),
             Err(fault) => return self.lost_count(now, &fault),
@@ -141,7 +167,10 @@ impl<R: Route> Session<R> {
             return Demand::Bytes(0);
         }
         if let Some((leg, left)) = self.requests.decided {
-            return self.forward_decided(leg, left, header, input);
+            return match self.judge(header, input) {
+                Some(demand) => demand,
+                None => self.forward_decided(leg, left, header, input),
+            };
         }
         match self.requests.batch {
             Batch::Broken(told) => return self.drop_broken(told, header),
@@ -157,6 +186,9 @@ impl<R: Route> Session<R> {
         if matches!(self.life, Life::Finishing) && self.is_new(header.tag) {
             return Demand::Paused;
         }
+        if let Some(demand) = self.judge(header, input) {
+            return demand;
+        }
         match self.forced() {
             Some((leg, reason)) => self.serve_forced(leg, reason, header, input),
             None => self.look_ahead(now, input),
@@ -166,16 +198,21 @@ impl<R: Route> Session<R> {
     /// A length that cannot be: where the next message begins is not known. What came before it is answered first.
     fn lost_count(&mut self, now: Instant, fault: &Malformed) -> Demand {
         if self.answers_are_due() {
-            return match self.client.stream {
-                Stream::Open => Demand::Paused,
-                Stream::Ended(_) | Stream::Over => Demand::Bytes(0),
-            };
+            return self.wait_for_answers();
         }
         let tell = Tell::fatal(sqlstate::PROTOCOL_VIOLATION, "invalid message length")
             .with_detail(fault.to_string());
         let cause = CloseCause::ClientFault(Some(sqlstate::PROTOCOL_VIOLATION));
         self.end(now, cause, Some(tell));
         Demand::Again
+    }
+
+    /// Nothing more of the client is looked at before the answers that are due have come.
+    pub(super) fn wait_for_answers(&self) -> Demand {
+        match self.client.stream {
+            Stream::Open => Demand::Paused,
+            Stream::Ended(_) | Stream::Over => Demand::Bytes(0),
+        }
     }
 
     /// Whether a message with this tag belongs to nothing that was begun before it.
@@ -281,12 +318,14 @@ impl<R: Route> Session<R> {
             return Demand::Paused;
         }
         let fresh = self.begins_request(header.tag);
+        let before = self.requests.batch;
         let demand = self.forward(leg, header, input);
         if demand == Demand::Again && fresh {
             let intent = self.memory.forwarded.take();
             let class = intent.as_ref().map_or(Class::Write, |intent| intent.class);
             let outline = self.memory.outline.take();
             self.routed(leg, class, reason, outline);
+            self.requests.began(before);
         }
         if demand == Demand::Again {
             self.request_sent(leg, header.tag);
@@ -376,6 +415,7 @@ impl<R: Route> Session<R> {
         {
             return Demand::Paused;
         }
+        self.requests.judged = Judged::NotYet;
         self.tally.client.frontend(header.tag);
         match (header.tag, told) {
             (tag::SYNC, _) => {

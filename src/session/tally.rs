@@ -114,12 +114,15 @@ impl Tally {
         self.connections.count(ConnectionCounter::EndedConns);
         let counter = match cause {
             CloseCause::ClientLeft | CloseCause::ClientLost => ConnectionCounter::ClientDisconnect,
-            CloseCause::ClientRefused(_) => ConnectionCounter::RefusedConn,
+            CloseCause::ClientRefused(_) | CloseCause::ConnectionDenied(_) => {
+                ConnectionCounter::RefusedConn
+            }
             CloseCause::UpstreamLost(_)
             | CloseCause::UpstreamFault(_)
             | CloseCause::UpstreamEnded(_)
             | CloseCause::Promoted(_) => ConnectionCounter::BackendDisconnect,
             CloseCause::ClientFault(_)
+            | CloseCause::StatementDenied(_)
             | CloseCause::CancelTaken
             | CloseCause::LoginFailed(_)
             | CloseCause::Timeout(_)

@@ -22,7 +22,9 @@ impl<R: Route> Session<R> {
     pub(super) fn pass_through(&mut self, now: Instant, by: Passage) {
         self.client.kind = SessionKind::Opaque;
         self.client.phase = ClientPhase::Opaque(by);
-        self.dial(now, LegId::Writer);
+        if !self.is_denied(now) {
+            self.dial(now, LegId::Writer);
+        }
     }
 
     /// The connection to the server stands. Where TLS is required, the server's answer to the request is looked at: a

@@ -60,6 +60,8 @@ pub const INVALID_PASSWORD: SqlState = SqlState(*b"28P01");
 pub const INVALID_CATALOG_NAME: SqlState = SqlState(*b"3D000");
 /// serialization_failure
 pub const SERIALIZATION_FAILURE: SqlState = SqlState(*b"40001");
+/// insufficient_privilege
+pub const INSUFFICIENT_PRIVILEGE: SqlState = SqlState(*b"42501");
 /// duplicate_prepared_statement
 pub const DUPLICATE_PREPARED_STATEMENT: SqlState = SqlState(*b"42P05");
 /// too_many_connections

@@ -7,7 +7,8 @@ use pgturnout::cancel::{CancelMap, NotEntered};
 use pgturnout::limits;
 use pgturnout::route::{Cache, CacheLimits, LexState, Rules};
 use pgturnout::session::{
-    Action, CloseCause, Config, ConfigError, Demand, Event, PeerId, Timer, TlsInfo,
+    Action, CloseCause, Config, ConfigError, Demand, Denial, Event, PeerId, Policy, StatementFacts,
+    Timer, TlsInfo, Verdict,
 };
 use pgturnout::startup::{CancelKey, ClientTls, ProtocolVersion};
 
@@ -404,6 +405,26 @@ fn login_message() {
         assert_eq!(rig.is_dead(), !passes, "{length} bytes");
         let passed = rig.total(WRITER) - before;
         assert_eq!(passed, if passes { length as u64 + 5 } else { 0 });
+    }
+}
+
+struct Denies(usize);
+
+impl Policy for Denies {
+    fn statement(&mut self, _: &StatementFacts<'_>) -> Verdict {
+        Verdict::Deny(Denial::new("x".repeat(self.0)))
+    }
+}
+
+#[test]
+fn denial_message_max() {
+    for length in [limits::DENIAL_MESSAGE_MAX, limits::DENIAL_MESSAGE_MAX + 1] {
+        let mut rig = rig();
+        rig.session.set_policy(Box::new(Denies(length)));
+        rig.client("Q(select 1)");
+        let told = rig.take(CLIENT);
+        let shown = told.iter().filter(|byte| **byte == b'x').count();
+        assert_eq!(shown, limits::DENIAL_MESSAGE_MAX);
     }
 }
 
