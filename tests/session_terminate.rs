@@ -275,6 +275,40 @@ fn a_message_fits_the_read_buffer_or_ends_the_session() {
     }
 }
 
+/// What comes behind the login waits for its end, whoever checks the client, and whatever its length.
+#[test]
+fn a_long_request_before_the_end_of_the_login_is_held() {
+    let trusting = || {
+        let mut config = by_md5();
+        config.authentication = ClientAuth::Terminate(policy().allow_trust(Channel::Clear));
+        config
+    };
+    let long = raw(
+        b'Q',
+        &[vec![b'x'; limits::LOGIN_MESSAGE + 1], vec![0]].concat(),
+    );
+    let makes: [fn() -> Config; 2] = [trusting, config];
+    for make in makes {
+        each(make, |rig| {
+            open(rig);
+            rig.raw(CLIENT, &long);
+            rig.take_startup(WRITER);
+            rig.writer("R");
+            assert!(!rig.is_dead());
+            rig.writer(login(WRITER));
+            assert!(rig.shown(CLIENT).ends_with("Z(I)"));
+            assert_eq!(rig.take(WRITER), long);
+        });
+    }
+    // An answer has a limit.
+    each(config, |rig| {
+        open(rig);
+        rig.writer("Rclear");
+        rig.raw(CLIENT, &long);
+        assert_eq!(rig.cause(), CloseCause::ClientFault(None));
+    });
+}
+
 #[test]
 fn what_is_not_allowed_is_refused_before_it_is_asked() {
     let weak = || {

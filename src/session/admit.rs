@@ -8,16 +8,14 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-use super::client::{ClientPhase, Question, SessionKind};
+use super::client::{ClientPhase, Question, SessionKind, is_no_answer};
 use super::leg::Hashing;
 use super::upstream::frame_limit;
 use super::{ClientAuth, CloseCause, Demand, Event, PeerId, Session, Tell};
 use crate::auth::{Accepted, Admission, Admitting, Credential, Rejected};
 use crate::ledger::Fate;
-use crate::limits;
 use crate::route::Route;
 use crate::startup::ProtocolVersion;
-use crate::stats::ConnectionCounter;
 use crate::wire::{Header, sqlstate, tags};
 
 impl<R: Route> Session<R> {
@@ -77,7 +75,7 @@ impl<R: Route> Session<R> {
             self.end(now, CloseCause::ClientLeft, None);
             return Demand::Again;
         }
-        if usize::try_from(header.body_len()).is_ok_and(|len| len > limits::LOGIN_MESSAGE) {
+        if is_no_answer(header) {
             return self.admit_fault(now);
         }
         let Some((body, _)) = header.split(input) else {
@@ -125,9 +123,7 @@ impl<R: Route> Session<R> {
     }
 
     fn reject(&mut self, now: Instant, rejected: &Rejected) {
-        self.tally
-            .connections
-            .count(ConnectionCounter::AuthenticationFailures);
+        self.tally.refused(rejected.sqlstate());
         let tell = Tell::fatal(rejected.sqlstate(), rejected.to_string());
         let cause = CloseCause::ClientFault(Some(tell.state));
         self.end(now, cause, Some(tell));
