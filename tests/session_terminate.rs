@@ -13,7 +13,7 @@ use pgturnout::auth::{
 };
 use pgturnout::limits;
 use pgturnout::session::{
-    ClientAuth, CloseCause, Config, Event, Gate, PeerId, ReaderOpen, Timer, TlsInfo,
+    ClientAuth, CloseCause, Config, ConfigError, Event, Gate, PeerId, ReaderOpen, Timer, TlsInfo,
 };
 use pgturnout::startup::{ClientTls, ProtocolVersion, StartupParams};
 use session_support::frames::{raw, show_backend};
@@ -309,10 +309,60 @@ fn a_long_request_before_the_end_of_the_login_is_held() {
     });
 }
 
+/// Nobody could log in, or everybody could who asks for TLS.
+#[test]
+fn policies_that_contradict_the_rest_are_refused() {
+    const ALL: [ClientTls; 3] = [ClientTls::Disable, ClientTls::Allow, ClientTls::Require];
+    type Make = fn() -> AdmitPolicy;
+    let over_tls: [Make; 6] = [
+        || policy().allow_cleartext(),
+        || policy().allow_certificates(),
+        || policy().allow_md5(Channel::Tls),
+        || policy().allow_trust(Channel::VerifiedTls),
+        #[cfg(feature = "scram")]
+        || policy().require_binding(),
+        #[cfg(not(feature = "scram"))]
+        || policy().allow_trust(Channel::Tls),
+        || policy().allow_cleartext().allow_certificates(),
+    ];
+    let in_clear: [Make; 4] = [
+        || policy().allow_md5(Channel::Clear),
+        || policy().allow_trust(Channel::Clear).allow_cleartext(),
+        #[cfg(feature = "scram")]
+        || policy().allow_scram(),
+        #[cfg(not(feature = "scram"))]
+        || policy().allow_trust(Channel::Clear),
+        || policy().allow_cleartext().allow_md5(Channel::Clear),
+    ];
+    let checked = |make: Make, tls| {
+        let mut config = terminating(make(), Credential::password(PASSWORD));
+        config.client_tls = tls;
+        config.check()
+    };
+    for make in over_tls.into_iter().chain(in_clear).chain([policy as Make]) {
+        let wanted = Err(ConfigError::TerminateUnread);
+        assert_eq!(checked(make, ClientTls::Passthrough), wanted);
+    }
+    for tls in ALL {
+        assert_eq!(checked(policy, tls), Err(ConfigError::NoMethod));
+        for make in in_clear {
+            assert_eq!(checked(make, tls), Ok(()));
+        }
+        for make in over_tls {
+            let wanted = match tls {
+                ClientTls::Disable => Err(ConfigError::MethodsNeedTls),
+                _ => Ok(()),
+            };
+            assert_eq!(checked(make, tls), wanted);
+        }
+    }
+}
+
 #[test]
 fn what_is_not_allowed_is_refused_before_it_is_asked() {
-    let weak = || {
-        terminating(
+    let weak = || Config {
+        client_tls: ClientTls::Allow,
+        ..terminating(
             policy().allow_md5(Channel::Tls),
             Credential::password(PASSWORD),
         )
