@@ -138,6 +138,9 @@ pub const LOGIN_PARAMETER_BYTES_MAX: usize = 16 * 1024;
 pub const LOGIN_NOTICES_MAX: usize = 100;
 /// The bytes of all notices and notifications of one login together.
 pub const LOGIN_NOTICE_BYTES_MAX: usize = 64 * 1024;
+/// The bytes of a writer's notices during our login that the client gets, in messages with the beginnings of their
+/// texts: what [`LEDGER_OWNED_MIN`] leaves beside the parameters and a key is more.
+pub const LOGIN_NOTICE_BYTES_TOLD: usize = 8 * 1024;
 
 // Session.
 

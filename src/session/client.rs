@@ -33,7 +33,7 @@ use crate::startup::{
     CancelKey, Negotiation, Opened, Passage, Refusal, Replication, StartupParams, TlsNegotiation,
 };
 use crate::stats::ConnectionCounter;
-use crate::wire::{Header, sqlstate, tags};
+use crate::wire::{Header, SqlState, tags};
 
 /// The client's phase.
 #[derive(Debug)]
@@ -457,13 +457,13 @@ impl<R: Route> Session<R> {
     }
 
     /// The login cannot go on: the client is told why, in our own words.
-    pub(super) fn login_failed(&mut self, now: Instant, leg: LegId, why: String) {
+    pub(super) fn login_failed(&mut self, now: Instant, leg: LegId, state: SqlState, why: String) {
         let which = match leg {
             LegId::Writer => "primary",
             LegId::Reader => "replica",
         };
         let tell = Tell::fatal(
-            sqlstate::CONNECTION_FAILURE,
+            state,
             format!("the proxy could not log in to the {which} server"),
         )
         .with_detail(why);

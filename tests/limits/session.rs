@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgturnout::auth::{AdmitPolicy, Channel};
 use pgturnout::cancel::{CancelMap, NotEntered};
 use pgturnout::limits;
 use pgturnout::route::{Cache, CacheLimits, LexState, Rules};
 use pgturnout::session::{
-    Action, CloseCause, Config, ConfigError, Demand, Event, PeerId, Timer, TlsInfo,
+    Action, ClientAuth, CloseCause, Config, ConfigError, Demand, Event, PeerId, Timer, TlsInfo,
 };
 use pgturnout::startup::{CancelKey, ClientTls, ProtocolVersion};
 
 use crate::session_support::frames::{frontend, raw};
-use crate::session_support::{Chunk, Dial, Rig, config, startup};
+use crate::session_support::{Chunk, Dial, Rig, config, login, startup};
 
 const CLIENT: PeerId = PeerId::CLIENT;
 const WRITER: PeerId = PeerId::WRITER;
@@ -304,6 +305,28 @@ fn session_fixed() {
     limits.ledger.owned_bytes_per_queue = 0;
     let rest = config.memory_bound() - limits::SESSION_FIXED - limits::LOGIN_EXCHANGES;
     assert!(rest < 4_096, "{rest} bytes more");
+}
+
+/// The writer's notices while we log in: as many as fit, in whole messages.
+#[test]
+fn login_notice_bytes_told() {
+    let notice = |text: usize| {
+        let text = "x".repeat(text);
+        let body = format!("SNOTICE\0VNOTICE\0C00000\0M{text}\0\0");
+        raw(b'N', body.as_bytes())
+    };
+    assert_eq!(notice(97).len() * 64, limits::LOGIN_NOTICE_BYTES_TOLD);
+    for (last, told) in [(97, 64), (98, 63)] {
+        let mut config = config();
+        let policy = AdmitPolicy::new([1; 32]).allow_trust(Channel::Clear);
+        config.authentication = ClientAuth::Terminate(policy);
+        let mut rig = Rig::new(config, Chunk::Whole);
+        rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+        rig.writer("R");
+        rig.raw(WRITER, &[notice(97).repeat(63), notice(last)].concat());
+        rig.writer(login(WRITER));
+        assert_eq!(rig.shown(CLIENT).matches("N(00000)").count(), told);
+    }
 }
 
 /// That the timer is the next one, and comes after exactly so long.
