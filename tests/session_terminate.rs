@@ -13,11 +13,12 @@ use pgturnout::auth::{
 };
 use pgturnout::limits;
 use pgturnout::session::{
-    ClientAuth, CloseCause, Config, ConfigError, Event, Gate, PeerId, ReaderOpen, Timer, TlsInfo,
+    ClientAuth, CloseCause, Config, ConfigError, Demand, Event, Gate, PeerId, ReaderOpen, Timer,
+    TlsInfo, Transmit,
 };
-use pgturnout::startup::{ClientTls, ProtocolVersion, StartupParams};
-use session_support::frames::{raw, show_backend};
-use session_support::{Dial, Rig, config, each, login, startup};
+use pgturnout::startup::{ClientTls, ProtocolVersion, StartupParams, UpstreamTlsPolicy};
+use session_support::frames::{backend, raw, show_backend};
+use session_support::{Chunk, Dial, Rig, config, each, login, startup};
 
 const CLIENT: PeerId = PeerId::CLIENT;
 const WRITER: PeerId = PeerId::WRITER;
@@ -571,6 +572,32 @@ fn the_caller_answers_for_an_upstream() {
     });
 }
 
+/// L11: what an upstream was answered is not kept.
+#[test]
+fn a_password_that_was_sent_is_not_kept() {
+    let make = || {
+        let mut config = by_md5();
+        for upstream in &mut config.upstreams {
+            upstream.tls = UpstreamTlsPolicy::Require;
+            upstream.methods = Some(Methods::NONE.allow_cleartext(Channel::Tls));
+        }
+        config
+    };
+    let mut rig = Rig::new(make(), Chunk::Whole);
+    open(&mut rig);
+    answer_md5(&mut rig, PASSWORD);
+    rig.raw(WRITER, b"S");
+    rig.take(WRITER);
+    let question = backend("Rclear");
+    let demand = rig.session.handle_input(rig.now, WRITER, &question);
+    assert_eq!(demand, Demand::Again);
+    let shown = format!("{:?}", rig.session);
+    assert!(!shown.contains(PASSWORD), "{shown}");
+    let answer = raw(b'p', &[PASSWORD.as_bytes(), b"\0"].concat());
+    let sent = rig.session.poll_transmit(WRITER);
+    assert_eq!(sent, Some(Transmit::Owned(&answer)));
+}
+
 /// A login that began anew asks anew: what answers the question before would be wrong, or a replay.
 #[test]
 fn an_answer_belongs_to_its_question() {
@@ -624,7 +651,6 @@ mod verifiers {
         Admission, AdmitNonces, Admitting, ClientConnection, Handshake, Replay, ScramNonce,
         TlsEndPoint,
     };
-    use pgturnout::startup::UpstreamTlsPolicy;
     use pgturnout::wire::{Backend, Header};
 
     use super::*;

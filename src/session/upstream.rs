@@ -30,6 +30,7 @@ use crate::auth::{
 };
 use crate::ledger::Fate;
 use crate::route::Route;
+use crate::secret;
 use crate::startup::{CancelKey, TlsNegotiation, Upgrade, UpstreamTls, UpstreamTlsPolicy};
 use crate::stats::ConnectionCounter;
 use crate::wire::{Backend, Header, SqlState, sqlstate};
@@ -334,6 +335,7 @@ impl<R: Route> Session<R> {
         if !reply.is_empty() {
             self.push(id.peer(), &reply);
         }
+        secret::empty(&mut reply);
         self.scratch = reply;
         match step {
             ReplayStep::Need(bytes) => return Demand::Bytes(bytes),
@@ -428,6 +430,7 @@ impl<R: Route> Session<R> {
             Ok(()) => self.push(id.peer(), &reply),
             Err(why) => self.leg_failed(now, id, why),
         }
+        secret::empty(&mut reply);
     }
 
     /// A login of ours is done.

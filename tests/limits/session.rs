@@ -499,6 +499,23 @@ fn cancel_keys_max() {
     assert_eq!(more, Err(NotEntered::Full { most }));
 }
 
+#[test]
+fn cancel_keys_per_process() {
+    let key = |process_id, secret: usize| {
+        CancelKey::new(process_id, &secret.to_be_bytes()).expect("a key")
+    };
+    let mut map = CancelMap::default();
+    let most = limits::CANCEL_KEYS_PER_PROCESS;
+    let places: Vec<_> = (0..most)
+        .map(|secret| map.enter(key(0, secret), None, ()).expect("room"))
+        .collect();
+    let more = map.enter(key(0, most), None, ());
+    assert_eq!(more, Err(NotEntered::Crowded { most }));
+    assert!(map.enter(key(1, most), None, ()).is_ok());
+    map.leave(places[0]);
+    assert!(map.enter(key(0, most), None, ()).is_ok());
+}
+
 /// What is kept of a client's handshake that brings this.
 fn kept(info: TlsInfo) -> TlsInfo {
     let mut config = config();
