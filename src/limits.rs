@@ -104,6 +104,9 @@ pub const STARTUP_BODY_MAX: u32 = 10_000;
 /// Cancel keys that a proxy holds by default, one for each session: as many sessions as one address can have
 /// connections from one other.
 pub const CANCEL_KEYS_MAX: usize = 65_536;
+/// Cancel keys with one process id: all of them are compared with what is looked for. Sessions on several servers may
+/// share one by chance, a handful; a server that has no processes says the same number to everybody.
+pub const CANCEL_KEYS_PER_PROCESS: usize = 1_024;
 /// The shortest secret of a cancel ring, in bytes: what a guesser would have to find out is no less than an AES key.
 pub const CANCEL_RING_SECRET_MIN: usize = 16;
 
@@ -138,6 +141,9 @@ pub const LOGIN_PARAMETER_BYTES_MAX: usize = 16 * 1024;
 pub const LOGIN_NOTICES_MAX: usize = 100;
 /// The bytes of all notices and notifications of one login together.
 pub const LOGIN_NOTICE_BYTES_MAX: usize = 64 * 1024;
+/// The bytes of a writer's notices during our login that the client gets, in messages with the beginnings of their
+/// texts: what [`LEDGER_OWNED_MIN`] leaves beside the parameters and a key is more.
+pub const LOGIN_NOTICE_BYTES_TOLD: usize = 8 * 1024;
 
 // Session.
 

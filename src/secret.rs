@@ -3,6 +3,8 @@
 use std::fmt;
 use std::hint::black_box;
 
+use bytes::BytesMut;
+
 /// A password, a key or another text that must never be printed.
 ///
 /// `Debug` shows neither content nor length, there is no `Display`, no `Clone` and no `==`; [`Secret::matches`]
@@ -66,6 +68,12 @@ impl Drop for Secret {
 pub(crate) fn wipe(bytes: &mut [u8]) {
     bytes.fill(0);
     black_box(bytes);
+}
+
+/// Empties a buffer that may have held a secret.
+pub(crate) fn empty(bytes: &mut BytesMut) {
+    wipe(bytes);
+    bytes.clear();
 }
 
 /// Whether `a` and `b` are equal, in a time that depends on their lengths alone.

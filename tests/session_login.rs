@@ -240,7 +240,7 @@ fn a_writer_that_refuses_behind_the_gate_ends_the_login() {
         rig.reader("R");
         rig.reader(login(READER));
         rig.writer("FATAL(53300)");
-        rig.see(CLIENT, "R FATAL(08006)");
+        rig.see(CLIENT, "R FATAL(53300)");
         assert_eq!(rig.cause(), CloseCause::LoginFailed(WRITER));
     });
 }

@@ -2,10 +2,13 @@
 
 mod session_support;
 
+use pgturnout::auth::{AdmitPolicy, Channel};
 use pgturnout::route::{View, Why};
-use pgturnout::session::{Config, Event, Metadata, PeerId, RequestEvents, Role, RouteReason};
+use pgturnout::session::{
+    ClientAuth, Config, Event, Metadata, PeerId, RequestEvents, Role, RouteReason,
+};
 use pgturnout::startup::{ClientTls, ProtocolVersion, UpstreamTlsPolicy};
-use pgturnout::stats::{ConnectionCounter, Counter, Meter, Stats};
+use pgturnout::stats::{ConnectionCounter, Counter, Stats};
 use session_support::frames::raw;
 use session_support::{Chunk, Rig, config, each, startup};
 
@@ -303,12 +306,36 @@ fn logins_count() {
 /// A session that passes through encrypted is a session, of which nothing else is seen.
 #[test]
 fn an_encrypted_session_counts() {
-    let mut meter = Meter::default();
-    meter.opening();
-    meter.passes_encrypted();
-    meter.ended();
-    let expected = "messages=1 messages_frontend=1 sessions=1 sessions_encrypted=1";
-    assert_eq!(shown(meter.stats()), expected);
+    let passing = || tls(|config| config.client_tls = ClientTls::Passthrough);
+    let hello = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03";
+    let asked = "messages=1 messages_frontend=1 sessions=1 sessions_encrypted=1";
+    let direct = "sessions=1 sessions_encrypted=1";
+    for (opening, expected) in [(SSL_REQUEST, asked), (hello, direct)] {
+        each(passing(), |rig| {
+            rig.raw(CLIENT, opening);
+            rig.raw(WRITER, b"S");
+            rig.raw(CLIENT, b"whatever it is");
+            rig.eof(WRITER);
+            assert!(rig.is_dead());
+            let all = PeerId::ALL.map(|peer| shown(&stats(rig, peer)));
+            assert_eq!(all, [expected, expected, ""]);
+        });
+        // One whose server cannot be had is one of the client's.
+        each(passing(), |rig| {
+            rig.dials(WRITER, session_support::Dial::Refuse);
+            rig.raw(CLIENT, opening);
+            let client = shown(&stats(rig, CLIENT));
+            assert!(
+                client.contains("sessions=1 sessions_encrypted=1"),
+                "{client}"
+            );
+            assert_eq!(
+                client.contains("messages_frontend=1"),
+                opening == SSL_REQUEST
+            );
+            assert_eq!(shown(&stats(rig, WRITER)), "");
+        });
+    }
 }
 
 fn tls(change: impl Fn(&mut Config)) -> impl Fn() -> Config {
@@ -522,6 +549,33 @@ fn connections_count_by_what_becomes_of_them() {
     for (script, expected) in rows {
         each(config, |rig| {
             script(rig);
+            assert_eq!(connections(rig), expected);
+        });
+    }
+}
+
+/// A client that breaks the protocol has not failed to prove who it is.
+#[test]
+fn what_a_client_that_we_check_is_refused_for_counts() {
+    let checking = tls(|config| {
+        let policy = AdmitPolicy::new([9; 32]).allow_md5(Channel::Clear);
+        config.authentication = ClientAuth::Terminate(policy);
+    });
+    for (answer, told, counted) in [
+        (
+            raw(b'p', b"wrong\0"),
+            "FATAL(28P01)",
+            " authentication_failures=1",
+        ),
+        (raw(b'Q', b"select 1\0"), "FATAL(08P01)", ""),
+        (raw(b'p', b"no end"), "FATAL(08P01)", ""),
+    ] {
+        each(&checking, |rig| {
+            rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+            rig.take(CLIENT);
+            rig.raw(CLIENT, &answer);
+            rig.see(CLIENT, told);
+            let expected = format!("accepted_conns=1 ended_conns=1{counted}");
             assert_eq!(connections(rig), expected);
         });
     }

@@ -13,11 +13,12 @@ use pgturnout::auth::{
 };
 use pgturnout::limits;
 use pgturnout::session::{
-    ClientAuth, CloseCause, Config, Event, Gate, PeerId, ReaderOpen, Timer, TlsInfo,
+    ClientAuth, CloseCause, Config, ConfigError, Demand, Event, Gate, PeerId, ReaderOpen, Timer,
+    TlsInfo, Transmit,
 };
-use pgturnout::startup::{ClientTls, ProtocolVersion, StartupParams};
-use session_support::frames::{raw, show_backend};
-use session_support::{Dial, Rig, config, each, login, startup};
+use pgturnout::startup::{ClientTls, ProtocolVersion, StartupParams, UpstreamTlsPolicy};
+use session_support::frames::{backend, raw, show_backend};
+use session_support::{Chunk, Dial, Rig, config, each, login, startup};
 
 const CLIENT: PeerId = PeerId::CLIENT;
 const WRITER: PeerId = PeerId::WRITER;
@@ -78,7 +79,7 @@ fn the_client_is_let_in_by_us_and_then_by_the_writer() {
             }
         )));
         rig.take_startup(WRITER);
-        rig.writer("R N(00000)");
+        rig.writer("R");
         rig.see(CLIENT, "");
         assert!(rig.session.client_key().is_none());
         rig.writer(login(WRITER));
@@ -144,19 +145,55 @@ fn an_unknown_user_sees_what_a_known_one_sees() {
 
 #[test]
 fn an_upstream_that_refuses_us_is_told_honestly() {
-    each(by_md5, |rig| {
-        open(rig);
-        answer_md5(rig, PASSWORD);
-        rig.writer("FATAL(53300)");
-        rig.see(CLIENT, "R FATAL(08006)");
-        assert_eq!(rig.cause(), CloseCause::LoginFailed(WRITER));
-    });
+    // Why is the server's word, but for who we are: that is not the client's doing.
+    for (state, told) in [
+        ("3D000", "3D000"),
+        ("53300", "53300"),
+        ("57P03", "57P03"),
+        ("28P01", "08006"),
+        ("28000", "08006"),
+    ] {
+        each(by_md5, |rig| {
+            open(rig);
+            answer_md5(rig, PASSWORD);
+            rig.writer(&format!("FATAL({state})"));
+            rig.see(CLIENT, &format!("R FATAL({told})"));
+            assert_eq!(rig.cause(), CloseCause::LoginFailed(WRITER));
+        });
+    }
     each(by_md5, |rig| {
         rig.dials(WRITER, Dial::Refuse);
         open(rig);
         answer_md5(rig, PASSWORD);
         rig.see(CLIENT, "R FATAL(08006)");
         assert_eq!(rig.cause(), CloseCause::LoginFailed(WRITER));
+    });
+}
+
+/// What a login trigger or an ALTER ROLE with a wrong value has to say.
+#[test]
+fn the_client_gets_the_notices_of_our_login_at_the_writer() {
+    each(by_md5, |rig| {
+        open(rig);
+        answer_md5(rig, PASSWORD);
+        rig.writer("R N(01000)");
+        let long = format!("SNOTICE\0VNOTICE\0C00000\0Mx{}\0\0", "é".repeat(100));
+        rig.raw(WRITER, &raw(b'N', long.as_bytes()));
+        rig.see(CLIENT, "R");
+        rig.writer(login(WRITER));
+        let told = rig.take(CLIENT);
+        let shown = show_backend(&told);
+        assert!(shown.starts_with("N(01000) N(00000) S("), "{shown}");
+        let has = |text: &str| told.windows(text.len()).any(|part| part == text.as_bytes());
+        assert!(has("said by the server\0"));
+        // Its beginning, in whole characters.
+        assert!(has(&format!("Mx{}\0", "é".repeat(65))));
+        rig.client("Q(select 1)");
+        rig.take_startup(READER);
+        rig.reader("R N(01000)");
+        rig.reader(login(READER));
+        rig.see(READER, "Q(select 1)");
+        rig.see(CLIENT, "");
     });
 }
 
@@ -275,10 +312,94 @@ fn a_message_fits_the_read_buffer_or_ends_the_session() {
     }
 }
 
+/// What comes behind the login waits for its end, whoever checks the client, and whatever its length.
+#[test]
+fn a_long_request_before_the_end_of_the_login_is_held() {
+    let trusting = || {
+        let mut config = by_md5();
+        config.authentication = ClientAuth::Terminate(policy().allow_trust(Channel::Clear));
+        config
+    };
+    let long = raw(
+        b'Q',
+        &[vec![b'x'; limits::LOGIN_MESSAGE + 1], vec![0]].concat(),
+    );
+    let makes: [fn() -> Config; 2] = [trusting, config];
+    for make in makes {
+        each(make, |rig| {
+            open(rig);
+            rig.raw(CLIENT, &long);
+            rig.take_startup(WRITER);
+            rig.writer("R");
+            assert!(!rig.is_dead());
+            rig.writer(login(WRITER));
+            assert!(rig.shown(CLIENT).ends_with("Z(I)"));
+            assert_eq!(rig.take(WRITER), long);
+        });
+    }
+    // An answer has a limit.
+    each(config, |rig| {
+        open(rig);
+        rig.writer("Rclear");
+        rig.raw(CLIENT, &long);
+        assert_eq!(rig.cause(), CloseCause::ClientFault(None));
+    });
+}
+
+/// Nobody could log in, or everybody could who asks for TLS.
+#[test]
+fn policies_that_contradict_the_rest_are_refused() {
+    const ALL: [ClientTls; 3] = [ClientTls::Disable, ClientTls::Allow, ClientTls::Require];
+    type Make = fn() -> AdmitPolicy;
+    let over_tls: [Make; 6] = [
+        || policy().allow_cleartext(),
+        || policy().allow_certificates(),
+        || policy().allow_md5(Channel::Tls),
+        || policy().allow_trust(Channel::VerifiedTls),
+        #[cfg(feature = "scram")]
+        || policy().require_binding(),
+        #[cfg(not(feature = "scram"))]
+        || policy().allow_trust(Channel::Tls),
+        || policy().allow_cleartext().allow_certificates(),
+    ];
+    let in_clear: [Make; 4] = [
+        || policy().allow_md5(Channel::Clear),
+        || policy().allow_trust(Channel::Clear).allow_cleartext(),
+        #[cfg(feature = "scram")]
+        || policy().allow_scram(),
+        #[cfg(not(feature = "scram"))]
+        || policy().allow_trust(Channel::Clear),
+        || policy().allow_cleartext().allow_md5(Channel::Clear),
+    ];
+    let checked = |make: Make, tls| {
+        let mut config = terminating(make(), Credential::password(PASSWORD));
+        config.client_tls = tls;
+        config.check()
+    };
+    for make in over_tls.into_iter().chain(in_clear).chain([policy as Make]) {
+        let wanted = Err(ConfigError::TerminateUnread);
+        assert_eq!(checked(make, ClientTls::Passthrough), wanted);
+    }
+    for tls in ALL {
+        assert_eq!(checked(policy, tls), Err(ConfigError::NoMethod));
+        for make in in_clear {
+            assert_eq!(checked(make, tls), Ok(()));
+        }
+        for make in over_tls {
+            let wanted = match tls {
+                ClientTls::Disable => Err(ConfigError::MethodsNeedTls),
+                _ => Ok(()),
+            };
+            assert_eq!(checked(make, tls), wanted);
+        }
+    }
+}
+
 #[test]
 fn what_is_not_allowed_is_refused_before_it_is_asked() {
-    let weak = || {
-        terminating(
+    let weak = || Config {
+        client_tls: ClientTls::Allow,
+        ..terminating(
             policy().allow_md5(Channel::Tls),
             Credential::password(PASSWORD),
         )
@@ -430,15 +551,14 @@ fn the_caller_answers_for_an_upstream() {
         rig.see(CLIENT, "R");
         rig.take_startup(WRITER);
         let answer = Ok(ExternalAnswer::Last(b"a token\0"));
-        rig.session.handle_authentication(rig.now, WRITER, answer);
-        rig.run();
+        rig.authenticate(WRITER, answer);
         assert_eq!(rig.take(WRITER), raw(b'p', b"a token\0"));
         rig.writer("R");
         rig.writer(login(WRITER));
         assert!(rig.shown(CLIENT).ends_with("Z(I)"));
         // Too late for anything.
         let answer = Err("late".to_owned());
-        rig.session.handle_authentication(rig.now, WRITER, answer);
+        rig.authenticate(WRITER, answer);
         rig.client("Q(insert into t values(1))");
         rig.see(WRITER, "Q(insert into t values(1))");
     });
@@ -446,10 +566,79 @@ fn the_caller_answers_for_an_upstream() {
         open(rig);
         rig.writer("Rclear");
         let answer = Err("no ticket".to_owned());
-        rig.session.handle_authentication(rig.now, WRITER, answer);
-        rig.run();
+        rig.authenticate(WRITER, answer);
         rig.see(CLIENT, "R FATAL(08006)");
         assert_eq!(rig.cause(), CloseCause::LoginFailed(WRITER));
+    });
+}
+
+/// L11: what an upstream was answered is not kept.
+#[test]
+fn a_password_that_was_sent_is_not_kept() {
+    let make = || {
+        let mut config = by_md5();
+        for upstream in &mut config.upstreams {
+            upstream.tls = UpstreamTlsPolicy::Require;
+            upstream.methods = Some(Methods::NONE.allow_cleartext(Channel::Tls));
+        }
+        config
+    };
+    let mut rig = Rig::new(make(), Chunk::Whole);
+    open(&mut rig);
+    answer_md5(&mut rig, PASSWORD);
+    rig.raw(WRITER, b"S");
+    rig.take(WRITER);
+    let question = backend("Rclear");
+    let demand = rig.session.handle_input(rig.now, WRITER, &question);
+    assert_eq!(demand, Demand::Again);
+    let shown = format!("{:?}", rig.session);
+    assert!(!shown.contains(PASSWORD), "{shown}");
+    let answer = raw(b'p', &[PASSWORD.as_bytes(), b"\0"].concat());
+    let sent = rig.session.poll_transmit(WRITER);
+    assert_eq!(sent, Some(Transmit::Owned(&answer)));
+}
+
+/// A login that began anew asks anew: what answers the question before would be wrong, or a replay.
+#[test]
+fn an_answer_belongs_to_its_question() {
+    let make = || {
+        let mut config = by_md5();
+        config.authentication = ClientAuth::Terminate(policy().allow_trust(Channel::Clear));
+        config.users = listed(Credential::External);
+        for upstream in &mut config.upstreams {
+            let methods = Methods::NONE.allow_trust();
+            upstream.methods = Some(methods.allow_external(Channel::Clear));
+        }
+        config
+    };
+    each(make, |rig| {
+        rig.logged_in();
+        rig.client("Q(select 1)");
+        rig.take_startup(READER);
+        rig.reader("Rclear");
+        let first = rig.question;
+        rig.eof(READER);
+        rig.see(WRITER, "Q(select 1)");
+        rig.writer(ROW);
+        rig.pass(std::time::Duration::from_secs(60));
+        rig.client("Q(select 2)");
+        rig.take_startup(READER);
+        rig.reader("Rclear");
+        assert_ne!(rig.question, first);
+        for late in [
+            Ok(ExternalAnswer::Last(b"an old token\0")),
+            Err("none".to_owned()),
+        ] {
+            rig.session
+                .handle_authentication(rig.now, READER, first, late);
+            rig.run();
+            rig.see(READER, "");
+        }
+        rig.authenticate(READER, Ok(ExternalAnswer::Last(b"a token\0")));
+        assert_eq!(rig.take(READER), raw(b'p', b"a token\0"));
+        rig.reader("R");
+        rig.reader(login(READER));
+        rig.see(WRITER, "Q(select 2)");
     });
 }
 
@@ -462,7 +651,6 @@ mod verifiers {
         Admission, AdmitNonces, Admitting, ClientConnection, Handshake, Replay, ScramNonce,
         TlsEndPoint,
     };
-    use pgturnout::startup::UpstreamTlsPolicy;
     use pgturnout::wire::{Backend, Header};
 
     use super::*;
@@ -670,6 +858,28 @@ mod verifiers {
                 rig.see(WRITER, "Q(select 1)");
                 rig.writer(ROW);
                 rig.see(CLIENT, &format!("N(01000) {ROW}"));
+            },
+        );
+    }
+
+    /// What a server has refused once it is not shown again, nor is it shown to others.
+    #[test]
+    fn keys_that_a_server_refuses_are_forgotten() {
+        each(
+            || relaying(&account()),
+            |rig| {
+                relayed(rig, &account());
+                let mut reader = Server::asks(rig, READER, verifier(&account()), unbound());
+                assert!(reader.turn(rig));
+                assert!(!rig.take(READER).is_empty(), "the proof");
+                rig.reader("FATAL(28P01)");
+                rig.see(WRITER, "Q(select 1)");
+                rig.writer(ROW);
+                rig.pass(std::time::Duration::from_secs(60));
+                rig.client("Q(select 2)");
+                drop(Server::asks(rig, READER, verifier(&account()), unbound()));
+                assert_eq!(rig.take(READER), b"");
+                rig.see(WRITER, "Q(select 2)");
             },
         );
     }

@@ -4,11 +4,12 @@ mod session_support;
 
 use pgturnout::session::{
     Action, CloseCause, Config, ConfigError, Demand, Event, Gate, PeerId, Role, Timer, TlsInfo,
-    TlsRole,
+    TlsRole, Transmit,
 };
 use pgturnout::startup::{
     ALPN, ClientTls, ProtocolVersion, Refusal, StartupParams, TlsNegotiation, UpstreamTlsPolicy,
 };
+use pgturnout::stats::ConnectionCounter;
 use session_support::frames::{backend, raw};
 use session_support::{Dial, Rig, config, each, login, startup};
 
@@ -172,6 +173,11 @@ fn allow(role: Role) -> impl Fn() -> Config {
     to(role, UpstreamTlsPolicy::Allow, TlsNegotiation::Postgres)
 }
 
+fn refusals(rig: &Rig) -> u64 {
+    let counted = rig.session.connection_stats();
+    counted.get(ConnectionCounter::AuthenticationFailures)
+}
+
 fn tried_again(rig: &Rig, leg: PeerId) -> bool {
     rig.has_event(|event| matches!(event, Event::TlsAfterRefusal { peer, .. } if *peer == leg))
 }
@@ -199,6 +205,7 @@ fn allow_is_in_clear_first() {
         rig.take_startup(WRITER);
         rig.writer("Rmd5");
         assert_eq!(rig.take(CLIENT), backend("Rmd5"));
+        assert_eq!(refusals(rig), 0, "the client was not refused");
     });
     each(allow(Role::Reader), |rig| {
         rig.logged_in();
@@ -239,6 +246,7 @@ fn allow_tries_again_once_and_not_for_everything() {
         rig.raw(WRITER, b"S");
         rig.writer("FATAL(28000)");
         rig.see(CLIENT, "FATAL(28000)");
+        assert_eq!(refusals(rig), 1);
         rig.eof(WRITER);
         assert!(rig.is_dead());
     });
@@ -497,4 +505,47 @@ fn a_refusal_is_flushed_before_the_close() {
             assert_eq!(rig.cause(), CloseCause::ClientRefused(Refusal::TlsRequired));
         },
     );
+}
+
+/// From the request for TLS on a client awaits a handshake, and bytes in clear would be taken for a part of it.
+#[test]
+fn a_client_in_its_handshake_is_told_nothing() {
+    type Ending = fn(&mut Rig);
+    let endings: [(Ending, CloseCause); 2] = [
+        (
+            |rig| rig.expire(Timer::Login),
+            CloseCause::Timeout(Timer::Login),
+        ),
+        (|rig| rig.shutdown(), CloseCause::Shutdown),
+    ];
+    for opening in [&SSL_REQUEST[..], HELLO] {
+        for (ending, cause) in &endings {
+            let config = with(|config| config.client_tls = ClientTls::Allow)();
+            let mut rig = Rig::new(config, session_support::Chunk::Whole);
+            let _ = rig.session.handle_input(rig.now, CLIENT, opening);
+            if opening == SSL_REQUEST {
+                assert_eq!(rig.session.take_discard(CLIENT, 8), 8);
+                let said = rig.session.poll_transmit(CLIENT);
+                assert_eq!(said, Some(Transmit::Owned(b"S")));
+                rig.session.transmitted(rig.now, CLIENT, 1);
+            }
+            let action = rig.session.poll_action();
+            assert!(
+                matches!(action, Some(Action::StartTls { .. })),
+                "{action:?}"
+            );
+            ending(&mut rig);
+            assert_eq!(rig.take(CLIENT), b"");
+            assert_eq!(rig.cause(), *cause);
+        }
+    }
+    // What was not sent of the answer by then is not sent any more, and nobody waits for it.
+    for (ending, cause) in &endings {
+        let config = with(|config| config.client_tls = ClientTls::Allow)();
+        let mut rig = Rig::new(config, session_support::Chunk::Whole);
+        rig.takes(CLIENT, false);
+        rig.raw(CLIENT, &SSL_REQUEST);
+        ending(&mut rig);
+        assert_eq!(rig.cause(), *cause);
+    }
 }

@@ -189,6 +189,7 @@ impl Options {
         if self.client_ca.is_some() && self.client_tls == ClientTls::Disable {
             return refuse("client-ca", "unused: --client-tls is disable");
         }
+        self.check_accept(given)?;
         if self.upstream_tls_negotiation == TlsNegotiation::Direct
             && !self.upstream_tls.requires_tls()
         {
@@ -202,6 +203,31 @@ impl Options {
             (true, None) => refuse("upstream-tls", "verify-full needs --upstream-ca"),
             (false, Some(_)) => refuse("upstream-ca", "unused: --upstream-tls is not verify-full"),
             (true, Some(_)) | (false, None) => Ok(()),
+        }
+    }
+
+    /// Refuses ways to log in that a client could go around, or that none could use.
+    fn check_accept(&self, given: &Given) -> Result<(), UsageError> {
+        let Some(methods) = &self.accept else {
+            return Ok(());
+        };
+        let over_tls = |method: &Accept| match method {
+            Accept::ScramPlus | Accept::Password | Accept::Certificate => true,
+            Accept::Scram | Accept::Md5 | Accept::Trust => false,
+        };
+        let (name, message) = match self.client_tls {
+            ClientTls::Passthrough => (
+                "auth",
+                "terminate cannot check clients behind --client-tls passthrough",
+            ),
+            ClientTls::Disable if methods.iter().all(over_tls) => {
+                ("accept", "all of it needs TLS, and --client-tls is disable")
+            }
+            ClientTls::Disable | ClientTls::Allow | ClientTls::Require => return Ok(()),
+        };
+        match given.one(name) {
+            Some(setting) => Err(blame(setting, message)),
+            None => Err(UsageError::new(Origin::CommandLine, name, message)),
         }
     }
 }
@@ -643,6 +669,14 @@ mod tests {
             (
                 &["--auth", "terminate", "--accept", "pam"],
                 "--accept: \"pam\" is none of scram, scram-plus, md5, password, cert, trust",
+            ),
+            (
+                &["--auth", "terminate", "--accept", "password,scram-plus"],
+                "--accept: all of it needs TLS, and --client-tls is disable",
+            ),
+            (
+                &["--auth", "terminate", "--client-tls", "passthrough"],
+                "--auth: terminate cannot check clients behind --client-tls passthrough",
             ),
         ] {
             assert_eq!(refused(more), message, "{more:?}");

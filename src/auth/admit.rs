@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use super::admit_check::{Check, Checked};
 use super::admit_policy::{AdmitPolicy, Asked, ClientConnection};
 use super::credential::Credential;
-use super::md5::{Md5Digest, md5_digest, salt};
+use super::md5::{md5_digest, salt};
 use super::methods::Method;
 use super::nonce::ScramNonce;
 #[cfg(feature = "scram")]
@@ -155,7 +155,7 @@ enum Phase {
     New(Asked),
     Cleartext(Check),
     CleartextHashing(Check),
-    Md5(Option<Md5Digest>),
+    Md5,
     /// AuthenticationSASL was sent.
     #[cfg(feature = "scram")]
     Offered(Offer, Account),
@@ -226,7 +226,7 @@ impl Admission {
             Phase::Offered(..) | Phase::Chosen(..) | Phase::Challenged(..) => {
                 Err(Rejected::OutOfTurn)
             }
-            Phase::New(_) | Phase::Cleartext(_) | Phase::Md5(_) | Phase::Ended => {
+            Phase::New(_) | Phase::Cleartext(_) | Phase::Md5 | Phase::Ended => {
                 Err(Rejected::OutOfTurn)
             }
         };
@@ -262,16 +262,7 @@ impl Admission {
             Asked::Md5 => {
                 let salt = self.nonces.md5;
                 say(reply, Authentication::Md5Password { salt });
-                let digest = match &*self.credential {
-                    Credential::Password(password) => {
-                        Some(md5_digest(&self.user, password.expose()))
-                    }
-                    Credential::Md5Digest(digest) => Some(digest.duplicate()),
-                    #[cfg(feature = "scram")]
-                    Credential::ScramKeys(_) | Credential::ScramVerifier(_) => None,
-                    Credential::External | Credential::None => None,
-                };
-                Ok((Phase::Md5(digest), Admitting::Wait))
+                Ok((Phase::Md5, Admitting::Wait))
             }
             #[cfg(feature = "scram")]
             Asked::Scram(offer, account) => {
@@ -292,12 +283,9 @@ impl Admission {
                 let given = parse_password(body).map_err(|_| Rejected::Malformed)?;
                 self.judge_cleartext(check.begin(&self.user, given.password), reply)
             }
-            Phase::Md5(digest) => {
+            Phase::Md5 => {
                 let given = parse_password(body).map_err(|_| Rejected::Malformed)?;
-                // Somebody who does not exist costs the same.
-                let known = digest.is_some();
-                let digest = digest.unwrap_or_else(|| md5_digest(&self.user, b""));
-                if digest.accepts(self.nonces.md5, given.password) && known {
+                if self.is_md5(given.password) {
                     let credential = Arc::clone(&self.credential);
                     Ok(accept(Method::Md5, credential, reply))
                 } else {
@@ -338,6 +326,25 @@ impl Admission {
             Phase::Checking(..) => Err(Rejected::OutOfTurn),
             Phase::New(_) | Phase::CleartextHashing(_) | Phase::Ended => Err(Rejected::OutOfTurn),
         }
+    }
+
+    /// Whether this answers our MD5 question. Everybody's answer costs two hashes, whatever is listed.
+    fn is_md5(&self, given: &[u8]) -> bool {
+        let password = match &*self.credential {
+            Credential::Password(password) => password.expose(),
+            #[cfg(feature = "scram")]
+            Credential::ScramKeys(_) | Credential::ScramVerifier(_) => b"",
+            Credential::Md5Digest(_) | Credential::External | Credential::None => b"",
+        };
+        let made = md5_digest(&self.user, password);
+        let (digest, known) = match &*self.credential {
+            Credential::Password(_) => (&made, true),
+            Credential::Md5Digest(digest) => (digest, true),
+            #[cfg(feature = "scram")]
+            Credential::ScramKeys(_) | Credential::ScramVerifier(_) => (&made, false),
+            Credential::External | Credential::None => (&made, false),
+        };
+        digest.accepts(self.nonces.md5, given) && known
     }
 
     fn judge_cleartext(&self, checked: Checked, reply: &mut BytesMut) -> Step {
@@ -423,5 +430,61 @@ impl fmt::Debug for Admission {
 impl fmt::Debug for AdmitNonces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AdmitNonces(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::md5::MADE;
+    use super::super::methods::Channel;
+    use super::*;
+
+    /// B10: how many MD5 digests a question and a wrong answer cost, in that order.
+    fn cost(users: &Users, user: &[u8], policy: &AdmitPolicy, answer: &[u8]) -> [usize; 2] {
+        let nonces = AdmitNonces {
+            scram: ScramNonce::from_bytes([7; 18]),
+            md5: [1, 2, 3, 4],
+        };
+        let connection = ClientConnection {
+            channel: Channel::Tls,
+            ..ClientConnection::default()
+        };
+        let count = || MADE.replace(0);
+        count();
+        let mut login = Admission::new(user, users, policy, connection, nonces);
+        let mut out = BytesMut::new();
+        assert!(matches!(login.start(&mut out), Admitting::Wait));
+        let asked = count();
+        let mut state = login.handle(PASSWORD, answer, &mut out);
+        while let Admitting::Working = state {
+            state = login.work(&mut out);
+        }
+        assert!(matches!(state, Admitting::Refused(_)));
+        [asked, count()]
+    }
+
+    #[test]
+    fn everybody_costs_the_same_digests() {
+        let policy = || AdmitPolicy::new([9; 32]);
+        let digest = || Credential::Md5Digest(md5_digest(b"digest", b"pencil"));
+        for (policy, answers, expected) in [
+            (
+                policy().allow_md5(Channel::Clear),
+                [&b"md50123456789abcdef0123456789abcdef\0"[..], b"x\0"],
+                [0, 2],
+            ),
+            (policy().allow_cleartext(), [b"wrong\0", b"\0"], [0, 1]),
+        ] {
+            let mut users = Users::default();
+            users.insert(b"password", Credential::password("pencil"));
+            users.insert(b"digest", digest());
+            users.insert(b"outside", Credential::External);
+            for answer in answers {
+                for user in [&b"password"[..], b"digest", b"outside", b"nobody"] {
+                    let cost = cost(&users, user, &policy, answer);
+                    assert_eq!(cost, expected, "{}", user.escape_ascii());
+                }
+            }
+        }
     }
 }

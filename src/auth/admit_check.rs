@@ -95,11 +95,13 @@ impl Check {
     /// Takes the password.
     pub(super) fn begin(mut self, user: &[u8], given: &[u8]) -> Checked {
         let given = Secret::copy_of(given);
+        // Only a digest is compared with it, but everybody waits for it.
+        let digest = md5_digest(user, given.expose());
         let right = match &self.known {
             // PostgreSQL lets nobody in with an empty one.
             _ if given.expose().is_empty() => false,
             Known::Password(password) => password.matches(given.expose()),
-            Known::Md5Digest(digest) => digest.matches(&md5_digest(user, given.expose())),
+            Known::Md5Digest(listed) => listed.matches(&digest),
             #[cfg(feature = "scram")]
             Known::Verifier(_) => false,
             Known::Nothing => false,

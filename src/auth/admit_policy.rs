@@ -177,6 +177,23 @@ impl AdmitPolicy {
         }
     }
 
+    /// The weakest connection over which anything is allowed; `None` if nothing is over any.
+    pub(crate) fn weakest(&self) -> Option<Channel> {
+        #[cfg(feature = "scram")]
+        let scram = self.scram.map(|binding| match binding {
+            Binding::IfOffered => Channel::Clear,
+            Binding::Required => Channel::Tls,
+        });
+        #[cfg(not(feature = "scram"))]
+        let scram = None;
+        let certificates = match self.certificates {
+            Certificates::Proof => Some(Channel::VerifiedTls),
+            Certificates::NoProof => None,
+        };
+        let all = [self.trust, self.cleartext, self.md5, scram, certificates];
+        all.into_iter().flatten().min()
+    }
+
     /// What this user is asked over this connection.
     pub(super) fn ask(
         &self,

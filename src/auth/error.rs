@@ -1,11 +1,14 @@
 use std::fmt;
 
+use bytes::BytesMut;
+
 use super::credential::CredentialKind;
 use super::methods::{Channel, Method};
 #[cfg(feature = "scram")]
 use super::scram::ScramError;
+use crate::error::TooLong;
 use crate::limits::{EXTERNAL_MESSAGE_MAX, PRINTABLE_MAX};
-use crate::wire::{Fields, Printable, SqlState, TransactionStatus};
+use crate::wire::{Backend, Fields, Printable, SqlState, TransactionStatus, sqlstate};
 
 /// Why a login to a server failed.
 ///
@@ -132,6 +135,28 @@ impl ServerReport {
             severity: clip(fields.severity()),
             sqlstate: fields.sqlstate(),
             message: clip(fields.get(b'M')),
+        }
+    }
+
+    /// Appends a NoticeResponse that says as much.
+    pub(crate) fn encode_notice(&self, out: &mut BytesMut) -> Result<(), TooLong> {
+        let state = self.sqlstate.unwrap_or(sqlstate::WARNING);
+        let fields = [
+            (b'S', &*self.severity),
+            (b'V', &*self.severity),
+            (b'C', &state.0),
+            (b'M', self.whole_characters()),
+        ];
+        Backend::NoticeResponse(Fields::new(&fields)).encode(out)
+    }
+
+    /// The message without the beginning of a character whose end was cut off, if it is UTF-8.
+    fn whole_characters(&self) -> &[u8] {
+        match std::str::from_utf8(&self.message) {
+            Err(error) if error.error_len().is_none() => {
+                self.message.get(..error.valid_up_to()).unwrap_or_default()
+            }
+            Ok(_) | Err(_) => &self.message,
         }
     }
 

@@ -19,7 +19,7 @@ pub enum SourceCheck {
 /// The cancel keys of a proxy's sessions, with a handle of the caller's for each.
 ///
 /// Keys are found by process id and then compared in constant time, all that share it. No more than a fixed number is
-/// held. Each entry has an epoch, which [`replace`](CancelMap::replace) moves on: whoever found an entry can ask before
+/// held, nor more than [`limits::CANCEL_KEYS_PER_PROCESS`] with one process id. Each entry has an epoch, which [`replace`](CancelMap::replace) moves on: whoever found an entry can ask before
 /// acting whether it still is what it was ([`is_current`](CancelMap::is_current)).
 ///
 /// ```
@@ -85,6 +85,12 @@ pub enum NotEntered {
         /// How many it holds.
         most: usize,
     },
+    /// So many sessions have this process id that more would make every look for one of them slow.
+    #[error("there are {most} cancel keys of this process already")]
+    Crowded {
+        /// How many it holds.
+        most: usize,
+    },
     /// Another session has the same process id and the same secret: chance, where secrets have 4 bytes.
     #[error("another session has this cancel key")]
     Taken,
@@ -127,9 +133,13 @@ impl<T> CancelMap<T> {
         if self.of(&key).is_some() {
             return Err(NotEntered::Taken);
         }
+        let process = key.process_id();
+        let most = limits::CANCEL_KEYS_PER_PROCESS;
+        if self.processes.get(&process).map_or(0, Vec::len) >= most {
+            return Err(NotEntered::Crowded { most });
+        }
         let place = Place(self.number());
         let epoch = self.number();
-        let process = key.process_id();
         self.processes.entry(process).or_default().push(place);
         let source = source.map(|address| address.to_canonical());
         let entry = Entry {

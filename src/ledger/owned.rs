@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use crate::limits;
+use crate::secret::wipe;
 
 /// Bytes we made ourselves, waiting for one destination.
 ///
@@ -45,6 +46,7 @@ impl OwnedBytes {
 
     /// Forgets the first `n` bytes, or all of them if there are fewer.
     pub(super) fn release(&mut self, n: usize) {
+        overwrite(&mut self.ring, n);
         if n >= self.len() {
             self.ring.clear();
             shrink_idle(&mut self.ring, limits::LEDGER_IDLE_OWNED);
@@ -52,6 +54,22 @@ impl OwnedBytes {
             self.ring.drain(..n);
         }
     }
+}
+
+/// A login's answers are among them: what was sent or given up is not left in memory.
+impl Drop for OwnedBytes {
+    fn drop(&mut self) {
+        overwrite(&mut self.ring, usize::MAX);
+    }
+}
+
+/// Overwrites the first `n` bytes, or all of them if there are fewer.
+fn overwrite(ring: &mut VecDeque<u8>, n: usize) {
+    let (first, second) = ring.as_mut_slices();
+    let (of_first, of_second) = (n.min(first.len()), n.saturating_sub(first.len()));
+    wipe(first.get_mut(..of_first).unwrap_or_default());
+    let of_second = of_second.min(second.len());
+    wipe(second.get_mut(..of_second).unwrap_or_default());
 }
 
 impl fmt::Debug for OwnedBytes {
@@ -79,6 +97,22 @@ pub(super) fn shrink_idle<T>(queue: &mut VecDeque<T>, keep: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_overwritten_is_the_front() {
+        for turn in [0, 3, 7] {
+            for n in [0, 1, 4, 8, 9] {
+                let mut ring: VecDeque<u8> = VecDeque::with_capacity(8);
+                ring.extend([7; 8]);
+                ring.drain(..turn);
+                ring.extend(std::iter::repeat_n(7, turn));
+                overwrite(&mut ring, n);
+                let zeros = ring.iter().take_while(|byte| **byte == 0).count();
+                assert_eq!(zeros, n.min(8), "{turn}, {n}");
+                assert_eq!(ring.iter().filter(|byte| **byte == 7).count(), 8 - zeros);
+            }
+        }
+    }
 
     #[test]
     fn an_empty_queue_keeps_so_much() {

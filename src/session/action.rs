@@ -97,6 +97,9 @@ pub enum Action {
         peer: PeerId,
         /// Where it is.
         to: Destination,
+        /// Which question of that upstream it is, of all in the session: to be given back with the answer, so that one that
+        /// comes late is not taken for an answer to the next.
+        question: u64,
         /// What it asks.
         request: ExternalRequest,
     },

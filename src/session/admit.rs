@@ -8,16 +8,15 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-use super::client::{ClientPhase, Question, SessionKind};
+use super::client::{ClientPhase, Question, SessionKind, is_no_answer};
 use super::leg::Hashing;
 use super::upstream::frame_limit;
 use super::{ClientAuth, CloseCause, Demand, Event, PeerId, Session, Tell};
-use crate::auth::{Accepted, Admission, Admitting, Credential, Rejected};
+use crate::auth::{Accepted, Admission, Admitting, Credential, Rejected, ServerReport};
 use crate::ledger::Fate;
 use crate::limits;
 use crate::route::Route;
 use crate::startup::ProtocolVersion;
-use crate::stats::ConnectionCounter;
 use crate::wire::{Header, sqlstate, tags};
 
 impl<R: Route> Session<R> {
@@ -77,7 +76,7 @@ impl<R: Route> Session<R> {
             self.end(now, CloseCause::ClientLeft, None);
             return Demand::Again;
         }
-        if usize::try_from(header.body_len()).is_ok_and(|len| len > limits::LOGIN_MESSAGE) {
+        if is_no_answer(header) {
             return self.admit_fault(now);
         }
         let Some((body, _)) = header.split(input) else {
@@ -125,12 +124,34 @@ impl<R: Route> Session<R> {
     }
 
     fn reject(&mut self, now: Instant, rejected: &Rejected) {
-        self.tally
-            .connections
-            .count(ConnectionCounter::AuthenticationFailures);
+        self.tally.refused(rejected.sqlstate());
         let tell = Tell::fatal(rejected.sqlstate(), rejected.to_string());
         let cause = CloseCause::ClientFault(Some(tell.state));
         self.end(now, cause, Some(tell));
+    }
+
+    /// What the client's proof has shown does not serve: it is not shown to a server again.
+    pub(super) fn forget_proof(&mut self) {
+        self.client.credential = None;
+    }
+
+    /// What the writer has noticed while we logged in for a client that logged in to us. More than a login has in earnest
+    /// is left out.
+    pub(super) fn pass_notices(&mut self, notices: &[ServerReport]) {
+        if matches!(self.config.authentication, ClientAuth::Relay) {
+            return;
+        }
+        let mut out = BytesMut::new();
+        for notice in notices {
+            let whole = out.len();
+            let fits = notice.encode_notice(&mut out).is_ok()
+                && out.len() <= limits::LOGIN_NOTICE_BYTES_TOLD;
+            if !fits {
+                out.truncate(whole);
+                break;
+            }
+        }
+        self.push(PeerId::CLIENT, &out);
     }
 
     /// With what upstreams are logged in to in the client's name: what its proof has shown, else what is listed.

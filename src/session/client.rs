@@ -33,7 +33,7 @@ use crate::startup::{
     CancelKey, Negotiation, Opened, Passage, Refusal, Replication, StartupParams, TlsNegotiation,
 };
 use crate::stats::ConnectionCounter;
-use crate::wire::{Header, sqlstate, tags};
+use crate::wire::{Header, SqlState, tags};
 
 /// The client's phase.
 #[derive(Debug)]
@@ -187,6 +187,11 @@ impl Client {
     }
 }
 
+/// Whether a message is longer than any in a login.
+pub(super) fn is_no_answer(header: Header) -> bool {
+    usize::try_from(header.body_len()).map_or(true, |len| len > limits::LOGIN_MESSAGE)
+}
+
 impl<R: Route> Session<R> {
     pub(super) fn client_input(&mut self, now: Instant, input: &[u8]) -> Demand {
         match &self.client.phase {
@@ -299,7 +304,6 @@ impl<R: Route> Session<R> {
         if input.is_empty() {
             return Demand::Paused;
         }
-        self.ledger.destination_ended(PeerId::CLIENT.port());
         self.end(now, CloseCause::ClientFault(None), None);
         Demand::Again
     }
@@ -385,15 +389,16 @@ impl<R: Route> Session<R> {
             self.end(now, CloseCause::ClientLeft, None);
             return Demand::Again;
         }
-        if usize::try_from(header.body_len()).is_ok_and(|len| len > limits::LOGIN_MESSAGE) {
-            self.end(now, CloseCause::ClientFault(None), None);
-            return Demand::Again;
-        }
         let gate = self.gate();
         let port = gate.peer().port();
         let frame = u64::from(header.frame_len);
         match question {
+            // A request ahead of its time: it waits, whatever its length.
             Question::None | Question::Refused => Demand::Paused,
+            Question::Asked(_) if is_no_answer(header) => {
+                self.end(now, CloseCause::ClientFault(None), None);
+                Demand::Again
+            }
             Question::Asked(asked) if self.waits_to_see(asked, header, input) => {
                 Demand::Bytes(usize::try_from(header.frame_len).unwrap_or(usize::MAX))
             }
@@ -454,13 +459,13 @@ impl<R: Route> Session<R> {
     }
 
     /// The login cannot go on: the client is told why, in our own words.
-    pub(super) fn login_failed(&mut self, now: Instant, leg: LegId, why: String) {
+    pub(super) fn login_failed(&mut self, now: Instant, leg: LegId, state: SqlState, why: String) {
         let which = match leg {
             LegId::Writer => "primary",
             LegId::Reader => "replica",
         };
         let tell = Tell::fatal(
-            sqlstate::CONNECTION_FAILURE,
+            state,
             format!("the proxy could not log in to the {which} server"),
         )
         .with_detail(why);

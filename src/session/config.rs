@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::{AdmitPolicy, Methods, Users};
+use crate::auth::{AdmitPolicy, Channel, Methods, Users};
 #[cfg(feature = "scram")]
 use crate::cancel::CancelRing;
 use crate::ledger::LedgerLimits;
@@ -258,6 +258,15 @@ pub enum ConfigError {
     /// TLS is to begin without an SSLRequest where it is not required: a server could not decline it.
     #[error("TLS can begin with the handshake only where it is required")]
     DirectTls,
+    /// Clients are to be checked here, but one that encrypts with the server would be let in unchecked.
+    #[error("clients cannot be checked where their encryption passes unread")]
+    TerminateUnread,
+    /// Clients are to be checked here, and no method is allowed.
+    #[error("clients are to be checked, and no method is allowed")]
+    NoMethod,
+    /// Clients are to be checked here, none is offered TLS, and every method that is allowed needs it.
+    #[error("every method by which clients may be checked needs TLS, which they are not offered")]
+    MethodsNeedTls,
     /// The read buffer is too small for the messages that have to be looked at whole.
     #[error("the read buffer has to hold at least {least} bytes")]
     ReadBuffer {
@@ -376,6 +385,7 @@ impl Config {
         if self.upstreams.iter().any(declinable) {
             return Err(ConfigError::DirectTls);
         }
+        self.check_policy()?;
         if self.limits.requests_in_flight < limits::REQUESTS_IN_FLIGHT_MIN {
             return Err(ConfigError::RequestsInFlight {
                 least: limits::REQUESTS_IN_FLIGHT_MIN,
@@ -405,6 +415,21 @@ impl Config {
             });
         }
         Ok(())
+    }
+
+    /// Checks that some client can pass the check of clients, and that none can go around it.
+    fn check_policy(&self) -> Result<(), ConfigError> {
+        let ClientAuth::Terminate(policy) = &self.authentication else {
+            return Ok(());
+        };
+        match (policy.weakest(), self.client_tls) {
+            (_, ClientTls::Passthrough) => Err(ConfigError::TerminateUnread),
+            (None, _) => Err(ConfigError::NoMethod),
+            (Some(Channel::Tls | Channel::VerifiedTls), ClientTls::Disable) => {
+                Err(ConfigError::MethodsNeedTls)
+            }
+            (Some(_), ClientTls::Disable | ClientTls::Allow | ClientTls::Require) => Ok(()),
+        }
     }
 
     /// Bytes that one session never exceeds, the driver's read buffers and TLS not counted.

@@ -66,8 +66,11 @@ impl<R: Route> Session<R> {
                 Step::Fail("it went on behind its refusal")
             }
             Ok(message) => {
-                self.count_refusal(&message);
-                self.relay_step(id, &message)
+                let step = self.relay_step(id, &message);
+                if matches!(step, Step::Refuse) {
+                    self.count_refusal(&message);
+                }
+                step
             }
             Err(_) => Step::Fail("a malformed message in its login"),
         };

@@ -240,6 +240,8 @@ pub(super) struct Leg {
     pub(super) tls: Option<Box<TlsInfo>>,
     pub(super) attempt: Attempt,
     pub(super) dials: u32,
+    /// How many questions of its logins the caller was asked.
+    pub(super) questions: u64,
 }
 
 impl Leg {
@@ -253,6 +255,7 @@ impl Leg {
             tls: None,
             attempt: Attempt::First,
             dials: 0,
+            questions: 0,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::client::ClientPhase;
 use super::effects::Note;
 use super::leg::{Attempt, LegId, Phase};
 use super::requests::Batch;
@@ -430,6 +431,10 @@ impl<R: Route> Session<R> {
         self.timers.clear();
         self.timers
             .start(now, self.config.timeouts.drain, Timer::Drain);
+        if matches!(self.client.phase, ClientPhase::Securing(..)) {
+            // It reads a handshake by now, or will when the answer to its request has come.
+            self.ledger.destination_ended(PeerId::CLIENT.port());
+        }
         if let Some(tell) = tell.filter(|_| self.may_tell()) {
             self.tell(&tell);
         }

@@ -282,16 +282,17 @@ impl<R: Route> Session<R> {
         self.couple(now);
     }
 
-    /// The caller's answer to an [`Action::Authenticate`], or why there is none, in words for a log. A login that has ended
-    /// meanwhile takes no notice of it.
+    /// The caller's answer to the [`Action::Authenticate`] with this number, or why there is none, in words for a log. If
+    /// the login has ended meanwhile, or another has begun, the answer goes nowhere.
     pub fn handle_authentication(
         &mut self,
         now: Instant,
         peer: PeerId,
+        question: u64,
         answer: Result<ExternalAnswer<'_>, String>,
     ) {
         if let Some(leg) = LegId::of(peer) {
-            self.leg_answered(now, leg, answer);
+            self.leg_answered(now, leg, question, answer);
             self.couple(now);
         }
     }

@@ -8,7 +8,7 @@ use super::{CloseCause, PeerId, RouteReason, Session};
 use crate::ledger::Fate;
 use crate::route::{Route, View};
 use crate::stats::{ConnectionCounter, ConnectionStats, Heard, Meter, Stats};
-use crate::wire::Backend;
+use crate::wire::{Backend, SqlState};
 
 /// The counters of one session.
 #[derive(Debug)]
@@ -98,6 +98,14 @@ impl Tally {
     pub(super) fn dialled(&mut self, dials: u32) {
         if dials > 1 {
             self.connections.count(ConnectionCounter::DialRetries);
+        }
+    }
+
+    /// A client is refused with this: for who it is, if the class is "invalid authorization specification".
+    pub(super) fn refused(&mut self, state: SqlState) {
+        if state.class() == *b"28" {
+            self.connections
+                .count(ConnectionCounter::AuthenticationFailures);
         }
     }
 
@@ -211,17 +219,14 @@ impl<R: Route> Session<R> {
         &self.tally.routes
     }
 
-    /// Counts a client that the gate refuses for who it is: the first error, with an SQLSTATE of the class "invalid
-    /// authorization specification".
+    /// Counts a client that the gate refuses: the first error, if it is for who the client is.
     pub(super) fn count_refusal(&mut self, message: &Backend<'_>) {
         let Backend::ErrorResponse(fields) = message else {
             return;
         };
-        let class = fields.sqlstate().map(|state| state.class());
-        if class == Some(*b"28") && !self.client.was_refused() {
-            self.tally
-                .connections
-                .count(ConnectionCounter::AuthenticationFailures);
+        let state = fields.sqlstate().filter(|_| !self.client.was_refused());
+        if let Some(state) = state {
+            self.tally.refused(state);
         }
     }
 }

@@ -26,13 +26,14 @@ use super::{
 };
 use crate::auth::{
     AuthError, Channel, Established, ExternalAnswer, ExternalRequest, Handshake, Methods, Replay,
-    ScramNonce,
+    ScramNonce, ServerReport,
 };
 use crate::ledger::Fate;
 use crate::route::Route;
+use crate::secret;
 use crate::startup::{CancelKey, TlsNegotiation, Upgrade, UpstreamTls, UpstreamTlsPolicy};
 use crate::stats::ConnectionCounter;
-use crate::wire::{Backend, Header, sqlstate};
+use crate::wire::{Backend, Header, SqlState, sqlstate};
 
 /// Why a dial failed, in words for a log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -334,17 +335,26 @@ impl<R: Route> Session<R> {
         if !reply.is_empty() {
             self.push(id.peer(), &reply);
         }
+        secret::empty(&mut reply);
         self.scratch = reply;
         match step {
             ReplayStep::Need(bytes) => return Demand::Bytes(bytes),
             ReplayStep::Full => return Demand::Paused,
             ReplayStep::On => {}
             ReplayStep::Ask(request) => {
-                let (peer, to) = (id.peer(), self.leg(id).to);
-                self.act(Action::Authenticate { peer, to, request });
+                let leg = self.leg_mut(id);
+                leg.questions = leg.questions.saturating_add(1);
+                let (to, question) = (leg.to, leg.questions);
+                self.act(Action::Authenticate {
+                    peer: id.peer(),
+                    to,
+                    question,
+                    request,
+                });
             }
             ReplayStep::Ready(established) => self.leg_ready(now, id, *established),
             ReplayStep::Failed(why) => self.leg_failed(now, id, why),
+            ReplayStep::Refused(report) => self.login_refused(now, id, &report),
             ReplayStep::NotInClear => self.try_with_tls(now, id),
         }
         Demand::Again
@@ -401,11 +411,16 @@ impl<R: Route> Session<R> {
         &mut self,
         now: Instant,
         id: LegId,
+        question: u64,
         answer: Result<ExternalAnswer<'_>, String>,
     ) {
-        let Phase::Replaying(login) = &mut self.leg_mut(id).phase else {
+        let leg = self.leg_mut(id);
+        let Phase::Replaying(login) = &mut leg.phase else {
             return;
         };
+        if question != leg.questions {
+            return;
+        }
         let mut reply = BytesMut::new();
         let answered = answer.and_then(|answer| {
             let answered = login.replay.answer(answer, &mut reply);
@@ -415,6 +430,7 @@ impl<R: Route> Session<R> {
             Ok(()) => self.push(id.peer(), &reply),
             Err(why) => self.leg_failed(now, id, why),
         }
+        secret::empty(&mut reply);
     }
 
     /// A login of ours is done.
@@ -440,6 +456,7 @@ impl<R: Route> Session<R> {
             LegId::Writer => {
                 self.begin(&parameters);
                 self.compare_gate(now);
+                self.pass_notices(&established.notices);
                 self.greet(now, &parameters, process_id);
             }
             LegId::Reader if in_login => self.dial(now, LegId::Writer),
@@ -447,8 +464,27 @@ impl<R: Route> Session<R> {
         }
     }
 
+    /// A server refuses a login of ours. What the client is told of the reason is the server's word, unless it is about
+    /// who we say we are, which is not the client's doing.
+    fn login_refused(&mut self, now: Instant, id: LegId, report: &ServerReport) {
+        let ours = report.sqlstate().filter(|state| state.class() == *b"28");
+        if ours.is_some() {
+            self.forget_proof();
+        }
+        let state = match (ours, report.sqlstate()) {
+            (None, Some(state)) => state,
+            (Some(_), _) | (None, None) => sqlstate::CONNECTION_FAILURE,
+        };
+        let why = AuthError::Refused(report.clone()).to_string();
+        self.leg_failed_with(now, id, state, why);
+    }
+
     /// An upstream cannot be had.
     pub(super) fn leg_failed(&mut self, now: Instant, id: LegId, why: String) {
+        self.leg_failed_with(now, id, sqlstate::CONNECTION_FAILURE, why);
+    }
+
+    fn leg_failed_with(&mut self, now: Instant, id: LegId, state: SqlState, why: String) {
         let (peer, to) = (id.peer(), self.leg(id).to);
         if matches!(self.leg(id).phase, Phase::Asking(_) | Phase::Securing) {
             self.tally.upstream_ssl_failed(id);
@@ -464,7 +500,7 @@ impl<R: Route> Session<R> {
             || in_login
             || self.config.reader_failure == ReaderFailure::FailClient
         {
-            self.login_failed(now, id, why);
+            self.login_failed(now, id, state, why);
             return;
         }
         self.leg_down(now, id, CloseCause::LoginFailed(peer));
@@ -480,6 +516,7 @@ enum ReplayStep {
     Full,
     Ready(Box<Established>),
     Failed(String),
+    Refused(Box<ServerReport>),
     /// The server refuses a login without TLS.
     NotInClear,
 }
@@ -495,6 +532,7 @@ impl Login {
             }
             Ok(Handshake::Asked(request)) => ReplayStep::Ask(request),
             Ok(Handshake::Ready(established)) => ReplayStep::Ready(Box::new(established)),
+            Err(AuthError::Refused(report)) => ReplayStep::Refused(Box::new(report)),
             Err(error) => ReplayStep::Failed(error.to_string()),
         }
     }

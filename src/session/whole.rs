@@ -13,15 +13,26 @@ use super::{CloseCause, Demand, Event, PeerId, Relayed, Session, Timer};
 use crate::ledger::Fate;
 use crate::route::Route;
 use crate::startup::Passage;
+use crate::stats::Meter;
 
 /// The length of an SSLRequest.
 const SSL_REQUEST: u64 = 8;
+
+/// The request is the one message that is seen.
+fn passes_encrypted(meter: &mut Meter, by: Passage) {
+    match by {
+        Passage::Request => meter.opening(),
+        Passage::Direct => {}
+    }
+    meter.passes_encrypted();
+}
 
 impl<R: Route> Session<R> {
     /// The client begins an encryption that is not ours to end.
     pub(super) fn pass_through(&mut self, now: Instant, by: Passage) {
         self.client.kind = SessionKind::Opaque;
         self.client.phase = ClientPhase::Opaque(by);
+        passes_encrypted(&mut self.tally.client, by);
         if !self.is_denied(now) {
             self.dial(now, LegId::Writer);
         }
@@ -40,7 +51,7 @@ impl<R: Route> Session<R> {
         if !requested {
             self.pass_all();
         }
-        self.tally.client.passes_encrypted();
+        passes_encrypted(self.tally.leg(LegId::Writer), by);
         self.notify(Event::RelayedWhole {
             to,
             what: Relayed::Encrypted,
@@ -152,11 +163,10 @@ impl<R: Route> Session<R> {
             | Phase::Closing => false,
         };
         match &self.client.phase {
-            ClientPhase::Opaque(Passage::Direct) => false,
+            ClientPhase::Opaque(Passage::Direct) | ClientPhase::Securing(..) => false,
             ClientPhase::Opaque(Passage::Request) => !passes,
             ClientPhase::Serving(_) => !self.is_relay_only(),
             ClientPhase::Opening(_)
-            | ClientPhase::Securing(..)
             | ClientPhase::Admitting(..)
             | ClientPhase::LoggingIn(_)
             | ClientPhase::Over

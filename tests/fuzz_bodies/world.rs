@@ -131,6 +131,8 @@ impl Options {
         config.users.insert(b"locked", Credential::password(NEEDLE));
         let policy = AdmitPolicy::new([9; 32]);
         config.authentication = match self.login {
+            // A session that passes unread cannot be checked.
+            _ if self.client_tls == ClientTls::Passthrough => ClientAuth::Relay,
             Login::Relayed => ClientAuth::Relay,
             Login::Trusted => ClientAuth::Terminate(policy.allow_trust(Channel::Clear)),
             Login::Checked => {

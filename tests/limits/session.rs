@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgturnout::auth::{AdmitPolicy, Channel};
 use pgturnout::cancel::{CancelMap, NotEntered};
 use pgturnout::limits;
 use pgturnout::route::{Cache, CacheLimits, LexState, Rules};
 use pgturnout::session::{
-    Action, CloseCause, Config, ConfigError, Demand, Denial, Event, PeerId, Policy, StatementFacts,
-    Timer, TlsInfo, Verdict,
+    Action, ClientAuth, CloseCause, Config, ConfigError, Demand, Denial, Event, PeerId, Policy,
+    StatementFacts, Timer, TlsInfo, Verdict,
 };
 use pgturnout::startup::{CancelKey, ClientTls, ProtocolVersion};
 
 use crate::session_support::frames::{frontend, raw};
-use crate::session_support::{Chunk, Dial, Rig, config, startup};
+use crate::session_support::{Chunk, Dial, Rig, config, login, startup};
 
 const CLIENT: PeerId = PeerId::CLIENT;
 const WRITER: PeerId = PeerId::WRITER;
@@ -307,6 +308,28 @@ fn session_fixed() {
     assert!(rest < 4_096, "{rest} bytes more");
 }
 
+/// The writer's notices while we log in: as many as fit, in whole messages.
+#[test]
+fn login_notice_bytes_told() {
+    let notice = |text: usize| {
+        let text = "x".repeat(text);
+        let body = format!("SNOTICE\0VNOTICE\0C00000\0M{text}\0\0");
+        raw(b'N', body.as_bytes())
+    };
+    assert_eq!(notice(97).len() * 64, limits::LOGIN_NOTICE_BYTES_TOLD);
+    for (last, told) in [(97, 64), (98, 63)] {
+        let mut config = config();
+        let policy = AdmitPolicy::new([1; 32]).allow_trust(Channel::Clear);
+        config.authentication = ClientAuth::Terminate(policy);
+        let mut rig = Rig::new(config, Chunk::Whole);
+        rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+        rig.writer("R");
+        rig.raw(WRITER, &[notice(97).repeat(63), notice(last)].concat());
+        rig.writer(login(WRITER));
+        assert_eq!(rig.shown(CLIENT).matches("N(00000)").count(), told);
+    }
+}
+
 /// That the timer is the next one, and comes after exactly so long.
 #[track_caller]
 fn expires(rig: &mut Rig, timer: Timer, after: Duration) {
@@ -495,6 +518,23 @@ fn cancel_keys_max() {
     let most = limits::CANCEL_KEYS_MAX;
     let more = map.enter(key(-1), None, ());
     assert_eq!(more, Err(NotEntered::Full { most }));
+}
+
+#[test]
+fn cancel_keys_per_process() {
+    let key = |process_id, secret: usize| {
+        CancelKey::new(process_id, &secret.to_be_bytes()).expect("a key")
+    };
+    let mut map = CancelMap::default();
+    let most = limits::CANCEL_KEYS_PER_PROCESS;
+    let places: Vec<_> = (0..most)
+        .map(|secret| map.enter(key(0, secret), None, ()).expect("room"))
+        .collect();
+    let more = map.enter(key(0, most), None, ());
+    assert_eq!(more, Err(NotEntered::Crowded { most }));
+    assert!(map.enter(key(1, most), None, ()).is_ok());
+    map.leave(places[0]);
+    assert!(map.enter(key(0, most), None, ()).is_ok());
 }
 
 /// What is kept of a client's handshake that brings this.

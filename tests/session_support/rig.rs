@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pgturnout::auth::ExternalAnswer;
 use pgturnout::route::Split;
 use pgturnout::session::{
     Action, CloseCause, Config, ConnectFailed, Demand, Event, Lifecycle, PeerId, Role, Seed,
@@ -104,6 +105,8 @@ pub(crate) struct Rig {
     pub(crate) handshakes: Vec<(PeerId, bool)>,
     /// What upstreams asked of the caller.
     pub(crate) questions: Vec<(PeerId, Vec<u8>)>,
+    /// The number of the last of these.
+    pub(crate) question: u64,
     /// How often the session decided something about its input.
     pub(crate) steps: u64,
     /// What the scripts said, for comparison between chunkings.
@@ -193,6 +196,7 @@ impl Rig {
             cancels: 0,
             handshakes: Vec::new(),
             questions: Vec::new(),
+            question: 0,
             steps: 0,
             transcript: Vec::new(),
             peers: [Peer::new(true), Peer::new(false), Peer::new(false)],
@@ -411,6 +415,18 @@ impl Rig {
         self.run();
     }
 
+    /// The caller answers the last question of a login of ours.
+    pub(crate) fn authenticate(
+        &mut self,
+        peer: PeerId,
+        answer: Result<ExternalAnswer<'_>, String>,
+    ) {
+        let (now, question) = (self.now, self.question);
+        let session = &mut self.session;
+        session.handle_authentication(now, peer, question, answer);
+        self.run();
+    }
+
     pub(crate) fn shutdown(&mut self) {
         self.session.shutdown(self.now);
         self.run();
@@ -626,7 +642,13 @@ impl Rig {
                 slot.finished = true;
             }
             Action::Cancel(_) => self.cancels += 1,
-            Action::Authenticate { peer, request, .. } => {
+            Action::Authenticate {
+                peer,
+                question,
+                request,
+                ..
+            } => {
+                self.question = question;
                 self.questions.push((peer, request.body().to_vec()));
             }
             Action::Notify(event) => self.events.push(event),
