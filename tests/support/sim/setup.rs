@@ -22,11 +22,13 @@ pub(crate) struct Setup {
     pub(crate) reader_at_login: bool,
     pub(crate) fail_without_reader: bool,
     /// What the proxy offers its client.
-    pub(crate) client_tls: Tls,
+    pub(crate) client_tls: Offer,
     /// Whether the client asks for TLS first.
     pub(crate) client_asks_tls: bool,
     /// Whether it begins TLS without asking.
     pub(crate) client_begins_tls: bool,
+    /// Whether it leaves where it asked for TLS in vain.
+    pub(crate) client_insists: bool,
     pub(crate) upstream_tls: Tls,
     pub(crate) servers_have_tls: bool,
     /// Whether they refuse logins without it, to a proxy that tries without first.
@@ -52,6 +54,16 @@ pub(crate) struct Setup {
     pub(crate) server_version: u32,
     /// Nobody opens the client's connection: its bytes are all in the scenario.
     pub(crate) wild: bool,
+}
+
+/// What a client that encrypts finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    Disable,
+    Allow,
+    Require,
+    /// The server, through the proxy.
+    Passthrough,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,17 +94,26 @@ pub(crate) enum Start {
     /// For a database that does not exist.
     Nowhere,
     WrongPassword,
+    /// For a replication session, in which a server takes statements too.
+    Replication,
 }
 
-const STARTS: [(Start, &str); 6] = [
+const STARTS: [(Start, &str); 7] = [
     (Start::Plain, "plain"),
     (Start::Options, "options"),
     (Start::Extension, "extension"),
     (Start::Nobody, "nobody"),
     (Start::Nowhere, "nowhere"),
     (Start::WrongPassword, "wrong-password"),
+    (Start::Replication, "replication"),
 ];
 
+const OFFERS: [(Offer, &str); 4] = [
+    (Offer::Disable, "disable"),
+    (Offer::Allow, "allow"),
+    (Offer::Require, "require"),
+    (Offer::Passthrough, "passthrough"),
+];
 const TLS: [(Tls, &str); 3] = [
     (Tls::Disable, "disable"),
     (Tls::Allow, "allow"),
@@ -112,9 +133,10 @@ impl Setup {
             gate_is_reader: false,
             reader_at_login: false,
             fail_without_reader: false,
-            client_tls: Tls::Disable,
+            client_tls: Offer::Disable,
             client_asks_tls: false,
             client_begins_tls: false,
+            client_insists: false,
             upstream_tls: Tls::Disable,
             servers_have_tls: false,
             servers_want_tls: false,
@@ -152,9 +174,15 @@ impl Setup {
             gate_is_reader: choices.percent(20),
             reader_at_login: choices.percent(40),
             fail_without_reader: choices.percent(15),
-            client_tls: choices.weighted(&[(6, Tls::Disable), (2, Tls::Allow), (1, Tls::Require)]),
+            client_tls: choices.weighted(&[
+                (6, Offer::Disable),
+                (2, Offer::Allow),
+                (1, Offer::Require),
+                (2, Offer::Passthrough),
+            ]),
             client_asks_tls: choices.percent(30),
             client_begins_tls: choices.percent(12),
+            client_insists: choices.percent(25),
             upstream_tls,
             servers_have_tls,
             servers_want_tls: upstream_tls == Tls::Allow && servers_have_tls && choices.percent(50),
@@ -173,6 +201,7 @@ impl Setup {
                 (1, Start::Nobody),
                 (1, Start::Nowhere),
                 (1, Start::WrongPassword),
+                (2, Start::Replication),
             ]),
             clients: choices.weighted(&[(5, 1), (1, 2)]),
             readers: choices.weighted(&[(3, 1), (1, 2)]),
@@ -184,10 +213,32 @@ impl Setup {
         }
     }
 
+    /// Whether the client and the server encrypt with each other, if they can.
+    pub(crate) fn is_opaque(&self) -> bool {
+        let encrypts = self.client_asks_tls || self.client_begins_tls;
+        self.client_tls == Offer::Passthrough && encrypts
+    }
+
+    /// Whether the servers take a handshake that nobody has asked for.
+    pub(crate) fn servers_take_handshakes(&self) -> bool {
+        self.servers_have_tls && self.server_version >= 18
+    }
+
+    /// Whether whoever takes the client's beginning of encryption goes along with it.
+    fn encrypts_as_wanted(&self) -> bool {
+        let (begins, asks) = (self.client_begins_tls, self.client_asks_tls);
+        match self.client_tls {
+            Offer::Disable => !(begins || asks && self.client_insists),
+            Offer::Allow | Offer::Require => true,
+            Offer::Passthrough if begins => self.servers_take_handshakes(),
+            Offer::Passthrough => self.servers_have_tls || !(asks && self.client_insists),
+        }
+    }
+
     /// Whether nobody insists on more TLS than there is.
     pub(crate) fn has_tls_enough(&self) -> bool {
         let encrypts = self.client_asks_tls || self.client_begins_tls;
-        let client = self.client_tls != Tls::Require || encrypts;
+        let client = self.client_tls != Offer::Require || encrypts;
         client && (self.upstream_tls != Tls::Require || self.servers_have_tls)
     }
 
@@ -195,16 +246,17 @@ impl Setup {
     pub(crate) fn lets_client_in(&self) -> bool {
         // We send a password as it is over TLS only; the one of the gate is the client's own.
         let encrypted = self.upstream_tls != Tls::Disable && self.servers_have_tls;
-        let both =
-            self.terminate || self.split && (self.gate_is_reader || self.fail_without_reader);
+        let whole = self.is_opaque() || self.start == Start::Replication;
+        let both = !self.is_opaque() && self.terminate
+            || !whole && self.split && (self.gate_is_reader || self.fail_without_reader);
         let welcome = match self.start {
             Start::Plain | Start::Options | Start::Extension => true,
             Start::Nobody | Start::Nowhere => false,
             Start::WrongPassword => self.login == Method::Trust,
+            Start::Replication => !self.terminate || self.is_opaque(),
         };
-        let declined = self.client_begins_tls && self.client_tls == Tls::Disable;
         welcome
-            && !declined
+            && self.encrypts_as_wanted()
             && self.has_tls_enough()
             && (encrypted || !both || self.login != Method::Cleartext)
     }
@@ -234,6 +286,7 @@ impl Setup {
                 (b"TimeZone", b"Europe/Berlin"),
             ]),
             Start::Extension => pairs.push((b"_pq_.unheard_of", b"1")),
+            Start::Replication => pairs.push((b"replication", b"database")),
             Start::Plain | Start::Nobody | Start::Nowhere | Start::WrongPassword => {}
         }
         pairs
@@ -298,9 +351,10 @@ impl Setup {
             false => ReaderFailure::UseWriter,
         };
         config.client_tls = match self.client_tls {
-            Tls::Disable => ClientTls::Disable,
-            Tls::Allow => ClientTls::Allow,
-            Tls::Require => ClientTls::Require,
+            Offer::Disable => ClientTls::Disable,
+            Offer::Allow => ClientTls::Allow,
+            Offer::Require => ClientTls::Require,
+            Offer::Passthrough => ClientTls::Passthrough,
         };
         if self.login != Method::Trust {
             config.users.insert(USER.as_bytes(), self.listed());
@@ -377,17 +431,14 @@ fn tighten(config: &mut Config) {
 
 impl std::fmt::Display for Setup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let tls = |which| {
-            TLS.iter()
-                .find(|(tls, _)| *tls == which)
-                .map_or("?", |(_, name)| name)
-        };
+        let offer = OFFERS.iter().find(|(offer, _)| *offer == self.client_tls);
+        let tls = TLS.iter().find(|(tls, _)| *tls == self.upstream_tls);
         let login = METHODS.iter().find(|(method, _)| *method == self.login);
         let start = STARTS.iter().find(|(start, _)| *start == self.start);
         write!(
             f,
             "split={} gate-is-reader={} reader-at-login={} fail-without-reader={} client-tls={} \
-             client-asks-tls={} client-begins-tls={} upstream-tls={} servers-have-tls={} \
+             client-asks-tls={} client-begins-tls={} client-insists={} upstream-tls={} servers-have-tls={} \
              servers-want-tls={} login={} terminate={} verifier={} minor={} start={} clients={} \
              readers={} rude={} lag={} tight={} \
              server-version={} wild={}",
@@ -395,10 +446,11 @@ impl std::fmt::Display for Setup {
             self.gate_is_reader,
             self.reader_at_login,
             self.fail_without_reader,
-            tls(self.client_tls),
+            offer.map_or("?", |(_, name)| name),
             self.client_asks_tls,
             self.client_begins_tls,
-            tls(self.upstream_tls),
+            self.client_insists,
+            tls.map_or("?", |(_, name)| name),
             self.servers_have_tls,
             self.servers_want_tls,
             login.map_or("?", |(_, name)| name),
@@ -436,7 +488,8 @@ impl Setup {
             "gate-is-reader" => self.gate_is_reader = parsed(value)?,
             "reader-at-login" => self.reader_at_login = parsed(value)?,
             "fail-without-reader" => self.fail_without_reader = parsed(value)?,
-            "client-tls" => self.client_tls = named(&TLS, value)?,
+            "client-tls" => self.client_tls = named(&OFFERS, value)?,
+            "client-insists" => self.client_insists = parsed(value)?,
             "client-begins-tls" => self.client_begins_tls = parsed(value)?,
             "client-asks-tls" => self.client_asks_tls = parsed(value)?,
             "upstream-tls" => self.upstream_tls = named(&TLS, value)?,

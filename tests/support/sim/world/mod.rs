@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `link` | one connection and the network behind it |
+//! | `whole` | sessions of which nothing is read |
 //! | `driver` | what a driver does with a session |
 //! | `faults` | what goes wrong, and what comes from outside |
 //! | `happened` | what happened at each peer |
@@ -13,6 +14,7 @@ mod driver;
 mod faults;
 mod happened;
 mod link;
+mod whole;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -124,6 +126,9 @@ pub(crate) struct World<'s> {
     is_second: bool,
     /// Whether anything has come of each peer's connection.
     pub(crate) answered: [bool; PeerId::COUNT],
+    /// The first bytes that came of the client, and how many the session took of each peer.
+    opening: Vec<u8>,
+    passed: [usize; PeerId::COUNT],
     chunking: Chunking,
     order: Order,
     random: u64,
@@ -198,6 +203,8 @@ impl<'s> World<'s> {
             is_second: false,
             arrived: Default::default(),
             answered: [false; PeerId::COUNT],
+            opening: Vec::new(),
+            passed: [0; PeerId::COUNT],
             chunking,
             order: Order::ClientFirst,
             random: match chunking {
