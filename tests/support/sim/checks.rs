@@ -175,6 +175,7 @@ pub(crate) fn rests(world: &mut World<'_>) {
         .links
         .iter()
         .any(|link| matches!(link.state, State::Dialing | State::Securing))
+        || world.waits_for_the_caller()
         // A client that does not read may take its time, and so may a server that has nobody else to answer to.
         || !world.is_opaque() && world.session.poll_transmit(PeerId::CLIENT).is_none() && world.client.waits();
     let live = matches!(world.session.lifecycle(), Lifecycle::Live);
@@ -304,7 +305,8 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
             }
             let link = &world.links[to.index()];
             let needs_tls = world.setup.upstream_tls == Tls::Require && !link.secure;
-            if needs_tls && bytes.iter().any(|byte| !SSL_REQUEST.contains(byte)) {
+            let asks = !world.setup.is_direct();
+            if needs_tls && !(asks && bytes.iter().all(|byte| SSL_REQUEST.contains(byte))) {
                 world.broken(Check::LoginOrder, format!("bytes for the {to} before TLS"));
             }
             if !link_is_secure(world, to) && contains(bytes, PASSWORD.as_bytes()) {

@@ -1,7 +1,7 @@
 //! The client: it opens the connection, proves its password, says its program, and keeps what it is told.
 
 use bytes::BytesMut;
-use pgturnout::auth::{Channel, Credential, Handshake, Methods, Replay, ScramNonce};
+use pgturnout::auth::{Channel, Credential, Handshake, Replay, ScramNonce};
 use pgturnout::startup::StartupParams;
 use pgturnout::wire::{Backend, Header};
 
@@ -93,11 +93,7 @@ impl Client {
             .collect();
         let params = build(&ours);
         // The client of a relay trusts the proxy with whatever the server asks.
-        let methods = Methods::NONE
-            .allow_trust()
-            .allow_cleartext(Channel::Tls)
-            .allow_md5(Channel::Clear)
-            .allow_scram();
+        let methods = Setup::methods();
         let nonce = ScramNonce::from_bytes([9; 18]);
         let mut replay = Replay::new(
             &params,

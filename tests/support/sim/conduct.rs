@@ -22,6 +22,12 @@ pub(crate) fn gate(world: &World<'_>) -> PeerId {
 /// The session asks for something.
 pub(crate) fn action(world: &mut World<'_>, action: &Action) {
     match action {
+        Action::Connect { peer, .. }
+            if world.setup.is_found_out() && world.damage < Damage::Anything =>
+        {
+            let detail = format!("the {peer} is dialled for a client that is not who it says");
+            world.broken(Check::LoginOrder, detail);
+        }
         Action::Connect { peer, .. } if *peer == PeerId::READER && world.is_whole() => {
             world.broken(Check::Direct, "a reader for a session that is not read");
         }

@@ -30,6 +30,8 @@ pub(crate) struct Setup {
     /// Whether it leaves where it asked for TLS in vain.
     pub(crate) client_insists: bool,
     pub(crate) upstream_tls: Tls,
+    /// Whether handshakes with the servers begin unasked, where they are required.
+    pub(crate) upstream_direct: bool,
     pub(crate) servers_have_tls: bool,
     /// Whether they refuse logins without it, to a proxy that tries without first.
     pub(crate) servers_want_tls: bool,
@@ -38,6 +40,8 @@ pub(crate) struct Setup {
     pub(crate) terminate: bool,
     /// Whether the proxy has what the servers store of a SCRAM password, and not the password.
     pub(crate) verifier: bool,
+    /// Who answers what the servers ask in logins of the proxy's own.
+    pub(crate) caller: Caller,
     /// The minor version of protocol 3 that the client asks for.
     pub(crate) minor: u16,
     /// What the client's StartupMessage says, and its password.
@@ -80,6 +84,32 @@ pub(crate) enum Method {
     Md5,
     Scram,
 }
+
+/// Who answers for the proxy, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// The proxy itself.
+    Nobody,
+    /// Somebody else, at once.
+    Prompt,
+    /// When nothing else happens any more.
+    Late,
+    /// Not before the faults end.
+    Silent,
+    /// With another password.
+    Wrong,
+    /// That there is no answer.
+    Sorry,
+}
+
+const CALLERS: [(Caller, &str); 6] = [
+    (Caller::Nobody, "nobody"),
+    (Caller::Prompt, "prompt"),
+    (Caller::Late, "late"),
+    (Caller::Silent, "silent"),
+    (Caller::Wrong, "wrong"),
+    (Caller::Sorry, "sorry"),
+];
 
 /// How a client introduces itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,11 +168,13 @@ impl Setup {
             client_begins_tls: false,
             client_insists: false,
             upstream_tls: Tls::Disable,
+            upstream_direct: false,
             servers_have_tls: false,
             servers_want_tls: false,
             login: Method::Trust,
             terminate: false,
             verifier: false,
+            caller: Caller::Nobody,
             minor: 0,
             start: Start::Plain,
             clients: 1,
@@ -169,6 +201,22 @@ impl Setup {
             (2, Method::Md5),
             (1, Method::Cleartext),
         ]);
+        let upstream_direct = upstream_tls == Tls::Require && choices.percent(25);
+        let terminate = choices.percent(25);
+        let verifier = cfg!(feature = "scram") && login == Method::Scram && choices.percent(50);
+        let caller = match terminate || verifier {
+            true => Caller::Nobody,
+            false => choices.weighted(&[
+                (10, Caller::Nobody),
+                (2, Caller::Prompt),
+                (1, Caller::Late),
+                (1, Caller::Silent),
+                (1, Caller::Wrong),
+                (1, Caller::Sorry),
+            ]),
+        };
+        // Who is checked by the proxy is checked for everything.
+        let strangers = if terminate { 3 } else { 1 };
         Setup {
             split: !choices.percent(8),
             gate_is_reader: choices.percent(20),
@@ -184,6 +232,7 @@ impl Setup {
             client_begins_tls: choices.percent(12),
             client_insists: choices.percent(25),
             upstream_tls,
+            upstream_direct,
             servers_have_tls,
             servers_want_tls: upstream_tls == Tls::Allow && servers_have_tls && choices.percent(50),
             login: match login {
@@ -191,16 +240,17 @@ impl Setup {
                 Method::Cleartext if !encrypted => Method::Md5,
                 other => other,
             },
-            terminate: choices.percent(25),
-            verifier: cfg!(feature = "scram") && login == Method::Scram && choices.percent(50),
+            terminate,
+            verifier,
+            caller,
             minor: choices.weighted(&[(3, 0), (1, 2)]),
             start: choices.weighted(&[
                 (20, Start::Plain),
                 (3, Start::Options),
                 (2, Start::Extension),
-                (1, Start::Nobody),
-                (1, Start::Nowhere),
-                (1, Start::WrongPassword),
+                (strangers, Start::Nobody),
+                (strangers, Start::Nowhere),
+                (strangers, Start::WrongPassword),
                 (2, Start::Replication),
             ]),
             clients: choices.weighted(&[(5, 1), (1, 2)]),
@@ -208,7 +258,10 @@ impl Setup {
             rude: choices.percent(25),
             lag: choices.percent(12),
             tight: choices.percent(25),
-            server_version: choices.one(&[15, 18]),
+            server_version: match upstream_direct {
+                true => choices.weighted(&[(1, 15), (5, 18)]),
+                false => choices.one(&[15, 18]),
+            },
             wild: false,
         }
     }
@@ -217,6 +270,18 @@ impl Setup {
     pub(crate) fn is_opaque(&self) -> bool {
         let encrypts = self.client_asks_tls || self.client_begins_tls;
         self.client_tls == Offer::Passthrough && encrypts
+    }
+
+    /// Whether the proxy begins TLS with the servers unasked.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.upstream_direct && self.upstream_tls == Tls::Require
+    }
+
+    /// Whether the proxy itself finds out that the client is not who it says.
+    pub(crate) fn is_found_out(&self) -> bool {
+        let stranger = matches!(self.start, Start::Nobody | Start::WrongPassword);
+        let checks = self.terminate && self.login != Method::Trust && !self.is_opaque();
+        checks && stranger
     }
 
     /// Whether the servers take a handshake that nobody has asked for.
@@ -239,7 +304,11 @@ impl Setup {
     pub(crate) fn has_tls_enough(&self) -> bool {
         let encrypts = self.client_asks_tls || self.client_begins_tls;
         let client = self.client_tls != Offer::Require || encrypts;
-        client && (self.upstream_tls != Tls::Require || self.servers_have_tls)
+        let servers = match self.is_direct() && !self.is_opaque() {
+            true => self.servers_take_handshakes(),
+            false => self.servers_have_tls,
+        };
+        client && (self.upstream_tls != Tls::Require || servers)
     }
 
     /// Whether the client gets in at all: it does not where it insists on less TLS than the proxy.
@@ -306,6 +375,15 @@ impl Setup {
         }
     }
 
+    /// How a server may let the proxy in, or whoever answers for it.
+    pub(crate) fn methods() -> Methods {
+        Methods::NONE
+            .allow_trust()
+            .allow_cleartext(Channel::Tls)
+            .allow_md5(Channel::Clear)
+            .allow_scram()
+    }
+
     pub(crate) fn config(&self) -> Arc<Config> {
         let upstream = |name: &str, role| Upstream {
             name: name.to_owned(),
@@ -316,14 +394,11 @@ impl Setup {
                 Tls::Allow => UpstreamTlsPolicy::Prefer,
                 Tls::Require => UpstreamTlsPolicy::VerifyFull,
             },
-            tls_negotiation: TlsNegotiation::Postgres,
-            methods: Some(
-                Methods::NONE
-                    .allow_trust()
-                    .allow_cleartext(Channel::Tls)
-                    .allow_md5(Channel::Clear)
-                    .allow_scram(),
-            ),
+            tls_negotiation: match self.is_direct() {
+                true => TlsNegotiation::Direct,
+                false => TlsNegotiation::Postgres,
+            },
+            methods: Some(Setup::methods().allow_external(Channel::Clear)),
         };
         let mut upstreams = vec![upstream("primary", Role::Writer)];
         for number in 0..self.readers {
@@ -381,7 +456,10 @@ impl Setup {
             let stored = super::server::stored_verifier();
             return Credential::from_secret(stored.as_bytes()).expect("a verifier");
         }
-        Credential::password(PASSWORD)
+        match self.caller {
+            Caller::Nobody => Credential::password(PASSWORD),
+            _ => Credential::External,
+        }
     }
 
     pub(crate) fn server(&self) -> ServerOptions {
@@ -434,12 +512,14 @@ impl std::fmt::Display for Setup {
         let offer = OFFERS.iter().find(|(offer, _)| *offer == self.client_tls);
         let tls = TLS.iter().find(|(tls, _)| *tls == self.upstream_tls);
         let login = METHODS.iter().find(|(method, _)| *method == self.login);
+        let caller = CALLERS.iter().find(|(caller, _)| *caller == self.caller);
         let start = STARTS.iter().find(|(start, _)| *start == self.start);
         write!(
             f,
             "split={} gate-is-reader={} reader-at-login={} fail-without-reader={} client-tls={} \
-             client-asks-tls={} client-begins-tls={} client-insists={} upstream-tls={} servers-have-tls={} \
-             servers-want-tls={} login={} terminate={} verifier={} minor={} start={} clients={} \
+             client-asks-tls={} client-begins-tls={} client-insists={} upstream-tls={} \
+             upstream-direct={} servers-have-tls={} servers-want-tls={} login={} terminate={} \
+             verifier={} caller={} minor={} start={} clients={} \
              readers={} rude={} lag={} tight={} \
              server-version={} wild={}",
             self.split,
@@ -451,11 +531,13 @@ impl std::fmt::Display for Setup {
             self.client_begins_tls,
             self.client_insists,
             tls.map_or("?", |(_, name)| name),
+            self.upstream_direct,
             self.servers_have_tls,
             self.servers_want_tls,
             login.map_or("?", |(_, name)| name),
             self.terminate,
             self.verifier,
+            caller.map_or("?", |(_, name)| name),
             self.minor,
             start.map_or("?", |(_, name)| name),
             self.clients,
@@ -493,6 +575,8 @@ impl Setup {
             "client-begins-tls" => self.client_begins_tls = parsed(value)?,
             "client-asks-tls" => self.client_asks_tls = parsed(value)?,
             "upstream-tls" => self.upstream_tls = named(&TLS, value)?,
+            "upstream-direct" => self.upstream_direct = parsed(value)?,
+            "caller" => self.caller = named(&CALLERS, value)?,
             "servers-want-tls" => self.servers_want_tls = parsed(value)?,
             "servers-have-tls" => self.servers_have_tls = parsed(value)?,
             "login" => self.login = named(&METHODS, value)?,

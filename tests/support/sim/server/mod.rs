@@ -262,6 +262,11 @@ impl Server {
         self.out.take()
     }
 
+    /// Whether a handshake may come without an SSLRequest before it.
+    pub(crate) fn takes_handshakes(&self) -> bool {
+        self.options.takes_handshakes()
+    }
+
     /// Whether what it sends now is encrypted by itself.
     pub(crate) fn is_veiled(&self) -> bool {
         self.out.is_veiled()

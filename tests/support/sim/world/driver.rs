@@ -298,6 +298,9 @@ impl World<'_> {
             }
             Action::Close { peer, cause } => self.close(*peer, cause),
             Action::Cancel(_) => {}
+            Action::Authenticate { peer, request, .. } => {
+                self.asks_the_caller(*peer, request.body());
+            }
             Action::Finish { peer } => {
                 if let Some(server) = &mut self.servers[peer.index()] {
                     server.eof();
@@ -358,6 +361,7 @@ impl World<'_> {
         self.arrived[peer.index()] = Cursor::default();
         self.answered[peer.index()] = false;
         self.passed[peer.index()] = 0;
+        self.asked[peer.index()] = super::caller::Asked::default();
         self.injected[peer.index()].clear();
         self.meter
             .measure(|| self.session.handle_connected(now, peer, Ok(())));
@@ -368,10 +372,14 @@ impl World<'_> {
         let now = self.now;
         let link = &mut self.links[peer.index()];
         link.tls_hangs = false;
-        let fails = std::mem::take(&mut link.tls_fails);
-        if fails {
+        let broken = std::mem::take(&mut link.tls_fails);
+        let unasked = peer.is_upstream() && self.setup.is_direct();
+        let server = self.servers[peer.index()].as_ref();
+        let fails = broken || unasked && !server.is_some_and(Server::takes_handshakes);
+        if broken {
             self.strikes(&Fault::FailTls(peer));
-        } else {
+        }
+        if !fails {
             let link = &mut self.links[peer.index()];
             self.connected[peer.index()] = now;
             link.state = State::Open;

@@ -5,11 +5,13 @@
 //! | `link` | one connection and the network behind it |
 //! | `whole` | sessions of which nothing is read |
 //! | `driver` | what a driver does with a session |
+//! | `caller` | who answers what servers ask in logins of the proxy's |
 //! | `faults` | what goes wrong, and what comes from outside |
 //! | `happened` | what happened at each peer |
 //! | `beside` | a second client on the same data |
 
 mod beside;
+mod caller;
 mod driver;
 mod faults;
 mod happened;
@@ -126,6 +128,9 @@ pub(crate) struct World<'s> {
     is_second: bool,
     /// Whether anything has come of each peer's connection.
     pub(crate) answered: [bool; PeerId::COUNT],
+    /// What servers have asked of whoever answers for the proxy.
+    asked: [caller::Asked; PeerId::COUNT],
+    faults_are_over: bool,
     /// The first bytes that came of the client, and how many the session took of each peer.
     opening: Vec<u8>,
     passed: [usize; PeerId::COUNT],
@@ -203,6 +208,8 @@ impl<'s> World<'s> {
             is_second: false,
             arrived: Default::default(),
             answered: [false; PeerId::COUNT],
+            asked: Default::default(),
+            faults_are_over: false,
             opening: Vec::new(),
             passed: [0; PeerId::COUNT],
             chunking,
@@ -303,6 +310,10 @@ impl<'s> World<'s> {
             let mut moved = self.turn();
             moved |= self.beside(World::turn).unwrap_or(false);
             if !moved {
+                moved |= self.late_answers();
+                moved |= self.beside(World::late_answers).unwrap_or(false);
+            }
+            if !moved {
                 checks::rests(self);
                 break;
             }
@@ -333,6 +344,8 @@ impl<'s> World<'s> {
     /// The faults end; what was begun must be answered; then the client leaves, and the session must end.
     fn finish(&mut self) {
         self.aims.clear();
+        self.faults_are_over = true;
+        self.beside(|other| other.faults_are_over = true);
         for peer in PeerId::ALL {
             let link = &mut self.links[peer.index()];
             link.stalled = link.broken;
