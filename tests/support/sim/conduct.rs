@@ -282,6 +282,13 @@ fn told_at_login(world: &mut World<'_>) {
         }),
         None => false,
     };
+    #[cfg(feature = "scram")]
+    let wrong = wrong || {
+        let (ring, key) = (&world.config.cancel_ring, world.session.client_key());
+        ring.as_ref()
+            .zip(key)
+            .is_some_and(|(ring, key)| !ring.may_be_own(key))
+    };
     if wrong || keys.count() != 1 {
         world.broken(
             Check::CancelHome,

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "scram")]
+use pgturnout::auth::Secret;
 use pgturnout::auth::{AdmitPolicy, Channel, Credential, Methods};
+#[cfg(feature = "scram")]
+use pgturnout::cancel::CancelRing;
 use pgturnout::session::{
     ClientAuth, Config, Gate, Metadata, ReaderFailure, ReaderOpen, RequestEvents, Role, Split,
     Upstream,
@@ -42,6 +46,8 @@ pub(crate) struct Setup {
     pub(crate) verifier: bool,
     /// Who answers what the servers ask in logins of the proxy's own.
     pub(crate) caller: Caller,
+    /// Whether the keys to cancel with name the proxy among others.
+    pub(crate) ring: bool,
     /// The minor version of protocol 3 that the client asks for.
     pub(crate) minor: u16,
     /// What the client's StartupMessage says, and its password.
@@ -175,6 +181,7 @@ impl Setup {
             terminate: false,
             verifier: false,
             caller: Caller::Nobody,
+            ring: false,
             minor: 0,
             start: Start::Plain,
             clients: 1,
@@ -243,6 +250,7 @@ impl Setup {
             terminate,
             verifier,
             caller,
+            ring: choices.percent(20),
             minor: choices.weighted(&[(3, 0), (1, 2)]),
             start: choices.weighted(&[
                 (20, Start::Plain),
@@ -443,6 +451,12 @@ impl Setup {
                 Method::Scram => policy.allow_scram().allow_md5(Channel::Clear),
             });
         }
+        #[cfg(feature = "scram")]
+        if self.ring {
+            let secret = Secret::new(vec![9; 32]);
+            let ring = CancelRing::new(7, secret).expect("a secret that is long enough");
+            config.cancel_ring = Some(Arc::new(ring));
+        }
         if self.tight {
             tighten(&mut config);
         }
@@ -519,7 +533,7 @@ impl std::fmt::Display for Setup {
             "split={} gate-is-reader={} reader-at-login={} fail-without-reader={} client-tls={} \
              client-asks-tls={} client-begins-tls={} client-insists={} upstream-tls={} \
              upstream-direct={} servers-have-tls={} servers-want-tls={} login={} terminate={} \
-             verifier={} caller={} minor={} start={} clients={} \
+             verifier={} caller={} ring={} minor={} start={} clients={} \
              readers={} rude={} lag={} tight={} \
              server-version={} wild={}",
             self.split,
@@ -538,6 +552,7 @@ impl std::fmt::Display for Setup {
             self.terminate,
             self.verifier,
             caller.map_or("?", |(_, name)| name),
+            self.ring,
             self.minor,
             start.map_or("?", |(_, name)| name),
             self.clients,
@@ -582,6 +597,7 @@ impl Setup {
             "login" => self.login = named(&METHODS, value)?,
             "terminate" => self.terminate = parsed(value)?,
             "verifier" => self.verifier = parsed(value)?,
+            "ring" => self.ring = parsed(value)?,
             "minor" => self.minor = parsed(value)?,
             "start" => self.start = named(&STARTS, value)?,
             "clients" => self.clients = parsed(value)?,
