@@ -23,7 +23,8 @@ use crate::wire::{Authentication, Backend, Names, TransactionStatus};
 pub enum Handshake {
     /// Send the reply, if there is one, and hand in the server's next message.
     Wait,
-    /// The server asks what the caller answers ([`Credential::External`]): hand the answer to [`Replay::answer`].
+    /// The server asks what the caller answers ([`Credential::External`]): hand the answer to [`Replay::answer`], and what
+    /// else the server requests behind that. Its proof and its verdict may come in one read.
     Asked(ExternalRequest),
     /// A password is being hashed: call [`Replay::work`] until it says something else, at leisure.
     Working,

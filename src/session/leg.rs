@@ -116,7 +116,7 @@ impl Relay {
 #[derive(Debug)]
 pub(super) struct Login {
     pub(super) replay: Replay,
-    pub(super) hashing: Hashing,
+    pub(super) awaits: Awaits,
     pub(super) heard: Heard,
 }
 
@@ -127,7 +127,18 @@ pub(super) enum Heard {
     Request,
 }
 
-/// Whether a login of ours has a password to hash before it looks at more of the server's messages.
+/// What a login of ours waits for before it looks at more of the server's requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaits {
+    /// The next message.
+    Server,
+    /// A password to be hashed.
+    Hashing,
+    /// The caller's answer. A server that has proven itself may have sent its verdict with the proof.
+    Caller,
+}
+
+/// Whether a client's login has a password to hash before it looks at more of its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hashing {
     Rest,

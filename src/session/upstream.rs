@@ -18,7 +18,7 @@ use bytes::BytesMut;
 
 use super::client::ClientPhase;
 use super::client::SessionKind;
-use super::leg::{Attempt, Hashing, Heard, LegId, Login, Phase, Relay, Serving};
+use super::leg::{Attempt, Awaits, Heard, LegId, Login, Phase, Relay, Serving};
 use super::loss::Stream;
 use super::{
     Action, ClientAuth, CloseCause, Config, Demand, Event, Life, PeerId, ReaderFailure, Session,
@@ -33,7 +33,7 @@ use crate::route::Route;
 use crate::secret;
 use crate::startup::{CancelKey, TlsNegotiation, Upgrade, UpstreamTls, UpstreamTlsPolicy};
 use crate::stats::ConnectionCounter;
-use crate::wire::{Backend, Header, SqlState, sqlstate};
+use crate::wire::{Backend, Header, SqlState, sqlstate, tags};
 
 /// Why a dial failed, in words for a log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -306,7 +306,7 @@ impl<R: Route> Session<R> {
         }
         self.leg_mut(id).phase = Phase::Replaying(Box::new(Login {
             replay,
-            hashing: Hashing::Rest,
+            awaits: Awaits::Server,
             heard: Heard::Nothing,
         }));
         self.tally.leg(id).opening();
@@ -372,7 +372,7 @@ impl<R: Route> Session<R> {
         let Phase::Replaying(login) = &mut leg.phase else {
             return ReplayStep::Full;
         };
-        if login.hashing == Hashing::Running {
+        if login.awaits == Awaits::Hashing {
             let result = login.replay.work(reply);
             return login.step(result);
         }
@@ -381,6 +381,9 @@ impl<R: Route> Session<R> {
             Ok(None) => return ReplayStep::Need(Header::LEN),
             Err(fault) => return ReplayStep::Failed(fault.to_string()),
         };
+        if login.awaits == Awaits::Caller && header.tag == tags::backend::AUTHENTICATION {
+            return ReplayStep::Full;
+        }
         let Some((body, _)) = header.split(input) else {
             return ReplayStep::Need(usize::try_from(header.frame_len).unwrap_or(usize::MAX));
         };
@@ -421,6 +424,7 @@ impl<R: Route> Session<R> {
         if question != leg.questions {
             return;
         }
+        login.awaits = Awaits::Server;
         let mut reply = BytesMut::new();
         let answered = answer.and_then(|answer| {
             let answered = login.replay.answer(answer, &mut reply);
@@ -523,14 +527,19 @@ enum ReplayStep {
 
 impl Login {
     fn step(&mut self, result: Result<Handshake, AuthError>) -> ReplayStep {
-        self.hashing = Hashing::Rest;
+        if self.awaits == Awaits::Hashing {
+            self.awaits = Awaits::Server;
+        }
         match result {
             Ok(Handshake::Wait) => ReplayStep::On,
             Ok(Handshake::Working) => {
-                self.hashing = Hashing::Running;
+                self.awaits = Awaits::Hashing;
                 ReplayStep::On
             }
-            Ok(Handshake::Asked(request)) => ReplayStep::Ask(request),
+            Ok(Handshake::Asked(request)) => {
+                self.awaits = Awaits::Caller;
+                ReplayStep::Ask(request)
+            }
             Ok(Handshake::Ready(established)) => ReplayStep::Ready(Box::new(established)),
             Err(AuthError::Refused(report)) => ReplayStep::Refused(Box::new(report)),
             Err(error) => ReplayStep::Failed(error.to_string()),

@@ -9,7 +9,7 @@ use super::duties;
 use super::fault::Damage;
 use super::oracle;
 use super::server::{Impostor, Node, PASSWORD, Server, ServerPhase};
-use super::setup::{Setup, Tls};
+use super::setup::Tls;
 use super::world::{Happened, Sent, State, World};
 
 /// The bytes that the session's seed repeats: nothing that is shown may hold them.
@@ -179,8 +179,9 @@ pub(crate) fn rests(world: &mut World<'_>) {
         .links
         .iter()
         .any(|link| matches!(link.state, State::Dialing | State::Securing))
-        // A client that does not read may take its time.
-        || world.session.poll_transmit(PeerId::CLIENT).is_none() && world.client.waits();
+        || world.waits_for_the_caller()
+        // A client that does not read may take its time, and so may a server that has nobody else to answer to.
+        || !world.is_opaque() && world.session.poll_transmit(PeerId::CLIENT).is_none() && world.client.waits();
     let live = matches!(world.session.lifecycle(), Lifecycle::Live);
     if live && waits && world.session.poll_timeout().is_none() {
         world.broken(Check::Deadline, "somebody waits without a deadline");
@@ -223,16 +224,22 @@ fn inert(world: &mut World<'_>) {
 /// Bytes came into a peer's buffer, from `new` on.
 pub(crate) fn came(world: &mut World<'_>, peer: PeerId, new: usize) {
     let link = &world.links[peer.index()];
-    let bytes = link.buffer.get(new..).unwrap_or_default();
+    let bytes = link.buffer.get(new..).unwrap_or_default().to_vec();
     let asked = peer.is_upstream() && world.setup.upstream_tls != Tls::Disable && !link.secure;
     let first = !std::mem::replace(&mut world.answered[peer.index()], true);
+    if peer == PeerId::CLIENT {
+        world.opens(&bytes);
+    }
+    if world.is_opaque() {
+        return;
+    }
     let framed = match peer == PeerId::CLIENT {
         true => world.client.is_ready(),
-        false => !(asked && first && matches!(bytes, [b'S' | b'N'])),
+        false => !(asked && first && matches!(bytes[..], [b'S' | b'N'])),
     };
     if framed {
         // Whose frames these are is not asked here.
-        let _ = world.arrived[peer.index()].pass(bytes, ());
+        let _ = world.arrived[peer.index()].pass(&bytes, ());
     }
 }
 
@@ -273,6 +280,9 @@ pub(crate) fn need(world: &mut World<'_>, peer: PeerId, n: usize) {
 /// Bytes leave for a peer.
 pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
     conduct::leaving(world, to, sent);
+    if world.is_opaque() {
+        return;
+    }
     if to == PeerId::CLIENT {
         if world.client.reads_frames() {
             let of = match sent {
@@ -285,10 +295,7 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
         }
         return;
     }
-    let gate = match world.setup.split && world.setup.gate_is_reader {
-        true => PeerId::READER,
-        false => PeerId::WRITER,
-    };
+    let gate = conduct::gate(world);
     let opening = world.servers[to.index()].as_ref().is_none_or(|server| {
         matches!(
             server.phase(),
@@ -302,7 +309,8 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
             }
             let link = &world.links[to.index()];
             let needs_tls = world.setup.upstream_tls == Tls::Require && !link.secure;
-            if needs_tls && bytes.iter().any(|byte| !SSL_REQUEST.contains(byte)) {
+            let asks = !world.setup.is_direct();
+            if needs_tls && !(asks && bytes.iter().all(|byte| SSL_REQUEST.contains(byte))) {
                 world.broken(Check::LoginOrder, format!("bytes for the {to} before TLS"));
             }
             if !link_is_secure(world, to) && contains(bytes, PASSWORD.as_bytes()) {
@@ -397,6 +405,7 @@ pub(crate) fn taken(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, byt
     }
     if from == PeerId::CLIENT
         && world.client.is_ready()
+        && !world.is_opaque()
         && world.damage < Damage::Anything
         && let Err(why) = world.from_client.pass(bytes, to)
     {
@@ -502,6 +511,7 @@ pub(crate) fn answered(world: &mut World<'_>) {
 /// have counted what never arrived.
 fn counted(world: &mut World<'_>) {
     let told_all = world.damage == Damage::None
+        && !world.is_whole()
         && world.client.is_ready()
         && matches!(world.session.lifecycle(), Lifecycle::Live);
     if !told_all {

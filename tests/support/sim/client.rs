@@ -1,11 +1,12 @@
 //! The client: it opens the connection, proves its password, says its program, and keeps what it is told.
 
 use bytes::BytesMut;
-use pgturnout::auth::{Channel, Credential, Handshake, Methods, Replay, ScramNonce};
+use pgturnout::auth::{Channel, Credential, Handshake, Replay, ScramNonce};
 use pgturnout::startup::StartupParams;
 use pgturnout::wire::{Backend, Header};
 
-use super::setup::Setup;
+use super::server::{HELLO, HELLO_BACK, veil};
+use super::setup::{Offer, Setup, Start};
 
 /// A message as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ enum Phase {
     /// It waits for the answer to its SSLRequest.
     Asked,
     Securing,
+    /// It shakes hands with the server itself.
+    Greeting,
     Login(Box<Replay>),
     Ready,
     /// It is not one of ours: it keeps what comes.
@@ -29,6 +32,9 @@ enum Phase {
 pub(crate) struct Client {
     phase: Phase,
     setup: Setup,
+    /// Whether it has begun a handshake with the server itself, and what it says is encrypted since.
+    greets: bool,
+    veiled: bool,
     /// What it says when it is logged in.
     waiting: Vec<u8>,
     /// What it was sent and has not read: less than a frame.
@@ -48,6 +54,8 @@ impl Client {
         let mut client = Client {
             phase: Phase::Asked,
             setup: setup.clone(),
+            greets: false,
+            veiled: false,
             waiting: Vec::new(),
             unread: Vec::new(),
             login: Vec::new(),
@@ -58,6 +66,8 @@ impl Client {
         let first = if setup.wild {
             client.phase = Phase::Wild;
             Vec::new()
+        } else if setup.client_begins_tls && setup.client_tls == Offer::Passthrough {
+            client.greet()
         } else if setup.client_begins_tls {
             client.phase = Phase::Securing;
             vec![0x16]
@@ -71,13 +81,19 @@ impl Client {
 
     fn start(&mut self) -> Vec<u8> {
         let pairs = self.setup.parameters();
-        let params = StartupParams::build(self.setup.version(), pairs).expect("a packet");
+        let build = |pairs: &[_]| {
+            let pairs = pairs.iter().copied();
+            StartupParams::build(self.setup.version(), pairs).expect("a packet")
+        };
+        let packet = build(&pairs);
+        // Logins on behalf of others are never for replication; what the server answers is the same.
+        let ours: Vec<_> = pairs
+            .into_iter()
+            .filter(|(name, _)| *name != b"replication")
+            .collect();
+        let params = build(&ours);
         // The client of a relay trusts the proxy with whatever the server asks.
-        let methods = Methods::NONE
-            .allow_trust()
-            .allow_cleartext(Channel::Tls)
-            .allow_md5(Channel::Clear)
-            .allow_scram();
+        let methods = Setup::methods();
         let nonce = ScramNonce::from_bytes([9; 18]);
         let mut replay = Replay::new(
             &params,
@@ -89,7 +105,46 @@ impl Client {
         let mut out = BytesMut::new();
         replay.start(&mut out).expect("a new login");
         self.phase = Phase::Login(Box::new(replay));
-        out.to_vec()
+        match self.setup.start {
+            Start::Replication => packet.raw().to_vec(),
+            _ => out.to_vec(),
+        }
+    }
+
+    /// Begins a handshake with the server.
+    fn greet(&mut self) -> Vec<u8> {
+        self.phase = Phase::Greeting;
+        self.greets = true;
+        HELLO.to_vec()
+    }
+
+    /// The server's part of the handshake: what it says behind it.
+    fn greeted(&mut self) -> Vec<u8> {
+        let n = self.unread.len().min(HELLO_BACK.len());
+        if self.unread[..n] != HELLO_BACK[..n] {
+            self.phase = Phase::Lost;
+            return Vec::new();
+        }
+        if n < HELLO_BACK.len() {
+            return Vec::new();
+        }
+        self.unread.drain(..n);
+        veil(&mut self.unread);
+        self.veiled = true;
+        self.start()
+    }
+
+    /// Whether it encrypts with the server itself, or is about to.
+    pub(crate) fn greets(&self) -> bool {
+        self.greets
+    }
+
+    /// What goes out of what it says.
+    fn sends(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        if self.veiled {
+            veil(&mut bytes);
+        }
+        bytes
     }
 
     /// The TLS handshake with the proxy is done: what it says next.
@@ -111,7 +166,10 @@ impl Client {
 
     /// Whether its login is still under way.
     pub(crate) fn waits(&self) -> bool {
-        matches!(self.phase, Phase::Asked | Phase::Securing | Phase::Login(_))
+        match self.phase {
+            Phase::Asked | Phase::Securing | Phase::Greeting | Phase::Login(_) => true,
+            Phase::Ready | Phase::Wild | Phase::Lost => false,
+        }
     }
 
     /// Whether it has had enough, and closes its connection.
@@ -131,8 +189,8 @@ impl Client {
     /// Says this, now or when it is logged in: what goes out now.
     pub(crate) fn say(&mut self, bytes: &[u8]) -> Vec<u8> {
         match self.phase {
-            Phase::Ready | Phase::Wild => bytes.to_vec(),
-            Phase::Asked | Phase::Securing | Phase::Login(_) => {
+            Phase::Ready | Phase::Wild => self.sends(bytes.to_vec()),
+            Phase::Asked | Phase::Securing | Phase::Greeting | Phase::Login(_) => {
                 self.waiting.extend_from_slice(bytes);
                 Vec::new()
             }
@@ -142,27 +200,41 @@ impl Client {
 
     /// Reads what it was sent, and answers.
     pub(crate) fn receive(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let from = self.unread.len();
         self.unread.extend_from_slice(bytes);
+        if self.veiled {
+            veil(&mut self.unread[from..]);
+        }
         let mut out = Vec::new();
         if matches!(self.phase, Phase::Asked) && !self.unread.is_empty() {
             match self.unread.remove(0) {
-                b'S' => self.phase = Phase::Securing,
+                b'S' if self.setup.client_tls != Offer::Passthrough => {
+                    self.phase = Phase::Securing;
+                }
+                // What comes with it is no part of a handshake yet.
+                b'S' if self.unread.is_empty() => return self.greet(),
+                b'S' => self.phase = Phase::Lost,
+                b'N' if self.setup.client_insists => self.phase = Phase::Lost,
                 b'N' => out = self.start(),
                 b'E' => {
                     self.unread.insert(0, b'E');
                     self.phase = Phase::Wild;
                 }
+                _ if self.setup.client_tls == Offer::Passthrough => self.phase = Phase::Lost,
                 other => self.nonsense = Some(format!("{other:#x} answers an SSLRequest")),
             }
+        }
+        if matches!(self.phase, Phase::Greeting) {
+            out = self.greeted();
         }
         while let Some(frame) = self.next_frame() {
             self.take(frame, &mut out);
         }
-        out
+        self.sends(out)
     }
 
     fn next_frame(&mut self) -> Option<Frame> {
-        if matches!(self.phase, Phase::Asked | Phase::Securing) {
+        if matches!(self.phase, Phase::Asked | Phase::Securing | Phase::Greeting) {
             return None;
         }
         let header = match Header::parse(&self.unread) {

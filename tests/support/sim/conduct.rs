@@ -13,8 +13,8 @@ use super::server::ServerPhase;
 use super::world::{Happened, OUTSIDE, Sent, World};
 
 /// The upstream that the client logs in to.
-fn gate(world: &World<'_>) -> PeerId {
-    match world.setup.split && world.setup.gate_is_reader {
+pub(crate) fn gate(world: &World<'_>) -> PeerId {
+    match world.setup.split && world.setup.gate_is_reader && !world.is_whole() {
         true => PeerId::READER,
         false => PeerId::WRITER,
     }
@@ -23,6 +23,15 @@ fn gate(world: &World<'_>) -> PeerId {
 /// The session asks for something.
 pub(crate) fn action(world: &mut World<'_>, action: &Action) {
     match action {
+        Action::Connect { peer, .. }
+            if world.setup.is_found_out() && world.damage < Damage::Anything =>
+        {
+            let detail = format!("the {peer} is dialled for a client that is not who it says");
+            world.broken(Check::LoginOrder, detail);
+        }
+        Action::Connect { peer, .. } if *peer == PeerId::READER && world.is_whole() => {
+            world.broken(Check::Direct, "a reader for a session that is not read");
+        }
         Action::Connect { peer, .. } if *peer != gate(world) => knows_the_client(world, *peer),
         Action::Close { peer, .. } if peer.is_upstream() => takes_leave(world, *peer),
         _ => {}
@@ -57,7 +66,8 @@ fn takes_leave(world: &mut World<'_>, peer: PeerId) {
         Some(Happened::Sent(sent)) => sent.bytes().ends_with(b"X\0\0\0\x04"),
         _ => false,
     };
-    if world.leaving && world.damage == Damage::None && waits && !told {
+    let ours = waits && !world.is_whole();
+    if world.leaving && world.damage == Damage::None && ours && !told {
         world.broken(
             Check::Live,
             format!("the {peer} is left without a Terminate"),
@@ -67,6 +77,7 @@ fn takes_leave(world: &mut World<'_>, peer: PeerId) {
 
 /// Bytes leave for a peer.
 pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
+    passes_whole(world, to, sent);
     if to == PeerId::CLIENT {
         leaving_for_the_client(world, sent);
     } else if world.stuffed {
@@ -74,6 +85,32 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
             Check::LoginOrder,
             format!("bytes for the {to} after some were stuffed behind an SSLRequest"),
         );
+    }
+}
+
+/// Of a session that is not read everything goes between the client and the writer, and we have nothing to say in it.
+fn passes_whole(world: &mut World<'_>, to: PeerId, sent: &Sent) {
+    let spliced = |happened: &Happened| matches!(happened, Happened::Sent(Sent::Spliced(..)));
+    let silent = match (world.is_opaque(), to == PeerId::CLIENT) {
+        // Who waits for the answer to a request can be told that there will be none.
+        (true, true) => {
+            let decided = world.began_unasked() && world.was_dialled(PeerId::WRITER);
+            decided || world.happened[0].iter().any(spliced)
+        }
+        (true, false) => true,
+        (false, _) => world.is_whole() && world.client.is_ready(),
+    };
+    let (why, wrong) = match sent {
+        Sent::Ours(_) => ("ours", silent),
+        Sent::Spliced(from, _) => {
+            let pair = [*from, to];
+            let both = [PeerId::CLIENT, PeerId::WRITER].map(|peer| pair.contains(&peer));
+            ("another's", world.is_whole() && both != [true, true])
+        }
+    };
+    if wrong {
+        let detail = format!("bytes for the {to} in a session that is not read: {why}");
+        world.broken(Check::Conservation, detail);
     }
 }
 
@@ -246,6 +283,13 @@ fn told_at_login(world: &mut World<'_>) {
             )
         }),
         None => false,
+    };
+    #[cfg(feature = "scram")]
+    let wrong = wrong || {
+        let (ring, key) = (&world.config.cancel_ring, world.session.client_key());
+        ring.as_ref()
+            .zip(key)
+            .is_some_and(|(ring, key)| !ring.may_be_own(key))
     };
     if wrong || keys.count() != 1 {
         world.broken(

@@ -29,13 +29,13 @@ pub(crate) fn action(world: &mut World<'_>, action: &Action) {
     match action {
         Action::Connect { peer, to } => {
             dials(world, *peer, *to);
-            world.asked.to[peer.index()] = Some(*to);
+            world.duties.to[peer.index()] = Some(*to);
         }
         Action::StartTls {
             peer,
             role: TlsRole::Client(policy),
         } => {
-            let to = world.asked.to[peer.index()];
+            let to = world.duties.to[peer.index()];
             let wanted = to.and_then(|to| world.config.upstreams.get(to.0));
             let wanted = wanted.map(|upstream| upstream.tls);
             let after = wanted.and_then(|policy| policy.after_refusal());
@@ -47,8 +47,8 @@ pub(crate) fn action(world: &mut World<'_>, action: &Action) {
         Action::Notify(Event::UpstreamFailed {
             peer: PeerId::READER,
             ..
-        }) => world.asked.reader_failed = Some(world.now),
-        Action::Notify(Event::TlsAfterRefusal { .. }) => world.asked.for_tls = true,
+        }) => world.duties.reader_failed = Some(world.now),
+        Action::Notify(Event::TlsAfterRefusal { .. }) => world.duties.for_tls = true,
         Action::Notify(event) => tells(world, event),
         _ => {}
     }
@@ -64,8 +64,8 @@ fn dials(world: &mut World<'_>, peer: PeerId, to: Destination) {
     if known.is_none_or(|upstream| upstream.role != role) {
         world.broken(Check::Total, format!("the {peer} is dialled at {to:?}"));
     }
-    let again = !std::mem::take(&mut world.asked.for_tls);
-    if let Some(failed) = world.asked.reader_failed
+    let again = !std::mem::take(&mut world.duties.for_tls);
+    if let Some(failed) = world.duties.reader_failed
         && peer == PeerId::READER
         && again
         && world.damage < Damage::Anything
@@ -81,7 +81,7 @@ fn dials(world: &mut World<'_>, peer: PeerId, to: Destination) {
 
 /// Somebody is to be cancelled where its session was dialled.
 pub(crate) fn cancels(world: &mut World<'_>, target: &CancelTarget) {
-    if world.asked.to[target.peer.index()] != Some(target.to) {
+    if world.duties.to[target.peer.index()] != Some(target.to) {
         world.broken(
             Check::CancelHome,
             format!("a cancel for the {} goes to {:?}", target.peer, target.to),
@@ -96,7 +96,7 @@ fn tells(world: &mut World<'_>, event: &Event) {
         world.broken(Check::Told, "the client logs in twice");
     }
     if let Event::Routed { peer, to, .. } = event
-        && world.asked.to[peer.index()] != Some(*to)
+        && world.duties.to[peer.index()] != Some(*to)
     {
         world.broken(
             Check::Told,

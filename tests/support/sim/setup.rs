@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "scram")]
+use pgturnout::auth::Secret;
 use pgturnout::auth::{AdmitPolicy, Channel, Credential, Methods};
+#[cfg(feature = "scram")]
+use pgturnout::cancel::CancelRing;
 use pgturnout::session::{
     ClientAuth, Config, Gate, Metadata, ReaderFailure, ReaderOpen, RequestEvents, Role, Split,
     Upstream,
@@ -22,12 +26,16 @@ pub(crate) struct Setup {
     pub(crate) reader_at_login: bool,
     pub(crate) fail_without_reader: bool,
     /// What the proxy offers its client.
-    pub(crate) client_tls: Tls,
+    pub(crate) client_tls: Offer,
     /// Whether the client asks for TLS first.
     pub(crate) client_asks_tls: bool,
     /// Whether it begins TLS without asking.
     pub(crate) client_begins_tls: bool,
+    /// Whether it leaves where it asked for TLS in vain.
+    pub(crate) client_insists: bool,
     pub(crate) upstream_tls: Tls,
+    /// Whether handshakes with the servers begin unasked, where they are required.
+    pub(crate) upstream_direct: bool,
     pub(crate) servers_have_tls: bool,
     /// Whether they refuse logins without it, to a proxy that tries without first.
     pub(crate) servers_want_tls: bool,
@@ -36,6 +44,10 @@ pub(crate) struct Setup {
     pub(crate) terminate: bool,
     /// Whether the proxy has what the servers store of a SCRAM password, and not the password.
     pub(crate) verifier: bool,
+    /// Who answers what the servers ask in logins of the proxy's own.
+    pub(crate) caller: Caller,
+    /// Whether the keys to cancel with name the proxy among others.
+    pub(crate) ring: bool,
     /// The minor version of protocol 3 that the client asks for.
     pub(crate) minor: u16,
     /// What the client's StartupMessage says, and its password.
@@ -54,6 +66,16 @@ pub(crate) struct Setup {
     pub(crate) wild: bool,
 }
 
+/// What a client that encrypts finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    Disable,
+    Allow,
+    Require,
+    /// The server, through the proxy.
+    Passthrough,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tls {
     Disable,
@@ -69,6 +91,32 @@ pub(crate) enum Method {
     Scram,
 }
 
+/// Who answers for the proxy, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// The proxy itself.
+    Nobody,
+    /// Somebody else, at once.
+    Prompt,
+    /// When nothing else happens any more.
+    Late,
+    /// Not before the faults end.
+    Silent,
+    /// With another password.
+    Wrong,
+    /// That there is no answer.
+    Sorry,
+}
+
+const CALLERS: [(Caller, &str); 6] = [
+    (Caller::Nobody, "nobody"),
+    (Caller::Prompt, "prompt"),
+    (Caller::Late, "late"),
+    (Caller::Silent, "silent"),
+    (Caller::Wrong, "wrong"),
+    (Caller::Sorry, "sorry"),
+];
+
 /// How a client introduces itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
@@ -82,17 +130,26 @@ pub(crate) enum Start {
     /// For a database that does not exist.
     Nowhere,
     WrongPassword,
+    /// For a replication session, in which a server takes statements too.
+    Replication,
 }
 
-const STARTS: [(Start, &str); 6] = [
+const STARTS: [(Start, &str); 7] = [
     (Start::Plain, "plain"),
     (Start::Options, "options"),
     (Start::Extension, "extension"),
     (Start::Nobody, "nobody"),
     (Start::Nowhere, "nowhere"),
     (Start::WrongPassword, "wrong-password"),
+    (Start::Replication, "replication"),
 ];
 
+const OFFERS: [(Offer, &str); 4] = [
+    (Offer::Disable, "disable"),
+    (Offer::Allow, "allow"),
+    (Offer::Require, "require"),
+    (Offer::Passthrough, "passthrough"),
+];
 const TLS: [(Tls, &str); 3] = [
     (Tls::Disable, "disable"),
     (Tls::Allow, "allow"),
@@ -112,15 +169,19 @@ impl Setup {
             gate_is_reader: false,
             reader_at_login: false,
             fail_without_reader: false,
-            client_tls: Tls::Disable,
+            client_tls: Offer::Disable,
             client_asks_tls: false,
             client_begins_tls: false,
+            client_insists: false,
             upstream_tls: Tls::Disable,
+            upstream_direct: false,
             servers_have_tls: false,
             servers_want_tls: false,
             login: Method::Trust,
             terminate: false,
             verifier: false,
+            caller: Caller::Nobody,
+            ring: false,
             minor: 0,
             start: Start::Plain,
             clients: 1,
@@ -147,15 +208,38 @@ impl Setup {
             (2, Method::Md5),
             (1, Method::Cleartext),
         ]);
+        let upstream_direct = upstream_tls == Tls::Require && choices.percent(25);
+        let terminate = choices.percent(25);
+        let verifier = cfg!(feature = "scram") && login == Method::Scram && choices.percent(50);
+        let caller = match terminate || verifier {
+            true => Caller::Nobody,
+            false => choices.weighted(&[
+                (10, Caller::Nobody),
+                (2, Caller::Prompt),
+                (1, Caller::Late),
+                (1, Caller::Silent),
+                (1, Caller::Wrong),
+                (1, Caller::Sorry),
+            ]),
+        };
+        // Who is checked by the proxy is checked for everything.
+        let strangers = if terminate { 3 } else { 1 };
         Setup {
             split: !choices.percent(8),
             gate_is_reader: choices.percent(20),
             reader_at_login: choices.percent(40),
             fail_without_reader: choices.percent(15),
-            client_tls: choices.weighted(&[(6, Tls::Disable), (2, Tls::Allow), (1, Tls::Require)]),
+            client_tls: choices.weighted(&[
+                (6, Offer::Disable),
+                (2, Offer::Allow),
+                (1, Offer::Require),
+                (2, Offer::Passthrough),
+            ]),
             client_asks_tls: choices.percent(30),
             client_begins_tls: choices.percent(12),
+            client_insists: choices.percent(25),
             upstream_tls,
+            upstream_direct,
             servers_have_tls,
             servers_want_tls: upstream_tls == Tls::Allow && servers_have_tls && choices.percent(50),
             login: match login {
@@ -163,48 +247,93 @@ impl Setup {
                 Method::Cleartext if !encrypted => Method::Md5,
                 other => other,
             },
-            terminate: choices.percent(25),
-            verifier: cfg!(feature = "scram") && login == Method::Scram && choices.percent(50),
+            terminate,
+            verifier,
+            caller,
+            ring: choices.percent(20),
             minor: choices.weighted(&[(3, 0), (1, 2)]),
             start: choices.weighted(&[
                 (20, Start::Plain),
                 (3, Start::Options),
                 (2, Start::Extension),
-                (1, Start::Nobody),
-                (1, Start::Nowhere),
-                (1, Start::WrongPassword),
+                (strangers, Start::Nobody),
+                (strangers, Start::Nowhere),
+                (strangers, Start::WrongPassword),
+                (2, Start::Replication),
             ]),
             clients: choices.weighted(&[(5, 1), (1, 2)]),
             readers: choices.weighted(&[(3, 1), (1, 2)]),
             rude: choices.percent(25),
             lag: choices.percent(12),
             tight: choices.percent(25),
-            server_version: choices.one(&[15, 18]),
+            server_version: match upstream_direct {
+                true => choices.weighted(&[(1, 15), (5, 18)]),
+                false => choices.one(&[15, 18]),
+            },
             wild: false,
+        }
+    }
+
+    /// Whether the client and the server encrypt with each other, if they can.
+    pub(crate) fn is_opaque(&self) -> bool {
+        let encrypts = self.client_asks_tls || self.client_begins_tls;
+        self.client_tls == Offer::Passthrough && encrypts
+    }
+
+    /// Whether the proxy begins TLS with the servers unasked.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.upstream_direct && self.upstream_tls == Tls::Require
+    }
+
+    /// Whether the proxy itself finds out that the client is not who it says.
+    pub(crate) fn is_found_out(&self) -> bool {
+        let stranger = matches!(self.start, Start::Nobody | Start::WrongPassword);
+        let checks = self.terminate && self.login != Method::Trust && !self.is_opaque();
+        checks && stranger
+    }
+
+    /// Whether the servers take a handshake that nobody has asked for.
+    pub(crate) fn servers_take_handshakes(&self) -> bool {
+        self.servers_have_tls && self.server_version >= 18
+    }
+
+    /// Whether whoever takes the client's beginning of encryption goes along with it.
+    fn encrypts_as_wanted(&self) -> bool {
+        let (begins, asks) = (self.client_begins_tls, self.client_asks_tls);
+        match self.client_tls {
+            Offer::Disable => !(begins || asks && self.client_insists),
+            Offer::Allow | Offer::Require => true,
+            Offer::Passthrough if begins => self.servers_take_handshakes(),
+            Offer::Passthrough => self.servers_have_tls || !(asks && self.client_insists),
         }
     }
 
     /// Whether nobody insists on more TLS than there is.
     pub(crate) fn has_tls_enough(&self) -> bool {
         let encrypts = self.client_asks_tls || self.client_begins_tls;
-        let client = self.client_tls != Tls::Require || encrypts;
-        client && (self.upstream_tls != Tls::Require || self.servers_have_tls)
+        let client = self.client_tls != Offer::Require || encrypts;
+        let servers = match self.is_direct() && !self.is_opaque() {
+            true => self.servers_take_handshakes(),
+            false => self.servers_have_tls,
+        };
+        client && (self.upstream_tls != Tls::Require || servers)
     }
 
     /// Whether the client gets in at all: it does not where it insists on less TLS than the proxy.
     pub(crate) fn lets_client_in(&self) -> bool {
         // We send a password as it is over TLS only; the one of the gate is the client's own.
         let encrypted = self.upstream_tls != Tls::Disable && self.servers_have_tls;
-        let both =
-            self.terminate || self.split && (self.gate_is_reader || self.fail_without_reader);
+        let whole = self.is_opaque() || self.start == Start::Replication;
+        let both = !self.is_opaque() && self.terminate
+            || !whole && self.split && (self.gate_is_reader || self.fail_without_reader);
         let welcome = match self.start {
             Start::Plain | Start::Options | Start::Extension => true,
             Start::Nobody | Start::Nowhere => false,
             Start::WrongPassword => self.login == Method::Trust,
+            Start::Replication => !self.terminate || self.is_opaque(),
         };
-        let declined = self.client_begins_tls && self.client_tls == Tls::Disable;
         welcome
-            && !declined
+            && self.encrypts_as_wanted()
             && self.has_tls_enough()
             && (encrypted || !both || self.login != Method::Cleartext)
     }
@@ -234,6 +363,7 @@ impl Setup {
                 (b"TimeZone", b"Europe/Berlin"),
             ]),
             Start::Extension => pairs.push((b"_pq_.unheard_of", b"1")),
+            Start::Replication => pairs.push((b"replication", b"database")),
             Start::Plain | Start::Nobody | Start::Nowhere | Start::WrongPassword => {}
         }
         pairs
@@ -253,6 +383,15 @@ impl Setup {
         }
     }
 
+    /// How a server may let the proxy in, or whoever answers for it.
+    pub(crate) fn methods() -> Methods {
+        Methods::NONE
+            .allow_trust()
+            .allow_cleartext(Channel::Tls)
+            .allow_md5(Channel::Clear)
+            .allow_scram()
+    }
+
     pub(crate) fn config(&self) -> Arc<Config> {
         let upstream = |name: &str, role| Upstream {
             name: name.to_owned(),
@@ -263,14 +402,11 @@ impl Setup {
                 Tls::Allow => UpstreamTlsPolicy::Prefer,
                 Tls::Require => UpstreamTlsPolicy::VerifyFull,
             },
-            tls_negotiation: TlsNegotiation::Postgres,
-            methods: Some(
-                Methods::NONE
-                    .allow_trust()
-                    .allow_cleartext(Channel::Tls)
-                    .allow_md5(Channel::Clear)
-                    .allow_scram(),
-            ),
+            tls_negotiation: match self.is_direct() {
+                true => TlsNegotiation::Direct,
+                false => TlsNegotiation::Postgres,
+            },
+            methods: Some(Setup::methods().allow_external(Channel::Clear)),
         };
         let mut upstreams = vec![upstream("primary", Role::Writer)];
         for number in 0..self.readers {
@@ -298,9 +434,10 @@ impl Setup {
             false => ReaderFailure::UseWriter,
         };
         config.client_tls = match self.client_tls {
-            Tls::Disable => ClientTls::Disable,
-            Tls::Allow => ClientTls::Allow,
-            Tls::Require => ClientTls::Require,
+            Offer::Disable => ClientTls::Disable,
+            Offer::Allow => ClientTls::Allow,
+            Offer::Require => ClientTls::Require,
+            Offer::Passthrough => ClientTls::Passthrough,
         };
         if self.login != Method::Trust {
             config.users.insert(USER.as_bytes(), self.listed());
@@ -313,6 +450,12 @@ impl Setup {
                 Method::Md5 => policy.allow_md5(Channel::Clear),
                 Method::Scram => policy.allow_scram().allow_md5(Channel::Clear),
             });
+        }
+        #[cfg(feature = "scram")]
+        if self.ring {
+            let secret = Secret::new(vec![9; 32]);
+            let ring = CancelRing::new(7, secret).expect("a secret that is long enough");
+            config.cancel_ring = Some(Arc::new(ring));
         }
         if self.tight {
             tighten(&mut config);
@@ -327,7 +470,10 @@ impl Setup {
             let stored = super::server::stored_verifier();
             return Credential::from_secret(stored.as_bytes()).expect("a verifier");
         }
-        Credential::password(PASSWORD)
+        match self.caller {
+            Caller::Nobody => Credential::password(PASSWORD),
+            _ => Credential::External,
+        }
     }
 
     pub(crate) fn server(&self) -> ServerOptions {
@@ -377,33 +523,36 @@ fn tighten(config: &mut Config) {
 
 impl std::fmt::Display for Setup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let tls = |which| {
-            TLS.iter()
-                .find(|(tls, _)| *tls == which)
-                .map_or("?", |(_, name)| name)
-        };
+        let offer = OFFERS.iter().find(|(offer, _)| *offer == self.client_tls);
+        let tls = TLS.iter().find(|(tls, _)| *tls == self.upstream_tls);
         let login = METHODS.iter().find(|(method, _)| *method == self.login);
+        let caller = CALLERS.iter().find(|(caller, _)| *caller == self.caller);
         let start = STARTS.iter().find(|(start, _)| *start == self.start);
         write!(
             f,
             "split={} gate-is-reader={} reader-at-login={} fail-without-reader={} client-tls={} \
-             client-asks-tls={} client-begins-tls={} upstream-tls={} servers-have-tls={} \
-             servers-want-tls={} login={} terminate={} verifier={} minor={} start={} clients={} \
+             client-asks-tls={} client-begins-tls={} client-insists={} upstream-tls={} \
+             upstream-direct={} servers-have-tls={} servers-want-tls={} login={} terminate={} \
+             verifier={} caller={} ring={} minor={} start={} clients={} \
              readers={} rude={} lag={} tight={} \
              server-version={} wild={}",
             self.split,
             self.gate_is_reader,
             self.reader_at_login,
             self.fail_without_reader,
-            tls(self.client_tls),
+            offer.map_or("?", |(_, name)| name),
             self.client_asks_tls,
             self.client_begins_tls,
-            tls(self.upstream_tls),
+            self.client_insists,
+            tls.map_or("?", |(_, name)| name),
+            self.upstream_direct,
             self.servers_have_tls,
             self.servers_want_tls,
             login.map_or("?", |(_, name)| name),
             self.terminate,
             self.verifier,
+            caller.map_or("?", |(_, name)| name),
+            self.ring,
             self.minor,
             start.map_or("?", |(_, name)| name),
             self.clients,
@@ -436,15 +585,19 @@ impl Setup {
             "gate-is-reader" => self.gate_is_reader = parsed(value)?,
             "reader-at-login" => self.reader_at_login = parsed(value)?,
             "fail-without-reader" => self.fail_without_reader = parsed(value)?,
-            "client-tls" => self.client_tls = named(&TLS, value)?,
+            "client-tls" => self.client_tls = named(&OFFERS, value)?,
+            "client-insists" => self.client_insists = parsed(value)?,
             "client-begins-tls" => self.client_begins_tls = parsed(value)?,
             "client-asks-tls" => self.client_asks_tls = parsed(value)?,
             "upstream-tls" => self.upstream_tls = named(&TLS, value)?,
+            "upstream-direct" => self.upstream_direct = parsed(value)?,
+            "caller" => self.caller = named(&CALLERS, value)?,
             "servers-want-tls" => self.servers_want_tls = parsed(value)?,
             "servers-have-tls" => self.servers_have_tls = parsed(value)?,
             "login" => self.login = named(&METHODS, value)?,
             "terminate" => self.terminate = parsed(value)?,
             "verifier" => self.verifier = parsed(value)?,
+            "ring" => self.ring = parsed(value)?,
             "minor" => self.minor = parsed(value)?,
             "start" => self.start = named(&STARTS, value)?,
             "clients" => self.clients = parsed(value)?,

@@ -209,7 +209,10 @@ fn fatal_is_last(world: &mut World<'_>) {
         frame.tag == b'E'
             && matches!(Backend::parse(b'E', &frame.body), Ok(Backend::ErrorResponse(fields)) if fields.is_fatal())
     });
+    // Nobody reads what a server that lies says in a session that passes whole.
+    let unread = world.is_whole() && world.damage >= Damage::Anything;
     if let Some(at) = fatal
+        && !unread
         && at + 1 < frames.len()
     {
         let behind: Vec<String> = frames[at..].iter().map(show).collect();

@@ -6,7 +6,7 @@ use super::super::catalogue::Phase;
 use super::super::event::Event;
 use super::super::fault::{self, ANSWERS, Aside, Fault, Misuse};
 use super::super::server::{FAILURES, Impostor, Login};
-use super::super::setup::{Method, Setup, Tls};
+use super::super::setup::{Method, Offer, Setup, Tls};
 use super::Program;
 
 /// The set-up with what the faults to come need: TLS where it is to fail, a password where it is to be asked for.
@@ -18,8 +18,8 @@ pub(super) fn equipped(mut setup: Setup, events: &[Event]) -> Setup {
         match fault {
             Fault::FailTls(PeerId::CLIENT) | Fault::HangTls(PeerId::CLIENT) => {
                 setup.client_asks_tls = true;
-                if setup.client_tls == Tls::Disable {
-                    setup.client_tls = Tls::Allow;
+                if matches!(setup.client_tls, Offer::Disable | Offer::Passthrough) {
+                    setup.client_tls = Offer::Allow;
                 }
             }
             Fault::FailTls(_) | Fault::HangTls(_) | Fault::AnswerTls(..) => {

@@ -7,7 +7,7 @@ use super::fault::Fault;
 use super::impostor::{self, Impostor};
 use super::session::{Io, Session};
 use super::settings::Settings;
-use super::wire::{Fields, Input, Output, text};
+use super::wire::{Fields, HELLO, Input, Output, text};
 use super::{Login, Node, PASSWORD, ServerOptions, ServerPhase, TlsAnswer};
 
 const CANCEL: i32 = 80_877_102;
@@ -111,6 +111,11 @@ impl Opening {
         self.secured = true;
     }
 
+    /// Whether nothing has come yet.
+    fn is_new(&self) -> bool {
+        !self.asked && !self.secured && self.waiting.is_none()
+    }
+
     pub(super) fn phase(&self) -> ServerPhase {
         match self.waiting {
             Some(_) => ServerPhase::Authenticating,
@@ -125,8 +130,20 @@ impl Opening {
         cluster: &mut Cluster,
         place: &Place<'_>,
     ) -> Option<Next> {
+        let options = place.options;
+        if options.end_to_end && options.takes_handshakes() && self.is_new() {
+            self.securing = input.rest().first() == Some(&HELLO[0]);
+        }
         if self.securing {
-            return input.ended().then_some(Next::Close);
+            return match options.end_to_end.then(|| input.handshake()).flatten() {
+                Some(true) => {
+                    self.secured();
+                    out.handshake();
+                    Some(Next::Go)
+                }
+                Some(false) => Some(Next::Close),
+                None => input.ended().then_some(Next::Close),
+            };
         }
         let ended = input.ended();
         let result = if let Some(waiting) = self.waiting.take() {

@@ -30,6 +30,7 @@ use login::Opening;
 use session::Session;
 pub(crate) use trouble::FAILURES;
 use trouble::Planned;
+pub(crate) use wire::{HELLO, HELLO_BACK, veil};
 use wire::{Input, Output};
 
 /// The password of every user.
@@ -75,6 +76,8 @@ pub(crate) struct ServerOptions {
     pub(crate) tls: TlsAnswer,
     /// No login without TLS, as `hostssl` in `pg_hba.conf` has it.
     pub(crate) wants_tls: bool,
+    /// Handshakes are among the bytes that come, and not somebody else's to do.
+    pub(crate) end_to_end: bool,
     /// The major version: 15 or 18.
     pub(crate) version: u32,
     /// Settings of the server's own, as from postgresql.conf.
@@ -89,12 +92,20 @@ pub(crate) struct ServerOptions {
     pub(crate) rude: bool,
 }
 
+impl ServerOptions {
+    /// Whether a handshake may come without an SSLRequest before it, as from version 17 on.
+    pub(crate) fn takes_handshakes(&self) -> bool {
+        self.tls == TlsAnswer::Yes && self.version >= 17
+    }
+}
+
 impl Default for ServerOptions {
     fn default() -> ServerOptions {
         ServerOptions {
             login: Login::Trust,
             tls: TlsAnswer::No,
             wants_tls: false,
+            end_to_end: false,
             version: 15,
             parameters: Vec::new(),
             refuse_login: None,
@@ -249,6 +260,16 @@ impl Server {
     /// login and errors that end the connection, and whenever 8 KiB have gathered.
     pub(crate) fn output(&mut self) -> Vec<u8> {
         self.out.take()
+    }
+
+    /// Whether a handshake may come without an SSLRequest before it.
+    pub(crate) fn takes_handshakes(&self) -> bool {
+        self.options.takes_handshakes()
+    }
+
+    /// Whether what it sends now is encrypted by itself.
+    pub(crate) fn is_veiled(&self) -> bool {
+        self.out.is_veiled()
     }
 
     /// The TLS handshake it agreed to is done.

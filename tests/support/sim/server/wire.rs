@@ -3,12 +3,23 @@
 /// What a server gathers before it writes to the socket.
 const BUFFER: usize = 8192;
 
+/// What a handshake between a client and a server consists of here, one of each.
+pub(crate) const HELLO: &[u8] = b"\x16\x03\x01\0\x05hello";
+pub(crate) const HELLO_BACK: &[u8] = b"\x16\x03\x03\0\x06hello!";
+
+/// What encryption is here: nothing that is read by mistake makes sense. Twice is not at all.
+pub(crate) fn veil(bytes: &mut [u8]) {
+    bytes.iter_mut().for_each(|byte| *byte ^= 0xa5);
+}
+
 /// Bytes that came and are not consumed.
 #[derive(Default)]
 pub(crate) struct Input {
     bytes: Vec<u8>,
     at: usize,
     ended: bool,
+    /// What comes is encrypted.
+    veiled: bool,
 }
 
 impl Input {
@@ -17,7 +28,27 @@ impl Input {
             self.bytes.drain(..self.at);
             self.at = 0;
         }
+        let from = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
+        if self.veiled {
+            veil(&mut self.bytes[from..]);
+        }
+    }
+
+    /// Takes the client's part of a handshake, behind which all is encrypted. `None` while some of it is missing.
+    pub(super) fn handshake(&mut self) -> Option<bool> {
+        let rest = self.rest();
+        let n = rest.len().min(HELLO.len());
+        if rest[..n] != HELLO[..n] {
+            return Some(false);
+        }
+        if n < HELLO.len() {
+            return None;
+        }
+        self.at += n;
+        self.veiled = true;
+        veil(&mut self.bytes[self.at..]);
+        Some(true)
     }
 
     pub(super) fn end(&mut self) {
@@ -106,6 +137,8 @@ pub(crate) struct Output {
     sent: Vec<u8>,
     /// Whether its texts are [`RUDE`].
     rude: bool,
+    /// What it sends is encrypted.
+    veiled: bool,
 }
 
 /// The clearing of a screen, colours, a bell, line ends, the mark that turns a text around, and no UTF-8.
@@ -125,7 +158,26 @@ impl Output {
     }
 
     pub(super) fn flush(&mut self) {
-        self.sent.append(&mut self.gathered);
+        let all = self.gathered.len();
+        self.send(all);
+    }
+
+    fn send(&mut self, count: usize) {
+        let from = self.sent.len();
+        self.sent.extend(self.gathered.drain(..count));
+        if self.veiled {
+            veil(&mut self.sent[from..]);
+        }
+    }
+
+    /// Its part of a handshake, behind which all is encrypted.
+    pub(super) fn handshake(&mut self) {
+        self.bytes(HELLO_BACK);
+        self.veiled = true;
+    }
+
+    pub(super) fn is_veiled(&self) -> bool {
+        self.veiled
     }
 
     /// Bytes outside of any message.
@@ -144,7 +196,7 @@ impl Output {
         let length = u32::try_from(out.len() - at).unwrap();
         out[at..at + 4].copy_from_slice(&length.to_be_bytes());
         let whole = out.len() / BUFFER * BUFFER;
-        self.sent.extend(out.drain(..whole));
+        self.send(whole);
     }
 
     pub(super) fn ready(&mut self, status: u8) {

@@ -143,7 +143,8 @@ impl World<'_> {
 
     /// The session took bytes of a peer.
     fn arrived(&mut self, peer: PeerId, bytes: &[u8]) {
-        self.seen.arrived(peer, bytes);
+        let meant = self.unveiled(peer, bytes);
+        self.seen.arrived(peer, &meant);
         let link = &self.links[peer.index()];
         let more = !link.wire.is_empty()
             || !link.buffer.is_empty()
@@ -296,7 +297,20 @@ impl World<'_> {
                 }
             }
             Action::Close { peer, cause } => self.close(*peer, cause),
-            Action::Cancel(_) | Action::Finish { .. } => {}
+            Action::Cancel(_) => {}
+            Action::Authenticate {
+                peer,
+                question,
+                request,
+                ..
+            } => {
+                self.asks_the_caller(*peer, *question, request.body());
+            }
+            Action::Finish { peer } => {
+                if let Some(server) = &mut self.servers[peer.index()] {
+                    server.eof();
+                }
+            }
             Action::Notify(event) => self.told.push(event.clone()),
             other => self.broken(Check::Total, format!("an action nobody knows: {other:?}")),
         }
@@ -323,6 +337,7 @@ impl World<'_> {
             _ => Node::Standby,
         };
         let mut options = self.setup.server();
+        options.end_to_end = self.is_opaque();
         if let Some(state) = self.refuses_login[peer.index()].clone() {
             options.refuse_login = Some(state.clone());
             self.strikes(&Fault::RefuseLogin(peer, state));
@@ -332,7 +347,7 @@ impl World<'_> {
             self.strikes(&Fault::ForgetPassword(peer));
         }
         if let Some(answer) = self.tls_answers[peer.index()]
-            && self.setup.upstream_tls != Tls::Disable
+            && (self.setup.upstream_tls != Tls::Disable || self.is_opaque())
         {
             options.tls = answer;
             self.strikes(&Fault::AnswerTls(peer, answer));
@@ -350,6 +365,8 @@ impl World<'_> {
         self.seen.connected(peer);
         self.arrived[peer.index()] = Cursor::default();
         self.answered[peer.index()] = false;
+        self.passed[peer.index()] = 0;
+        self.asked[peer.index()] = super::caller::Asked::default();
         self.injected[peer.index()].clear();
         self.meter
             .measure(|| self.session.handle_connected(now, peer, Ok(())));
@@ -360,10 +377,14 @@ impl World<'_> {
         let now = self.now;
         let link = &mut self.links[peer.index()];
         link.tls_hangs = false;
-        let fails = std::mem::take(&mut link.tls_fails);
-        if fails {
+        let broken = std::mem::take(&mut link.tls_fails);
+        let unasked = peer.is_upstream() && self.setup.is_direct();
+        let server = self.servers[peer.index()].as_ref();
+        let fails = broken || unasked && !server.is_some_and(Server::takes_handshakes);
+        if broken {
             self.strikes(&Fault::FailTls(peer));
-        } else {
+        }
+        if !fails {
             let link = &mut self.links[peer.index()];
             self.connected[peer.index()] = now;
             link.state = State::Open;
@@ -407,6 +428,7 @@ impl World<'_> {
         // What a session ends for is not taken any more.
         let last = self.links[peer.index()].buffer.iter().take(Header::LEN);
         let last: Vec<u8> = last.copied().collect();
+        let last = self.unveiled(peer, &last);
         self.seen.arrived(peer, &last);
         let link = &mut self.links[peer.index()];
         let was_open = link.state != State::Closed;

@@ -3,16 +3,20 @@
 //! | file | what |
 //! |---|---|
 //! | `link` | one connection and the network behind it |
+//! | `whole` | sessions of which nothing is read |
 //! | `driver` | what a driver does with a session |
+//! | `caller` | who answers what servers ask in logins of the proxy's |
 //! | `faults` | what goes wrong, and what comes from outside |
 //! | `happened` | what happened at each peer |
 //! | `beside` | a second client on the same data |
 
 mod beside;
+mod caller;
 mod driver;
 mod faults;
 mod happened;
 mod link;
+mod whole;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -80,7 +84,7 @@ pub(crate) struct World<'s> {
     pub(crate) happened: [Vec<Happened>; PeerId::COUNT],
     pub(crate) told: Vec<Told>,
     /// What the driver was asked.
-    pub(crate) asked: Asked,
+    pub(crate) duties: Asked,
     pub(crate) closes: Vec<(PeerId, CloseCause)>,
     /// All that the client said once it was logged in, for the one server that it is compared with.
     pub(crate) said: Vec<u8>,
@@ -127,6 +131,12 @@ pub(crate) struct World<'s> {
     is_second: bool,
     /// Whether anything has come of each peer's connection.
     pub(crate) answered: [bool; PeerId::COUNT],
+    /// What servers have asked of whoever answers for the proxy.
+    asked: [caller::Asked; PeerId::COUNT],
+    faults_are_over: bool,
+    /// The first bytes that came of the client, and how many the session took of each peer.
+    opening: Vec<u8>,
+    passed: [usize; PeerId::COUNT],
     chunking: Chunking,
     order: Order,
     random: u64,
@@ -172,7 +182,7 @@ impl<'s> World<'s> {
             },
             happened: Default::default(),
             told: Vec::new(),
-            asked: Asked::default(),
+            duties: Asked::default(),
             closes: Vec::new(),
             said: Vec::new(),
             meter,
@@ -202,6 +212,10 @@ impl<'s> World<'s> {
             is_second: false,
             arrived: Default::default(),
             answered: [false; PeerId::COUNT],
+            asked: Default::default(),
+            faults_are_over: false,
+            opening: Vec::new(),
+            passed: [0; PeerId::COUNT],
             chunking,
             order: Order::ClientFirst,
             random: match chunking {
@@ -300,6 +314,10 @@ impl<'s> World<'s> {
             let mut moved = self.turn();
             moved |= self.beside(World::turn).unwrap_or(false);
             if !moved {
+                moved |= self.late_answers();
+                moved |= self.beside(World::late_answers).unwrap_or(false);
+            }
+            if !moved {
                 checks::rests(self);
                 break;
             }
@@ -330,6 +348,8 @@ impl<'s> World<'s> {
     /// The faults end; what was begun must be answered; then the client leaves, and the session must end.
     fn finish(&mut self) {
         self.aims.clear();
+        self.faults_are_over = true;
+        self.beside(|other| other.faults_are_over = true);
         for peer in PeerId::ALL {
             let link = &mut self.links[peer.index()];
             link.stalled = link.broken;
