@@ -106,7 +106,8 @@ impl Program<'_, '_> {
             // So that it comes in the middle of what is said anyway.
             self.events.push(Event::Fault(Fault::Trickle(peer)));
             let trickle = Fault::Trickle(peer);
-            self.events.push(Event::Aim(peer, Phase::Opening, 0, trickle));
+            self.events
+                .push(Event::Aim(peer, Phase::Opening, 0, trickle));
         }
         if peer == PeerId::READER && phase == Phase::CopyIn {
             // Only a reader that lies takes data.
