@@ -75,7 +75,7 @@ simulate() { # CHECKS
 
 run_test() { # TARGET NAME
   local log=$copy/log
-  (cd "$copy" && CARGO_TARGET_DIR=$target cargo test -q --release --all-features --test "$1" -- \
+  (cd "$copy" && CARGO_TARGET_DIR=$target CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo test -q --test "$1" -- \
     "$2") >"$log" 2>&1 && return 0
   if ! grep -q '^test result: FAILED' "$log"; then
     sed -n '/^error/,+12p' "$log" >&2

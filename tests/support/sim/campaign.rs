@@ -34,6 +34,7 @@ pub(crate) fn scenario_of(seed: u64) -> Scenario {
         3 | 11 => program::stricken(nth, &mut choices),
         4 | 12 => program::untimely(nth, &mut choices),
         8 => program::untimely(nth / 2 + 450, &mut choices),
+        15 => program::staged(nth / 2, &mut choices),
         _ => program::scenario(&mut choices),
     }
 }
