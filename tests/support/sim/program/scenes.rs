@@ -9,7 +9,7 @@ use super::super::message::ClientMessage;
 use super::Program;
 
 /// How many plays [`Program::staged`] chooses from.
-const PLAYS: usize = 5;
+const PLAYS: usize = 6;
 
 impl Program<'_, '_> {
     /// Everybody takes their time.
@@ -183,6 +183,7 @@ impl Program<'_, '_> {
             1 => self.batch_that_moves(),
             2 => self.dropped_in_sql(),
             3 => self.repaired_in_vain(),
+            4 => self.taken_name(),
             _ => self.dropped_by_what_is_not_known(),
         }
         self.events.push(Event::Calm);
@@ -335,6 +336,24 @@ impl Program<'_, '_> {
         self.parse("", &text);
         self.run("");
         self.run("s1");
+        self.say(ClientMessage::Sync);
+        self.run("s1");
+        self.sync();
+    }
+
+    /// A name is taken, so that a Parse fails that would have made a read of a write, or the other way round; what
+    /// follows does not wait to hear of it.
+    fn taken_name(&mut self) {
+        let write = self.statements.write(self.choices);
+        let read = self.statements.read(self.choices);
+        let (first, second) = match self.choices.percent(70) {
+            true => (write, read),
+            false => (read, write),
+        };
+        self.parse("s1", &first);
+        self.say(ClientMessage::Sync);
+        self.events.push(Event::Calm);
+        self.parse("s1", &second);
         self.say(ClientMessage::Sync);
         self.run("s1");
         self.sync();
