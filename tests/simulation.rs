@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `PGTURNOUT_SEEDS=n` | how many seeds; without it a few hundred |
 //! | `PGTURNOUT_SEED=x` | the first of them; alone, only this one |
+//! | `PGTURNOUT_SHRINK=n` | how many failing seeds of each check are shrunk and told (1) |
 //! | `PGTURNOUT_SCENARIO=file` | a scenario to be told in words by `a_scenario_in_words` |
 
 #[path = "support/sim/mod.rs"]
@@ -46,7 +47,8 @@ fn every_law_holds_in_every_session() {
     let outcome = campaign::campaign(seeds());
     let rate = outcome.sessions as f64 / outcome.took.as_secs_f64();
     println!("{} sessions, {rate:.0} per second", outcome.sessions);
-    let mut report = outcome.report();
+    let shrunk = number("PGTURNOUT_SHRINK").unwrap_or(1);
+    let mut report = outcome.report(usize::try_from(shrunk).unwrap_or(1));
     if seeds().start == 0 && seeds().end >= CATALOGUED {
         print!("{}", outcome.seen.fault_table());
         let unexpected = Unexpected::parse(include_str!("data/catalogue.txt")).expect("its lines");

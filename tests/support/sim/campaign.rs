@@ -25,9 +25,6 @@ pub(crate) const STACK: usize = if cfg!(debug_assertions) {
 /// How many seeds one thread takes at a time.
 const BATCH: u64 = 64;
 
-/// How many failing seeds of one check are shrunk: the others are mostly the same fault.
-const SHRUNK: usize = 1;
-
 pub(crate) fn scenario_of(seed: u64) -> Scenario {
     let mut choices = Choices::of_seed(seed);
     // Those that go through a list go through all of it, several times.
@@ -36,6 +33,7 @@ pub(crate) fn scenario_of(seed: u64) -> Scenario {
         0 => program::wild(&mut choices),
         place @ 3..=5 => program::stricken(nth(place - 3, 3), &mut choices),
         place @ 8..=11 => program::untimely(nth(place - 8, 4), &mut choices),
+        15 => program::staged(nth(0, 1), &mut choices),
         _ => program::scenario(&mut choices),
     }
 }
@@ -160,8 +158,9 @@ impl Outcome {
         }
     }
 
-    /// What broke, each with the least scenario that shows it.
-    pub(crate) fn report(&self) -> String {
+    /// What broke, and of each check the least scenarios that show it, so many at most: the others are mostly the same
+    /// fault.
+    pub(crate) fn report(&self, shrunk: usize) -> String {
         let mut out = String::new();
         for (check, failures) in &self.failures {
             let seeds: Vec<String> = failures
@@ -175,7 +174,7 @@ impl Outcome {
                 seeds.join(" "),
                 if failures.len() > 10 { " …" } else { "" }
             ));
-            for failure in failures.iter().take(SHRUNK) {
+            for failure in failures.iter().take(shrunk) {
                 out.push_str(&report(failure));
             }
         }

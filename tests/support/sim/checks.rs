@@ -160,6 +160,12 @@ fn deadlines(world: &mut World<'_>) {
         Some((_, Timer::Dial(peer))) if world.links[peer.index()].state != State::Closed => {
             world.dialled[peer.index()] + world.config.timeouts.dial
         }
+        Some((_, timer @ (Timer::Replay(peer) | Timer::Restore(peer))))
+            if world.links[peer.index()].state == State::Closed =>
+        {
+            world.broken(Check::Deadline, format!("{timer}: the {peer} is gone"));
+            return;
+        }
         Some((_, Timer::Replay(peer))) => {
             world.connected[peer.index()] + world.config.timeouts.replay
         }

@@ -85,6 +85,16 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
             Check::LoginOrder,
             format!("bytes for the {to} after some were stuffed behind an SSLRequest"),
         );
+    } else if to == PeerId::READER
+        && matches!(sent, Sent::Spliced(PeerId::CLIENT, _))
+        && world.client.is_ready()
+        && world.takes_writes[to.index()]
+        && world.damage < Damage::Anything
+    {
+        world.broken(
+            Check::WrongWrite,
+            "a request for a reader that has said that it takes writes",
+        );
     }
 }
 

@@ -60,6 +60,22 @@ pub(crate) fn stricken(nth: usize, choices: &mut Choices<'_>) -> Scenario {
     }
 }
 
+/// A scenario around one of the plays whose parts seldom meet by chance: the `nth` of them.
+pub(crate) fn staged(nth: usize, choices: &mut Choices<'_>) -> Scenario {
+    let mut setup = Setup {
+        split: true,
+        start: Start::Plain,
+        ..Setup::choose(choices)
+    };
+    let mut program = Program::new(choices);
+    setup.tight |= program.staged(nth);
+    let events = program.events;
+    Scenario {
+        setup: faults::equipped(setup, &events),
+        events,
+    }
+}
+
 /// A scenario whose client's bytes are anything.
 pub(crate) fn wild(choices: &mut Choices<'_>) -> Scenario {
     let setup = Setup {

@@ -268,7 +268,8 @@ fn with(failures: &[Failure], one: Failure) -> Vec<Failure> {
 }
 
 /// Whether an answer is what is left of a request that fails on the one server: `failed` is the answer there, and
-/// `unfailed` what it would have been. Some of what the failing message was about to say may have been said.
+/// `unfailed` what it would have been. Some of what the failing message was about to say may have been said, but not
+/// that it was done: whoever hears that of a Parse, a Bind or a Close has its answer.
 fn is_failure_of(ours: &[String], failed: &[String], unfailed: &[String]) -> bool {
     let part = |words: &[String]| words.iter().position(|word| is_error(word));
     let (Some(at), Some(there)) = (part(ours), part(failed)) else {
@@ -276,8 +277,16 @@ fn is_failure_of(ours: &[String], failed: &[String], unfailed: &[String]) -> boo
     };
     let (said, rest) = ours.split_at(at);
     let (before, behind) = failed.split_at(there);
-    let more = said.len() > before.len();
-    said.starts_with(before) && (!more || unfailed.starts_with(said)) && rest == behind
+    let Some(part) = said.strip_prefix(before) else {
+        return false;
+    };
+    let is_part = !part.iter().any(|word| is_done(word));
+    is_part && (part.is_empty() || unfailed.starts_with(said)) && rest == behind
+}
+
+/// Whether an extended message is answered with this, and with nothing behind it.
+fn is_done(word: &str) -> bool {
+    ["1()", "2()", "3()"].contains(&word)
 }
 
 /// An answer without the FATAL error that the session ended with.

@@ -2,10 +2,14 @@
 
 use pgturnout::session::PeerId;
 
+use super::super::catalogue::Phase;
 use super::super::event::Event;
 use super::super::fault::Fault;
 use super::super::message::ClientMessage;
 use super::Program;
+
+/// How many plays [`Program::staged`] chooses from.
+const PLAYS: usize = 6;
 
 impl Program<'_, '_> {
     /// Everybody takes their time.
@@ -198,5 +202,218 @@ impl Program<'_, '_> {
         for _ in 0..2 {
             again(self, false);
         }
+    }
+
+    /// One of the plays below, with a request before it and one behind it. Whether it needs a session that remembers
+    /// little.
+    pub(super) fn staged(&mut self, nth: usize) -> bool {
+        self.events.push(Event::Calm);
+        if self.choices.percent(40) {
+            let text = self.statements.any(self.choices);
+            self.query(&text);
+        }
+        match nth % PLAYS {
+            0 => self.unnamed_behind_a_loss(),
+            1 => self.batch_that_moves(),
+            2 => self.dropped_in_sql(),
+            3 => self.repaired_in_vain(),
+            4 => self.taken_name(),
+            _ => self.dropped_by_what_is_not_known(),
+        }
+        self.events.push(Event::Calm);
+        self.query("select 1");
+        nth % PLAYS == PLAYS - 1
+    }
+
+    fn parse(&mut self, name: &str, text: &str) {
+        self.say(ClientMessage::Parse {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        });
+    }
+
+    fn bind(&mut self, portal: &str, statement: &str) {
+        self.say(ClientMessage::Bind {
+            portal: portal.to_owned(),
+            statement: statement.to_owned(),
+            values: Vec::new(),
+        });
+    }
+
+    fn run(&mut self, name: &str) {
+        self.bind("", name);
+        self.say(ClientMessage::Execute {
+            portal: String::new(),
+            max_rows: 0,
+        });
+    }
+
+    fn sync(&mut self) {
+        self.say(ClientMessage::Sync);
+        if self.choices.percent(60) {
+            self.events.push(Event::Calm);
+        }
+    }
+
+    /// The reader is gone, now or when it is asked next.
+    fn loss(&mut self) -> Event {
+        let fault = match self.choices.below(4) {
+            0 => Fault::Reset(PeerId::READER),
+            1 => Fault::Eof(PeerId::READER),
+            2 => Fault::Shutdown(PeerId::READER, "57P01".to_owned()),
+            _ => Fault::Cut(PeerId::READER, self.choices.below(30)),
+        };
+        let phase = self.choices.one(&[Phase::Idle, Phase::Asked, Phase::Busy]);
+        match self.choices.percent(70) {
+            true => Event::Aim(PeerId::READER, phase, 0, fault),
+            false => Event::Fault(fault),
+        }
+    }
+
+    /// The unnamed statement, and a request that is lost with the reader.
+    fn unnamed_behind_a_loss(&mut self) {
+        let text = match self.choices.percent(50) {
+            true => self.statements.read(self.choices),
+            false => self.statements.write(self.choices),
+        };
+        self.parse("", &text);
+        if self.choices.percent(30) {
+            self.run("");
+        }
+        self.say(ClientMessage::Sync);
+        self.events.push(Event::Calm);
+        let loss = self.loss();
+        self.events.push(loss);
+        let text = self.statements.read(self.choices);
+        self.query(&text);
+        self.events.push(Event::Calm);
+        self.run("");
+        self.sync();
+    }
+
+    /// A batch that begins as a read and goes on as a write, and perhaps the reader is gone on the way.
+    fn batch_that_moves(&mut self) {
+        let text = self.statements.read(self.choices);
+        self.parse("moves", &text);
+        if self.choices.percent(50) {
+            self.say(ClientMessage::DescribeStatement("moves".to_owned()));
+        }
+        self.say(ClientMessage::Flush);
+        self.events.push(Event::Calm);
+        if self.choices.percent(30) {
+            let loss = self.loss();
+            self.events.push(loss);
+            self.events.push(Event::Calm);
+            let text = self.statements.any(self.choices);
+            self.query(&text);
+            self.sync();
+            return;
+        }
+        let text = self.statements.write(self.choices);
+        self.parse("", &text);
+        self.run("");
+        if self.choices.percent(70) {
+            let reader = PeerId::READER;
+            self.events.push(Event::Arrive(PeerId::CLIENT, 100_000));
+            if self.choices.percent(50) {
+                self.events.push(Event::Leave(reader, 100_000));
+            }
+            let loss = self.choices.one(&[Fault::Reset, Fault::Eof, Fault::Mute]);
+            self.events.push(Event::Fault(loss(reader)));
+            if self.choices.percent(30) {
+                self.events.push(Event::Fault(Fault::Deadline));
+            }
+        }
+        self.sync();
+        self.run("moves");
+        self.sync();
+    }
+
+    /// A statement of the protocol's that SQL drops.
+    fn dropped_in_sql(&mut self) {
+        let text = self.statements.read(self.choices);
+        self.parse("s1", &text);
+        if self.choices.percent(50) {
+            self.run("s1");
+        }
+        self.sync();
+        let drop = self
+            .choices
+            .one(&["deallocate s1", "deallocate all", "discard all"]);
+        match self.choices.percent(60) {
+            true => self.query(drop),
+            false => {
+                self.parse("", drop);
+                self.run("");
+                self.sync();
+            }
+        }
+        self.run("s1");
+        self.sync();
+        let text = self.statements.read(self.choices);
+        self.parse("s1", &text);
+        self.run("s1");
+        self.sync();
+    }
+
+    /// A statement of the reader's is needed on the writer behind what fails there, and in the next batch again.
+    fn repaired_in_vain(&mut self) {
+        let text = self.statements.read(self.choices);
+        self.parse("s1", &text);
+        self.say(ClientMessage::Sync);
+        self.events.push(Event::Calm);
+        self.query("create temp table tmp (a int)");
+        let text = match self.choices.percent(70) {
+            true => self.statements.failing(self.choices),
+            false => self.statements.write(self.choices),
+        };
+        self.parse("", &text);
+        self.run("");
+        self.run("s1");
+        self.say(ClientMessage::Sync);
+        self.run("s1");
+        self.sync();
+    }
+
+    /// A name is taken, so that a Parse fails that would have made a read of a write, or the other way round; what
+    /// follows does not wait to hear of it.
+    fn taken_name(&mut self) {
+        let write = self.statements.write(self.choices);
+        let read = self.statements.read(self.choices);
+        let (first, second) = match self.choices.percent(70) {
+            true => (write, read),
+            false => (read, write),
+        };
+        self.parse("s1", &first);
+        self.say(ClientMessage::Sync);
+        self.events.push(Event::Calm);
+        self.parse("s1", &second);
+        self.say(ClientMessage::Sync);
+        self.run("s1");
+        self.sync();
+    }
+
+    /// A statement is dropped by one that was not remembered, in the batch that goes on with what it drops.
+    fn dropped_by_what_is_not_known(&mut self) {
+        for name in ["s1", "s2"] {
+            let text = self.statements.read(self.choices);
+            self.parse(name, &text);
+            self.sync();
+        }
+        let text = self.statements.write(self.choices);
+        self.parse("", &text);
+        self.say(ClientMessage::Sync);
+        self.events.push(Event::Calm);
+        let drop = self
+            .choices
+            .one(&["deallocate s1", "deallocate all", "discard all"]);
+        self.parse("s3", drop);
+        self.bind("p1", "s3");
+        self.say(ClientMessage::Execute {
+            portal: "p1".to_owned(),
+            max_rows: 0,
+        });
+        self.run("s1");
+        self.sync();
     }
 }

@@ -135,7 +135,7 @@ impl Statements {
         }
     }
 
-    fn failing(&mut self, choices: &mut Choices<'_>) -> String {
+    pub(super) fn failing(&mut self, choices: &mut Choices<'_>) -> String {
         match choices.below(4) {
             0 => "select 1/0".to_owned(),
             1 => "selec 1".to_owned(),

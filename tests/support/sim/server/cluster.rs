@@ -222,7 +222,7 @@ impl Cluster {
         self.recovers[Node::Primary as usize] = true;
     }
 
-    pub(super) fn recovers(&self, node: Node) -> bool {
+    pub(crate) fn recovers(&self, node: Node) -> bool {
         self.recovers[node as usize]
     }
 

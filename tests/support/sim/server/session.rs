@@ -384,7 +384,7 @@ impl Session {
     }
 
     fn message(&mut self, tag: u8, body: &[u8], io: &mut Io<'_>) -> Next {
-        let planned = self.planned.due(tag);
+        let planned = self.planned.due(tag, body);
         if self.skipping && !matches!(tag, b'S' | b'X') {
             return Next::Go;
         }

@@ -24,8 +24,9 @@ impl Planned {
     }
 
     /// One more message: with what it fails. Of two failures of one message the later planned one holds.
-    pub(super) fn due(&mut self, tag: u8) -> Option<String> {
-        if !b"QFPBDCEHS".contains(&tag) {
+    pub(super) fn due(&mut self, tag: u8, body: &[u8]) -> Option<String> {
+        // Nothing can go wrong in a Flush that is one.
+        if !b"QFPBDCEHS".contains(&tag) || tag == b'H' && body.is_empty() {
             return None;
         }
         self.passed += 1;
@@ -80,7 +81,7 @@ impl Server {
 
     /// A message fails with this SQLSTATE instead of being run, whatever it is: the one after so many others.
     ///
-    /// What counts is what a client sends outside of COPY once it is logged in, but Terminate; also what is skipped
+    /// What counts is what a client sends outside of COPY once it is logged in, but Terminate and Flush; also what is skipped
     /// up to a Sync, which cannot fail. Several failures may be ahead.
     pub(crate) fn fail_at(&mut self, message: usize, code: &str) {
         match &mut self.stage {

@@ -360,6 +360,7 @@ impl World<'_> {
             self.posing[peer.index()] = Some(impostor);
             self.strikes(&Fault::Pose(peer, impostor));
         }
+        self.takes_writes[peer.index()] = !self.cluster.recovers(node);
         self.servers[peer.index()] = Some(Server::new(node, self.backends, options));
         self.record(peer, Happened::Connected);
         self.seen.connected(peer);

@@ -121,6 +121,8 @@ pub(crate) struct World<'s> {
     poses: [Option<Impostor>; PeerId::COUNT],
     /// Who is behind each connection in place of the server.
     pub(crate) posing: [Option<Impostor>; PeerId::COUNT],
+    /// Whether the server behind each connection took writes when it was dialled.
+    pub(crate) takes_writes: [bool; PeerId::COUNT],
     /// How many notifications of somebody else's are due to the client.
     pub(crate) notifications: usize,
     backends: u32,
@@ -194,6 +196,7 @@ impl<'s> World<'s> {
             reader_asked: false,
             client_bytes: 0,
             answers: 0,
+            takes_writes: Default::default(),
             stuffed: false,
             writer_asides: 0,
             leaving: false,
