@@ -133,6 +133,13 @@ pub const TLS_END_POINT_MAX: usize = 64;
 pub const EXTERNAL_MESSAGE_MAX: usize = 65_535;
 /// How often a server may ask in one login that the caller answers for. Kerberos takes two or three rounds.
 pub const EXTERNAL_ROUNDS_MAX: usize = 16;
+/// Bytes that one upstream's login may hold for a method that the caller answers for: a question as it came and the
+/// caller's copy of it, or an answer as it goes; what is written grows by doubling.
+pub const EXTERNAL_HELD: usize = 4 * EXTERNAL_MESSAGE_MAX;
+/// Bytes that a password may take which a client has shown to us. It is kept, mapped, and written into an answer. Prepared
+/// for hashing (SASLprep) it may for a moment be eleven times as long, which is what form KC makes of U+FDFA, in a text
+/// that grows by doubling.
+pub const PASSWORD_HELD: usize = (3 * 11 + 3) * LOGIN_MESSAGE;
 /// How many ParameterStatus messages one login may bring. PostgreSQL sends about fifteen.
 pub const LOGIN_PARAMETERS_MAX: usize = 64;
 /// The bytes of all parameter names and values of one login together.
@@ -141,6 +148,9 @@ pub const LOGIN_PARAMETER_BYTES_MAX: usize = 16 * 1024;
 pub const LOGIN_NOTICES_MAX: usize = 100;
 /// The bytes of all notices and notifications of one login together.
 pub const LOGIN_NOTICE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes that the notices of one login may take while it runs: of each a severity and the beginning of a text, both some
+/// bytes longer than [`PRINTABLE_MAX`], in a list that grows by doubling.
+pub const LOGIN_NOTICES_HELD: usize = LOGIN_NOTICES_MAX * 4 * PRINTABLE_MAX;
 /// The bytes of a writer's notices during our login that the client gets, in messages with the beginnings of their
 /// texts: what [`LEDGER_OWNED_MIN`] leaves beside the parameters and a key is more.
 pub const LOGIN_NOTICE_BYTES_TOLD: usize = 8 * 1024;
@@ -236,6 +246,10 @@ pub const TLS_CERTIFICATE_MAX: usize = 16 * 1024;
 /// The longest name in a TLS handshake that is kept, of a host or a protocol, in bytes: a host name in SNI and a protocol
 /// in ALPN have 255 at most.
 pub const TLS_NAME_MAX: usize = 255;
+
+/// Bytes of what is kept of one peer's TLS handshake: its certificate, three names, the hash of a certificate, and their
+/// places.
+pub const TLS_INFO_HELD: usize = TLS_CERTIFICATE_MAX + 3 * TLS_NAME_MAX + TLS_END_POINT_MAX + 256;
 
 /// Longest body in bytes of a client's message during its login (PostgreSQL's `PG_MAX_AUTH_TOKEN_LENGTH`).
 pub const LOGIN_MESSAGE: usize = 65_535;

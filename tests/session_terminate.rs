@@ -572,6 +572,34 @@ fn the_caller_answers_for_an_upstream() {
     });
 }
 
+/// The client is told, as of any other upstream that cannot be had.
+#[test]
+fn an_answer_that_no_queue_holds_ends_the_login() {
+    let make = || {
+        let mut config = by_md5();
+        config.authentication = ClientAuth::Terminate(policy().allow_trust(Channel::Clear));
+        config.users = listed(Credential::External);
+        config.limits.ledger.owned_bytes_per_queue = limits::LEDGER_OWNED_PER_QUEUE + 2;
+        for upstream in &mut config.upstreams {
+            upstream.methods = Some(Methods::NONE.allow_external(Channel::Clear));
+        }
+        config
+    };
+    for (len, fits) in [(65_533, true), (65_534, false)] {
+        each(make, |rig| {
+            open(rig);
+            rig.take_startup(WRITER);
+            rig.writer("Rclear");
+            let answer = vec![b'x'; len];
+            rig.authenticate(WRITER, Ok(ExternalAnswer::Last(&answer)));
+            let told = if fits { "R" } else { "R FATAL(08006)" };
+            rig.see(CLIENT, told);
+            assert_eq!(rig.take(WRITER).is_empty(), !fits);
+            assert_eq!(rig.is_dead(), !fits);
+        });
+    }
+}
+
 /// L11: what an upstream was answered is not kept.
 #[test]
 fn a_password_that_was_sent_is_not_kept() {

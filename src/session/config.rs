@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::{AdmitPolicy, Channel, Methods, Users};
+use crate::auth::{AdmitPolicy, Channel, Method, Methods, Users};
 #[cfg(feature = "scram")]
 use crate::cancel::CancelRing;
 use crate::ledger::LedgerLimits;
@@ -454,10 +454,35 @@ impl Config {
             texts,
             self.metadata_bound(),
             limits::LOGIN_EXCHANGES,
+            self.logins_bound(),
             limits::SESSION_FIXED,
         ]
         .into_iter()
         .fold(0, usize::saturating_add)
+    }
+
+    /// What logins hold beside the exchanges of SCRAM: each upstream's notices and, where the caller may answer for
+    /// it, questions; a password that the client has shown; and what is known of each peer's handshake.
+    fn logins_bound(&self) -> usize {
+        let asks = |upstream: &Upstream| {
+            let methods = upstream.methods.as_ref();
+            methods.is_some_and(|methods| {
+                let asked = methods.check(Method::External, Channel::VerifiedTls);
+                asked.is_ok()
+            })
+        };
+        let external = match self.upstreams.iter().any(asks) {
+            true => limits::EXTERNAL_HELD,
+            false => 0,
+        };
+        let password = match &self.authentication {
+            ClientAuth::Terminate(_) => limits::PASSWORD_HELD,
+            ClientAuth::Relay => 0,
+        };
+        let legs = external.saturating_add(limits::LOGIN_NOTICES_HELD);
+        legs.saturating_mul(super::leg::LegId::COUNT)
+            .saturating_add(password)
+            .saturating_add(limits::TLS_INFO_HELD.saturating_mul(super::PeerId::COUNT))
     }
 
     /// The views that are kept, and those in events that the driver has not taken: tables are divided by commas, and

@@ -431,6 +431,10 @@ impl<R: Route> Session<R> {
             answered.map_err(|error| error.to_string())
         });
         match answered {
+            Ok(()) if !self.ledger.room_for(id.peer().port(), reply.len()) => {
+                let why = "the caller's answer exceeds the queue of our own messages";
+                self.leg_failed(now, id, why.to_owned());
+            }
             Ok(()) => self.push(id.peer(), &reply),
             Err(why) => self.leg_failed(now, id, why),
         }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgturnout::auth::{AdmitPolicy, Channel};
+use pgturnout::auth::{
+    AdmitPolicy, Channel, Credential, ExternalAnswer, Methods, TlsEndPoint, md5_digest,
+};
 use pgturnout::cancel::{CancelMap, NotEntered};
 use pgturnout::limits;
 use pgturnout::route::{Cache, CacheLimits, LexState, Rules};
@@ -11,9 +13,9 @@ use pgturnout::session::{
     Action, ClientAuth, CloseCause, Config, ConfigError, Demand, Denial, Event, PeerId, Policy,
     StatementFacts, Timer, TlsInfo, Verdict,
 };
-use pgturnout::startup::{CancelKey, ClientTls, ProtocolVersion};
+use pgturnout::startup::{ALPN, CancelKey, ClientTls, ProtocolVersion, UpstreamTlsPolicy};
 
-use crate::session_support::frames::{frontend, raw};
+use crate::session_support::frames::{backend, frontend, raw};
 use crate::session_support::{Chunk, Dial, Rig, config, login, startup};
 
 const CLIENT: PeerId = PeerId::CLIENT;
@@ -304,8 +306,184 @@ fn session_fixed() {
     limits.texts.bytes = 0;
     limits.ledger.segments_per_queue = 0;
     limits.ledger.owned_bytes_per_queue = 0;
-    let rest = config.memory_bound() - limits::SESSION_FIXED - limits::LOGIN_EXCHANGES;
-    assert!(rest < 4_096, "{rest} bytes more");
+    let logins = 2 * limits::LOGIN_NOTICES_HELD + 3 * limits::TLS_INFO_HELD;
+    let rest = |config: &Config| {
+        let fixed = limits::SESSION_FIXED + limits::LOGIN_EXCHANGES;
+        config.memory_bound() - fixed - logins
+    };
+    let least = rest(&config);
+    assert!(least < 4_096, "{least} bytes more");
+    // Each of these has a term of its own, where it can occur.
+    config.upstreams[1].methods = Some(Methods::NONE.allow_external(Channel::VerifiedTls));
+    assert_eq!(rest(&config) - least, 2 * limits::EXTERNAL_HELD);
+    config.upstreams[1].methods = None;
+    config.authentication = ClientAuth::Terminate(AdmitPolicy::new([1; 32]));
+    assert_eq!(rest(&config) - least, limits::PASSWORD_HELD);
+}
+
+/// What a step of a session holds at most while it runs, and what it goes on holding.
+fn held(step: impl FnOnce()) -> [usize; 2] {
+    let info = allocation_counter::measure(step);
+    [
+        usize::try_from(info.bytes_max).expect("some bytes"),
+        usize::try_from(info.bytes_current.max(0)).expect("some bytes"),
+    ]
+}
+
+/// Whether a limit is what is held at most, and not much more than that.
+#[track_caller]
+fn is_tight(most: usize, limit: usize) {
+    assert!(most <= limit, "{most} bytes held, {limit} allowed");
+    assert!(most > limit / 3, "{most} bytes held, {limit} allowed");
+}
+
+/// A session whose upstreams may ask the caller, and take long messages.
+fn asking() -> Config {
+    let mut config = config();
+    let policy = AdmitPolicy::new([1; 32]).allow_trust(Channel::Clear);
+    config.authentication = ClientAuth::Terminate(policy);
+    config.users.insert(b"alice", Credential::External);
+    for upstream in &mut config.upstreams {
+        upstream.methods = Some(Methods::NONE.allow_external(Channel::Clear));
+    }
+    config.limits.read_buffer = 1 << 17;
+    config.limits.ledger.owned_bytes_per_queue = 1 << 17;
+    config
+}
+
+#[test]
+fn external_held() {
+    let mut rig = Rig::new(asking(), Chunk::Whole);
+    rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+    rig.take(WRITER);
+    let len = limits::EXTERNAL_MESSAGE_MAX;
+    let body = [&8_i32.to_be_bytes()[..], &vec![1; len - 4]].concat();
+    let question = raw(b'R', &body);
+    let now = rig.now;
+    let [asked, kept] = held(|| {
+        let demand = rig.session.handle_input(now, WRITER, &question);
+        assert_eq!(demand, Demand::Again);
+    });
+    assert!(kept >= len, "the question waits for the driver");
+    is_tight(asked, limits::EXTERNAL_HELD);
+    rig.take(WRITER);
+    let answer = vec![2; len];
+    let [answered, _] = held(|| {
+        let answer = Ok(ExternalAnswer::Last(&answer));
+        rig.session.handle_authentication(now, WRITER, 1, answer);
+    });
+    // One copy is the queue's.
+    assert!(answered <= limits::EXTERNAL_HELD + (1 << 17), "{answered}");
+    assert!(kept + answered > limits::EXTERNAL_HELD / 2);
+    rig.run();
+    assert_eq!(rig.take(WRITER).len(), len + 5);
+}
+
+/// A password of the greatest length, which the client has shown and every upstream asks for.
+#[test]
+fn password_held() {
+    let password = "x".repeat(limits::LOGIN_MESSAGE - 1);
+    let mut config = asking();
+    let policy = AdmitPolicy::new([1; 32]).allow_cleartext();
+    config.authentication = ClientAuth::Terminate(policy);
+    let digest = md5_digest(b"alice", password.as_bytes());
+    config.users.insert(b"alice", Credential::Md5Digest(digest));
+    config.client_tls = ClientTls::Require;
+    for upstream in &mut config.upstreams {
+        upstream.tls = UpstreamTlsPolicy::Require;
+        upstream.methods = Some(Methods::NONE.allow_cleartext(Channel::Tls));
+    }
+    let mut rig = Rig::new(config, Chunk::Whole);
+    rig.raw(CLIENT, &[0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]);
+    rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+    let answer = raw(b'p', &[password.as_bytes(), b"\0"].concat());
+    let now = rig.now;
+    let [shown, kept] = held(|| {
+        let demand = rig.session.handle_input(now, CLIENT, &answer);
+        assert_eq!(demand, Demand::Again);
+    });
+    rig.run();
+    rig.raw(WRITER, b"S");
+    let question = backend("Rclear");
+    let [sent, scratch] = held(|| {
+        let demand = rig.session.handle_input(now, WRITER, &question);
+        assert_eq!(demand, Demand::Again);
+    });
+    // One copy is the queue's.
+    let most = shown.max(kept + sent.max(scratch).saturating_sub(answer.len()));
+    assert!(most <= limits::PASSWORD_HELD, "{most}");
+    assert!(most > 2 * limits::LOGIN_MESSAGE, "{most}");
+    rig.run();
+    assert!(rig.take(WRITER).ends_with(&answer));
+}
+
+/// What is hashed is prepared first, and some characters become eighteen by that.
+#[cfg(feature = "scram")]
+#[test]
+fn a_password_that_grows_when_it_is_prepared() {
+    let count = (limits::LOGIN_MESSAGE - 1) / 3;
+    let password = "\u{fdfa}".repeat(count);
+    let mut config = asking();
+    let policy = AdmitPolicy::new([1; 32]).allow_cleartext();
+    config.authentication = ClientAuth::Terminate(policy);
+    let stored = crate::login::scram::account();
+    let verifier = Credential::from_secret(stored.stored().as_bytes());
+    config.users.insert(b"alice", verifier.expect("a verifier"));
+    config.client_tls = ClientTls::Require;
+    let mut rig = Rig::new(config, Chunk::Whole);
+    rig.raw(CLIENT, &[0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]);
+    rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+    let answer = raw(b'p', &[password.as_bytes(), b"\0"].concat());
+    let now = rig.now;
+    let [most, _] = held(
+        || {
+            while rig.session.handle_input(now, CLIENT, &answer) == Demand::Again {}
+        },
+    );
+    is_tight(most, limits::PASSWORD_HELD);
+}
+
+#[test]
+fn login_notices_held() {
+    let mut rig = Rig::new(asking(), Chunk::Whole);
+    rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+    let text = "y".repeat(200);
+    let body = format!("S{text}\0V{text}\0C00000\0M{text}\0\0");
+    let notice = raw(b'N', body.as_bytes());
+    let now = rig.now;
+    let [most, kept] = held(|| {
+        for _ in 0..limits::LOGIN_NOTICES_MAX {
+            let demand = rig.session.handle_input(now, WRITER, &notice);
+            assert_eq!(demand, Demand::Again);
+            let len = notice.len();
+            assert_eq!(rig.session.take_discard(WRITER, len), len);
+        }
+    });
+    is_tight(most.max(kept), limits::LOGIN_NOTICES_HELD);
+}
+
+#[test]
+fn tls_info_held() {
+    let mut info = TlsInfo::default();
+    info.alpn = Some(ALPN.into());
+    info.server_name = Some("n".repeat(limits::TLS_NAME_MAX).into());
+    info.peer_certificate = Some(vec![0x30; limits::TLS_CERTIFICATE_MAX].into());
+    info.end_point = TlsEndPoint::new(&[5; limits::TLS_END_POINT_MAX]);
+    info.identity = Some(vec![b'i'; limits::TLS_NAME_MAX].into());
+    let mut config = config();
+    config.client_tls = ClientTls::Allow;
+    let mut rig = Rig::new(config, Chunk::Whole);
+    let _ = rig.session.handle_input(rig.now, CLIENT, b"\x16");
+    let action = rig.session.poll_action();
+    assert!(matches!(action, Some(Action::StartTls { .. })));
+    let now = rig.now;
+    let [most, kept] = held(|| {
+        let info = info.clone();
+        rig.session.handle_secured(now, CLIENT, Ok(info));
+    });
+    is_tight(most, limits::TLS_INFO_HELD);
+    is_tight(kept, limits::TLS_INFO_HELD);
+    assert_eq!(rig.session.tls_info(CLIENT), Some(&info));
 }
 
 /// The writer's notices while we log in: as many as fit, in whole messages.
