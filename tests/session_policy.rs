@@ -4,7 +4,7 @@ mod session_support;
 
 use std::sync::{Arc, Mutex};
 
-use pgturnout::auth::{AdmitPolicy, Credential, Users};
+use pgturnout::auth::{AdmitPolicy, Channel, Credential, Users};
 use pgturnout::limits;
 use pgturnout::session::{
     ClientAuth, CloseCause, Config, ConnectionFacts, Denial, Event, PeerId, Policy, RequestEvents,
@@ -114,7 +114,8 @@ fn refused(rig: &mut Rig, state: SqlState) {
 
 fn terminating() -> Config {
     let mut config = config();
-    config.authentication = ClientAuth::Terminate(AdmitPolicy::new([9; 32]));
+    config.authentication =
+        ClientAuth::Terminate(AdmitPolicy::new([9; 32]).allow_md5(Channel::Clear));
     let mut users = Users::default();
     users.insert(b"alice", Credential::password("secret"));
     config.users = users;

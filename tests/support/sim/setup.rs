@@ -224,7 +224,7 @@ impl Setup {
         };
         // Who is checked by the proxy is checked for everything.
         let strangers = if terminate { 3 } else { 1 };
-        Setup {
+        let setup = Setup {
             split: !choices.percent(8),
             gate_is_reader: choices.percent(20),
             reader_at_login: choices.percent(40),
@@ -271,7 +271,8 @@ impl Setup {
                 false => choices.one(&[15, 18]),
             },
             wild: false,
-        }
+        };
+        setup.sound()
     }
 
     /// Whether the client and the server encrypt with each other, if they can.
@@ -576,7 +577,13 @@ impl Setup {
                 .ok_or_else(|| format!("{pair:?} is not name=value"))?;
             setup.set(name, value)?;
         }
-        Ok(setup)
+        Ok(setup.sound())
+    }
+
+    /// The same without what no proxy may be set up with: to check clients whose encryption is not its own.
+    fn sound(self) -> Setup {
+        let terminate = self.terminate && self.client_tls != Offer::Passthrough;
+        Setup { terminate, ..self }
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
