@@ -185,7 +185,8 @@ impl<R: Route> Session<R> {
         self.memory.outline = self.outline_of(text);
         let note = self.note_effects(leg, &intent, text);
         // A simple Query drops the unnamed statement.
-        if self.memory.statements.meaning(b"").definition.is_none() {
+        let unnamed = self.memory.statements.meaning(b"");
+        if unnamed.definition.is_none() && unnamed.settled {
             return Plan::Request(Kind::Query, note);
         }
         let ticket = self.memory.statements.sent(Change::Forget {

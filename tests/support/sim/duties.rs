@@ -11,6 +11,7 @@ use pgturnout::session::{
 use super::checks::Check;
 use super::fault::{Damage, Fault};
 use super::oracle;
+use super::setup::Caller;
 use super::world::{Happened, Sent, World};
 
 /// What is remembered of what was asked.
@@ -137,15 +138,16 @@ fn asides_in_their_place(world: &mut World<'_>) {
     if world.damage > Damage::Requests {
         return;
     }
-    let (mut reader_answers, mut wrong) = (false, None);
+    // What stands behind the reader's part of an answer, until more of the reader's comes.
+    let (mut reader_answers, mut aside, mut wrong) = (false, None, None);
     for (at, (of, tag)) in world.to_client.begun().iter().enumerate() {
         match (of, tag) {
-            (_, b'Z') => reader_answers = false,
-            (Some(PeerId::READER), _) => reader_answers = true,
-            // A batch that moved goes on there.
-            (Some(PeerId::WRITER), b'N' | b'A' | b'S') if reader_answers => {
-                wrong = wrong.or(Some(at));
+            (_, b'Z') => (reader_answers, aside) = (false, None),
+            (Some(PeerId::READER), _) => {
+                wrong = wrong.or(aside);
+                reader_answers = true;
             }
+            (Some(PeerId::WRITER), b'N' | b'A' | b'S') if reader_answers => aside = Some(at),
             (Some(_) | None, _) => {}
         }
     }
@@ -240,6 +242,10 @@ fn quits(world: &World<'_>) -> bool {
 
 /// No nonce of SCRAM is used twice.
 fn nonces(world: &mut World<'_>) {
+    if world.setup.caller != Caller::Nobody {
+        // Then they are the caller's, who uses one.
+        return;
+    }
     let mut seen: Vec<&[u8]> = Vec::new();
     let mut twice = false;
     for peer in [PeerId::WRITER, PeerId::READER] {
