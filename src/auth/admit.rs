@@ -214,7 +214,7 @@ impl Admission {
         self.settle(result)
     }
 
-    /// Works off at most [`SCRAM_STEP_ITERATIONS`](crate::limits::SCRAM_STEP_ITERATIONS) iterations of a password's
+    /// Works off at most [`SCRAM_STEP_ITERATIONS`] iterations of a password's
     /// hash, and appends the answer to `reply` when it is ready.
     pub fn work(&mut self, reply: &mut BytesMut) -> Admitting {
         let phase = mem::replace(&mut self.phase, Phase::Ended);

@@ -313,7 +313,7 @@ pub struct Config {
     /// Whether clients are offered TLS.
     pub client_tls: ClientTls,
     /// Names that a client's StartupMessage must not have, in any case, nor in its `options`; one that does is refused.
-    /// By default [`RESERVED_PARAMETERS`](crate::startup::RESERVED_PARAMETERS).
+    /// By default [`RESERVED_PARAMETERS`].
     pub reserved: Vec<Box<[u8]>>,
     /// When the reader is dialled.
     pub reader_open: ReaderOpen,

@@ -13,7 +13,7 @@ pub struct TlsFailed(pub String);
 /// What a driver knows of a TLS connection: facts about the peer, none of which the session can see for itself.
 ///
 /// The session needs `alpn`: a handshake that no SSLRequest was before has to agree on
-/// [`ALPN`](crate::startup::ALPN). Logins use `end_point` and `identity`. The rest it keeps for whoever asks
+/// [`ALPN`]. Logins use `end_point` and `identity`. The rest it keeps for whoever asks
 /// ([`Session::tls_info`](super::Session::tls_info)). What is longer than real ones are is not kept
 /// ([`limits::TLS_CERTIFICATE_MAX`], [`limits::TLS_NAME_MAX`]).
 ///
