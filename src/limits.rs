@@ -104,9 +104,10 @@ pub const STARTUP_BODY_MAX: u32 = 10_000;
 /// Cancel keys that a proxy holds by default, one for each session: as many sessions as one address can have
 /// connections from one other.
 pub const CANCEL_KEYS_MAX: usize = 65_536;
-/// Cancel keys with one process id: all of them are compared with what is looked for. Sessions on several servers may
-/// share one by chance, a handful; a server that has no processes says the same number to everybody.
-pub const CANCEL_KEYS_PER_PROCESS: usize = 1_024;
+/// Cancel keys with one process id: all of them are compared with what is looked for.
+/// Sessions on several servers may share one by chance, a handful; a server that has no processes says the same number
+/// to everybody.
+pub const CANCEL_KEYS_PER_PROCESS: usize = 8_192;
 /// The shortest secret of a cancel ring, in bytes: what a guesser would have to find out is no less than an AES key.
 pub const CANCEL_RING_SECRET_MIN: usize = 16;
 
