@@ -69,10 +69,11 @@ impl Driver {
         let (entry, mailbox) = proxy.registry.enter(number, address);
         let config = Arc::clone(&proxy.config);
         let size = config.limits.read_buffer;
-        let client = Connection::open(Stream::plain(client));
+        let mut connections = PeerId::ALL.map(|_| Connection::None);
+        connections[PeerId::CLIENT.index()] = Connection::open(Stream::plain(client));
         Box::new(Driver {
             session: Session::new(config, route::Split, seed, Instant::now()),
-            connections: [client, Connection::None, Connection::None],
+            connections,
             buffers: PeerId::ALL.map(|_| ReadBuffer::new(size)),
             silent: [false; PeerId::COUNT],
             destinations: [None; PeerId::COUNT],

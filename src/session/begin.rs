@@ -2,10 +2,9 @@
 
 use std::time::Instant;
 
-use super::leg::LegId;
 use super::loss::Cut;
 use super::requests::Batch;
-use super::{CloseCause, Event, PeerId, Session};
+use super::{CloseCause, Event, Session};
 use crate::auth::Parameters;
 use crate::route::Route;
 use crate::startup::{StartupParams, settings};
@@ -20,7 +19,7 @@ impl<R: Route> Session<R> {
         self.memory.start(parameters);
         self.pin_for_startup();
         if reported(parameters, IN_HOT_STANDBY) == Some(b"on") {
-            let to = self.leg(LegId::Writer).to;
+            let to = self.leg(self.writer()).to;
             self.notify(Event::WriterIsStandby { to });
         }
     }
@@ -28,20 +27,24 @@ impl<R: Route> Session<R> {
     /// A reader that was logged in to first is measured by the writer's parameters now.
     pub(super) fn compare_gate(&mut self, now: Instant) {
         let reader = self
-            .leg(LegId::Reader)
+            .leg(self.reader())
             .serving()
             .map(|serving| &serving.parameters);
         if let Some(why) = reader.and_then(|reader| self.unfit(reader)) {
             self.reader_failed(why.clone());
-            self.leg_down(now, LegId::Reader, CloseCause::LoginFailed(PeerId::READER));
+            self.leg_down(
+                now,
+                self.reader(),
+                CloseCause::LoginFailed(self.reader().peer()),
+            );
             self.requests.warn_of(why);
         }
     }
 
     fn reader_failed(&mut self, why: String) {
         self.notify(Event::UpstreamFailed {
-            peer: PeerId::READER,
-            to: self.leg(LegId::Reader).to,
+            peer: self.reader().peer(),
+            to: self.leg(self.reader()).to,
             why,
         });
     }
@@ -73,17 +76,15 @@ impl<R: Route> Session<R> {
     /// Gives up a reader that is a standby no more once it owes nothing and no batch stands there.
     pub(super) fn retire_reader(&mut self, now: Instant) {
         let is_over = self
-            .leg(LegId::Reader)
+            .leg(self.reader())
             .serving()
             .is_some_and(|serving| serving.is_promoted() && serving.pipeline.is_settled());
         if is_over
-            && !matches!(
-                self.requests.batch,
-                Batch::On(LegId::Reader) | Batch::Leaving
-            )
+            && self.requests.batch != Batch::On(self.reader())
+            && self.requests.batch != Batch::Leaving
         {
             self.reader_failed("it is a standby no more".to_owned());
-            self.reader_lost(now, CloseCause::Promoted(PeerId::READER), Cut::None);
+            self.reader_lost(now, CloseCause::Promoted(self.reader().peer()), Cut::None);
         }
     }
 

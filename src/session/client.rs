@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::begin::startup_mentions_catalog;
-use super::leg::{Hashing, LegId, Phase};
+use super::leg::{Duty, Hashing, LegId, Phase};
 use super::loss::Stream;
 use super::{
     Action, CloseCause, Config, Demand, Event, Gate, Life, PeerId, ReaderOpen, Relayed, Session,
@@ -369,8 +369,8 @@ impl<R: Route> Session<R> {
     /// The upstream that the client logs in to.
     pub(super) fn gate(&self) -> LegId {
         match self.config.gate {
-            Gate::Reader if self.splits() => LegId::Reader,
-            Gate::Writer | Gate::Reader => LegId::Writer,
+            Gate::Reader if self.splits() => self.reader(),
+            Gate::Writer | Gate::Reader => self.writer(),
         }
     }
 
@@ -429,15 +429,15 @@ impl<R: Route> Session<R> {
         self.client.phase = ClientPhase::Serving(key);
         self.notify(Event::LoggedIn);
         if self.is_relay_only() {
-            let to = self.leg(LegId::Writer).to;
+            let to = self.leg(self.writer()).to;
             let what = Relayed::Replication;
             self.notify(Event::RelayedWhole { to, what });
         }
         if self.splits()
             && self.config.reader_open == ReaderOpen::AtLogin
-            && matches!(self.leg(LegId::Reader).phase, Phase::Absent)
+            && matches!(self.leg(self.reader()).phase, Phase::Absent)
         {
-            self.dial(now, LegId::Reader);
+            self.dial(now, self.reader());
         }
     }
 
@@ -460,9 +460,10 @@ impl<R: Route> Session<R> {
 
     /// The login cannot go on: the client is told why, in our own words.
     pub(super) fn login_failed(&mut self, now: Instant, leg: LegId, state: SqlState, why: String) {
-        let which = match leg {
-            LegId::Writer => "primary",
-            LegId::Reader => "replica",
+        let which = match self.duty(leg) {
+            Duty::Writer => "primary",
+            Duty::Reader => "replica",
+            Duty::Spare => "next",
         };
         let tell = Tell::fatal(
             state,

@@ -70,6 +70,17 @@ pub enum Split {
     Off,
 }
 
+/// Whether sessions can be moved to other servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Migration {
+    /// They cannot, and no more is remembered than splitting needs.
+    #[default]
+    Off,
+    /// They can: settings and prepared statements are followed in sessions that are not split, too, and two more
+    /// connections may be open while a session moves.
+    On,
+}
+
 /// When the reader is dialled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReaderOpen {
@@ -310,6 +321,8 @@ pub struct Config {
     pub gate: Gate,
     /// Whether reads are split off.
     pub split: Split,
+    /// Whether sessions can be moved.
+    pub migration: Migration,
     /// Whether clients are offered TLS.
     pub client_tls: ClientTls,
     /// Names that a client's StartupMessage must not have, in any case, nor in its `options`; one that does is refused.
@@ -347,6 +360,7 @@ impl Config {
             authentication: ClientAuth::default(),
             gate: Gate::default(),
             split: Split::default(),
+            migration: Migration::default(),
             client_tls: ClientTls::Disable,
             reserved: RESERVED_PARAMETERS.iter().copied().map(Box::from).collect(),
             reader_open: ReaderOpen::default(),
@@ -437,11 +451,11 @@ impl Config {
     /// It is reached only by a client that fills everything it can at once; an idle session holds a few KiB.
     pub fn memory_bound(&self) -> usize {
         let limits = &self.limits;
-        let ports = u8::try_from(super::PeerId::COUNT).unwrap_or(u8::MAX);
+        let ports = self.ports();
         let requests = limits
             .requests_in_flight
             .saturating_mul(super::effects::REQUEST_BYTES)
-            .saturating_mul(crate::track::prepared::LEGS);
+            .saturating_mul(super::leg::SERVING);
         let portals = limits.portals.saturating_mul(limits.statements.body);
         let texts =
             crate::route::Cache::new(Arc::clone(&self.rules), limits.texts, 0).memory_bound();
@@ -459,6 +473,14 @@ impl Config {
         ]
         .into_iter()
         .fold(0, usize::saturating_add)
+    }
+
+    /// How many peers a session can have at a time: the client, the writer, the reader, and two more while it moves.
+    pub(super) fn ports(&self) -> u8 {
+        match self.migration {
+            Migration::Off => 3,
+            Migration::On => 5,
+        }
     }
 
     /// What logins hold beside the exchanges of SCRAM: each upstream's notices and, where the caller may answer for
@@ -480,9 +502,10 @@ impl Config {
             ClientAuth::Relay => 0,
         };
         let legs = external.saturating_add(limits::LOGIN_NOTICES_HELD);
-        legs.saturating_mul(super::leg::LegId::COUNT)
+        let peers = usize::from(self.ports());
+        legs.saturating_mul(peers.saturating_sub(1))
             .saturating_add(password)
-            .saturating_add(limits::TLS_INFO_HELD.saturating_mul(super::PeerId::COUNT))
+            .saturating_add(limits::TLS_INFO_HELD.saturating_mul(peers))
     }
 
     /// The views that are kept, and those in events that the driver has not taken: tables are divided by commas, and

@@ -5,11 +5,11 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::effects::Note;
-use super::leg::{LegId, Phase, Restore};
+use super::leg::{Duty, LegId, Phase, Restore};
 use super::look::{Certainty, Seen, seen_reason};
 use super::loss::Stream;
 use super::requests::Batch;
-use super::{Demand, PeerId, RouteReason, Session, Timer};
+use super::{Demand, RouteReason, Session, Timer};
 use crate::limits;
 use crate::route::{Class, Intent, Reason, Route, RouteContext, Target, Why};
 use crate::startup::StartupParams;
@@ -77,7 +77,7 @@ impl<R: Route> Session<R> {
                 self.settle_on(leg, reason)
             }
             Obstacle::Wait => Demand::Paused,
-            Obstacle::NoReader => self.settle_on(LegId::Writer, RouteReason::ReaderDown),
+            Obstacle::NoReader => self.settle_on(self.writer(), RouteReason::ReaderDown),
         }
     }
 
@@ -86,21 +86,21 @@ impl<R: Route> Session<R> {
         let look = &self.requests.look;
         let reason = seen_reason(look);
         if look.seen == Seen::TooLong {
-            return Some((LegId::Writer, RouteReason::TooLong));
+            return Some((self.writer(), RouteReason::TooLong));
         }
         if look.class == Class::Empty {
             let there = if self.is_serving(self.requests.last) {
                 self.requests.last
             } else {
-                LegId::Writer
+                self.writer()
             };
             return Some((there, reason));
         }
         let certainty = look.certainty;
         match self.ask_policy(look.class, look.why) {
-            Target::Writer => Some((LegId::Writer, reason)),
+            Target::Writer => Some((self.writer(), reason)),
             Target::Reader if certainty == Certainty::Tentative => None,
-            Target::Reader => Some((LegId::Reader, reason)),
+            Target::Reader => Some((self.reader(), reason)),
         }
     }
 
@@ -146,25 +146,24 @@ impl<R: Route> Session<R> {
 
     /// What has to happen before a segment can go to an upstream; whatever can be set going is.
     fn obstacle(&mut self, now: Instant, leg: LegId) -> Obstacle {
-        if self.requests.batch == Batch::On(LegId::Reader) && leg == LegId::Writer {
+        if self.requests.batch == Batch::On(self.reader()) && leg == self.writer() {
             return self.leave_reader(now);
         }
-        if !self.is_quiet(leg.other()) {
-            self.fence(leg.other());
+        if !self.others_are_quiet(leg) {
             return Obstacle::Wait;
         }
-        match leg {
-            LegId::Writer => Obstacle::None,
-            LegId::Reader => self.reader_obstacle(now),
+        match self.duty(leg) {
+            Duty::Writer | Duty::Spare => Obstacle::None,
+            Duty::Reader => self.reader_obstacle(now),
         }
     }
 
     fn reader_obstacle(&mut self, now: Instant) -> Obstacle {
-        let leg = self.leg(LegId::Reader);
+        let leg = self.leg(self.reader());
         if matches!(leg.phase, Phase::Absent) && leg.retry_at.is_none_or(|at| at <= now) {
-            self.dial(now, LegId::Reader);
+            self.dial(now, self.reader());
         }
-        let leg = self.leg(LegId::Reader);
+        let leg = self.leg(self.reader());
         match &leg.phase {
             Phase::Absent | Phase::Closing => Obstacle::NoReader,
             // A reader that failed before is tried beside the requests, not in front of them.
@@ -191,12 +190,12 @@ impl<R: Route> Session<R> {
             Phase::Serving(serving)
                 if serving.is_promoted() && self.requests.batch == Batch::None =>
             {
-                self.fence(LegId::Reader);
+                self.fence(self.reader());
                 Obstacle::Wait
             }
             Phase::Serving(serving) if serving.restore == Restore::Running => Obstacle::Wait,
             Phase::Serving(serving) if serving.stamp < self.memory.journal.stamp() => {
-                self.restore(now, LegId::Reader);
+                self.restore(now, self.reader());
                 Obstacle::Wait
             }
             Phase::Serving(_) => Obstacle::None,
@@ -205,7 +204,7 @@ impl<R: Route> Session<R> {
 
     /// A batch that stands on the reader has to go on at the writer: its part there is ended with a Sync of ours.
     fn leave_reader(&mut self, now: Instant) -> Obstacle {
-        let Some(serving) = self.leg(LegId::Reader).serving() else {
+        let Some(serving) = self.leg(self.reader()).serving() else {
             return Obstacle::NoReader;
         };
         if !serving.pipeline.is_settled() {
@@ -213,7 +212,7 @@ impl<R: Route> Session<R> {
             return Obstacle::Wait;
         }
         self.inject(
-            LegId::Reader,
+            self.reader(),
             &[tag::SYNC, 0, 0, 0, 4],
             Kind::Sync,
             Note::Leave,
@@ -221,18 +220,18 @@ impl<R: Route> Session<R> {
         self.requests.batch = Batch::Leaving;
         let timeout = self.config.timeouts.replay;
         self.timers
-            .start(now, timeout, Timer::Restore(PeerId::READER));
+            .start(now, timeout, Timer::Restore(self.reader().peer()));
         Obstacle::Wait
     }
 
     /// The reader has answered the Sync that ends our part of a batch there.
     pub(super) fn leave_batch(&mut self) {
         let settled = self
-            .leg(LegId::Reader)
+            .leg(self.reader())
             .serving()
             .is_none_or(|serving| serving.pipeline.is_settled());
         if self.requests.batch == Batch::Leaving && settled {
-            self.timers.stop(Timer::Restore(PeerId::READER));
+            self.timers.stop(Timer::Restore(self.reader().peer()));
             self.requests.batch = Batch::Left;
         }
     }

@@ -377,7 +377,7 @@ impl<R: Route> Session<R> {
     /// Whether no further statement is on its way behind the one that the writer answers now: it could be the reason
     /// for a pin.
     fn nothing_runs_behind(&self) -> bool {
-        self.leg(LegId::Writer).serving().is_none_or(|serving| {
+        self.leg(self.writer()).serving().is_none_or(|serving| {
             let mut behind = serving.pipeline.iter().skip(1);
             !behind.any(|owed| matches!(owed.kind, Kind::Query | Kind::Execute))
         })

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::effects::Note;
-use super::leg::LegId;
+use super::leg::{Duty, LegId};
 use super::look::{bind_names, text_of};
 use super::policy::Judged;
 use super::requests::Batch;
@@ -83,9 +83,9 @@ impl<R: Route> Session<R> {
         };
         // A batch is never held back half way for the requests before it: what it owes may only come at its Sync.
         let limits = &self.config.limits;
-        let few = match leg {
-            LegId::Writer => true,
-            LegId::Reader => {
+        let few = match self.duty(leg) {
+            Duty::Writer => true,
+            Duty::Reader | Duty::Spare => {
                 serving.pipeline.client_ready_owed() < limits.reader_requests_in_flight
             }
         };

@@ -11,7 +11,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::client::{Asked, ClientPhase, Question};
-use super::leg::{Attempt, LegId, Phase, Relay, RelayStage, Serving};
+use super::leg::{Attempt, Duty, LegId, Phase, Relay, RelayStage, Serving};
 use super::upstream::{frame_limit, is_refusal};
 use super::{Demand, Event, PeerId, Session, Tell};
 use crate::auth::Parameters;
@@ -83,11 +83,7 @@ impl<R: Route> Session<R> {
             return self.negotiated(id, *newest, options);
         }
         let may_try_tls = self.may_try_tls(id);
-        let [writer, reader] = &mut self.legs;
-        let leg = match id {
-            LegId::Writer => writer,
-            LegId::Reader => reader,
-        };
+        let leg = self.legs.get_mut(id);
         let Phase::Relaying(relay) = &mut leg.phase else {
             return Step::Swallow;
         };
@@ -97,7 +93,7 @@ impl<R: Route> Session<R> {
             return Step::NotInClear;
         }
         let step = relay_message(relay, message);
-        if id == LegId::Reader {
+        if id == self.reader() {
             return for_reader(before, step);
         }
         match (step, message) {
@@ -156,7 +152,7 @@ impl<R: Route> Session<R> {
         let client = PeerId::CLIENT.port();
         let fate = match step {
             Step::Forward | Step::Ask(_) | Step::Refuse => Fate::To(client),
-            Step::Done if id == LegId::Writer => Fate::To(client),
+            Step::Done if id == self.writer() => Fate::To(client),
             Step::Swallow
             | Step::Replace(_)
             | Step::AskInstead(_)
@@ -211,12 +207,12 @@ impl<R: Route> Session<R> {
             peer: id.peer(),
             to,
         });
-        match id {
-            LegId::Writer => {
+        match self.duty(id) {
+            Duty::Writer => {
                 self.begin(&parameters);
                 self.admit(now, process_id);
             }
-            LegId::Reader => self.dial(now, LegId::Writer),
+            Duty::Reader | Duty::Spare => self.dial(now, self.writer()),
         }
     }
 
@@ -291,7 +287,7 @@ impl<R: Route> Session<R> {
             );
             self.end(
                 now,
-                super::CloseCause::LoginFailed(PeerId::WRITER),
+                super::CloseCause::LoginFailed(self.writer().peer()),
                 Some(tell),
             );
             return;

@@ -13,16 +13,19 @@ use crate::startup::{CancelKey, UpstreamTls};
 use crate::track::pipeline::Pipeline;
 use crate::wire::TransactionStatus;
 
-/// One of the session's upstreams.
+/// One of the session's connections to servers: its place among them, whatever it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LegId {
-    Writer,
-    Reader,
+    First,
+    Second,
+    Third,
+    Fourth,
 }
 
 impl LegId {
-    pub(super) const COUNT: usize = 2;
-    pub(super) const ALL: [LegId; LegId::COUNT] = [LegId::Writer, LegId::Reader];
+    pub(super) const COUNT: usize = 4;
+    pub(super) const ALL: [LegId; LegId::COUNT] =
+        [LegId::First, LegId::Second, LegId::Third, LegId::Fourth];
 
     pub(super) fn of(peer: PeerId) -> Option<LegId> {
         LegId::ALL.into_iter().find(|leg| leg.peer() == peer)
@@ -30,22 +33,87 @@ impl LegId {
 
     pub(super) fn peer(self) -> PeerId {
         match self {
-            LegId::Writer => PeerId::WRITER,
-            LegId::Reader => PeerId::READER,
+            LegId::First => PeerId::WRITER,
+            LegId::Second => PeerId::READER,
+            LegId::Third => PeerId::THIRD,
+            LegId::Fourth => PeerId::FOURTH,
         }
     }
 
     pub(super) fn index(self) -> usize {
         match self {
-            LegId::Writer => 0,
-            LegId::Reader => 1,
+            LegId::First => 0,
+            LegId::Second => 1,
+            LegId::Third => 2,
+            LegId::Fourth => 3,
+        }
+    }
+}
+
+/// How many legs can owe the client anything at a time: the writer and the reader.
+pub(super) const SERVING: usize = 2;
+
+/// A value for each leg.
+#[derive(Debug, Default)]
+pub(super) struct PerLeg<T>(pub(super) [T; LegId::COUNT]);
+
+impl<T> PerLeg<T> {
+    pub(super) fn get(&self, id: LegId) -> &T {
+        let [first, second, third, fourth] = &self.0;
+        match id {
+            LegId::First => first,
+            LegId::Second => second,
+            LegId::Third => third,
+            LegId::Fourth => fourth,
         }
     }
 
-    pub(super) fn other(self) -> LegId {
-        match self {
-            LegId::Writer => LegId::Reader,
-            LegId::Reader => LegId::Writer,
+    pub(super) fn get_mut(&mut self, id: LegId) -> &mut T {
+        let [first, second, third, fourth] = &mut self.0;
+        match id {
+            LegId::First => first,
+            LegId::Second => second,
+            LegId::Third => third,
+            LegId::Fourth => fourth,
+        }
+    }
+}
+
+/// What a leg is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Duty {
+    /// It takes writes, and everything that is not a proven read.
+    Writer,
+    /// It takes proven reads.
+    Reader,
+    /// It serves nobody yet, or no more.
+    Spare,
+}
+
+/// Which leg has which duty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Roles {
+    pub(super) writer: LegId,
+    pub(super) reader: LegId,
+}
+
+impl Default for Roles {
+    fn default() -> Roles {
+        Roles {
+            writer: LegId::First,
+            reader: LegId::Second,
+        }
+    }
+}
+
+impl Roles {
+    pub(super) fn duty(self, leg: LegId) -> Duty {
+        if leg == self.writer {
+            Duty::Writer
+        } else if leg == self.reader {
+            Duty::Reader
+        } else {
+            Duty::Spare
         }
     }
 }
@@ -338,7 +406,7 @@ impl Leg {
 }
 
 /// The legs of a new session. One reader is chosen for each session.
-pub(super) fn legs(config: &Config, choice: u64) -> [Leg; LegId::COUNT] {
+pub(super) fn legs(config: &Config, choice: u64) -> PerLeg<Leg> {
     let writer = config.writer().unwrap_or(Destination(0));
     let readers: Vec<Destination> = config.readers().collect();
     let count = u64::try_from(readers.len()).unwrap_or(0);
@@ -346,5 +414,5 @@ pub(super) fn legs(config: &Config, choice: u64) -> [Leg; LegId::COUNT] {
         .checked_rem(count)
         .and_then(|at| usize::try_from(at).ok());
     let reader = at.and_then(|at| readers.get(at).copied()).unwrap_or(writer);
-    [Leg::new(writer), Leg::new(reader)]
+    PerLeg([writer, reader, writer, writer].map(Leg::new))
 }

@@ -7,7 +7,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::leg::LegId;
 use super::requests::Batch;
 use super::{RouteReason, Session};
 use crate::limits;
@@ -126,7 +125,7 @@ impl<R: Route> Session<R> {
     /// [`Look::len`] in it and `body` is its whole body.
     pub(super) fn look_at(&mut self, input: &[u8], header: Header, body: &[u8]) {
         let mut look = std::mem::replace(&mut self.requests.look, Look::new());
-        if self.owes_client(LegId::Writer) {
+        if self.owes_client(self.writer()) {
             look.certainty = Certainty::Tentative;
         }
         look.seen = match Frontend::parse(header.tag, body) {
@@ -294,7 +293,7 @@ impl<R: Route> Session<R> {
 
     pub(super) fn lex_now(&self) -> LexState {
         let writer_busy = self
-            .leg(LegId::Writer)
+            .leg(self.writer())
             .serving()
             .is_some_and(|serving| serving.pipeline.has_client());
         if writer_busy {

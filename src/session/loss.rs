@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::client::ClientPhase;
 use super::effects::Note;
-use super::leg::{Attempt, LegId, Phase};
+use super::leg::{Attempt, Duty, LegId, Phase};
 use super::requests::Batch;
 use super::{Action, CloseCause, Demand, Event, Life, PeerId, Session, Tell, Timer};
 use crate::ledger::SourceEnd;
@@ -216,14 +216,14 @@ impl<R: Route> Session<R> {
             Phase::Serving(serving) if serving.was_terminated() => {
                 self.end(now, CloseCause::ClientLeft, None);
             }
-            Phase::Serving(_) if leg == LegId::Reader => {
+            Phase::Serving(_) if leg != self.writer() => {
                 let cut = match end {
                     SourceEnd::RolledBack { to: Some(_), .. } => Cut::Reply,
                     SourceEnd::RolledBack { to: None, .. }
                     | SourceEnd::Whole
                     | SourceEnd::Torn { .. } => Cut::None,
                 };
-                self.reader_lost(now, CloseCause::UpstreamLost(leg.peer()), cut)
+                self.leg_lost(now, leg, CloseCause::UpstreamLost(leg.peer()), cut)
             }
             Phase::Serving(serving) => {
                 let (cause, tell) = if self.is_relay_only() {
@@ -265,9 +265,17 @@ impl<R: Route> Session<R> {
         }
     }
 
+    /// An upstream that the session can do without is gone.
+    pub(super) fn leg_lost(&mut self, now: Instant, leg: LegId, cause: CloseCause, cut: Cut) {
+        match self.duty(leg) {
+            Duty::Reader => self.reader_lost(now, cause, cut),
+            Duty::Writer | Duty::Spare => self.leg_down(now, leg, cause),
+        }
+    }
+
     /// The reader is gone: what it owed is answered with errors, and the session goes on with the writer.
     pub(super) fn reader_lost(&mut self, now: Instant, cause: CloseCause, cut: Cut) {
-        let leg = LegId::Reader;
+        let leg = self.reader();
         let Some(mut serving) = self.leg_mut(leg).take_serving() else {
             self.leg_down(now, leg, cause);
             return;
@@ -326,7 +334,7 @@ impl<R: Route> Session<R> {
                 false => self.unanswered(item),
             }
         }
-        self.requests.reader_lost(skipping);
+        self.requests.reader_lost(self.roles, skipping);
         failed
     }
 
@@ -544,11 +552,11 @@ impl<R: Route> Session<R> {
             to,
             why: what,
         });
-        match leg {
-            LegId::Reader => {
-                self.reader_lost(now, CloseCause::UpstreamFault(leg.peer()), Cut::None)
+        match self.duty(leg) {
+            Duty::Reader | Duty::Spare => {
+                self.leg_lost(now, leg, CloseCause::UpstreamFault(leg.peer()), Cut::None)
             }
-            LegId::Writer => {
+            Duty::Writer => {
                 let tell = Tell::fatal(
                     sqlstate::PROTOCOL_VIOLATION,
                     "the primary server broke the protocol",

@@ -64,7 +64,7 @@ use bytes::BytesMut;
 
 pub use action::{Action, CancelTarget, Demand, Event, Relayed, RouteReason, TlsRole, Transmit};
 pub use config::{
-    ClientAuth, Config, ConfigError, Gate, Limits, Metadata, ReaderFailure, ReaderOpen,
+    ClientAuth, Config, ConfigError, Gate, Limits, Metadata, Migration, ReaderFailure, ReaderOpen,
     RequestEvents, Role, RouteTexts, Split, Timeouts, Upstream,
 };
 pub use metadata::StatementKind;
@@ -84,7 +84,7 @@ use crate::startup::CancelKey;
 use crate::wire::{Severity, sqlstate::SqlState};
 use client::Client;
 use effects::Memory;
-use leg::{Leg, LegId};
+use leg::{Duty, Leg, LegId, PerLeg, Roles};
 use look::Seen;
 use metadata::Views;
 use outbox::Outbox;
@@ -159,7 +159,8 @@ pub struct Session<R> {
     timers: Timers,
     life: Life,
     client: Client,
-    legs: [Leg; LegId::COUNT],
+    legs: PerLeg<Leg>,
+    roles: Roles,
     requests: Requests,
     memory: Memory,
     tally: Tally,
@@ -173,15 +174,15 @@ impl<R: Route> Session<R> {
     ///
     /// A configuration that fails [`Config::check`] makes a session that ends at once.
     pub fn new(config: Arc<Config>, route: R, seed: Seed, now: Instant) -> Session<R> {
-        let ports = u8::try_from(PeerId::COUNT).unwrap_or(u8::MAX);
         let mut session = Session {
-            ledger: Ledger::new(ports, config.limits.ledger),
+            ledger: Ledger::new(config.ports(), config.limits.ledger),
             outbox: Outbox::default(),
             timers: Timers::default(),
             life: Life::Live,
             client: Client::new(&config),
             legs: leg::legs(&config, seed.number()),
-            requests: Requests::new(),
+            roles: Roles::default(),
+            requests: Requests::new(Roles::default().writer),
             memory: Memory::new(&config, seed.number()),
             tally: Tally::new(),
             views: Views::default(),
@@ -427,19 +428,23 @@ impl<R: Route> Session<R> {
     }
 
     fn leg(&self, id: LegId) -> &Leg {
-        let [writer, reader] = &self.legs;
-        match id {
-            LegId::Writer => writer,
-            LegId::Reader => reader,
-        }
+        self.legs.get(id)
+    }
+
+    fn duty(&self, leg: LegId) -> Duty {
+        self.roles.duty(leg)
+    }
+
+    fn writer(&self) -> LegId {
+        self.roles.writer
+    }
+
+    fn reader(&self) -> LegId {
+        self.roles.reader
     }
 
     fn leg_mut(&mut self, id: LegId) -> &mut Leg {
-        let [writer, reader] = &mut self.legs;
-        match id {
-            LegId::Writer => writer,
-            LegId::Reader => reader,
-        }
+        self.legs.get_mut(id)
     }
 
     fn notify(&mut self, event: Event) {

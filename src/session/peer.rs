@@ -14,14 +14,24 @@ pub struct PeerId(u8);
 impl PeerId {
     /// The client.
     pub const CLIENT: PeerId = PeerId(0);
-    /// The upstream that takes writes.
+    /// The upstream that takes writes when a session begins.
     pub const WRITER: PeerId = PeerId(1);
-    /// The upstream that takes proven reads.
+    /// The upstream that takes proven reads when a session begins.
     pub const READER: PeerId = PeerId(2);
+    /// A server that a session moves to, and what it is for from then on. A later move may take any id that is free.
+    pub const THIRD: PeerId = PeerId(3);
+    /// The same, when the writer and the reader move together.
+    pub const FOURTH: PeerId = PeerId(4);
     /// How many peers a session can have: a table of this size can be indexed with any id.
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = 5;
     /// Every peer, the client first.
-    pub const ALL: [PeerId; PeerId::COUNT] = [PeerId::CLIENT, PeerId::WRITER, PeerId::READER];
+    pub const ALL: [PeerId; PeerId::COUNT] = [
+        PeerId::CLIENT,
+        PeerId::WRITER,
+        PeerId::READER,
+        PeerId::THIRD,
+        PeerId::FOURTH,
+    ];
 
     /// The id as an index below [`PeerId::COUNT`].
     pub fn index(self) -> usize {
@@ -47,7 +57,9 @@ impl std::fmt::Display for PeerId {
         f.write_str(match *self {
             PeerId::CLIENT => "client",
             PeerId::WRITER => "writer",
-            _ => "reader",
+            PeerId::READER => "reader",
+            PeerId::THIRD => "third server",
+            _ => "fourth server",
         })
     }
 }

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::client::SessionKind;
-use super::leg::LegId;
 use super::{CloseCause, Demand, Session, StatementKind, Tell, TlsInfo};
 use crate::limits;
 use crate::route::{Class, Intent, Route, Why};
@@ -359,7 +358,7 @@ impl<R: Route> Session<R> {
     fn settings_are_due(&self, text: StatementText<'_>) -> bool {
         match text {
             StatementText::Whole(text) if !super::metadata::is_plain(text) => {
-                self.owes_client(LegId::Writer) && self.will_answer(LegId::Writer)
+                self.owes_client(self.writer()) && self.will_answer(self.writer())
             }
             StatementText::Whole(_) | StatementText::TooLong | StatementText::Malformed => false,
         }

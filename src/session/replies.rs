@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::begin::says_it_is_no_standby;
 use super::effects::Note;
 use super::forward::run_of;
-use super::leg::{LegId, Restore};
+use super::leg::{Duty, LegId, Restore};
 use super::loss::Cut;
 use super::requests::Batch;
 use super::upstream::frame_limit;
@@ -133,10 +133,7 @@ impl<R: Route> Session<R> {
             .serving()
             .and_then(|serving| serving.pipeline.head())
             .map(|owed| owed.owner);
-        let owner = owner.unwrap_or(match leg {
-            LegId::Writer => Owner::Client,
-            LegId::Reader => Owner::Injected,
-        });
+        let owner = owner.unwrap_or(self.unasked(leg));
         if self.claim_reply(leg, header, &[], owner) {
             Demand::Again
         } else {
@@ -147,12 +144,9 @@ impl<R: Route> Session<R> {
     /// Notices, notifications and parameters: the client gets the writer's, and a reader's notices about its own
     /// request; never between the messages of another upstream's reply.
     fn take_asynchronous(&mut self, leg: LegId, header: Header, input: &[u8]) -> Demand {
-        let busy = |leg| {
-            self.leg(leg)
-                .serving()
-                .is_some_and(|serving| serving.pipeline.has_client())
-        };
-        if busy(leg.other()) && !busy(leg) {
+        let others = LegId::ALL.into_iter().filter(|other| *other != leg);
+        let mut busy = others.filter(|other| self.owes_client(*other));
+        if busy.next().is_some() && !self.owes_client(leg) {
             return Demand::Paused;
         }
         let frame = usize::try_from(header.frame_len).unwrap_or(usize::MAX);
@@ -172,11 +166,10 @@ impl<R: Route> Session<R> {
             .serving()
             .and_then(|serving| serving.pipeline.head())
             .map(|owed| owed.owner);
-        let owner = match (leg, header.tag) {
-            (LegId::Writer, tag::NOTICE_RESPONSE) => head.unwrap_or(Owner::Client),
-            (LegId::Writer, _) => Owner::Client,
-            (LegId::Reader, tag::NOTICE_RESPONSE) => head.unwrap_or(Owner::Injected),
-            (LegId::Reader, _) => Owner::Injected,
+        let unasked = self.unasked(leg);
+        let owner = match header.tag {
+            tag::NOTICE_RESPONSE => head.unwrap_or(unasked),
+            _ => unasked,
         };
         if !self.claim_reply(leg, header, beginning, owner) {
             return Demand::Paused;
@@ -189,19 +182,27 @@ impl<R: Route> Session<R> {
 
     fn parameter_changed(&mut self, leg: LegId, body: Option<&[u8]>) {
         let parsed = body.map(|body| Backend::parse(tag::PARAMETER_STATUS, body));
-        match (leg, parsed) {
-            (LegId::Writer, Some(Ok(Backend::ParameterStatus { name, value }))) => {
+        match (self.duty(leg), parsed) {
+            (Duty::Writer, Some(Ok(Backend::ParameterStatus { name, value }))) => {
                 self.memory.learn(name, value)
             }
-            (LegId::Writer, _) => self.pin(Pin::Lexing),
-            (LegId::Reader, Some(Ok(Backend::ParameterStatus { name, value })))
+            (Duty::Writer, _) => self.pin(Pin::Lexing),
+            (Duty::Reader, Some(Ok(Backend::ParameterStatus { name, value })))
                 if says_it_is_no_standby(name, value) =>
             {
                 if let Some(serving) = self.leg_mut(leg).serving_mut() {
                     serving.says_promoted();
                 }
             }
-            (LegId::Reader, _) => {}
+            (Duty::Reader | Duty::Spare, _) => {}
+        }
+    }
+
+    /// Whose is what an upstream says without being asked: the client hears the writer alone.
+    fn unasked(&self, leg: LegId) -> Owner {
+        match self.duty(leg) {
+            Duty::Writer => Owner::Client,
+            Duty::Reader | Duty::Spare => Owner::Injected,
         }
     }
 
@@ -220,40 +221,31 @@ impl<R: Route> Session<R> {
         };
         let parsed = body.map(|body| Backend::parse(tag::ERROR_RESPONSE, body));
         let fatal = matches!(parsed, Some(Ok(Backend::ErrorResponse(fields))) if fields.is_fatal());
+        let duty = self.duty(leg);
         let Some(serving) = self.leg_mut(leg).serving_mut() else {
             return Demand::Paused;
         };
         if fatal {
             serving.says_fatal();
-            match leg {
-                LegId::Writer => {
+            match duty {
+                Duty::Writer => {
                     self.take_claim(leg, header, beginning, fate(Owner::Client));
                     self.end(now, CloseCause::UpstreamEnded(leg.peer()), None);
                 }
-                LegId::Reader => {
+                Duty::Reader | Duty::Spare => {
                     // A reader's farewell is not the session's: each request that it owes is answered by us.
                     self.take_claim(leg, header, beginning, Fate::Discard);
-                    self.reader_lost(now, CloseCause::UpstreamEnded(PeerId::READER), Cut::None);
+                    self.leg_lost(now, leg, CloseCause::UpstreamEnded(leg.peer()), Cut::None);
                 }
             }
             return Demand::Again;
         }
         let answered = serving.pipeline.error();
-        let (owner, dropped) = match answered {
-            Some((owner, dropped)) => (owner, dropped),
-            None => (
-                if leg == LegId::Writer {
-                    Owner::Client
-                } else {
-                    Owner::Injected
-                },
-                Vec::new(),
-            ),
-        };
+        let (owner, dropped) = answered.unwrap_or_else(|| (self.unasked(leg), Vec::new()));
         let to = self.owner_of_error(leg, owner, &dropped);
         self.take_claim(leg, header, beginning, fate(to));
         self.request_answered(leg, to, header.tag, &[]);
-        if leg == LegId::Writer {
+        if duty == Duty::Writer {
             self.unit_failed();
         }
         let mut reached = Reached::Server;
@@ -381,16 +373,16 @@ impl<R: Route> Session<R> {
         if empty && status == TransactionStatus::Idle && self.requests.batch == Batch::None {
             self.memory.portals.clear();
         }
-        match leg {
-            LegId::Writer => self.writer_ready(status, empty),
-            LegId::Reader if status != TransactionStatus::Idle => {
+        match self.duty(leg) {
+            Duty::Writer => self.writer_ready(status, empty),
+            Duty::Reader | Duty::Spare if status != TransactionStatus::Idle => {
                 self.misbehaved(
                     now,
                     leg,
                     "a transaction is open where none was begun".to_owned(),
                 );
             }
-            LegId::Reader => {}
+            Duty::Reader | Duty::Spare => {}
         }
         Demand::Again
     }
@@ -405,7 +397,7 @@ impl<R: Route> Session<R> {
         }
         // The writer has run every statement that is in the journal: it is where they come from.
         let stamp = self.memory.journal.stamp();
-        if let Some(serving) = self.leg_mut(LegId::Writer).serving_mut() {
+        if let Some(serving) = self.leg_mut(self.writer()).serving_mut() {
             serving.stamp = stamp;
         }
     }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::effects::Note;
-use super::leg::LegId;
+use super::leg::{LegId, Roles};
 use super::look::Look;
 use super::loss::{Gone, Stream};
 use super::policy::Judged;
@@ -76,12 +76,12 @@ enum Warning {
 }
 
 impl Requests {
-    pub(super) fn new() -> Requests {
+    pub(super) fn new(writer: LegId) -> Requests {
         Requests {
             batch: Batch::None,
             look: Look::new(),
             decided: None,
-            last: LegId::Writer,
+            last: writer,
             answered: 0,
             judged: Judged::NotYet,
             count: 0,
@@ -125,19 +125,17 @@ impl Requests {
     }
 
     /// The reader is lost; `skipping` when the batch that stands there has its error already.
-    pub(super) fn reader_lost(&mut self, skipping: bool) {
+    pub(super) fn reader_lost(&mut self, roles: Roles, skipping: bool) {
         self.look.restart();
         self.decided = None;
-        self.last = LegId::Writer;
+        self.last = roles.writer;
         self.batch = match self.batch {
             _ if skipping => Batch::Broken(Told::Yes),
-            Batch::On(LegId::Reader) => Batch::Broken(Told::NotYet),
+            Batch::On(leg) if leg == roles.reader => Batch::Broken(Told::NotYet),
             Batch::Leaving => Batch::Left,
-            Batch::None
-            | Batch::On(LegId::Writer)
-            | Batch::Left
-            | Batch::Unseen
-            | Batch::Broken(_) => self.batch,
+            Batch::None | Batch::On(_) | Batch::Left | Batch::Unseen | Batch::Broken(_) => {
+                self.batch
+            }
         };
     }
 }
@@ -229,10 +227,11 @@ impl<R: Route> Session<R> {
     /// A session that is not looked into: every byte passes.
     pub(super) fn relay_whole(&mut self, input: &[u8]) -> Demand {
         let len = u64::try_from(input.len()).unwrap_or(u64::MAX);
-        match self
-            .ledger
-            .claim(PeerId::CLIENT.port(), Fate::To(PeerId::WRITER.port()), len)
-        {
+        match self.ledger.claim(
+            PeerId::CLIENT.port(),
+            Fate::To(self.writer().peer().port()),
+            len,
+        ) {
             Ok(()) => Demand::Bytes(1),
             Err(_) => Demand::Paused,
         }
@@ -273,7 +272,7 @@ impl<R: Route> Session<R> {
     /// The upstream that a request must go to whatever it asks for.
     pub(super) fn forced(&self) -> Option<(LegId, RouteReason)> {
         if !self.splits() {
-            return Some((LegId::Writer, RouteReason::NotSplit));
+            return Some((self.writer(), RouteReason::NotSplit));
         }
         for leg in LegId::ALL {
             let skipping = |pipeline: &crate::track::pipeline::Pipeline<_>| {
@@ -288,18 +287,18 @@ impl<R: Route> Session<R> {
             }
         }
         match self.requests.batch {
-            Batch::On(LegId::Writer) | Batch::Left | Batch::Unseen => {
-                return Some((LegId::Writer, RouteReason::Batch));
+            Batch::On(leg) if leg == self.reader() => return None,
+            Batch::On(_) | Batch::Left | Batch::Unseen => {
+                return Some((self.writer(), RouteReason::Batch));
             }
-            Batch::On(LegId::Reader) => return None,
             Batch::None | Batch::Leaving | Batch::Broken(_) => {}
         }
         if let Some(pin) = self.memory.pins.first() {
-            return Some((LegId::Writer, RouteReason::Pinned(pin)));
+            return Some((self.writer(), RouteReason::Pinned(pin)));
         }
-        let writer = self.leg(LegId::Writer).serving()?;
+        let writer = self.leg(self.writer()).serving()?;
         if writer.status != TransactionStatus::Idle || self.memory.may_open_transaction() {
-            return Some((LegId::Writer, RouteReason::Transaction));
+            return Some((self.writer(), RouteReason::Transaction));
         }
         None
     }
@@ -313,8 +312,7 @@ impl<R: Route> Session<R> {
         input: &[u8],
     ) -> Demand {
         self.requests.look.restart();
-        if !self.is_quiet(leg.other()) {
-            self.fence(leg.other());
+        if !self.others_are_quiet(leg) {
             return Demand::Paused;
         }
         let fresh = self.begins_request(header.tag);
@@ -339,6 +337,19 @@ impl<R: Route> Session<R> {
         self.leg(leg)
             .serving()
             .is_none_or(|serving| serving.pipeline.is_quiet())
+    }
+
+    /// Whether nothing more comes from the other upstreams for what the client has sent; where that is open, they are
+    /// asked.
+    pub(super) fn others_are_quiet(&mut self, leg: LegId) -> bool {
+        let mut others = LegId::ALL.into_iter().filter(|other| *other != leg);
+        match others.find(|other| !self.is_quiet(*other)) {
+            Some(busy) => {
+                self.fence(busy);
+                false
+            }
+            None => true,
+        }
     }
 
     pub(super) fn owes_client(&self, leg: LegId) -> bool {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::leg::LegId;
+use super::leg::{LegId, PerLeg};
 use super::{Event, RequestEvents, Session};
 use crate::route::Route;
 use crate::track::pipeline::Owner;
@@ -15,18 +15,14 @@ pub(super) struct Spans {
     /// The request that is sent message by message and has no Sync yet.
     open: Option<u64>,
     /// Those of each upstream, oldest first; `None` for a Sync that ends nothing.
-    owed: [VecDeque<Option<u64>>; LegId::COUNT],
+    owed: PerLeg<VecDeque<Option<u64>>>,
     /// The newest request of which an answer began.
     answering: Option<u64>,
 }
 
 impl Spans {
     fn of(&mut self, leg: LegId) -> &mut VecDeque<Option<u64>> {
-        let [writer, reader] = &mut self.owed;
-        match leg {
-            LegId::Writer => writer,
-            LegId::Reader => reader,
-        }
+        self.owed.get_mut(leg)
     }
 
     /// The request that an upstream answers now.

@@ -3,7 +3,7 @@
 //! The client's counters are those of a connection to one server: what is injected for it and swallowed for it counts at
 //! the upstream alone. Bytes that are handed through without being looked at (a replication stream) are not counted.
 
-use super::leg::LegId;
+use super::leg::{LegId, PerLeg};
 use super::{CloseCause, PeerId, RouteReason, Session};
 use crate::ledger::Fate;
 use crate::route::{Route, View};
@@ -14,7 +14,7 @@ use crate::wire::{Backend, SqlState};
 #[derive(Debug)]
 pub(super) struct Tally {
     pub(super) client: Meter,
-    legs: [Meter; LegId::COUNT],
+    legs: PerLeg<Meter>,
     pub(super) connections: ConnectionStats,
     pub(super) routes: Routes,
 }
@@ -25,18 +25,14 @@ impl Tally {
         connections.count(ConnectionCounter::AcceptedConns);
         Tally {
             client: Meter::default(),
-            legs: [Meter::default(), Meter::default()],
+            legs: PerLeg::default(),
             connections,
             routes: Routes::default(),
         }
     }
 
     pub(super) fn leg(&mut self, id: LegId) -> &mut Meter {
-        let [writer, reader] = &mut self.legs;
-        match id {
-            LegId::Writer => writer,
-            LegId::Reader => reader,
-        }
+        self.legs.get_mut(id)
     }
 
     /// Messages of the client that go to an upstream.
@@ -202,11 +198,7 @@ impl<R: Route> Session<R> {
     /// The same for one upstream, over all its connections in this session, messages that the client never sees
     /// included; `None` for the client itself.
     pub fn upstream_stats(&self, peer: PeerId) -> Option<&Stats> {
-        let [writer, reader] = &self.tally.legs;
-        match LegId::of(peer)? {
-            LegId::Writer => Some(writer.stats()),
-            LegId::Reader => Some(reader.stats()),
-        }
+        LegId::of(peer).map(|leg| self.tally.legs.get(leg).stats())
     }
 
     /// What was counted of the session's connections.

@@ -18,7 +18,7 @@ use bytes::BytesMut;
 
 use super::client::ClientPhase;
 use super::client::SessionKind;
-use super::leg::{Attempt, Awaits, Heard, LegId, Login, Phase, Relay, Serving};
+use super::leg::{Attempt, Awaits, Duty, Heard, LegId, Login, Phase, Relay, Serving};
 use super::loss::Stream;
 use super::{
     Action, ClientAuth, CloseCause, Config, Demand, Event, Life, PeerId, ReaderFailure, Session,
@@ -364,11 +364,7 @@ impl<R: Route> Session<R> {
     fn replay_step(&mut self, id: LegId, input: &[u8], reply: &mut BytesMut) -> ReplayStep {
         let port = id.peer().port();
         let may_try_tls = self.may_try_tls(id);
-        let [writer, reader] = &mut self.legs;
-        let leg = match id {
-            LegId::Writer => writer,
-            LegId::Reader => reader,
-        };
+        let leg = self.legs.get_mut(id);
         let Phase::Replaying(login) = &mut leg.phase else {
             return ReplayStep::Full;
         };
@@ -448,7 +444,7 @@ impl<R: Route> Session<R> {
         self.leg_mut(id).retry_at = None;
         // A reader that is logged in to first is measured when the writer is known.
         let in_login = self.client.key().is_none();
-        if id == LegId::Reader && !in_login {
+        if id == self.reader() && !in_login {
             if let Some(why) = self.unfit(&established.parameters) {
                 self.leg_failed(now, id, why);
                 return;
@@ -460,15 +456,15 @@ impl<R: Route> Session<R> {
         let to = self.leg(id).to;
         self.leg_mut(id).phase = Phase::Serving(Box::new(serving));
         self.notify(Event::UpstreamReady { peer, to });
-        match id {
-            LegId::Writer => {
+        match self.duty(id) {
+            Duty::Writer => {
                 self.begin(&parameters);
                 self.compare_gate(now);
                 self.pass_notices(&established.notices);
                 self.greet(now, &parameters, process_id);
             }
-            LegId::Reader if in_login => self.dial(now, LegId::Writer),
-            LegId::Reader => {}
+            Duty::Reader if in_login => self.dial(now, self.writer()),
+            Duty::Reader | Duty::Spare => {}
         }
     }
 
@@ -504,7 +500,7 @@ impl<R: Route> Session<R> {
             why: why.clone(),
         });
         let in_login = self.client.key().is_none();
-        if id == LegId::Writer
+        if id == self.writer()
             || in_login
             || self.config.reader_failure == ReaderFailure::FailClient
         {

@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use super::client::{ClientPhase, SessionKind};
-use super::leg::{LegId, Passing, Phase};
+use super::leg::{Passing, Phase};
 use super::loss::Stream;
 use super::{CloseCause, Demand, Event, PeerId, Relayed, Session, Timer};
 use crate::ledger::Fate;
@@ -34,24 +34,24 @@ impl<R: Route> Session<R> {
         self.client.phase = ClientPhase::Opaque(by);
         passes_encrypted(&mut self.tally.client, by);
         if !self.is_denied(now) {
-            self.dial(now, LegId::Writer);
+            self.dial(now, self.writer());
         }
     }
 
     /// The connection to the server stands. Where TLS is required, the server's answer to the request is looked at: a
     /// client that takes `N` for an answer would log in in clear.
     pub(super) fn opaque_connected(&mut self, by: Passage) {
-        let to = self.leg(LegId::Writer).to;
+        let to = self.leg(self.writer()).to;
         let requested = match by {
             Passage::Request => self.config.tls(to).requires_tls(),
             Passage::Direct => false,
         };
         self.timers.stop(Timer::Login);
-        self.leg_mut(LegId::Writer).phase = Phase::Opaque(Passing::Request);
+        self.leg_mut(self.writer()).phase = Phase::Opaque(Passing::Request);
         if !requested {
             self.pass_all();
         }
-        passes_encrypted(self.tally.leg(LegId::Writer), by);
+        passes_encrypted(self.tally.leg(self.writer()), by);
         self.notify(Event::RelayedWhole {
             to,
             what: Relayed::Encrypted,
@@ -59,18 +59,18 @@ impl<R: Route> Session<R> {
     }
 
     fn pass_all(&mut self) {
-        self.timers.stop(Timer::Dial(PeerId::WRITER));
-        self.leg_mut(LegId::Writer).phase = Phase::Opaque(Passing::All);
+        self.timers.stop(Timer::Dial(self.writer().peer()));
+        self.leg_mut(self.writer()).phase = Phase::Opaque(Passing::All);
     }
 
     pub(super) fn opaque_client(&mut self, input: &[u8]) -> Demand {
-        match self.leg(LegId::Writer).phase {
+        match self.leg(self.writer()).phase {
             Phase::Opaque(Passing::All) => self.relay_whole(input),
             Phase::Opaque(Passing::Request) => {
-                let to = Fate::To(PeerId::WRITER.port());
+                let to = Fate::To(self.writer().peer().port());
                 match self.ledger.claim(PeerId::CLIENT.port(), to, SSL_REQUEST) {
                     Ok(()) => {
-                        self.leg_mut(LegId::Writer).phase = Phase::Opaque(Passing::Answer);
+                        self.leg_mut(self.writer()).phase = Phase::Opaque(Passing::Answer);
                         Demand::Again
                     }
                     Err(_) => Demand::Paused,
@@ -90,7 +90,7 @@ impl<R: Route> Session<R> {
 
     pub(super) fn opaque_server(&mut self, now: Instant, passing: Passing, input: &[u8]) -> Demand {
         match (passing, input.first()) {
-            (Passing::All, _) => self.relay_replies(now, LegId::Writer, input),
+            (Passing::All, _) => self.relay_replies(now, self.writer(), input),
             (Passing::Request | Passing::Answer, None) => Demand::Bytes(1),
             (Passing::Request, Some(_)) => Demand::Paused,
             (Passing::Answer, Some(b'S')) => {
@@ -99,7 +99,7 @@ impl<R: Route> Session<R> {
             }
             (Passing::Answer, Some(_)) => {
                 let why = "the server does not start TLS, but TLS is required";
-                self.leg_failed(now, LegId::Writer, why.to_owned());
+                self.leg_failed(now, self.writer(), why.to_owned());
                 Demand::Again
             }
         }
@@ -109,12 +109,12 @@ impl<R: Route> Session<R> {
     pub(super) fn opaque_ended(&mut self, now: Instant, passing: Passing) {
         match passing {
             Passing::All => {
-                self.ledger.destination_ended(PeerId::WRITER.port());
+                self.ledger.destination_ended(self.writer().peer().port());
                 self.end(now, self.whole_is_over(), None);
             }
             Passing::Request | Passing::Answer => {
                 let why = "the server closed the connection instead of starting TLS";
-                self.leg_failed(now, LegId::Writer, why.to_owned());
+                self.leg_failed(now, self.writer(), why.to_owned());
             }
         }
     }
@@ -123,13 +123,13 @@ impl<R: Route> Session<R> {
     pub(super) fn whole_is_over(&self) -> CloseCause {
         match self.client.stream {
             Stream::Over => CloseCause::ClientLeft,
-            Stream::Open | Stream::Ended(_) => CloseCause::UpstreamEnded(PeerId::WRITER),
+            Stream::Open | Stream::Ended(_) => CloseCause::UpstreamEnded(self.writer().peer()),
         }
     }
 
     /// The client of a session that passes whole sends nothing more. Whether a server is told so, and goes on.
     pub(super) fn pass_the_end(&mut self) -> bool {
-        let leg = self.leg(LegId::Writer);
+        let leg = self.leg(self.writer());
         let serves = match leg.phase {
             Phase::Serving(_) | Phase::Opaque(Passing::All) => self.is_relay_only(),
             Phase::Opaque(Passing::Request | Passing::Answer)
@@ -143,14 +143,14 @@ impl<R: Route> Session<R> {
         };
         let goes_on = serves && leg.is_open();
         if goes_on {
-            self.outbox.finish(PeerId::WRITER);
+            self.outbox.finish(self.writer().peer());
         }
         goes_on
     }
 
     /// Whether a message of ours may be put into the client's stream.
     pub(super) fn may_tell(&self) -> bool {
-        let passes = match self.leg(LegId::Writer).phase {
+        let passes = match self.leg(self.writer()).phase {
             Phase::Opaque(Passing::All) => true,
             Phase::Opaque(Passing::Request | Passing::Answer)
             | Phase::Absent

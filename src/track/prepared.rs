@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::pending::Pending;
 
 /// How many upstreams a session can have.
-pub const LEGS: usize = 2;
+pub const LEGS: usize = 4;
 
 /// How many bytes of a statement's or portal's name count: PostgreSQL keeps them in tables keyed by 63 bytes
 /// (`NAMEDATALEN` less one), in which longer names with the same beginning are one.

@@ -225,7 +225,10 @@ impl World {
         };
         World {
             session: Session::new(config, route::Split, seed, now),
-            peers: [peer(Link::Open), peer(Link::Closed), peer(Link::Closed)],
+            peers: PeerId::ALL.map(|each| match each {
+                PeerId::CLIENT => peer(Link::Open),
+                _ => peer(Link::Closed),
+            }),
             now,
             options,
             read_buffer,

@@ -199,7 +199,7 @@ impl Rig {
             question: 0,
             steps: 0,
             transcript: Vec::new(),
-            peers: [Peer::new(true), Peer::new(false), Peer::new(false)],
+            peers: PeerId::ALL.map(|peer| Peer::new(peer == PeerId::CLIENT)),
             capacity,
             chunk,
             random: match chunk {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pgturnout::session::PeerId;
 use pgturnout::wire::Header;
 
-use super::fault::{self, Fault};
+use super::fault::{self, Fault, PLAYERS};
 
 /// What a peer was doing, as its messages tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -300,7 +300,7 @@ impl Seen {
     /// Situations that were not seen although nothing says why, and ones that were although something says not.
     pub(crate) fn gaps(&self, unexpected: &Unexpected<'_>) -> Vec<String> {
         let mut out = Vec::new();
-        for peer in PeerId::ALL {
+        for peer in PLAYERS {
             let tags = match peer {
                 PeerId::CLIENT => FRONTEND,
                 _ => BACKEND,

@@ -5,6 +5,9 @@ use pgturnout::session::PeerId;
 use super::server::{Impostor, TlsAnswer};
 use super::text::{Words, hex, unhex};
 
+/// Who can be struck: whoever takes part in a session that stays on its servers.
+pub(crate) const PLAYERS: [PeerId; 3] = [PeerId::CLIENT, PeerId::WRITER, PeerId::READER];
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Fault {
     /// A connection breaks. What its peer had sent and nobody read is lost.
@@ -276,11 +279,11 @@ pub(crate) fn every() -> Vec<Fault> {
     for (name, make) in AT_PEER {
         let of = match name {
             "refuse-dial" | "hang-dial" | "forget-password" => &upstreams[..],
-            _ => &PeerId::ALL[..],
+            _ => &PLAYERS[..],
         };
         all.extend(of.iter().map(|peer| make(*peer)));
     }
-    for peer in PeerId::ALL {
+    for peer in PLAYERS {
         all.extend([
             Fault::Cut(peer, 3),
             Fault::Garble(peer, 2),
@@ -304,7 +307,7 @@ pub(crate) fn every() -> Vec<Fault> {
 }
 
 pub(crate) fn peer_named(name: &str) -> Result<PeerId, String> {
-    PeerId::ALL
+    PLAYERS
         .into_iter()
         .find(|peer| peer.to_string() == name)
         .ok_or_else(|| format!("{name:?} is no peer"))

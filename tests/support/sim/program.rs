@@ -8,6 +8,7 @@ use pgturnout::session::PeerId;
 
 use super::choices::Choices;
 use super::event::{Event, Scenario};
+use super::fault::PLAYERS;
 use super::message::ClientMessage;
 use super::setup::{Setup, Start};
 use statements::Statements;
@@ -189,7 +190,7 @@ impl<'c, 'b> Program<'c, 'b> {
     /// The network and the driver do some of what they can.
     fn moves(&mut self, most: usize) {
         for _ in 0..self.choices.below(most + 1) {
-            let peer = self.choices.one(&PeerId::ALL);
+            let peer = self.choices.one(&PLAYERS);
             let size = self.choices.one(&[1, 5, 6, 13, 40, 200, 100_000]);
             let event = match self.choices.below(8) {
                 0..=2 => Event::Arrive(peer, size),

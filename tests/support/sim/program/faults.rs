@@ -4,7 +4,7 @@ use pgturnout::session::PeerId;
 
 use super::super::catalogue::Phase;
 use super::super::event::Event;
-use super::super::fault::{self, ANSWERS, Aside, Fault, Misuse};
+use super::super::fault::{self, ANSWERS, Aside, Fault, Misuse, PLAYERS};
 use super::super::server::{FAILURES, Impostor, Login};
 use super::super::setup::{Method, Offer, Setup, Tls};
 use super::Program;
@@ -71,7 +71,7 @@ impl Program<'_, '_> {
 
     /// Something goes wrong while somebody connects.
     pub(super) fn fault_at_first(&mut self) {
-        let peer = self.choices.one(&PeerId::ALL);
+        let peer = self.choices.one(&PLAYERS);
         if self.choices.percent(35) {
             let event = self.trouble(peer);
             self.events.push(event);
@@ -91,8 +91,8 @@ impl Program<'_, '_> {
             Phase::CopyIn,
             Phase::CopyOut,
         ];
-        let peer = PeerId::ALL[nth % PeerId::ALL.len()];
-        let nth = nth / PeerId::ALL.len();
+        let peer = PLAYERS[nth % PLAYERS.len()];
+        let nth = nth / PLAYERS.len();
         let phase = match phases[nth % phases.len()] {
             Phase::Asked if peer == PeerId::CLIENT => Phase::Busy,
             other => other,

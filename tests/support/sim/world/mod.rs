@@ -156,12 +156,9 @@ impl<'s> World<'s> {
         let (client, first) = Client::new(setup);
         let mut cluster = Cluster::new();
         cluster.set_lag(setup.lag());
-        let mut links = [
-            Link::new(State::Open),
-            Link::new(State::Closed),
-            Link::new(State::Closed),
-        ];
-        links[0].sends(&first);
+        let mut links = PeerId::ALL.map(|_| Link::new(State::Closed));
+        links[PeerId::CLIENT.index()] = Link::new(State::Open);
+        links[PeerId::CLIENT.index()].sends(&first);
         World {
             setup: setup.clone(),
             config,
@@ -171,7 +168,7 @@ impl<'s> World<'s> {
             dialled: [start; PeerId::COUNT],
             connected: [start; PeerId::COUNT],
             links,
-            servers: [None, None, None],
+            servers: Default::default(),
             retired: Vec::new(),
             cluster,
             client,
@@ -204,7 +201,7 @@ impl<'s> World<'s> {
             injected_texts: Default::default(),
             seen,
             steps: 0,
-            refuses_login: [None, None, None],
+            refuses_login: Default::default(),
             forgets_password: [false; PeerId::COUNT],
             tls_answers: [None; PeerId::COUNT],
             poses: [None; PeerId::COUNT],
@@ -234,11 +231,12 @@ impl<'s> World<'s> {
 
     /// All peers, in the driver's order.
     fn peers(&self) -> [PeerId; PeerId::COUNT] {
-        let [client, writer, reader] = PeerId::ALL;
+        let mut peers = PeerId::ALL;
         match self.order {
-            Order::ClientFirst => [client, writer, reader],
-            Order::ReaderFirst => [reader, writer, client],
+            Order::ClientFirst => {}
+            Order::ReaderFirst => peers.reverse(),
         }
+        peers
     }
 
     /// Writes down what happens, for a report.
