@@ -123,6 +123,8 @@ pub enum RouteReason {
     NotSplit,
     /// The reader cannot be had now.
     ReaderDown,
+    /// The reader may not have what the session wrote.
+    Stale,
     /// The request did not fit the read buffer before its end was seen.
     TooLong,
 }
@@ -136,6 +138,7 @@ impl std::fmt::Display for RouteReason {
             RouteReason::Pinned(pin) => write!(f, "pinned: {pin}"),
             RouteReason::NotSplit => f.write_str("not split"),
             RouteReason::ReaderDown => f.write_str("reader down"),
+            RouteReason::Stale => f.write_str("reader stale"),
             RouteReason::TooLong => f.write_str("too long"),
         }
     }

@@ -101,6 +101,22 @@ pub enum ReaderFailure {
     FailClient,
 }
 
+/// Whether a session's reads wait for a reader that has its writes.
+///
+/// Only for what the session wrote itself: what others write reaches a reader when it does. Procedures and functions of
+/// unknown content count as writes; a write that fails does, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadYourWrites {
+    /// They do not: a read that follows a write may not see it.
+    #[default]
+    Off,
+    /// For so long after a write they go to the writer. No promise: a reader may lag further behind.
+    For(Duration),
+    /// They go to the writer until the reader has replayed the write. The first read after a write asks the writer where its
+    /// log ends, and reads ask the reader how far it is until it is so far: one round trip each. For physical standbys.
+    Replayed,
+}
+
 /// Whether events show what the client asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RouteTexts {
@@ -321,6 +337,8 @@ pub struct Config {
     pub gate: Gate,
     /// Whether reads are split off.
     pub split: Split,
+    /// Whether reads wait for a reader that has the session's writes.
+    pub read_your_writes: ReadYourWrites,
     /// Whether sessions can be moved.
     pub migration: Migration,
     /// Whether clients are offered TLS.
@@ -360,6 +378,7 @@ impl Config {
             authentication: ClientAuth::default(),
             gate: Gate::default(),
             split: Split::default(),
+            read_your_writes: ReadYourWrites::default(),
             migration: Migration::default(),
             client_tls: ClientTls::Disable,
             reserved: RESERVED_PARAMETERS.iter().copied().map(Box::from).collect(),

@@ -5,6 +5,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::effects::Note;
+use super::fresh::Fresh;
 use super::leg::{Duty, LegId, Phase, Restore};
 use super::look::{Certainty, Seen, seen_reason};
 use super::loss::Stream;
@@ -72,12 +73,25 @@ impl<R: Route> Session<R> {
             return Demand::Paused;
         };
         match self.obstacle(now, leg) {
-            Obstacle::None => {
-                self.clear_stale(leg);
-                self.settle_on(leg, reason)
-            }
+            Obstacle::None => match self.freshness_of(now, leg) {
+                Fresh::Yes => {
+                    self.clear_stale(leg);
+                    self.settle_on(leg, reason)
+                }
+                Fresh::Wait => Demand::Paused,
+                Fresh::No => self.settle_on(self.writer(), RouteReason::Stale),
+            },
             Obstacle::Wait => Demand::Paused,
             Obstacle::NoReader => self.settle_on(self.writer(), RouteReason::ReaderDown),
+        }
+    }
+
+    /// Whether an upstream has what the session wrote. A batch that a reader has begun goes on there.
+    fn freshness_of(&mut self, now: Instant, leg: LegId) -> Fresh {
+        let begins = self.requests.batch == Batch::None && self.requests.look.class != Class::Empty;
+        match self.duty(leg) {
+            Duty::Reader if begins => self.freshness(now, leg),
+            Duty::Reader | Duty::Writer | Duty::Spare => Fresh::Yes,
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::begin::mentions_catalog;
+use super::fresh::Question;
 use super::leg::LegId;
 use super::{Config, Event, Session};
 use crate::auth::Parameters;
@@ -34,6 +35,8 @@ pub(super) enum Note {
     Restore(u64),
     /// The Sync that ends our part of a batch on the reader.
     Leave,
+    /// A question of ours, whose answer is a row.
+    Question(Question),
 }
 
 /// The effects of one request that have not happened yet.
@@ -67,9 +70,11 @@ impl Note {
                 effects.unnamed = Some(ticket);
                 Note::Effects(effects)
             }
-            Note::Nothing | Note::Statement(_) | Note::Restore(_) | Note::Leave => {
-                Note::Statement(ticket)
-            }
+            Note::Nothing
+            | Note::Statement(_)
+            | Note::Restore(_)
+            | Note::Leave
+            | Note::Question(_) => Note::Statement(ticket),
         }
     }
 }
@@ -455,7 +460,7 @@ impl<R: Route> Session<R> {
     /// A request is answered: what is left of its note did not happen.
     pub(super) fn answered(&mut self, note: Note) {
         match note {
-            Note::Nothing | Note::Restore(_) | Note::Leave => {}
+            Note::Nothing | Note::Restore(_) | Note::Leave | Note::Question(_) => {}
             Note::Statement(ticket) => self.memory.statements.confirmed(ticket),
             Note::Effects(effects) => {
                 if let Some(ticket) = effects.unnamed {
@@ -483,6 +488,7 @@ impl<R: Route> Session<R> {
     pub(super) fn undone(&mut self, note: Note, reached: Reached) {
         match note {
             Note::Nothing | Note::Restore(_) | Note::Leave => {}
+            Note::Question(question) => self.question_is_lost(question),
             Note::Statement(ticket) => self.memory.statements.refused(ticket, reached),
             Note::Effects(effects) => {
                 if let Some(ticket) = effects.unnamed {

@@ -64,6 +64,9 @@ impl<R: Route> Session<R> {
             ));
         }
         self.requests.judged = Judged::NotYet;
+        if whole.is_none() || header.tag == tag::FUNCTION_CALL {
+            self.may_write_unseen(leg);
+        }
         self.tally.request(leg, header.tag, 1);
         let body = whole.unwrap_or(input.get(Header::LEN..).unwrap_or_default());
         self.note_tables(leg, header.tag, body, whole.is_some());
@@ -182,6 +185,7 @@ impl<R: Route> Session<R> {
             return Plan::Full;
         }
         self.memory.sent_text(&intent);
+        self.may_write(leg, &intent);
         self.memory.outline = self.outline_of(text);
         let note = self.note_effects(leg, &intent, text);
         // A simple Query drops the unnamed statement.
@@ -206,6 +210,7 @@ impl<R: Route> Session<R> {
             return Plan::Full;
         }
         self.memory.sent_text(&intent);
+        self.may_write(leg, &intent);
         self.memory.outline = self.outline_of(parse.text);
         let name: Box<[u8]> = key(parse.name).into();
         match self.memory.statements.define(&name, body, intent) {
@@ -244,6 +249,7 @@ impl<R: Route> Session<R> {
             self.memory.portals.close(portal);
             return Plan::Request(Kind::Bind, Note::Nothing);
         };
+        self.may_write(leg, &definition.meta);
         self.memory.sent_text(&definition.meta);
         let limit = self.config.limits.portals;
         if !self.memory.portals.bind(portal, definition, limit) {

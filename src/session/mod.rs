@@ -24,6 +24,7 @@
 //! | `look` | what the next request asks for, without claiming a byte of it |
 //! | `decide` | which upstream it goes to, and what has to happen first |
 //! | `requests` | the order of requests: batches, what is forced, what is dropped |
+//! | `fresh` | whether a reader has what the session wrote |
 //! | `forward` | in what order messages, ours and the client's, go there |
 //! | `replies` | what each message of an upstream means and to whom it goes |
 //! | `effects` | what a finished statement changes in what the session remembers |
@@ -40,6 +41,7 @@ mod config;
 mod decide;
 mod effects;
 mod forward;
+mod fresh;
 mod gate;
 mod leg;
 mod look;
@@ -64,8 +66,8 @@ use bytes::BytesMut;
 
 pub use action::{Action, CancelTarget, Demand, Event, Relayed, RouteReason, TlsRole, Transmit};
 pub use config::{
-    ClientAuth, Config, ConfigError, Gate, Limits, Metadata, Migration, ReaderFailure, ReaderOpen,
-    RequestEvents, Role, RouteTexts, Split, Timeouts, Upstream,
+    ClientAuth, Config, ConfigError, Gate, Limits, Metadata, Migration, ReadYourWrites,
+    ReaderFailure, ReaderOpen, RequestEvents, Role, RouteTexts, Split, Timeouts, Upstream,
 };
 pub use metadata::StatementKind;
 pub use peer::{CloseCause, Destination, Lifecycle, PeerId};
@@ -84,6 +86,7 @@ use crate::startup::CancelKey;
 use crate::wire::{Severity, sqlstate::SqlState};
 use client::Client;
 use effects::Memory;
+use fresh::Freshness;
 use leg::{Duty, Leg, LegId, PerLeg, Roles};
 use look::Seen;
 use metadata::Views;
@@ -163,6 +166,7 @@ pub struct Session<R> {
     roles: Roles,
     requests: Requests,
     memory: Memory,
+    freshness: Freshness,
     tally: Tally,
     views: Views,
     spans: Spans,
@@ -184,6 +188,7 @@ impl<R: Route> Session<R> {
             roles: Roles::default(),
             requests: Requests::new(Roles::default().writer),
             memory: Memory::new(&config, seed.number()),
+            freshness: Freshness::default(),
             tally: Tally::new(),
             views: Views::default(),
             spans: Spans::default(),

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::begin::says_it_is_no_standby;
 use super::effects::Note;
 use super::forward::run_of;
+use super::fresh::Question;
 use super::leg::{Duty, LegId, Restore};
 use super::loss::Cut;
 use super::requests::Batch;
@@ -79,6 +80,9 @@ impl<R: Route> Session<R> {
         if owner == Owner::Client && !self.has_room_to_client(leg) {
             return Demand::Paused;
         }
+        if let Some(question) = self.question_of(leg, frames) {
+            return self.take_answer(now, leg, question, input);
+        }
         let run = run_of(frames, self.config.limits.server_message, input);
         match self
             .ledger
@@ -91,6 +95,32 @@ impl<R: Route> Session<R> {
             }
             Err(_) => Demand::Paused,
         }
+    }
+
+    /// The row that answers a question of ours.
+    fn take_answer(
+        &mut self,
+        now: Instant,
+        leg: LegId,
+        question: Question,
+        input: &[u8],
+    ) -> Demand {
+        let header = match Header::parse_within(input, frame_limit(&self.config)) {
+            Ok(Some(header)) => header,
+            Ok(None) => return Demand::Bytes(Header::LEN),
+            Err(fault) => {
+                self.misbehaved(now, leg, fault.to_string());
+                return Demand::Again;
+            }
+        };
+        let Some((body, _)) = header.split(input) else {
+            return Demand::Bytes(usize::try_from(header.frame_len).unwrap_or(usize::MAX));
+        };
+        if !self.claim_reply(leg, header, body, Owner::Injected) {
+            return Demand::Paused;
+        }
+        self.heard_answer(question, body);
+        Demand::Again
     }
 
     /// Claims a whole message of an upstream. Whether there was room.
@@ -367,6 +397,8 @@ impl<R: Route> Session<R> {
                 serving.restore = Restore::Resting;
                 self.timers.stop(Timer::Restore(leg.peer()));
             }
+        } else if let Some(Note::Question(question)) = note {
+            self.question_is_over(leg, question);
         } else if let Some(note) = note {
             self.answered(note);
         }
@@ -374,7 +406,7 @@ impl<R: Route> Session<R> {
             self.memory.portals.clear();
         }
         match self.duty(leg) {
-            Duty::Writer => self.writer_ready(status, empty),
+            Duty::Writer => self.writer_ready(now, status, empty),
             Duty::Reader | Duty::Spare if status != TransactionStatus::Idle => {
                 self.misbehaved(
                     now,
@@ -387,9 +419,14 @@ impl<R: Route> Session<R> {
         Demand::Again
     }
 
-    fn writer_ready(&mut self, status: TransactionStatus, empty: bool) {
+    fn writer_ready(&mut self, now: Instant, status: TransactionStatus, empty: bool) {
         match status {
-            TransactionStatus::Idle => self.unit_over(),
+            TransactionStatus::Idle => {
+                self.unit_over();
+                if empty {
+                    self.writes_are_over(now);
+                }
+            }
             TransactionStatus::InTransaction | TransactionStatus::Failed => self.unit_goes_on(),
         }
         if empty {

@@ -5,7 +5,9 @@ pub mod pipeline;
 pub mod prepared;
 pub mod settings;
 
+mod lsn;
 mod pending;
 mod pins;
 
+pub use lsn::Lsn;
 pub use pins::{Pin, Pins};

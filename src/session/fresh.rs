@@ -1,0 +1,204 @@
+//! Reads that have to see the session's own writes: whether a reader may serve them yet.
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use super::effects::Note;
+use super::leg::LegId;
+use super::{ReadYourWrites, Session, Timer};
+use crate::route::{Class, Intent, Route};
+use crate::track::Lsn;
+use crate::track::pipeline::{Kind, Owner};
+use crate::wire::{Backend, Frontend, Query, tags::backend as tag};
+
+/// Where the writer's log ends. Asked once the write is committed, so that this is no earlier than its end.
+const WRITTEN: &[u8] = b"select pg_catalog.pg_current_wal_insert_lsn()";
+
+/// How far a standby has replayed that log.
+const REPLAYED: &[u8] = b"select pg_catalog.pg_last_wal_replay_lsn()";
+
+/// What the session's writes ask of a reader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Written {
+    /// Nothing: it has written nothing that the reader has not replayed.
+    #[default]
+    Nothing,
+    /// Its last write was committed then, and where its log record ends is not known.
+    At(Instant),
+    /// The writer was asked where the log ends.
+    Asking(Instant),
+    /// A reader has to have replayed up to here.
+    UpTo(Lsn),
+    /// This reader was asked how far it is.
+    Checking(LegId, Lsn),
+    /// It is not so far: the read that waits goes to the writer, and the next one asks again.
+    Behind(Lsn),
+    /// The writer did not say: the read that waits goes there, and the next one asks again.
+    Untold(Instant),
+    /// This reader has replayed it. Another one may not have.
+    Seen(LegId, Lsn),
+}
+
+/// Whether the statements since the last committed transaction may have written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Unit {
+    #[default]
+    Reads,
+    Writes,
+}
+
+/// What is remembered of writes.
+#[derive(Debug, Default)]
+pub(super) struct Freshness {
+    written: Written,
+    unit: Unit,
+}
+
+/// What the session asks an upstream by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    /// Where the log ends.
+    Written,
+    /// How far it is replayed.
+    Replayed,
+}
+
+/// Whether a reader may serve the read that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fresh {
+    Yes,
+    /// It is being found out.
+    Wait,
+    No,
+}
+
+impl<R: Route> Session<R> {
+    /// A statement is on its way to an upstream.
+    pub(super) fn may_write(&mut self, leg: LegId, intent: &Intent) {
+        let writes = match intent.class {
+            Class::Empty | Class::Read | Class::Session | Class::Transaction => false,
+            Class::Unproven | Class::Write | Class::Unreadable => true,
+        };
+        if writes {
+            self.may_write_unseen(leg);
+        }
+    }
+
+    /// Something whose text is not known is on its way to an upstream.
+    pub(super) fn may_write_unseen(&mut self, leg: LegId) {
+        if leg == self.writer() {
+            self.freshness.unit = Unit::Writes;
+        }
+    }
+
+    /// The writer is outside any transaction: what was written is committed, if it was.
+    pub(super) fn writes_are_over(&mut self, now: Instant) {
+        if std::mem::take(&mut self.freshness.unit) == Unit::Writes {
+            self.freshness.written = match self.config.read_your_writes {
+                ReadYourWrites::Off => Written::Nothing,
+                ReadYourWrites::For(_) | ReadYourWrites::Replayed => Written::At(now),
+            };
+        }
+    }
+
+    /// Whether the reader, which could serve otherwise, has what the session wrote; finds it out where it can.
+    pub(super) fn freshness(&mut self, now: Instant, reader: LegId) -> Fresh {
+        match (self.freshness.written, self.config.read_your_writes) {
+            (Written::Nothing, _) | (_, ReadYourWrites::Off) => Fresh::Yes,
+            (Written::At(written), ReadYourWrites::For(window)) => {
+                match now.saturating_duration_since(written) < window {
+                    true => Fresh::No,
+                    false => Fresh::Yes,
+                }
+            }
+            (Written::At(written), ReadYourWrites::Replayed) => {
+                let writer = self.writer();
+                self.ask(now, writer, Question::Written, Written::Asking(written))
+            }
+            (Written::UpTo(lsn), _) => self.check(now, reader, lsn),
+            (Written::Seen(leg, _), _) if leg == reader => Fresh::Yes,
+            (Written::Seen(_, lsn), _) => self.check(now, reader, lsn),
+            (Written::Asking(_) | Written::Checking(..), _) => Fresh::Wait,
+            (Written::Behind(lsn), _) => {
+                self.freshness.written = Written::UpTo(lsn);
+                Fresh::No
+            }
+            (Written::Untold(written), _) => {
+                self.freshness.written = Written::At(written);
+                Fresh::No
+            }
+        }
+    }
+
+    fn check(&mut self, now: Instant, reader: LegId, lsn: Lsn) -> Fresh {
+        let asked = Written::Checking(reader, lsn);
+        self.ask(now, reader, Question::Replayed, asked)
+    }
+
+    /// Sends an upstream a question of ours.
+    fn ask(&mut self, now: Instant, leg: LegId, question: Question, asked: Written) -> Fresh {
+        let text = match question {
+            Question::Written => WRITTEN,
+            Question::Replayed => REPLAYED,
+        };
+        let mut frame = BytesMut::new();
+        let port = leg.peer().port();
+        let query = Frontend::Query(Query { text });
+        if query.encode(&mut frame).is_err() || !self.ledger.room_for(port, frame.len()) {
+            return Fresh::No;
+        }
+        self.inject(leg, &frame, Kind::Query, Note::Question(question));
+        // A simple Query drops the unnamed statement.
+        self.memory.statements.unnamed_dropped(leg.index());
+        self.freshness.written = asked;
+        let timeout = self.config.timeouts.replay;
+        self.timers.start(now, timeout, Timer::Restore(leg.peer()));
+        Fresh::Wait
+    }
+
+    /// The question that a message of an upstream answers.
+    pub(super) fn question_of(&self, leg: LegId, frame: u8) -> Option<Question> {
+        let head = self.leg(leg).serving()?.pipeline.head()?;
+        match (frame, head.owner, &head.note) {
+            (tag::DATA_ROW, Owner::Injected, Note::Question(question)) => Some(*question),
+            _ => None,
+        }
+    }
+
+    /// A row that answers a question of ours has come.
+    pub(super) fn heard_answer(&mut self, question: Question, body: &[u8]) {
+        let Ok(Backend::DataRow { values }) = Backend::parse(tag::DATA_ROW, body) else {
+            return;
+        };
+        let lsn = values.into_iter().next().flatten().and_then(Lsn::parse);
+        self.freshness.written = match (question, self.freshness.written, lsn) {
+            (Question::Written, Written::Asking(_), Some(end)) => Written::UpTo(end),
+            (Question::Written, Written::Asking(written), None) => Written::Untold(written),
+            (Question::Replayed, Written::Checking(leg, wanted), Some(have)) if have >= wanted => {
+                Written::Seen(leg, wanted)
+            }
+            (Question::Replayed, Written::Checking(_, wanted), _) => Written::Behind(wanted),
+            (Question::Written | Question::Replayed, other, _) => other,
+        };
+    }
+
+    /// A question of ours is answered, with a row or without.
+    pub(super) fn question_is_over(&mut self, leg: LegId, question: Question) {
+        self.timers.stop(Timer::Restore(leg.peer()));
+        self.freshness.written = match (question, self.freshness.written) {
+            (Question::Written, Written::Asking(written)) => Written::Untold(written),
+            (Question::Replayed, Written::Checking(_, lsn)) => Written::Behind(lsn),
+            (Question::Written | Question::Replayed, other) => other,
+        };
+    }
+
+    /// Nobody is going to answer a question of ours: it may be asked again.
+    pub(super) fn question_is_lost(&mut self, question: Question) {
+        self.freshness.written = match (question, self.freshness.written) {
+            (Question::Written, Written::Asking(written)) => Written::At(written),
+            (Question::Replayed, Written::Checking(_, lsn)) => Written::UpTo(lsn),
+            (Question::Written | Question::Replayed, other) => other,
+        };
+    }
+}
