@@ -259,6 +259,15 @@ pub const LOGIN_MESSAGE: usize = 65_535;
 /// that the same queue may hold.
 pub const DENIAL_MESSAGE_MAX: usize = 1_024;
 
+/// Longest request in bytes that is tried on a reader, which may refuse it: a copy of it is made.
+pub const TRIED_REQUEST: usize = 4_096;
+
+/// Texts that a reader has refused which a session remembers: more distinct ones than most applications have.
+pub const REFUSED_TEXTS: usize = 64;
+
+/// Messages of one request that is tried: Parse, Bind, Describe, Execute, Close, Sync and some.
+pub const TRIED_MESSAGES: usize = 16;
+
 /// Actions that wait for the driver before nothing more is decided: a driver that takes them at every turn never
 /// has more than a handful.
 pub const ACTIONS: usize = 64;

@@ -129,6 +129,8 @@ pub enum Why {
     SessionStatement,
     /// A statement on transactions.
     TransactionStatement,
+    /// A reader has refused this text before.
+    RefusedBefore,
     /// `BEGIN READ ONLY` where the rules count it as a read.
     BeginReadOnly,
     /// The lexer could not go on.

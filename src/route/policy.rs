@@ -1,6 +1,6 @@
 //! From intent to an upstream.
 
-use super::intent::Intent;
+use super::intent::{Class, Intent};
 
 /// Which upstream serves a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,9 @@ pub struct RouteContext<'a> {
     /// Whether a reader is connected, or can be, and is fresh enough. The session falls back to the writer by itself
     /// when a policy asks for a reader that is not there.
     pub reader_available: bool,
+    /// Whether the request, if it is [unproven](super::Class::Unproven), can be tried on the reader and run on the writer if
+    /// it is refused.
+    pub may_try: bool,
     /// The user of the session.
     pub user: &'a [u8],
     /// The database of the session.
@@ -32,6 +35,7 @@ impl RouteContext<'_> {
     pub fn new(reader_available: bool) -> Self {
         RouteContext {
             reader_available,
+            may_try: false,
             user: b"",
             database: b"",
             text: None,
@@ -48,13 +52,14 @@ pub trait Route {
     fn route(&mut self, intent: &Intent, cx: &RouteContext<'_>) -> Target;
 }
 
-/// Reads to a reader, everything else to the writer.
+/// Reads to a reader, and what may be tried there; everything else to the writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Split;
 
 impl Route for Split {
     fn route(&mut self, intent: &Intent, cx: &RouteContext<'_>) -> Target {
-        if cx.reader_available && intent.class.is_read() {
+        let tried = cx.may_try && intent.class == Class::Unproven;
+        if cx.reader_available && (intent.class.is_read() || tried) {
             Target::Reader
         } else {
             Target::Writer

@@ -6,7 +6,7 @@ use super::{CloseCause, Destination, PeerId, StatementKind, Timer};
 use crate::auth::{ExternalRequest, Method};
 use crate::route::{Class, View, Why};
 use crate::startup::{CancelKey, UpstreamTlsPolicy};
-use crate::wire::TransactionStatus;
+use crate::wire::{SqlState, TransactionStatus};
 
 /// What [`Session::handle_input`](super::Session::handle_input) needs next from that peer.
 #[must_use]
@@ -125,6 +125,8 @@ pub enum RouteReason {
     ReaderDown,
     /// The reader may not have what the session wrote.
     Stale,
+    /// The reader has refused it.
+    Refused,
     /// The request did not fit the read buffer before its end was seen.
     TooLong,
 }
@@ -138,6 +140,7 @@ impl std::fmt::Display for RouteReason {
             RouteReason::Pinned(pin) => write!(f, "pinned: {pin}"),
             RouteReason::NotSplit => f.write_str("not split"),
             RouteReason::ReaderDown => f.write_str("reader down"),
+            RouteReason::Refused => f.write_str("refused by the reader"),
             RouteReason::Stale => f.write_str("reader stale"),
             RouteReason::TooLong => f.write_str("too long"),
         }
@@ -238,6 +241,15 @@ pub enum Event {
     ReaderLost {
         /// How many requests were answered with an error for it.
         failed_requests: usize,
+    },
+    /// A reader has refused a request that was tried there. The writer runs it.
+    ReaderRefused {
+        /// The request's number, that of its [`Event::Routed`] before and behind this.
+        request: u64,
+        /// Which reader.
+        peer: PeerId,
+        /// With which code.
+        state: SqlState,
     },
     /// A deadline passed.
     TimedOut(Timer),

@@ -101,6 +101,22 @@ pub enum ReaderFailure {
     FailClient,
 }
 
+/// Whether reads that are not proven to be reads are tried on the reader first.
+///
+/// For physical standbys: they refuse a write before they do it. A statement of an unknown function, by itself or in a batch
+/// that runs nothing else, is sent there; if the server refuses it before anything of its answer has reached the client,
+/// it runs on the writer, once, and its text counts as a write from then on. A function that writes only after it
+/// has sent rows fails (`25006`). What a standby does not refuse although it has an effect outside the database or the
+/// session (advisory locks, settings, messages to other servers) happens there: [`Rules::deny`] such functions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Optimistic {
+    /// They go to the writer.
+    #[default]
+    Off,
+    /// They are tried.
+    On,
+}
+
 /// Whether a session's reads wait for a reader that has its writes.
 ///
 /// Only for what the session wrote itself: what others write reaches a reader when it does. Procedures and functions of
@@ -337,6 +353,8 @@ pub struct Config {
     pub gate: Gate,
     /// Whether reads are split off.
     pub split: Split,
+    /// Whether unproven reads are tried on the reader.
+    pub optimistic: Optimistic,
     /// Whether reads wait for a reader that has the session's writes.
     pub read_your_writes: ReadYourWrites,
     /// Whether sessions can be moved.
@@ -378,6 +396,7 @@ impl Config {
             authentication: ClientAuth::default(),
             gate: Gate::default(),
             split: Split::default(),
+            optimistic: Optimistic::default(),
             read_your_writes: ReadYourWrites::default(),
             migration: Migration::default(),
             client_tls: ClientTls::Disable,
@@ -486,6 +505,7 @@ impl Config {
             portals,
             texts,
             self.metadata_bound(),
+            self.refused_bound(),
             limits::LOGIN_EXCHANGES,
             self.logins_bound(),
             limits::SESSION_FIXED,
@@ -525,6 +545,16 @@ impl Config {
         legs.saturating_mul(peers.saturating_sub(1))
             .saturating_add(password)
             .saturating_add(limits::TLS_INFO_HELD.saturating_mul(peers))
+    }
+
+    /// The texts that a reader has refused, and those of a request that is tried.
+    fn refused_bound(&self) -> usize {
+        match self.optimistic {
+            Optimistic::Off => 0,
+            Optimistic::On => limits::REFUSED_TEXTS
+                .saturating_add(2)
+                .saturating_mul(limits::TRIED_REQUEST.saturating_add(64)),
+        }
     }
 
     /// The views that are kept, and those in events that the driver has not taken: tables are divided by commas, and

@@ -31,7 +31,7 @@ impl<R: Route> Session<R> {
     /// Looks at the next message of a segment, or chooses its upstream when enough was seen.
     pub(super) fn look_ahead(&mut self, now: Instant, input: &[u8]) -> Demand {
         if self.requests.look.seen != Seen::On {
-            return self.decide(now);
+            return self.decide(now, input);
         }
         let len = self.requests.look.len;
         let rest = input.get(len..).unwrap_or_default();
@@ -64,7 +64,7 @@ impl<R: Route> Session<R> {
     }
 
     /// Chooses the upstream of the segment that was looked at, and waits until it can take it.
-    fn decide(&mut self, now: Instant) -> Demand {
+    fn decide(&mut self, now: Instant, input: &[u8]) -> Demand {
         let Some((leg, reason)) = self.choose() else {
             if self.nothing_in_flight() {
                 self.requests.look.restart();
@@ -74,6 +74,9 @@ impl<R: Route> Session<R> {
         };
         match self.obstacle(now, leg) {
             Obstacle::None => match self.freshness_of(now, leg) {
+                Fresh::Yes if leg == self.reader() && self.may_try(&self.requests.look) => {
+                    self.try_on(leg, reason, input)
+                }
                 Fresh::Yes => {
                     self.clear_stale(leg);
                     self.settle_on(leg, reason)
@@ -110,6 +113,9 @@ impl<R: Route> Session<R> {
             };
             return Some((there, reason));
         }
+        if self.was_refused() {
+            return Some((self.writer(), RouteReason::Refused));
+        }
         let certainty = look.certainty;
         match self.ask_policy(look.class, look.why) {
             Target::Writer => Some((self.writer(), reason)),
@@ -130,6 +136,7 @@ impl<R: Route> Session<R> {
             effects: Vec::new(),
         };
         let mut context = RouteContext::new(true);
+        context.may_try = self.may_try(&self.requests.look);
         let startup = self.client.startup.as_ref();
         context.user = startup.map_or(&[], StartupParams::user);
         context.database = startup.map_or(&[], StartupParams::database);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::begin::mentions_catalog;
 use super::fresh::Question;
 use super::leg::LegId;
+use super::trial::RefusedTexts;
 use super::{Config, Event, Session};
 use crate::auth::Parameters;
 use crate::route::{
@@ -87,6 +88,7 @@ pub(super) struct Memory {
     pub(super) pins: Pins,
     pub(super) texts: Cache,
     pub(super) portals: Portals,
+    pub(super) refused: RefusedTexts,
     pub(super) started_with: Parameters,
     /// What the request that is being forwarded asks for, for the event about it.
     pub(super) forwarded: Option<Arc<Intent>>,
@@ -180,6 +182,7 @@ impl Memory {
             pins: Pins::default(),
             texts: Cache::new(Arc::clone(&config.rules), config.limits.texts, seed),
             portals: Portals::default(),
+            refused: RefusedTexts::default(),
             started_with: Parameters::new(),
             lex: LexState::default(),
             search_path: SearchPath::CatalogFirst,

@@ -7,6 +7,7 @@ use super::leg::{Duty, LegId};
 use super::look::{bind_names, text_of};
 use super::policy::Judged;
 use super::requests::Batch;
+use super::trial::Trial;
 use super::{Demand, PeerId, Session};
 use crate::error::Malformed;
 use crate::ledger::Fate;
@@ -73,10 +74,34 @@ impl<R: Route> Session<R> {
         if matches!(header.tag, tag::SYNC | tag::QUERY | tag::FUNCTION_CALL) {
             self.memory.statements.synced();
         }
+        if self.was_refused() {
+            self.requests.trial = Trial::None;
+        }
         self.requests.last = leg;
         self.requests.flushed = (header.tag == tag::FLUSH).then_some(leg);
         self.requests.batch = batch_after(self.requests.batch, leg, header.tag);
         Demand::Again
+    }
+
+    /// Sends an upstream a copy of a message of the client's, to be answered as the message itself. Whether it was.
+    pub(super) fn send_copy(
+        &mut self,
+        leg: LegId,
+        header: Header,
+        frame: &[u8],
+        body: &[u8],
+    ) -> bool {
+        match self.plan(leg, header, body) {
+            Plan::Full => return false,
+            Plan::Silent => {}
+            Plan::Request(kind, note) => self.expect(leg, kind, note),
+        }
+        self.tally.leg(leg).frontend(header.tag);
+        self.note_tables(leg, header.tag, body, true);
+        let sent = self.ledger.push(leg.peer().port(), frame).is_ok();
+        self.request_sent(leg, header.tag);
+        self.tell_tables(leg);
+        sent
     }
 
     /// Whether a message of the client and what may have to go before it can be queued for an upstream.

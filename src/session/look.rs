@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::requests::Batch;
+use super::trial::can_be_tried;
 use super::{RouteReason, Session};
 use crate::limits;
 use crate::route::{Class, Intent, LexState, Route, Why};
@@ -36,6 +37,20 @@ pub(super) struct Look {
     portals: Portals,
     /// How many portals the segment opened.
     binds: usize,
+    /// How many messages it has so far.
+    messages: usize,
+    shape: Shape,
+}
+
+/// Whether a segment is one request that could be tried somewhere, and repeated if it is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// It could be, if it ends well.
+    Open,
+    /// It is.
+    Whole,
+    /// It is not.
+    Other,
 }
 
 /// Whether every portal that the segment opened was run to its end in it.
@@ -79,6 +94,8 @@ impl Look {
             bound: None,
             portals: Portals::Finished,
             binds: 0,
+            messages: 0,
+            shape: Shape::Open,
         }
     }
 
@@ -90,6 +107,18 @@ impl Look {
             ..Look::new()
         };
         self.parsed.clear();
+    }
+
+    /// Whether it is one request from its first message to its last, which could be tried.
+    pub(super) fn is_whole_request(&self) -> bool {
+        self.shape == Shape::Whole
+    }
+
+    /// The segment ends with a message that ends its request.
+    fn whole(&mut self) {
+        if self.shape == Shape::Open {
+            self.shape = Shape::Whole;
+        }
     }
 
     /// Gives up on seeing the end.
@@ -139,7 +168,12 @@ impl<R: Route> Session<R> {
         look.len = look
             .len
             .saturating_add(usize::try_from(header.frame_len).unwrap_or(usize::MAX));
-        if !look.class.is_read() {
+        look.messages = look.messages.saturating_add(1);
+        if look.messages > limits::TRIED_MESSAGES || look.binds > 1 {
+            look.shape = Shape::Other;
+        }
+        let tried = self.tries() && look.class == Class::Unproven && look.shape != Shape::Other;
+        if !look.class.is_read() && !tried {
             look.seen = Seen::Enough;
         }
         self.requests.look = look;
@@ -156,12 +190,13 @@ impl<R: Route> Session<R> {
         match message {
             Frontend::Query(query) => {
                 let intent = self.intent_of(query.text);
-                look.join(intent.class, intent.reason.why);
+                self.join_text(look, &intent, query.text);
                 self.outline(look, query.text);
                 if look.len > 0 {
                     // Behind an Execute without Sync it leaves a transaction open (PostgreSQL 18).
                     look.join(Class::Session, Why::SessionStatement);
                 }
+                look.whole();
                 return Seen::Enough;
             }
             Frontend::FunctionCall(_) => {
@@ -170,7 +205,7 @@ impl<R: Route> Session<R> {
             }
             Frontend::Parse(parse) => {
                 let intent = self.intent_of(parse.text);
-                self.look_at_parse(look, parse.name, &intent);
+                self.look_at_parse(look, parse.name, &intent, parse.text);
                 self.outline(look, parse.text);
                 self.look_for_room(look, size.saturating_add(parse.name.len()));
                 look.prepare(input, parse.name, intent);
@@ -194,7 +229,10 @@ impl<R: Route> Session<R> {
                     look.bound = None;
                 }
             }
-            Frontend::Sync => return Seen::Enough,
+            Frontend::Sync => {
+                look.whole();
+                return Seen::Enough;
+            }
             Frontend::Flush => {
                 if look.binds > 0 {
                     // A portal ends with its batch, and an Execute begins a transaction that Sync ends: were the batch to
@@ -215,6 +253,18 @@ impl<R: Route> Session<R> {
         Seen::On
     }
 
+    /// The segment runs a text.
+    fn join_text(&self, look: &mut Look, intent: &Intent, text: &[u8]) {
+        if intent.class == Class::Unproven && self.memory.refused.contains(text) {
+            look.join(Class::Write, Why::RefusedBefore);
+            return;
+        }
+        if intent.class == Class::Unproven && !can_be_tried(intent) {
+            look.shape = Shape::Other;
+        }
+        look.join(intent.class, intent.reason.why);
+    }
+
     /// The segment prepares one more statement, of this many bytes with its name, which is to be remembered.
     fn look_for_room(&mut self, look: &mut Look, bytes: usize) {
         let before = look.parsed_bytes;
@@ -228,8 +278,8 @@ impl<R: Route> Session<R> {
     }
 
     /// A name that is parsed again while it is known makes the server refuse it, so either text may count.
-    fn look_at_parse(&mut self, look: &mut Look, name: &[u8], intent: &Arc<Intent>) {
-        look.join(intent.class, intent.reason.why);
+    fn look_at_parse(&mut self, look: &mut Look, name: &[u8], intent: &Arc<Intent>, text: &[u8]) {
+        self.join_text(look, intent, text);
         if name.is_empty() {
             // The unnamed statement is replaced, whatever it was.
             return;
@@ -260,7 +310,8 @@ impl<R: Route> Session<R> {
         }
         match meaning.definition.cloned() {
             Some(known) => {
-                look.join(known.meta.class, known.meta.reason.why);
+                let text = text_of(&known.body).unwrap_or_default();
+                self.join_text(look, &known.meta, text);
                 if let Some(text) = text_of(&known.body) {
                     self.outline(look, text);
                 }

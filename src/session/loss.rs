@@ -276,6 +276,7 @@ impl<R: Route> Session<R> {
     /// The reader is gone: what it owed is answered with errors, and the session goes on with the writer.
     pub(super) fn reader_lost(&mut self, now: Instant, cause: CloseCause, cut: Cut) {
         let leg = self.reader();
+        self.accept_trial();
         let Some(mut serving) = self.leg_mut(leg).take_serving() else {
             self.leg_down(now, leg, cause);
             return;
@@ -284,13 +285,26 @@ impl<R: Route> Session<R> {
         let owed = serving.pipeline.abandon();
         self.leg_down(now, leg, cause);
         let first = lost_by(cut, serving.newest, &owed);
-        let failed = self.answer_for_the_lost(owed, skips, first);
+        let failed = match self.is_refusing(leg) {
+            true => self.forget_refused(owed),
+            false => self.answer_for_the_lost(owed, skips, first),
+        };
+        self.refusal_is_over(leg);
         self.memory.statements.leg_lost(leg.index());
         let batch_too = matches!(self.requests.batch, Batch::Broken(_));
         self.requests_lost(leg, batch_too);
         self.notify(Event::ReaderLost {
             failed_requests: failed,
         });
+    }
+
+    /// What a lost reader owed of a request that it had refused is nobody's: the writer runs it.
+    fn forget_refused(&mut self, owed: Vec<Owed<Note>>) -> usize {
+        for item in owed {
+            self.undone(item.note, Reached::Server);
+        }
+        self.requests.reader_lost(self.roles, false);
+        0
     }
 
     /// Gives the client, for each request that a lost reader owed, what a server gives for a failed one. What such a

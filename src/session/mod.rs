@@ -25,6 +25,7 @@
 //! | `decide` | which upstream it goes to, and what has to happen first |
 //! | `requests` | the order of requests: batches, what is forced, what is dropped |
 //! | `fresh` | whether a reader has what the session wrote |
+//! | `trial` | unproven reads, tried on the reader |
 //! | `forward` | in what order messages, ours and the client's, go there |
 //! | `replies` | what each message of an upstream means and to whom it goes |
 //! | `effects` | what a finished statement changes in what the session remembers |
@@ -56,6 +57,7 @@ mod spans;
 mod tally;
 mod timers;
 mod tls;
+mod trial;
 mod upstream;
 mod whole;
 
@@ -66,7 +68,7 @@ use bytes::BytesMut;
 
 pub use action::{Action, CancelTarget, Demand, Event, Relayed, RouteReason, TlsRole, Transmit};
 pub use config::{
-    ClientAuth, Config, ConfigError, Gate, Limits, Metadata, Migration, ReadYourWrites,
+    ClientAuth, Config, ConfigError, Gate, Limits, Metadata, Migration, Optimistic, ReadYourWrites,
     ReaderFailure, ReaderOpen, RequestEvents, Role, RouteTexts, Split, Timeouts, Upstream,
 };
 pub use metadata::StatementKind;
@@ -461,7 +463,10 @@ impl<R: Route> Session<R> {
         if matches!(self.life, Life::Live | Life::Finishing) {
             self.leave_batch();
             self.retire_reader(now);
-            if matches!(self.life, Life::Finishing) && self.nothing_in_flight() {
+            if matches!(self.life, Life::Finishing)
+                && self.nothing_in_flight()
+                && !self.was_refused()
+            {
                 self.end(
                     now,
                     CloseCause::Shutdown,

@@ -328,6 +328,11 @@ impl<R: Route> Session<R> {
         demand
     }
 
+    /// Whether the caller has a policy.
+    pub(super) fn asks_policy(&self) -> bool {
+        self.hook.policy.is_some()
+    }
+
     fn ask_about(&mut self, kind: StatementKind, text: StatementText<'_>) -> Verdict {
         let unreadable = |why| Intent {
             class: Class::Unreadable,

@@ -32,6 +32,9 @@ impl<R: Route> Session<R> {
                 return Demand::Again;
             }
         };
+        if let Some(demand) = self.judge_trial(leg, input) {
+            return demand;
+        }
         if let Some(serving) = self.leg_mut(leg).serving_mut() {
             serving.newest = header.tag;
         }
@@ -84,13 +87,16 @@ impl<R: Route> Session<R> {
             return self.take_answer(now, leg, question, input);
         }
         let run = run_of(frames, self.config.limits.server_message, input);
-        match self
-            .ledger
-            .claim_run(leg.peer().port(), fate(owner), run.total, run.last)
-        {
+        match self.ledger.claim_run(
+            leg.peer().port(),
+            self.fate(leg, owner),
+            run.total,
+            run.last,
+        ) {
             Ok(()) => {
-                self.tally.rows(leg, fate(owner), frames, run.frames);
-                self.request_answered(leg, owner, frames, &[]);
+                let fate = self.fate(leg, owner);
+                self.tally.rows(leg, fate, frames, run.frames);
+                self.answered_by(leg, owner, frames, &[]);
                 Demand::Again
             }
             Err(_) => Demand::Paused,
@@ -123,15 +129,37 @@ impl<R: Route> Session<R> {
         Demand::Again
     }
 
+    /// Where a reply goes.
+    fn fate(&self, leg: LegId, owner: Owner) -> Fate {
+        match owner {
+            Owner::Client if !self.is_refusing(leg) => Fate::To(PeerId::CLIENT.port()),
+            Owner::Client | Owner::Injected => Fate::Discard,
+        }
+    }
+
+    /// A message of an upstream was claimed, as part of an answer.
+    fn answered_by(&mut self, leg: LegId, owner: Owner, frame: u8, body: &[u8]) {
+        if self.is_refusing(leg) {
+            self.request_refused(leg, frame);
+        } else {
+            self.request_answered(leg, owner, frame, body);
+        }
+    }
+
     /// Claims a whole message of an upstream. Whether there was room.
     fn claim_reply(&mut self, leg: LegId, header: Header, body: &[u8], owner: Owner) -> bool {
         let claimed = (owner == Owner::Injected || self.has_room_to_client(leg))
             && self
                 .ledger
-                .claim(leg.peer().port(), fate(owner), u64::from(header.frame_len))
+                .claim(
+                    leg.peer().port(),
+                    self.fate(leg, owner),
+                    u64::from(header.frame_len),
+                )
                 .is_ok();
         if claimed {
-            self.tally.reply(leg, fate(owner), header.tag, body);
+            let fate = self.fate(leg, owner);
+            self.tally.reply(leg, fate, header.tag, body);
         }
         claimed
     }
@@ -259,7 +287,8 @@ impl<R: Route> Session<R> {
             serving.says_fatal();
             match duty {
                 Duty::Writer => {
-                    self.take_claim(leg, header, beginning, fate(Owner::Client));
+                    let fate = self.fate(leg, Owner::Client);
+                    self.take_claim(leg, header, beginning, fate);
                     self.end(now, CloseCause::UpstreamEnded(leg.peer()), None);
                 }
                 Duty::Reader | Duty::Spare => {
@@ -273,8 +302,9 @@ impl<R: Route> Session<R> {
         let answered = serving.pipeline.error();
         let (owner, dropped) = answered.unwrap_or_else(|| (self.unasked(leg), Vec::new()));
         let to = self.owner_of_error(leg, owner, &dropped);
-        self.take_claim(leg, header, beginning, fate(to));
-        self.request_answered(leg, to, header.tag, &[]);
+        let fate = self.fate(leg, to);
+        self.take_claim(leg, header, beginning, fate);
+        self.answered_by(leg, to, header.tag, &[]);
         if duty == Duty::Writer {
             self.unit_failed();
         }
@@ -336,13 +366,14 @@ impl<R: Route> Session<R> {
                 return Demand::Again;
             }
         };
-        self.take_claim(leg, header, body, fate(reply.owner));
+        let fate = self.fate(leg, reply.owner);
+        self.take_claim(leg, header, body, fate);
         if header.tag != tag::READY_FOR_QUERY || reply.done.is_some() {
-            self.request_answered(leg, reply.owner, header.tag, body);
+            self.answered_by(leg, reply.owner, header.tag, body);
         }
         let note = reply.done.map(|done| done.note);
         if header.tag == tag::READY_FOR_QUERY {
-            if reply.owner == Owner::Client {
+            if reply.owner == Owner::Client && !self.is_refusing(leg) {
                 self.requests.answered = self.requests.answered.saturating_add(1);
             }
             return self.ready(now, leg, body, note);
@@ -416,6 +447,13 @@ impl<R: Route> Session<R> {
             }
             Duty::Reader | Duty::Spare => {}
         }
+        if !self
+            .leg(leg)
+            .serving()
+            .is_some_and(|serving| serving.pipeline.has_client())
+        {
+            self.refusal_is_over(leg);
+        }
         Demand::Again
     }
 
@@ -446,13 +484,6 @@ fn beginning(header: Header, input: &[u8]) -> Result<&[u8], usize> {
     let frame = usize::try_from(header.frame_len).unwrap_or(usize::MAX);
     let needed = frame.min(most);
     input.get(Header::LEN..needed).ok_or(needed)
-}
-
-fn fate(owner: Owner) -> Fate {
-    match owner {
-        Owner::Client => Fate::To(PeerId::CLIENT.port()),
-        Owner::Injected => Fate::Discard,
-    }
 }
 
 fn is_known(frame: u8) -> bool {

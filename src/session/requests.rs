@@ -13,6 +13,7 @@ use super::leg::{LegId, Roles};
 use super::look::Look;
 use super::loss::{Gone, Stream};
 use super::policy::Judged;
+use super::trial::Trial;
 use super::{CloseCause, Demand, Event, Life, PeerId, RouteReason, Session, Tell};
 use crate::error::Malformed;
 use crate::ledger::Fate;
@@ -59,6 +60,8 @@ pub(super) struct Requests {
     /// How many requests of the client have been answered by an upstream. Behind one that a lost reader owed, the writer
     /// answers before another reader does.
     pub(super) answered: u64,
+    /// Whether a request is tried on the reader.
+    pub(super) trial: Trial,
     /// What the caller's policy says of the client's next message.
     pub(super) judged: Judged,
     count: u64,
@@ -83,6 +86,7 @@ impl Requests {
             decided: None,
             last: writer,
             answered: 0,
+            trial: Trial::None,
             judged: Judged::NotYet,
             count: 0,
             begun: 0,
@@ -99,6 +103,11 @@ impl Requests {
     /// A request has the next number, though nobody is told where it went: it asks for nothing.
     pub(super) fn numbered(&mut self) {
         self.count = self.count.saturating_add(1);
+    }
+
+    /// The request that was numbered last is to be decided anew, and keeps its number.
+    pub(super) fn again(&mut self) {
+        self.count = self.count.saturating_sub(1);
     }
 
     /// The number of the request that the client's next message belongs to.
@@ -148,6 +157,9 @@ impl<R: Route> Session<R> {
         if self.client.stream == Stream::Ended(Gone::Terminated) {
             return self.ignore(PeerId::CLIENT, input);
         }
+        if self.is_trying() {
+            return self.wait_for_answers();
+        }
         if let Judged::Denied(denial) = &self.requests.judged {
             let denial = denial.clone();
             return self.deny(now, denial);
@@ -181,7 +193,7 @@ impl<R: Route> Session<R> {
         if matches!(header.tag, tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL) {
             return self.forward_copy(header, input);
         }
-        if matches!(self.life, Life::Finishing) && self.is_new(header.tag) {
+        if matches!(self.life, Life::Finishing) && self.is_new(header.tag) && !self.was_refused() {
             return Demand::Paused;
         }
         if let Some(demand) = self.judge(header, input) {

@@ -101,6 +101,13 @@ impl<R: Route> Session<R> {
         }
     }
 
+    /// A message of an answer that refuses a tried request: the request goes on elsewhere.
+    pub(super) fn request_refused(&mut self, leg: LegId, frame: u8) {
+        if frame == backend::READY_FOR_QUERY {
+            self.spans.of(leg).pop_front();
+        }
+    }
+
     /// An upstream is lost, and what it owed is answered by us.
     pub(super) fn requests_lost(&mut self, leg: LegId, batch_too: bool) {
         if self.config.request_events == RequestEvents::Off {

@@ -1,0 +1,409 @@
+//! Reads that are not proven to be reads: tried on the reader, which refuses a write before it does it.
+//!
+//! A request is tried with a copy of its messages, while they stay unclaimed in the driver's buffer. Nothing of the answer
+//! goes to the client before the reader has said something that no refusal is preceded by: then the messages in the
+//! buffer are dropped, and the answer passes as any other. If it refuses, its answer is swallowed up to its
+//! ReadyForQuery, and what is in the buffer is decided anew, for the writer: it was refused, so it did not happen.
+
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+
+use super::effects::Note;
+use super::leg::LegId;
+use super::look::{Look, Seen, text_of};
+use super::requests::Batch;
+use super::{CloseCause, Demand, Event, Optimistic, PeerId, RouteReason, Session};
+use crate::ledger::Fate;
+use crate::limits;
+use crate::route::{Class, Effect, Intent, PinKind, Route};
+use crate::track::pipeline::Kind;
+use crate::track::prepared::Change;
+use crate::wire::{
+    Backend, Close, Fields, Frontend, Header, SqlState, Target as Object, sqlstate, tags::backend,
+    tags::frontend as tag,
+};
+
+/// Whether a request is tried on the reader.
+#[derive(Debug, Default)]
+pub(super) enum Trial {
+    #[default]
+    None,
+    /// The reader has not said what becomes of it.
+    Open(Tried),
+    /// The reader refuses it; what is left of its answer is nobody's. It may have prepared statements of these names.
+    Refused(LegId, Vec<Box<[u8]>>),
+    /// It was refused: it goes to the writer.
+    Over,
+}
+
+/// A request that is tried.
+#[derive(Debug)]
+pub(super) struct Tried {
+    leg: LegId,
+    /// How many bytes it is in the client's buffer.
+    len: usize,
+    /// The tags of its messages.
+    tags: Vec<u8>,
+    texts: Vec<HiddenText>,
+    /// The names of the statements that it prepares.
+    names: Vec<Box<[u8]>>,
+}
+
+/// Texts that a reader has refused: they are writes, whatever they look like.
+#[derive(Debug, Default)]
+pub(super) struct RefusedTexts(VecDeque<HiddenText>);
+
+/// A text of the client's. `Debug` shows its length.
+#[derive(PartialEq, Eq)]
+struct HiddenText(Box<[u8]>);
+
+impl std::fmt::Debug for HiddenText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "<{} bytes>", self.0.len())
+    }
+}
+
+impl RefusedTexts {
+    pub(super) fn contains(&self, text: &[u8]) -> bool {
+        self.0.iter().any(|known| *known.0 == *text)
+    }
+
+    /// Remembers a text; the oldest makes room for it.
+    fn add(&mut self, text: HiddenText) {
+        if self.0.contains(&text) {
+            return;
+        }
+        if self.0.len() >= limits::REFUSED_TEXTS {
+            self.0.pop_front();
+        }
+        self.0.push_back(text);
+    }
+}
+
+/// What the reader's answer to a tried request is so far.
+enum Verdict {
+    /// Nothing in the first bytes tells; so many have to be there.
+    Open(usize),
+    Accepted,
+    Refused(SqlState),
+}
+
+/// Whether a text of this intent can be tried: one statement, which leaves nothing behind in the session that we know of.
+pub(super) fn can_be_tried(intent: &Intent) -> bool {
+    let leaves = |effect: &Effect| *effect != Effect::Pin(PinKind::UnknownCode);
+    intent.statements == 1
+        && !intent
+            .effects
+            .iter()
+            .any(|happened| leaves(&happened.effect))
+}
+
+impl<R: Route> Session<R> {
+    /// Whether what was looked at can be tried: an unproven read, whole, short, with nothing before it unanswered.
+    pub(super) fn may_try(&self, look: &Look) -> bool {
+        let whole = look.seen == Seen::Enough && look.len > 0 && look.is_whole_request();
+        look.class == Class::Unproven
+            && self.tries()
+            && whole
+            && look.len <= limits::TRIED_REQUEST
+            && self.requests.batch == Batch::None
+            && matches!(self.requests.trial, Trial::None)
+            && !self.asks_policy()
+    }
+
+    /// Whether unproven reads are tried at all.
+    pub(super) fn tries(&self) -> bool {
+        self.config.optimistic == Optimistic::On
+    }
+
+    /// Whether the request that is decided next was refused by the reader.
+    pub(super) fn was_refused(&self) -> bool {
+        matches!(self.requests.trial, Trial::Over)
+    }
+
+    /// Whether a request is tried whose messages are in the client's buffer.
+    pub(super) fn is_trying(&self) -> bool {
+        match &self.requests.trial {
+            Trial::Open(_) | Trial::Refused(..) => true,
+            Trial::None | Trial::Over => false,
+        }
+    }
+
+    /// Sends the reader a copy of the request at the front of the client's bytes.
+    pub(super) fn try_on(&mut self, leg: LegId, reason: RouteReason, input: &[u8]) -> Demand {
+        let len = self.requests.look.len;
+        let Some(request) = input.get(..len) else {
+            return Demand::Bytes(len);
+        };
+        if !self.nothing_in_flight() || !self.prepare_trial(leg, request) {
+            return Demand::Paused;
+        }
+        let class = self.requests.look.class;
+        let outline = self.requests.look.outline.take();
+        self.requests.look.restart();
+        self.routed(leg, class, reason, outline);
+        self.requests.began(Batch::None);
+        let mut tried = Tried {
+            leg,
+            len,
+            tags: Vec::new(),
+            texts: Vec::new(),
+            names: Vec::new(),
+        };
+        for (header, frame, body) in frames(request) {
+            if let Some(text) = self.text_in(header.tag, body) {
+                tried.texts.push(HiddenText(text));
+            }
+            if let Ok(Frontend::Parse(parse)) = Frontend::parse(header.tag, body) {
+                if !parse.name.is_empty() {
+                    tried.names.push(parse.name.into());
+                }
+            }
+            tried.tags.push(header.tag);
+            if !self.send_copy(leg, header, frame, body) {
+                self.abort(CloseCause::Misuse("room was promised and is not there"));
+                return Demand::Again;
+            }
+        }
+        self.memory.statements.synced();
+        self.requests.last = leg;
+        self.requests.flushed = None;
+        self.requests.trial = Trial::Open(tried);
+        Demand::Again
+    }
+
+    /// Has the reader prepare what the request needs. Whether there is room for the request behind it.
+    fn prepare_trial(&mut self, leg: LegId, request: &[u8]) -> bool {
+        let client = PeerId::CLIENT.port();
+        for (header, _, body) in frames(request) {
+            let name = match Frontend::parse(header.tag, body) {
+                Ok(Frontend::Bind(bind)) => Some(bind.statement),
+                Ok(Frontend::Describe(describe)) if describe.kind == Object::Statement => {
+                    Some(describe.name)
+                }
+                Ok(Frontend::Parse(parse)) if !parse.name.is_empty() => Some(parse.name),
+                Ok(_) | Err(_) => None,
+            };
+            if let Some(name) = name {
+                let name = crate::track::prepared::key(name);
+                if !self.repair(leg, name) {
+                    return false;
+                }
+            }
+        }
+        self.ledger
+            .room_for_both(leg.peer().port(), request.len(), client)
+            && self.ledger.room(client, Fate::Discard)
+    }
+
+    /// The text that a message runs or prepares.
+    fn text_in(&self, frame: u8, body: &[u8]) -> Option<Box<[u8]>> {
+        match Frontend::parse(frame, body).ok()? {
+            Frontend::Query(query) => Some(query.text.into()),
+            Frontend::Parse(parse) => Some(parse.text.into()),
+            Frontend::Bind(bind) => {
+                let name = crate::track::prepared::key(bind.statement);
+                let known = self.memory.statements.meaning(name).definition?;
+                text_of(&known.body).map(Box::from)
+            }
+            Frontend::Execute(_)
+            | Frontend::Describe(_)
+            | Frontend::Close(_)
+            | Frontend::FunctionCall(_)
+            | Frontend::Sync
+            | Frontend::Flush
+            | Frontend::CopyDone
+            | Frontend::CopyFail { .. }
+            | Frontend::CopyData { .. }
+            | Frontend::Terminate
+            | Frontend::Password(_)
+            | Frontend::Unknown { .. } => None,
+        }
+    }
+
+    /// What an upstream that tries a request has said of it, before anything of its answer is claimed. `None` when its next
+    /// message can be looked at as any other.
+    pub(super) fn judge_trial(&mut self, leg: LegId, input: &[u8]) -> Option<Demand> {
+        match &self.requests.trial {
+            Trial::Open(tried) if tried.leg == leg => {}
+            Trial::Open(_) | Trial::None | Trial::Refused(..) | Trial::Over => return None,
+        }
+        match verdict(input, self.config.limits.read_buffer) {
+            Verdict::Open(needed) => Some(Demand::Bytes(needed)),
+            Verdict::Accepted => {
+                self.accept_trial();
+                None
+            }
+            Verdict::Refused(state) => {
+                self.refuse_trial(leg, state);
+                None
+            }
+        }
+    }
+
+    /// The answer to a tried request is the client's, whatever it is: the request in its buffer is done with.
+    pub(super) fn accept_trial(&mut self) {
+        let trial = std::mem::take(&mut self.requests.trial);
+        let Trial::Open(tried) = trial else {
+            self.requests.trial = trial;
+            return;
+        };
+        let len = u64::try_from(tried.len).unwrap_or(u64::MAX);
+        for frame in tried.tags {
+            self.tally.client.frontend(frame);
+        }
+        if self
+            .ledger
+            .claim(PeerId::CLIENT.port(), Fate::Discard, len)
+            .is_err()
+        {
+            self.abort(CloseCause::Misuse("room was there and is gone"));
+        }
+    }
+
+    fn refuse_trial(&mut self, leg: LegId, state: SqlState) {
+        let trial = std::mem::take(&mut self.requests.trial);
+        if let Trial::Open(tried) = trial {
+            for text in tried.texts {
+                self.memory.refused.add(text);
+            }
+            self.requests.trial = Trial::Refused(leg, tried.names);
+        }
+        let request = self.requests.newest();
+        self.notify(Event::ReaderRefused {
+            request,
+            peer: leg.peer(),
+            state,
+        });
+    }
+
+    /// The reader has answered everything of a request that it refused, or is lost: whatever it was, it was refused.
+    pub(super) fn refusal_is_over(&mut self, leg: LegId) {
+        let trial = std::mem::take(&mut self.requests.trial);
+        match trial {
+            Trial::Refused(refuses, names) if refuses == leg => {
+                self.requests.trial = Trial::Over;
+                self.requests.again();
+                self.take_back(leg, &names);
+            }
+            Trial::None | Trial::Open(_) | Trial::Refused(..) | Trial::Over => {
+                self.requests.trial = trial;
+            }
+        }
+    }
+
+    /// Closes the statements that a refused request has prepared: it prepares them again where it runs.
+    fn take_back(&mut self, leg: LegId, names: &[Box<[u8]>]) {
+        const SYNC: [u8; 5] = [tag::SYNC, 0, 0, 0, 4];
+        for name in names {
+            let name: Box<[u8]> = crate::track::prepared::key(name).into();
+            let close = Frontend::Close(Close {
+                kind: Object::Statement,
+                name: &name,
+            });
+            let mut frame = BytesMut::new();
+            if close.encode(&mut frame).is_ok() {
+                let change = Change::Forget {
+                    leg: leg.index(),
+                    name: name.clone(),
+                };
+                let ticket = self.memory.statements.sent(change);
+                self.inject(leg, &frame, Kind::Close, Note::Statement(ticket));
+            }
+        }
+        if !names.is_empty() {
+            self.inject(leg, &SYNC, Kind::Sync, Note::Nothing);
+            self.memory.statements.synced();
+        }
+    }
+
+    /// Whether what an upstream answers now is nobody's, because it refuses a request that the writer is to run.
+    pub(super) fn is_refusing(&self, leg: LegId) -> bool {
+        matches!(self.requests.trial, Trial::Refused(refuses, _) if refuses == leg)
+    }
+}
+
+/// The whole messages at the front of a client's bytes.
+fn frames(input: &[u8]) -> impl Iterator<Item = (Header, &[u8], &[u8])> {
+    let mut rest = input;
+    std::iter::from_fn(move || {
+        let header = Header::parse(rest).ok()??;
+        let (body, behind) = header.split(rest)?;
+        let len = rest.len().saturating_sub(behind.len());
+        let frame = rest.get(..len)?;
+        rest = behind;
+        Some((header, frame, body))
+    })
+}
+
+/// Looks for the first message that tells whether a request is refused. What comes before one that refuses says
+/// nothing about it: it is prepared, bound, described; it says a notice.
+fn verdict(input: &[u8], buffer: usize) -> Verdict {
+    let mut rest = input;
+    loop {
+        let before = input.len().saturating_sub(rest.len());
+        let header = match Header::parse(rest) {
+            Ok(Some(header)) => header,
+            Ok(None) => return wait(before, Header::LEN, buffer),
+            Err(_) => return Verdict::Accepted,
+        };
+        let frame = usize::try_from(header.frame_len).unwrap_or(usize::MAX);
+        let tells_nothing = matches!(
+            header.tag,
+            backend::PARSE_COMPLETE
+                | backend::BIND_COMPLETE
+                | backend::CLOSE_COMPLETE
+                | backend::PARAMETER_DESCRIPTION
+                | backend::ROW_DESCRIPTION
+                | backend::NO_DATA
+                | backend::NOTICE_RESPONSE
+                | backend::PARAMETER_STATUS
+                | backend::NOTIFICATION_RESPONSE
+        );
+        if !tells_nothing && header.tag != backend::ERROR_RESPONSE {
+            return Verdict::Accepted;
+        }
+        let Some((body, behind)) = header.split(rest) else {
+            return wait(before, frame, buffer);
+        };
+        if !tells_nothing {
+            return match Backend::parse(header.tag, body) {
+                Ok(Backend::ErrorResponse(fields)) => refusal(&fields),
+                Ok(_) | Err(_) => Verdict::Accepted,
+            };
+        }
+        rest = behind;
+    }
+}
+
+/// What does not fit the buffer is passed on unseen.
+fn wait(before: usize, more: usize, buffer: usize) -> Verdict {
+    let needed = before.saturating_add(more);
+    match needed <= buffer {
+        true => Verdict::Open(needed),
+        false => Verdict::Accepted,
+    }
+}
+
+/// Whether an error is the refusal of a server in recovery to write. Most are 25006; what goes past that check is refused
+/// when it asks for a transaction or object number, which the server calls an internal error.
+fn refusal(fields: &Fields<'_>) -> Verdict {
+    const NUMBERS: [&[u8]; 3] = [
+        b"GetNewTransactionId",
+        b"GetNewObjectId",
+        b"GetNewMultiXactId",
+    ];
+    let state = match fields.sqlstate() {
+        Some(state) if !fields.is_fatal() => state,
+        Some(_) | None => return Verdict::Accepted,
+    };
+    let by_number = state == sqlstate::INTERNAL_ERROR
+        && fields
+            .get(b'R')
+            .is_some_and(|routine| NUMBERS.contains(&routine));
+    match state == sqlstate::READ_ONLY_SQL_TRANSACTION || by_number {
+        true => Verdict::Refused(state),
+        false => Verdict::Accepted,
+    }
+}
