@@ -131,6 +131,24 @@ const HOW: &[Flag] = &[
         &["send proven reads to the reader (default: on)"],
     ),
     Flag::new(
+        "optimistic",
+        Takes::One("on|off"),
+        &[
+            "try reads that are not proven on the reader, a",
+            "physical standby, and run what it refuses on the",
+            "writer (default: off)",
+        ],
+    ),
+    Flag::new(
+        "read-your-writes",
+        Takes::One("off|replayed|MS"),
+        &[
+            "keep a session's reads on the writer after a write,",
+            "until the reader has replayed it, or for MS",
+            "milliseconds (default: off)",
+        ],
+    ),
+    Flag::new(
         "cancel-source",
         Takes::One("any|same-address"),
         &[

@@ -267,6 +267,8 @@ impl Proxy {
         let mut config = Config::new(upstreams.collect());
         config.gate = options.gate;
         config.split = options.split;
+        config.optimistic = options.optimistic;
+        config.read_your_writes = options.read_your_writes;
         config.client_tls = options.client_tls;
         config.users = options.users;
         if let Some(methods) = &options.accept {

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use pgturnout::auth::{AuthError, Credential, Users};
 use pgturnout::cancel::SourceCheck;
-use pgturnout::session::{Gate, Split};
+use pgturnout::session::{Gate, Optimistic, ReadYourWrites, Split};
 use pgturnout::startup::{ClientTls, TlsNegotiation, UpstreamTlsPolicy};
 
 use crate::cli::{Origin, Setting, UsageError};
@@ -51,6 +52,8 @@ pub(crate) struct Options {
     pub(crate) accept: Option<Vec<Accept>>,
     pub(crate) gate: Gate,
     pub(crate) split: Split,
+    pub(crate) optimistic: Optimistic,
+    pub(crate) read_your_writes: ReadYourWrites,
     pub(crate) client_tls: ClientTls,
     /// Certificate chain and private key.
     pub(crate) identity: Option<(PathBuf, PathBuf)>,
@@ -141,6 +144,13 @@ impl Options {
             split: given
                 .choice("split", &[("on", Split::On), ("off", Split::Off)])?
                 .unwrap_or(Split::On),
+            optimistic: given
+                .choice(
+                    "optimistic",
+                    &[("on", Optimistic::On), ("off", Optimistic::Off)],
+                )?
+                .unwrap_or_default(),
+            read_your_writes: read_your_writes(given)?,
             client_tls: given
                 .choice("client-tls", CLIENT_TLS)?
                 .unwrap_or(ClientTls::Disable),
@@ -229,6 +239,24 @@ impl Options {
             Some(setting) => Err(blame(setting, message)),
             None => Err(UsageError::new(Origin::CommandLine, name, message)),
         }
+    }
+}
+
+/// What becomes of reads after a write.
+fn read_your_writes(given: &Given) -> Result<ReadYourWrites, UsageError> {
+    let Some(setting) = given.one("read-your-writes") else {
+        return Ok(ReadYourWrites::Off);
+    };
+    match setting.value.as_str() {
+        "off" => Ok(ReadYourWrites::Off),
+        "replayed" => Ok(ReadYourWrites::Replayed),
+        number => match number.parse() {
+            Ok(ms) => Ok(ReadYourWrites::For(Duration::from_millis(ms))),
+            Err(_) => Err(blame(
+                setting,
+                format!("{number:?} is neither off nor replayed nor a number of milliseconds"),
+            )),
+        },
     }
 }
 
@@ -615,6 +643,32 @@ mod tests {
             verifier.starts_with("--user: a: ") && !verifier.contains("hunter2"),
             "{verifier}"
         );
+    }
+
+    #[test]
+    fn reads_after_writes() {
+        let freshness = |more: &[&str]| with(more).map(|options| options.read_your_writes);
+        for (more, expected) in [
+            (&[][..], ReadYourWrites::Off),
+            (&["--read-your-writes", "off"], ReadYourWrites::Off),
+            (
+                &["--read-your-writes", "replayed"],
+                ReadYourWrites::Replayed,
+            ),
+            (
+                &["--read-your-writes", "1500"],
+                ReadYourWrites::For(Duration::from_millis(1_500)),
+            ),
+        ] {
+            assert_eq!(freshness(more).unwrap(), expected, "{more:?}");
+        }
+        assert_eq!(
+            refused(&["--read-your-writes", "2s"]),
+            "--read-your-writes: \"2s\" is neither off nor replayed nor a number of milliseconds"
+        );
+        assert_eq!(with(&[]).unwrap().optimistic, Optimistic::Off);
+        let on = with(&["--optimistic", "on"]).unwrap();
+        assert_eq!(on.optimistic, Optimistic::On);
     }
 
     #[test]

@@ -189,13 +189,7 @@ impl<R: Route> Session<R> {
     ) -> Seen {
         match message {
             Frontend::Query(query) => {
-                let intent = self.intent_of(query.text);
-                self.join_text(look, &intent, query.text);
-                self.outline(look, query.text);
-                if look.len > 0 {
-                    // Behind an Execute without Sync it leaves a transaction open (PostgreSQL 18).
-                    look.join(Class::Session, Why::SessionStatement);
-                }
+                self.look_at_query(look, query.text);
                 look.whole();
                 return Seen::Enough;
             }
@@ -251,6 +245,17 @@ impl<R: Route> Session<R> {
             }
         }
         Seen::On
+    }
+
+    /// Looks at a Query, which ends its segment.
+    fn look_at_query(&mut self, look: &mut Look, text: &[u8]) {
+        let intent = self.intent_of(text);
+        self.join_text(look, &intent, text);
+        self.outline(look, text);
+        if look.len > 0 {
+            // Behind an Execute without Sync it leaves a transaction open (PostgreSQL 18).
+            look.join(Class::Session, Why::SessionStatement);
+        }
     }
 
     /// The segment runs a text.

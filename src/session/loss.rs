@@ -298,15 +298,6 @@ impl<R: Route> Session<R> {
         });
     }
 
-    /// What a lost reader owed of a request that it had refused is nobody's: the writer runs it.
-    fn forget_refused(&mut self, owed: Vec<Owed<Note>>) -> usize {
-        for item in owed {
-            self.undone(item.note, Reached::Server);
-        }
-        self.requests.reader_lost(self.roles, false);
-        0
-    }
-
     /// Gives the client, for each request that a lost reader owed, what a server gives for a failed one. What such a
     /// server does before a request can fail has happened: the unnamed statement is gone.
     fn answer_for_the_lost(&mut self, owed: Vec<Owed<Note>>, skips: bool, first: Lost) -> usize {

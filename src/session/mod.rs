@@ -37,6 +37,7 @@
 mod action;
 mod admit;
 mod begin;
+mod choices;
 mod client;
 mod config;
 mod decide;
@@ -67,10 +68,11 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 pub use action::{Action, CancelTarget, Demand, Event, Relayed, RouteReason, TlsRole, Transmit};
-pub use config::{
-    ClientAuth, Config, ConfigError, Gate, Limits, Metadata, Migration, Optimistic, ReadYourWrites,
-    ReaderFailure, ReaderOpen, RequestEvents, Role, RouteTexts, Split, Timeouts, Upstream,
+pub use choices::{
+    Metadata, Migration, Optimistic, ReadYourWrites, ReaderFailure, ReaderOpen, RequestEvents,
+    RouteTexts, Split,
 };
+pub use config::{ClientAuth, Config, ConfigError, Gate, Limits, Role, Timeouts, Upstream};
 pub use metadata::StatementKind;
 pub use peer::{CloseCause, Destination, Lifecycle, PeerId};
 pub use policy::{

@@ -17,8 +17,8 @@ use super::{CloseCause, Demand, Event, Optimistic, PeerId, RouteReason, Session}
 use crate::ledger::Fate;
 use crate::limits;
 use crate::route::{Class, Effect, Intent, PinKind, Route};
-use crate::track::pipeline::Kind;
-use crate::track::prepared::Change;
+use crate::track::pipeline::{Kind, Owed};
+use crate::track::prepared::{Change, Reached};
 use crate::wire::{
     Backend, Close, Fields, Frontend, Header, SqlState, Target as Object, sqlstate, tags::backend,
     tags::frontend as tag,
@@ -316,6 +316,15 @@ impl<R: Route> Session<R> {
             self.inject(leg, &SYNC, Kind::Sync, Note::Nothing);
             self.memory.statements.synced();
         }
+    }
+
+    /// What a lost reader owed of a request that it had refused is nobody's: the writer runs it.
+    pub(super) fn forget_refused(&mut self, owed: Vec<Owed<Note>>) -> usize {
+        for item in owed {
+            self.undone(item.note, Reached::Server);
+        }
+        self.requests.reader_lost(self.roles, false);
+        0
     }
 
     /// Whether what an upstream answers now is nobody's, because it refuses a request that the writer is to run.

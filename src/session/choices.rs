@@ -1,0 +1,108 @@
+//! The choices of a session's configuration that are one of a few words.
+
+use std::time::Duration;
+
+/// Whether proven reads go to a reader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Split {
+    /// They do.
+    #[default]
+    On,
+    /// Everything goes to the writer.
+    Off,
+}
+
+/// Whether sessions can be moved to other servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Migration {
+    /// They cannot, and no more is remembered than splitting needs.
+    #[default]
+    Off,
+    /// They can: settings and prepared statements are followed in sessions that are not split, too, and two more
+    /// connections may be open while a session moves.
+    On,
+}
+
+/// When the reader is dialled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReaderOpen {
+    /// When the first read is to be sent there; the read waits.
+    #[default]
+    OnFirstRead,
+    /// As soon as the client is logged in.
+    AtLogin,
+}
+
+/// What happens when the reader cannot be logged in to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReaderFailure {
+    /// The writer serves the reads, and the client gets a warning once. The reader is tried again later.
+    #[default]
+    UseWriter,
+    /// The session ends with a FATAL error.
+    FailClient,
+}
+
+/// Whether reads that are not proven to be reads are tried on the reader first.
+///
+/// For physical standbys: they refuse a write before they do it. A statement of an unknown function, by itself or in a batch
+/// that runs nothing else, is sent there; if the server refuses it before anything of its answer has reached the client,
+/// it runs on the writer, once, and its text counts as a write from then on. A function that writes only after it
+/// has sent rows fails (`25006`). What a standby does not refuse although it has an effect outside the database or the
+/// session (advisory locks, settings, messages to other servers) happens there: [`Rules::deny`](crate::route::Rules::deny) such functions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Optimistic {
+    /// They go to the writer.
+    #[default]
+    Off,
+    /// They are tried.
+    On,
+}
+
+/// Whether a session's reads wait for a reader that has its writes.
+///
+/// Only for what the session wrote itself: what others write reaches a reader when it does. Procedures and functions of
+/// unknown content count as writes; a write that fails does, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadYourWrites {
+    /// They do not: a read that follows a write may not see it.
+    #[default]
+    Off,
+    /// For so long after a write they go to the writer. No promise: a reader may lag further behind.
+    For(Duration),
+    /// They go to the writer until the reader has replayed the write. The first read after a write asks the writer where its
+    /// log ends, and reads ask the reader how far it is until it is so far: one round trip each. For physical standbys.
+    Replayed,
+}
+
+/// Whether events show what the client asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RouteTexts {
+    /// They do not.
+    #[default]
+    Hidden,
+    /// They show the first words of each text, without literals.
+    Outline,
+}
+
+/// Whether events tell which tables each statement uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Metadata {
+    /// They do not, and no text is parsed for it.
+    #[default]
+    Off,
+    /// They do: [`Event::Statement`](super::Event::Statement). Names of tables are text of the client's. Each new text costs
+    /// some microseconds, and up to 512 KiB of stack where the parser is built in (feature `inspect`). Prepared
+    /// statements are followed for it in sessions that are not split, too.
+    On,
+}
+
+/// Whether events tell when requests and their answers begin and end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequestEvents {
+    /// They do not.
+    #[default]
+    Off,
+    /// They do: [`Event::RequestBegan`](super::Event::RequestBegan) and what follows it.
+    On,
+}
