@@ -36,6 +36,9 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "src/session/metadata.rs",
         "so_many_bytes_are_remembered_with_the_names_of_tables",
     ),
+    ("TRIED_REQUEST", "tests/session_trial.rs", "tried_request"),
+    ("TRIED_MESSAGES", "tests/session_trial.rs", "tried_messages"),
+    ("REFUSED_TEXTS", "tests/session_trial.rs", "refused_texts"),
     (
         "STATEMENT_BODY",
         "tests/session_bounds.rs",
