@@ -1,0 +1,372 @@
+//! One statement on the standby, before the primary has it.
+
+use std::time::{Duration, Instant};
+
+use pgturnout::route::{Effect, Encoding, Intent, Known, LexState, PinKind, Rules, scan};
+
+use crate::Setup;
+use crate::relay::Relay;
+use crate::wire::{Frame, Session, startup};
+
+/// Past this an answer of the standby is not waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What belongs to the session or to a transaction by its first word: the standby takes most of it, and it means that
+/// session alone.
+const SESSION_WORDS: &[&str] = &[
+    "abort",
+    "begin",
+    "checkpoint",
+    "close",
+    "commit",
+    "deallocate",
+    "declare",
+    "discard",
+    "end",
+    "execute",
+    "fetch",
+    "listen",
+    "load",
+    "lock",
+    "move",
+    "notify",
+    "prepare",
+    "release",
+    "reset",
+    "rollback",
+    "savepoint",
+    "set",
+    "start",
+    "unlisten",
+];
+
+/// The settings of a session that were made there, its user and its role.
+const SETTINGS: &str = "select name, setting from pg_catalog.pg_settings \
+    where source operator(pg_catalog.=) 'session' and name operator(pg_catalog.!~~) 'transaction\\_%' \
+    union all select 'role', pg_catalog.current_setting('role') \
+    union all select 'session_authorization', pg_catalog.current_setting('session_authorization') order by 1";
+
+type Settings = Vec<(String, String)>;
+
+/// What the standby made of a text.
+pub(crate) enum Standby {
+    /// Its session's or its transaction's, so it was not asked.
+    NotAsked,
+    Answered(Vec<Frame>),
+    /// No answer, or the session was lost.
+    Gone,
+}
+
+/// What is known before the primary has answered.
+pub(crate) struct Attempt {
+    text: Vec<u8>,
+    intents: [Intent; 2],
+    standby: Standby,
+    /// Whether another answer came when the standby was asked once more.
+    unsteady: bool,
+    /// The primary's transaction status.
+    status: u8,
+    pinned: bool,
+}
+
+/// How a statement came out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+pub(crate) enum Verdict {
+    /// It belongs to the session; the standby was not asked.
+    Session,
+    /// It fails on the primary.
+    Fails,
+    /// The standby gives the same answer.
+    Alike,
+    /// The standby gives another answer at each time.
+    Unsteady,
+    /// The standby gives another answer.
+    Otherwise,
+    /// The standby refuses what the primary does.
+    Refused,
+}
+
+pub(crate) struct Outcome {
+    pub(crate) text: Vec<u8>,
+    /// Without and with the server's facts.
+    pub(crate) intents: [Intent; 2],
+    pub(crate) verdict: Verdict,
+    /// The standby's SQLSTATE if it refused.
+    pub(crate) code: String,
+    /// Whether the primary was in a transaction.
+    pub(crate) in_transaction: bool,
+    /// Whether the session had state that binds it to the primary.
+    pub(crate) pinned: bool,
+}
+
+pub(crate) struct Trial<'a> {
+    setup: &'a Setup,
+    startup: Vec<u8>,
+    standby: Option<Session>,
+    primary_facts: Session,
+    standby_facts: Session,
+    /// What the standby's session has; `None` if that is not known.
+    settings: Option<Settings>,
+    /// Whether the primary's session may have other settings by now.
+    dirty: bool,
+    rules: [Rules; 2],
+    /// Whether functions may have changed since the rules were made.
+    stale: bool,
+    lex: LexState,
+    pinned: bool,
+}
+
+impl<'a> Trial<'a> {
+    pub(crate) fn new(setup: &'a Setup, message: Vec<u8>) -> Trial<'a> {
+        let own = startup(setup.get("SUPERUSER"), setup.database());
+        let open = |name| Session::open(setup.port(name), &own, PATIENCE).unwrap();
+        let oldest = u8::try_from(setup.version() / 10_000).unwrap();
+        let rules = Rules::default().with_oldest_server(oldest);
+        Trial {
+            setup,
+            startup: message,
+            standby: None,
+            primary_facts: open("PRIMARY_PORT"),
+            standby_facts: open("STANDBY_PORT"),
+            settings: None,
+            dirty: true,
+            rules: [rules.clone(), rules],
+            stale: true,
+            lex: LexState::defaults(),
+            pinned: false,
+        }
+    }
+
+    /// Takes what an answer says of the session.
+    pub(crate) fn learn(&mut self, answer: &[Frame]) {
+        for frame in answer.iter().filter(|frame| frame.tag == b'S') {
+            let mut words = frame.body.split(|byte| *byte == 0);
+            let (name, value) = (words.next().unwrap(), words.next().unwrap());
+            if name == b"standard_conforming_strings" {
+                self.lex.standard_conforming_strings = Known::Is(value == b"on");
+            } else if name == b"client_encoding" {
+                self.lex.encoding = Encoding::from_name(value);
+            }
+        }
+    }
+
+    /// Tries a text that the client has sent.
+    pub(crate) fn before(&mut self, text: &[u8], relay: &mut Relay) -> Attempt {
+        let word = first_word(text);
+        let is_session = SESSION_WORDS.contains(&word.as_str());
+        if !is_session {
+            self.catch_up();
+            self.adopt_settings(relay);
+            self.refresh();
+        }
+        let intents = [0, 1].map(|at| scan(text, &self.lex, &self.rules[at]));
+        let mut unsteady = false;
+        let standby = if is_session {
+            Standby::NotAsked
+        } else {
+            let first = self.ask(text);
+            if let Standby::Answered(frames) = &first
+                && frames.iter().any(|frame| frame.tag == b'D')
+                && intents[1].class.is_read()
+            {
+                unsteady =
+                    matches!(self.ask(text), Standby::Answered(again) if !alike(frames, &again));
+            }
+            first
+        };
+        let is_read = intents.iter().all(|intent| intent.class.is_read());
+        if !is_read {
+            self.dirty = true;
+            self.settings = self.settings.take().filter(|_| is_session);
+            self.stale |= !matches!(
+                word.as_str(),
+                "select" | "insert" | "update" | "delete" | "explain"
+            );
+        }
+        Attempt {
+            text: text.to_vec(),
+            intents,
+            standby,
+            unsteady,
+            status: relay.status,
+            pinned: self.pinned,
+        }
+    }
+
+    /// Compares with what the primary said.
+    pub(crate) fn after(&mut self, attempt: Attempt, answer: &[Frame]) -> Outcome {
+        let failed = |frames: &[Frame]| frames.iter().any(|frame| frame.tag == b'E');
+        let mut code = String::new();
+        let verdict = match &attempt.standby {
+            Standby::NotAsked => Verdict::Session,
+            _ if failed(answer) => Verdict::Fails,
+            Standby::Gone => Verdict::Refused,
+            Standby::Answered(frames) => {
+                if let Some(error) = frames.iter().find(|frame| frame.tag == b'E') {
+                    code = error.code();
+                    Verdict::Refused
+                } else if alike(frames, answer) {
+                    Verdict::Alike
+                } else if attempt.unsteady {
+                    Verdict::Unsteady
+                } else {
+                    Verdict::Otherwise
+                }
+            }
+        };
+        let pins = attempt.intents[0].effects.iter();
+        let mut pins = pins.filter(
+            |effect| matches!(effect.effect, Effect::Pin(kind) if kind != PinKind::UnknownCode),
+        );
+        self.pinned |= !failed(answer) && pins.next().is_some();
+        Outcome {
+            text: attempt.text,
+            intents: attempt.intents,
+            verdict,
+            code,
+            in_transaction: attempt.status != b'I',
+            pinned: attempt.pinned,
+        }
+    }
+
+    /// Waits until the standby has replayed what is committed.
+    fn catch_up(&mut self) {
+        if !self.dirty {
+            return;
+        }
+        let position = self
+            .primary_facts
+            .value("select pg_current_wal_flush_lsn()");
+        let until = Instant::now() + PATIENCE;
+        let ask = format!("select pg_last_wal_replay_lsn() >= '{position}'");
+        while self.standby_facts.value(&ask) != "t" {
+            assert!(Instant::now() < until, "the standby does not catch up");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Gives the standby's session the settings of the client's.
+    fn adopt_settings(&mut self, relay: &mut Relay) {
+        if relay.status == b'E' || !self.dirty {
+            return;
+        }
+        let Some(answer) = relay.ask(SETTINGS) else {
+            return;
+        };
+        self.dirty = false;
+        let text = |value: Option<Vec<u8>>| {
+            String::from_utf8_lossy(&value.unwrap_or_default()).into_owned()
+        };
+        let rows = answer.iter().filter(|frame| frame.tag == b'D');
+        let mut settings: Settings = Vec::new();
+        for row in rows {
+            let mut columns = row.columns().into_iter();
+            settings.push((text(columns.next().unwrap()), text(columns.next().unwrap())));
+        }
+        let path = settings.iter().find(|setting| setting.0 == "search_path");
+        let mentions = path.is_some_and(|path| {
+            ["pg_catalog", "pg_temp"]
+                .iter()
+                .any(|name| path.1.contains(name))
+        });
+        self.lex.catalog_first = if mentions {
+            Known::Unknown
+        } else {
+            Known::Is(true)
+        };
+        if self.settings.as_ref() != Some(&settings) {
+            self.standby = None;
+            self.settings = Some(settings);
+        }
+    }
+
+    /// The standby's session, made anew if it must be.
+    fn session(&mut self) -> Option<&mut Session> {
+        if self.standby.is_none() {
+            let mut session =
+                Session::open(self.setup.port("STANDBY_PORT"), &self.startup, PATIENCE)?;
+            let settings = self.settings.as_deref().unwrap_or_default();
+            let is_who = |setting: &&(String, String)| {
+                matches!(setting.0.as_str(), "session_authorization" | "role")
+            };
+            let others = settings.iter().filter(|setting| !is_who(setting));
+            // The user before the role, and both last, because they may take rights away.
+            let who = settings.iter().rev().filter(is_who);
+            for (name, value) in others.chain(who) {
+                let value = value.replace('\'', "''");
+                let text = format!("select pg_catalog.set_config('{name}', E'{value}', false)");
+                session.query(text.replace('\\', "\\\\").as_bytes()).ok()?;
+            }
+            self.standby = Some(session);
+        }
+        self.standby.as_mut()
+    }
+
+    fn ask(&mut self, text: &[u8]) -> Standby {
+        let Some(session) = self.session() else {
+            return Standby::Gone;
+        };
+        let Ok(frames) = session.query(text) else {
+            self.standby = None;
+            return Standby::Gone;
+        };
+        if frames.last().is_none_or(|ready| ready.body != b"I") {
+            self.standby = None;
+        }
+        Standby::Answered(frames)
+    }
+
+    /// Reads the server's facts anew.
+    fn refresh(&mut self) {
+        if !self.stale {
+            return;
+        }
+        self.stale = false;
+        let mut rules = self.rules[0].clone();
+        for row in self.primary_facts.rows(Rules::STABLE_QUERY) {
+            let _ = rules.allow(row[0].as_deref().unwrap());
+        }
+        self.rules[1] = rules;
+    }
+}
+
+/// Whether two answers have the same rows, in any order, and the same ends.
+fn alike(one: &[Frame], other: &[Frame]) -> bool {
+    let rows = |frames: &[Frame]| {
+        let mut rows: Vec<_> = frames
+            .iter()
+            .filter(|frame| frame.tag == b'D')
+            .map(|frame| frame.body.clone())
+            .collect();
+        rows.sort_unstable();
+        rows
+    };
+    let others = |frames: &[Frame]| -> Vec<Frame> {
+        frames
+            .iter()
+            .filter(|frame| !matches!(frame.tag, b'D' | b'N' | b'S' | b'A' | b'Z'))
+            .cloned()
+            .collect()
+    };
+    others(one) == others(other) && rows(one) == rows(other)
+}
+
+/// The first word, in lower case.
+pub(crate) fn first_word(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let mut rest = text.trim_start_matches(|c: char| c.is_whitespace() || c == '(' || c == ';');
+    loop {
+        let after = if let Some(comment) = rest.strip_prefix("--") {
+            comment.split_once('\n').map_or("", |(_, after)| after)
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            comment.split_once("*/").map_or("", |(_, after)| after)
+        } else {
+            break;
+        };
+        rest = after.trim_start_matches(|c: char| c.is_whitespace() || c == '(' || c == ';');
+    }
+    let word = rest
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .next();
+    word.unwrap_or_default().to_ascii_lowercase()
+}
