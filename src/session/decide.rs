@@ -11,7 +11,7 @@ use super::loss::Stream;
 use super::requests::Batch;
 use super::{Demand, PeerId, RouteReason, Session, Timer};
 use crate::limits;
-use crate::route::{Class, Intent, Reason, Route, RouteContext, Target, Why};
+use crate::route::{Class, Intent, Route, RouteContext, Target, Why};
 use crate::startup::StartupParams;
 use crate::track::pipeline::Kind;
 use crate::wire::tags::frontend as tag;
@@ -107,13 +107,7 @@ impl<R: Route> Session<R> {
     fn ask_policy(&mut self, class: Class, why: Why) -> Target {
         let intent = Intent {
             class,
-            reason: Reason {
-                why,
-                offset: 0,
-                token_len: 0,
-            },
-            statements: 1,
-            effects: Vec::new(),
+            ..Intent::opaque(why)
         };
         let mut context = RouteContext::new(true);
         let startup = self.client.startup.as_ref();

@@ -101,9 +101,10 @@ impl Tally {
         let way = &mut self.ways[at];
         if outcome.verdict == Verdict::Refused && is_read {
             let is_bound = outcome.in_transaction || outcome.pinned;
-            let by_state = ["42P01", "42703", "42883", "42704", "3F000", "42P02"]
-                .contains(&outcome.code.as_str());
-            if is_bound && by_state {
+            // Other codes tell of what the primary alone has: uncommitted or temporary objects, locks.
+            let by_nature = ["25006", "0A000", "55000", "XX000", ""];
+            let by_nature = by_nature.contains(&outcome.code.as_str());
+            if is_bound && !by_nature {
                 *way.bound.entry(outcome.code.clone()).or_default() += 1;
                 self.bound.write_all(line("").as_bytes()).unwrap();
             } else {
@@ -211,7 +212,11 @@ fn reason(intent: &Intent, text: &[u8]) -> String {
         .unwrap_or_default();
     let word = String::from_utf8_lossy(word).to_ascii_lowercase();
     match intent.reason.why {
-        Why::UnknownFunction if intent.class == Class::Unproven => "unknown function".to_owned(),
+        Why::UnknownFunction | Why::NameFact | Why::OperatorFact
+            if intent.class == Class::Unproven =>
+        {
+            intent.reason.why.to_string()
+        }
         why => format!("{why} {word}"),
     }
 }

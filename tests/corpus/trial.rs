@@ -1,8 +1,8 @@
 //! One statement on the standby, before the primary has it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use pgturnout::route::{Effect, Encoding, Intent, Known, LexState, PinKind, Rules, scan};
+use pgturnout::route::{Effect, Encoding, Facts, Intent, Known, LexState, PinKind, Rules, scan};
 
 use crate::Setup;
 use crate::relay::Relay;
@@ -38,6 +38,34 @@ const SESSION_WORDS: &[&str] = &[
     "set",
     "start",
     "unlisten",
+];
+
+/// What a read starts with.
+const QUERY_WORDS: &[&str] = &["copy", "explain", "select", "table", "values", "with"];
+
+/// What a text has that changes the server's facts.
+const DEFINED: &[&str] = &[
+    "function",
+    "aggregate",
+    "operator",
+    "view",
+    "policy",
+    "rule",
+    "type",
+    "domain",
+    "cast",
+    "sequence",
+    "serial",
+    "identity",
+    "unlogged",
+    "foreign",
+    "inherit",
+    "partition",
+    "schema",
+    "extension",
+    "do ",
+    "call ",
+    "rollback",
 ];
 
 /// The settings of a session that were made there, its user and its role.
@@ -104,7 +132,6 @@ pub(crate) struct Trial<'a> {
     startup: Vec<u8>,
     standby: Option<Session>,
     primary_facts: Session,
-    standby_facts: Session,
     /// What the standby's session has; `None` if that is not known.
     settings: Option<Settings>,
     /// Whether the primary's session may have other settings by now.
@@ -119,15 +146,13 @@ pub(crate) struct Trial<'a> {
 impl<'a> Trial<'a> {
     pub(crate) fn new(setup: &'a Setup, message: Vec<u8>) -> Trial<'a> {
         let own = startup(setup.get("SUPERUSER"), setup.database());
-        let open = |name| Session::open(setup.port(name), &own, PATIENCE).unwrap();
         let oldest = u8::try_from(setup.version() / 10_000).unwrap();
         let rules = Rules::default().with_oldest_server(oldest);
         Trial {
             setup,
             startup: message,
             standby: None,
-            primary_facts: open("PRIMARY_PORT"),
-            standby_facts: open("STANDBY_PORT"),
+            primary_facts: Session::open(setup.port("PRIMARY_PORT"), &own, PATIENCE).unwrap(),
             settings: None,
             dirty: true,
             rules: [rules.clone(), rules],
@@ -157,6 +182,8 @@ impl<'a> Trial<'a> {
         if !is_session {
             self.catch_up();
             self.adopt_settings(relay);
+        }
+        if QUERY_WORDS.contains(&word.as_str()) {
             self.refresh();
         }
         let intents = [0, 1].map(|at| scan(text, &self.lex, &self.rules[at]));
@@ -178,10 +205,13 @@ impl<'a> Trial<'a> {
         if !is_read {
             self.dirty = true;
             self.settings = self.settings.take().filter(|_| is_session);
-            self.stale |= !matches!(
-                word.as_str(),
-                "select" | "insert" | "update" | "delete" | "explain"
-            );
+            let lower = text.to_ascii_lowercase();
+            let defines = |what: &&str| {
+                lower
+                    .windows(what.len())
+                    .any(|part| part == what.as_bytes())
+            };
+            self.stale |= DEFINED.iter().any(|what| defines(what));
         }
         Attempt {
             text: text.to_vec(),
@@ -229,19 +259,12 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// Waits until the standby has replayed what is committed.
+    /// Waits until the standby has replayed what is committed: a commit of our own waits for that. The position of the
+    /// primary's log is no measure, because it may lie within a record.
     fn catch_up(&mut self) {
-        if !self.dirty {
-            return;
-        }
-        let position = self
-            .primary_facts
-            .value("select pg_current_wal_flush_lsn()");
-        let until = Instant::now() + PATIENCE;
-        let ask = format!("select pg_last_wal_replay_lsn() >= '{position}'");
-        while self.standby_facts.value(&ask) != "t" {
-            assert!(Instant::now() < until, "the standby does not catch up");
-            std::thread::sleep(Duration::from_millis(2));
+        if self.dirty {
+            self.primary_facts
+                .rows("select pg_logical_emit_message(true, '', '')");
         }
     }
 
@@ -322,11 +345,13 @@ impl<'a> Trial<'a> {
             return;
         }
         self.stale = false;
-        let mut rules = self.rules[0].clone();
-        for row in self.primary_facts.rows(Rules::STABLE_QUERY) {
-            let _ = rules.allow(row[0].as_deref().unwrap());
+        self.primary_facts.rows(Facts::SETUP);
+        let mut facts = Facts::default();
+        for row in self.primary_facts.rows(Facts::QUERY) {
+            let row: Vec<_> = row.iter().map(Option::as_deref).collect();
+            facts.row(&row).unwrap();
         }
-        self.rules[1] = rules;
+        self.rules[1].refresh(&facts);
     }
 }
 

@@ -124,13 +124,6 @@ impl Session {
         let rows = frames.iter().filter(|frame| frame.tag == b'D');
         rows.map(Frame::columns).collect()
     }
-
-    /// The one value of a text that gives one.
-    pub(crate) fn value(&mut self, text: &str) -> String {
-        let row = self.rows(text).into_iter().next().unwrap_or_default();
-        let value = row.into_iter().next().flatten().unwrap_or_default();
-        String::from_utf8_lossy(&value).into_owned()
-    }
 }
 
 /// A StartupMessage of protocol 3.0.

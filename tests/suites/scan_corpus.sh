@@ -67,6 +67,12 @@ done
 sql -c "alter database regression set bytea_output to 'hex'" \
   -c "alter database regression set timezone_abbreviations to 'Default'"
 
+# What the primary's open transaction locks stays locked on the standby, and a statement that waits there would stop
+# the replay that it waits for.
+"$bin/psql" -X -q -h 127.0.0.1 -p "$STANDBY_PORT" -U "$SUPERUSER" -d postgres >/dev/null \
+  -c "alter system set lock_timeout = '300ms'" -c "alter system set max_standby_streaming_delay = '1s'" \
+  -c 'select pg_reload_conf()'
+
 mkdir -p "$out"
 PGTURNOUT_CORPUS=$scratch/regress PGTURNOUT_CLUSTER=$cluster PGTURNOUT_CORPUS_DATABASE=regression \
   PGTURNOUT_CORPUS_OUT=$out PGTURNOUT_CORPUS_FILES="$*" \
