@@ -71,8 +71,10 @@ struct Part {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
     Operator,
-    /// A relation, a type or an attribute.
+    /// A relation or a type, wherever it is named.
     Name,
+    /// What may stand behind a dot: `row.f` calls `f(row)`.
+    Attribute,
 }
 
 /// A row that [`Facts::QUERY`] does not give.
@@ -134,6 +136,7 @@ impl Facts {
             b"volatile" => return self.function(schema, name, Volatility::Volatile),
             b"operator" => What::Operator,
             b"name" => What::Name,
+            b"attribute" => What::Attribute,
             _ => return Err(BadFact::Kind),
         };
         self.parts.push(Part {
@@ -193,7 +196,15 @@ pub(super) struct Known {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Doubtful {
     name: Box<[u8]>,
+    place: Place,
     why: Suspicion,
+}
+
+/// Where a name stands for code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    Anywhere,
+    BehindDot,
 }
 
 /// What is to be said of whatever runs a function unseen.
@@ -233,11 +244,13 @@ impl Known {
                 None => Some(Suspicion::Does(Deed::ServerState)),
             };
             if let Some(why) = why {
+                let (list, place) = match part.what {
+                    What::Operator => (&mut operators, Place::Anywhere),
+                    What::Name => (&mut names, Place::Anywhere),
+                    What::Attribute => (&mut names, Place::BehindDot),
+                };
                 let name = part.name.clone();
-                match part.what {
-                    What::Operator => operators.push(Doubtful { name, why }),
-                    What::Name => names.push(Doubtful { name, why }),
-                }
+                list.push(Doubtful { name, place, why });
             }
         }
         for list in [&mut operators, &mut names] {
@@ -314,7 +327,7 @@ impl Known {
         });
         too_long
             .into_iter()
-            .chain(starts.flat_map(|part| find(&self.operators, part)))
+            .chain(starts.flat_map(|part| find(&self.operators, part).map(|found| found.why)))
     }
 
     /// Whether a name as it is written may be one of those that stand for code; quick, and wrong only in saying yes.
@@ -324,8 +337,11 @@ impl Known {
     }
 
     /// What is to be said of a name.
-    pub(super) fn of_name(&self, name: &Folded) -> impl Iterator<Item = Suspicion> {
-        find(&self.names, name.as_bytes())
+    pub(super) fn of_name(&self, name: &Folded, place: Place) -> impl Iterator<Item = Suspicion> {
+        let found = find(&self.names, name.as_bytes());
+        found
+            .filter(move |doubtful| doubtful.place == Place::Anywhere || doubtful.place == place)
+            .map(|doubtful| doubtful.why)
     }
 
     /// Whether one of the names could be meant by one that is written in an odd way.
@@ -334,14 +350,14 @@ impl Known {
     }
 }
 
-fn find(list: &[Doubtful], name: &[u8]) -> impl Iterator<Item = Suspicion> {
+fn find<'a>(list: &'a [Doubtful], name: &[u8]) -> impl Iterator<Item = &'a Doubtful> + use<'a> {
     let from = list.partition_point(|doubtful| *doubtful.name < *name);
     let rest = list.get(from..).unwrap_or_default();
     let count = rest
         .iter()
         .take_while(|doubtful| *doubtful.name == *name)
         .count();
-    rest.iter().take(count).map(|doubtful| doubtful.why)
+    rest.iter().take(count)
 }
 
 fn key(name: &Qualified) -> (&[u8], Option<&[u8]>) {

@@ -54,6 +54,13 @@ with recursive
 select case when bool_or(provolatile = 'v') then 'volatile' else 'stable' end, nspname::text, proname::text, '', ''
   from pg_proc join own on own.oid = pronamespace group by nspname, proname
 union
+-- `type(x)` is a cast where no function has that name.
+select 'stable', n.nspname, typname, '', ''
+  from pg_type t join pg_namespace n on n.oid = t.typnamespace
+ where typtype in ('b', 'd', 'e', 'm', 'r') and typelem = 0
+   and (n.nspname = 'pg_catalog' or n.oid in (select oid from own))
+   and not exists (select from pg_proc where pronamespace in (select oid from own) and proname = typname)
+union
 select 'operator', n.nspname, o.oprname, f.nspname, f.proname
   from pg_operator o join pg_namespace n on n.oid = o.oprnamespace join functions f on f.oid = o.oprcode
  where o.oid >= 16384
@@ -73,7 +80,7 @@ select 'name', own.nspname, t.typname, f.nspname, f.proname
   join functions f on f.oid = holds.function
 union
 -- `row.f` calls `f(row)`.
-select 'name', own.nspname, p.proname, own.nspname, p.proname
+select 'attribute', own.nspname, p.proname, own.nspname, p.proname
   from pg_proc p join own on own.oid = p.pronamespace
   join pg_type t on t.oid = p.proargtypes[0]
  where p.pronargs - p.pronargdefaults <= 1 and p.pronargs >= 1 and p.provolatile = 'v'

@@ -1,6 +1,6 @@
 //! Where a text runs code that it does not name, as far as the server's facts tell.
 
-use super::facts::Suspicion;
+use super::facts::{Place, Suspicion};
 use super::intent::{Class, PinKind, Why};
 use super::lex::Kind;
 use super::names::Folded;
@@ -41,9 +41,14 @@ impl Scan<'_> {
             return;
         }
         let token = self.token;
+        let place = if self.last.kind == Kind::Dot {
+            Place::BehindDot
+        } else {
+            Place::Anywhere
+        };
         match Folded::new(&token, self.text(&token)) {
             Some(name) if known.may_be_doubtful(name.as_bytes()) => {
-                for suspicion in known.of_name(&name) {
+                for suspicion in known.of_name(&name, place) {
                     self.suspect(suspicion, Why::NameFact);
                 }
             }

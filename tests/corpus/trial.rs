@@ -1,8 +1,11 @@
 //! One statement on the standby, before the primary has it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pgturnout::route::{Effect, Encoding, Facts, Intent, Known, LexState, PinKind, Rules, scan};
+use pgturnout::route::{
+    Effect, Encoding, Facts, Intent, Known, LexState, PinKind, Rules, Why, scan,
+};
 
 use crate::Setup;
 use crate::relay::Relay;
@@ -72,7 +75,7 @@ const DEFINED: &[&str] = &[
 const SETTINGS: &str = "select name, setting from pg_catalog.pg_settings \
     where source operator(pg_catalog.=) 'session' and name operator(pg_catalog.!~~) 'transaction\\_%' \
     union all select 'role', pg_catalog.current_setting('role') \
-    union all select 'session_authorization', pg_catalog.current_setting('session_authorization') order by 1";
+    union all select 'session_authorization', pg_catalog.current_setting('session_authorization')";
 
 type Settings = Vec<(String, String)>;
 
@@ -121,6 +124,8 @@ pub(crate) struct Outcome {
     pub(crate) verdict: Verdict,
     /// The standby's SQLSTATE if it refused.
     pub(crate) code: String,
+    /// Whether what keeps it from being a read is a function that its author marked volatile.
+    pub(crate) marked: bool,
     /// Whether the primary was in a transaction.
     pub(crate) in_transaction: bool,
     /// Whether the session had state that binds it to the primary.
@@ -141,6 +146,10 @@ pub(crate) struct Trial<'a> {
     stale: bool,
     lex: LexState,
     pinned: bool,
+    /// Settings that are the client's own, which `pg_settings` does not show.
+    custom: BTreeSet<String>,
+    /// Functions of the tests' own that are marked volatile.
+    volatile: BTreeSet<String>,
 }
 
 impl<'a> Trial<'a> {
@@ -159,6 +168,8 @@ impl<'a> Trial<'a> {
             stale: true,
             lex: LexState::defaults(),
             pinned: false,
+            custom: BTreeSet::new(),
+            volatile: BTreeSet::new(),
         }
     }
 
@@ -211,7 +222,7 @@ impl<'a> Trial<'a> {
                     .windows(what.len())
                     .any(|part| part == what.as_bytes())
             };
-            self.stale |= DEFINED.iter().any(|what| defines(what));
+            self.stale |= DEFINED.iter().any(defines);
         }
         Attempt {
             text: text.to_vec(),
@@ -249,7 +260,23 @@ impl<'a> Trial<'a> {
             |effect| matches!(effect.effect, Effect::Pin(kind) if kind != PinKind::UnknownCode),
         );
         self.pinned |= !failed(answer) && pins.next().is_some();
+        for effect in &attempt.intents[0].effects {
+            if let Effect::Setting(change) = &effect.effect
+                && change.name.contains(&b'.')
+            {
+                let name = String::from_utf8_lossy(&change.name).into_owned();
+                self.custom.insert(name);
+            }
+        }
+        let reason = attempt.intents[1].reason;
+        let word = attempt
+            .text
+            .get(reason.offset..reason.offset + reason.token_len)
+            .unwrap_or_default();
+        let word = String::from_utf8_lossy(word).to_ascii_lowercase();
         Outcome {
+            marked: reason.why == Why::UnknownFunction
+                && self.volatile.contains(word.trim_matches('"')),
             text: attempt.text,
             intents: attempt.intents,
             verdict,
@@ -273,7 +300,12 @@ impl<'a> Trial<'a> {
         if relay.status == b'E' || !self.dirty {
             return;
         }
-        let Some(answer) = relay.ask(SETTINGS) else {
+        let custom = self.custom.iter().map(|name| {
+            let name = name.replace('\'', "''");
+            format!(" union all select '{name}', pg_catalog.current_setting('{name}', true)")
+        });
+        let ask = SETTINGS.to_owned() + &custom.collect::<String>();
+        let Some(answer) = relay.ask(&ask) else {
             return;
         };
         self.dirty = false;
@@ -347,9 +379,14 @@ impl<'a> Trial<'a> {
         self.stale = false;
         self.primary_facts.rows(Facts::SETUP);
         let mut facts = Facts::default();
+        self.volatile.clear();
         for row in self.primary_facts.rows(Facts::QUERY) {
             let row: Vec<_> = row.iter().map(Option::as_deref).collect();
             facts.row(&row).unwrap();
+            if row[0] == Some(b"volatile") {
+                self.volatile
+                    .insert(String::from_utf8_lossy(row[2].unwrap()).into_owned());
+            }
         }
         self.rules[1].refresh(&facts);
     }
