@@ -17,7 +17,7 @@ const OBJECTS: &str = "
     create view steady_view as select steady(a) from base;
     create view wild_view as select wild(a) from base;
     create view over_wild_view as select * from wild_view;
-    create view locking_view as select pg_advisory_xact_lock(1);
+    create view locking_view as select pg_try_advisory_xact_lock(1);
     create view session_view as select pid from pg_stat_activity;
     create sequence counter;
     create unlogged table forgotten (a int);
