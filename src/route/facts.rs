@@ -9,7 +9,9 @@ use crate::limits;
 ///
 /// The caller asks the writer [`Facts::SETUP`] and then [`Facts::QUERY`] in one session, whatever client it has, hands
 /// in each row as text, and gives the whole to [`Rules::refresh`](super::Rules::refresh). That replaces the facts
-/// before; asking again is for the caller to decide, after DDL or by time. The facts are of one database.
+/// before; asking again is for the caller to decide, after DDL or by time. A session keeps the rules that its
+/// configuration had: new sessions get a configuration with the new ones, and a [`Cache`](super::Cache) of the caller's own
+/// takes them by [`set_rules`](super::Cache::set_rules). The facts are of one database.
 ///
 /// ```
 /// use pgturnout::route::{scan, Class, Facts, LexState, Rules};

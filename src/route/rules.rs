@@ -8,8 +8,8 @@ use crate::limits;
 
 /// The choices of a scan: function lists, the text limit, the oldest server.
 ///
-/// A call is judged in this order: the deny list, the table of built-ins, the allow list; what none of them knows is
-/// [`Class::Unproven`](super::Class::Unproven). A built-in that is known not to be a read stays so whatever the allow
+/// A call is judged in this order: the deny list, the table of built-ins, the allow list, the server's
+/// [`Facts`]; what none of them knows is [`Class::Unproven`](super::Class::Unproven). A built-in that is known not to be a read stays so whatever the allow
 /// list says.
 ///
 /// # What no text can show
@@ -17,8 +17,9 @@ use crate::limits;
 /// A view, a row-level policy, a domain's check, a cast or operator of a user's type, and `w.f` where `f` is a
 /// function of the row type `w`: each can run a function that the text does not name. So can a function in a user's
 /// schema that has a built-in's name and fits its arguments better (`round(double precision, integer)`, where the
-/// server has only `round(numeric, integer)`). [`Rules::SHADOWING_QUERY`] finds those; the others are for the standby
-/// to refuse. A sequence read as a table gives another row on a standby, because its log runs ahead of it.
+/// server has only `round(numeric, integer)`). [`Facts`] tell most of them, and [`Rules::SHADOWING_QUERY`] the last; the
+/// others are for the standby to refuse. A sequence read as a table gives another row on a standby, because its log runs ahead of it;
+/// the facts name sequences, too.
 ///
 /// ```
 /// use pgturnout::route::{scan, Class, LexState, Rules};
@@ -105,9 +106,7 @@ impl Rules {
     /// Replaces what the rules know of a server by these facts. What was allowed or denied by hand stays and comes
     /// first; call this after that, because the lists also judge the functions that views and operators run.
     pub fn refresh(&mut self, facts: &Facts) {
-        self.known = Known::default();
-        let known = Known::new(facts, |known, function| self.suspect(known, function));
-        self.known = known;
+        self.known = Known::new(facts, |known, function| self.suspect(known, function));
     }
 
     /// Why whatever runs a function unseen is no read; `None` if it is one.
