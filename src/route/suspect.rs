@@ -14,7 +14,10 @@ impl Scan<'_> {
         if !known.has_operators() || !matches!(self.token.kind, Kind::Op(_)) {
             return;
         }
-        let goes_on = matches!(self.last.kind, Kind::Op(_)) && self.last.end == self.token.start;
+        // Brackets and colons are no operators, and end none.
+        let after_operator =
+            matches!(self.last.kind, Kind::Op(byte) if !matches!(byte, b'[' | b']' | b':'));
+        let goes_on = after_operator && self.last.end == self.token.start;
         if !goes_on {
             let run = self.lexer.operators(self.token.start);
             for suspicion in known.of_operators(run) {
