@@ -32,8 +32,6 @@ with recursive
       from pg_constraint, regexp_matches(conbin::text, ':(?:funcid|opfuncid) (\d+)', 'g') found
      where contypid <> 0
     union
-    select type, castfunc from pg_cast, unnest(array[castsource, casttarget]) type where castfunc >= 16384
-    union
     select oid, io from pg_type, unnest(array[typinput::oid, typoutput::oid]) io where io >= 16384
   ),
   members (type, member) as (
@@ -78,6 +76,11 @@ union
 select 'name', own.nspname, t.typname, f.nspname, f.proname
   from holds join pg_type t on t.oid = holds.type join own on own.oid = t.typnamespace
   join functions f on f.oid = holds.function
+union
+-- A cast runs where it is written, with either type's name.
+select 'name', own.nspname, t.typname, f.nspname, f.proname
+  from pg_cast join pg_type t on t.oid in (castsource, casttarget) join own on own.oid = t.typnamespace
+  join functions f on f.oid = castfunc
 union
 -- `row.f` calls `f(row)`.
 select 'attribute', own.nspname, p.proname, own.nspname, p.proname

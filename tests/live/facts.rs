@@ -31,6 +31,9 @@ const OBJECTS: &str = "
     create operator @#@ (leftarg = int, rightarg = int, function = wild_plus);
     create domain small as int check (value < 10);
     create domain wild_domain as int check (wild(value) < 10);
+    create type made as (i int);
+    create function make(int) returns made volatile language sql as 'select row($1)::facts_test.made';
+    create cast (int as made) with function make(int);
     create type holder as (d wild_domain);
     create function lower(int) returns int volatile language sql as 'select $1';
     reset search_path";
@@ -79,6 +82,7 @@ fn facts_of_both_servers_tell_what_runs_code_unseen() {
             ("select 1::small", Class::Read),
             ("select 1::wild_domain", Class::Unproven),
             ("select '(1)'::holder", Class::Unproven),
+            ("select 1::made", Class::Unproven),
             ("select lower('X')", Class::Unproven),
             ("select pg_catalog.lower('X')", Class::Read),
             ("select a, kind from base", Class::Read),
