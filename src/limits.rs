@@ -33,6 +33,9 @@ pub const INSPECT_OPERATORS_MAX: usize = 32;
 /// ways (`PREPARE a AS PREPARE b AS …`) is refused here. With it the worst texts known need less than 512 KiB of stack
 /// in a release build, and less than the 2 MiB of a thread in one without optimisation.
 pub const INSPECT_RECURSION_MAX: usize = 24;
+/// How many rows a server's facts may have. A database with every common extension and hundreds of views has some
+/// thousands; a row takes some hundred bytes.
+pub const FACTS_MAX: usize = 1 << 16;
 /// Bytes at which the outline of a text ends, after the token that reaches them: a line of a log, with what stands before.
 pub const OUTLINE_MAX: usize = 72;
 /// The longest text that the statement cache keeps, in bytes: longer ones are rarely repeated, and hashing one costs

@@ -128,6 +128,13 @@ impl Cache {
         &self.rules
     }
 
+    /// Scans by other rules from now on; what was remembered is forgotten.
+    pub fn set_rules(&mut self, rules: Arc<Rules>) {
+        self.rules = rules;
+        self.slots.fill_with(Default::default);
+        self.bytes = 0;
+    }
+
     /// How many texts were found.
     #[must_use]
     pub fn hits(&self) -> u64 {

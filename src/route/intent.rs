@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::form::Form;
+
 /// What kind of work a text is, weakest first.
 ///
 /// The order is the join: the class of a text is the greatest class of its statements, and the class of a batch the
@@ -62,7 +64,7 @@ pub enum Doubt {
 }
 
 /// What a known function does that keeps it from a reader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Deed {
     /// It writes, signals, locks or changes the server.
     Effect,
@@ -82,6 +84,20 @@ pub enum Deed {
     SetSeed,
     /// The caller's deny list names it.
     Denied,
+}
+
+impl Deed {
+    /// The class of a call.
+    pub(super) fn class(self) -> Class {
+        match self {
+            Deed::Effect | Deed::RunsSql | Deed::ServerState | Deed::Sequence | Deed::Denied => {
+                Class::Write
+            }
+            Deed::SessionState | Deed::AdvisoryLock | Deed::SetConfig | Deed::SetSeed => {
+                Class::Session
+            }
+        }
+    }
 }
 
 /// What decided a class.
@@ -109,6 +125,12 @@ pub enum Why {
     Function(Deed),
     /// A function that nothing is known about.
     UnknownFunction,
+    /// An operator, or a keyword that stands for one, whose function is no read by the server's
+    /// [`Facts`](super::Facts).
+    OperatorFact,
+    /// The name of a relation or a type that runs a function that is no read, or is another thing on each server, by
+    /// the server's [`Facts`](super::Facts).
+    NameFact,
     /// A view that shows sessions or the state of one server: `pg_cursors`, `pg_locks`, `pg_settings`.
     SessionView,
     /// A call, cast or operator while it is not known that `pg_catalog` is searched first.
@@ -393,6 +415,8 @@ pub struct Intent {
     pub class: Class,
     /// The first token that reached that class.
     pub reason: Reason,
+    /// The form of its first statement.
+    pub form: Form,
     /// How many statements it has, empty ones not counted: as many CommandCompletes will come if all succeed. For an
     /// unreadable text, how many were seen.
     pub statements: u32,
@@ -411,6 +435,7 @@ impl Intent {
                 offset: 0,
                 token_len: 0,
             },
+            form: Form::Unknown,
             statements: 1,
             effects: Vec::new(),
         }
@@ -427,10 +452,14 @@ impl Intent {
                 offset: 0,
                 token_len: 0,
             },
+            form: Form::Empty,
             statements: 0,
             effects: Vec::new(),
         };
         for text in texts {
+            if batch.form == Form::Empty {
+                batch.form = text.form;
+            }
             if text.class > batch.class {
                 batch.class = text.class;
                 batch.reason = text.reason;

@@ -5,6 +5,7 @@
 
 use super::encoding::{Known, LexState};
 use super::intent::Doubt;
+use super::names::LONGEST;
 use super::words::{Keyword, Word, lookup};
 
 /// How a literal was quoted.
@@ -142,6 +143,23 @@ impl<'a> Lexer<'a> {
 
     pub(super) fn text(&self, token: &Token) -> &'a [u8] {
         self.sql.get(token.start..token.end).unwrap_or_default()
+    }
+
+    /// The characters from `start` on that may make up operators: to the first that belongs to none, or to a comment.
+    /// At most one more than the longest operator has.
+    pub(super) fn operators(&self, start: usize) -> &'a [u8] {
+        let rest = self.sql.get(start..).unwrap_or_default();
+        let rest = rest.get(..LONGEST.saturating_add(1)).unwrap_or(rest);
+        let belongs = |at: &usize| {
+            let (byte, next) = (rest.get(*at), rest.get(at.saturating_add(1)));
+            let is_comment = matches!(
+                (byte, next),
+                (Some(b'-'), Some(b'-')) | (Some(b'/'), Some(b'*'))
+            );
+            byte.is_some_and(|byte| b"~!@#^&|`?+-*/%<>=".contains(byte)) && !is_comment
+        };
+        let len = (0..rest.len()).take_while(belongs).count();
+        rest.get(..len).unwrap_or_default()
     }
 
     #[cfg(test)]

@@ -20,6 +20,8 @@
 mod builtins;
 mod cache;
 mod encoding;
+mod facts;
+mod form;
 #[cfg(feature = "inspect")]
 pub mod inspect;
 mod intent;
@@ -32,11 +34,14 @@ mod rules;
 mod scan;
 mod settings;
 mod statements;
+mod suspect;
 mod tables;
 mod words;
 
 pub use cache::{Cache, CacheLimits};
 pub use encoding::{Encoding, Known, LexState};
+pub use facts::{BadFact, Facts};
+pub use form::Form;
 pub use intent::{
     Access, Class, Deed, Doubt, Effect, Intent, Isolation, Name, PinKind, Reason, Scope,
     SettingChange, SettingKind, SettingValue, StatementEffect, TransactionModes, Why,

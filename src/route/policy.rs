@@ -80,7 +80,7 @@ impl Route for WriterOnly {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route::{Class, Reason, Why};
+    use crate::route::{Class, Form, Reason, Why};
 
     fn intent(class: Class) -> Intent {
         Intent {
@@ -90,6 +90,7 @@ mod tests {
                 offset: 0,
                 token_len: 0,
             },
+            form: Form::Read,
             statements: 1,
             effects: Vec::new(),
         }

@@ -4,7 +4,8 @@
 //! `WITH`, and a function. The first three are keywords outside quotes; the fourth is every name before a parenthesis
 //! that no known form explains. What is remembered per parenthesis is one [`Level`].
 
-use super::intent::{Class, Deed, Doubt, PinKind, Why};
+use super::form::Form;
+use super::intent::{Class, Doubt, PinKind, Why};
 use super::lex::{Kind, Quote, Token};
 use super::names::{self, Folded};
 use super::rules::{Schema, Verdict};
@@ -145,6 +146,7 @@ impl Scan<'_> {
         if matches!(self.token.kind, Kind::Quoted | Kind::EscapedName) {
             self.check_relation();
         }
+        self.check_operator();
         if !self.catalog_first && self.resolves_by_path() {
             self.raise(Class::Unproven, Why::SearchPath);
         }
@@ -194,6 +196,7 @@ impl Scan<'_> {
         {
             self.raise(Class::Unproven, Why::SearchPath);
         }
+        self.check_operator_word(word);
         match level.part {
             Part::Start | Part::StartOfItem => {
                 if matches!(word, Word::Select | Word::Values | Word::Table) {
@@ -240,6 +243,7 @@ impl Scan<'_> {
                 Some(Word::Unlogged) => self.pin(PinKind::UnloggedObject),
                 Some(_) | None => {}
             }
+            self.has_form(Form::Write);
             return self.raise(Class::Write, Why::Into);
         }
         let locking = matches!(word, Word::Update | Word::No | Word::Share | Word::Key);
@@ -256,6 +260,7 @@ impl Scan<'_> {
             Word::Insert | Word::Update | Word::Delete | Word::Merge
         ) {
             if matches!(self.last.kind, Kind::Open | Kind::Close) || level.part == Part::WithTail {
+                self.has_form(Form::Write);
                 self.raise(Class::Write, Why::ModifyingWith);
             } else {
                 self.raise(Class::Unproven, Why::AmbiguousWord);
@@ -441,17 +446,7 @@ impl Scan<'_> {
             Verdict::Allowed => {}
             Verdict::Not(deed) => {
                 self.pin_deed(deed);
-                let class = match deed {
-                    Deed::Effect
-                    | Deed::RunsSql
-                    | Deed::ServerState
-                    | Deed::Sequence
-                    | Deed::Denied => Class::Write,
-                    Deed::SessionState | Deed::AdvisoryLock | Deed::SetConfig | Deed::SetSeed => {
-                        Class::Session
-                    }
-                };
-                self.raise_at(class, Why::Function(deed), &name);
+                self.raise_at(deed.class(), Why::Function(deed), &name);
             }
             Verdict::Unknown => {
                 self.pin(PinKind::UnknownCode);
@@ -509,6 +504,7 @@ impl Scan<'_> {
     /// Notices the name of a system view that shows sessions, and of the schema of temporary objects.
     fn check_relation(&mut self) {
         let name = self.bare();
+        self.check_name();
         let system = matches!(name, [b'p' | b'P', b'g' | b'G', b'_', ..]);
         if system && (self.is_temporary_schema() || shows_sessions(name)) {
             self.raise(Class::Session, Why::SessionView);

@@ -1,14 +1,15 @@
 //! What the caller knows about functions, and the other choices of the scan.
 
 use super::builtins::{LATER_READS, NOT_READS, OLDEST, READS};
+use super::facts::{Facts, Known, Suspicion};
 use super::intent::Deed;
 use super::names::{self, Folded, Qualified};
 use crate::limits;
 
 /// The choices of a scan: function lists, the text limit, the oldest server.
 ///
-/// A call is judged in this order: the deny list, the table of built-ins, the allow list; what none of them knows is
-/// [`Class::Unproven`](super::Class::Unproven). A built-in that is known not to be a read stays so whatever the allow
+/// A call is judged in this order: the deny list, the table of built-ins, the allow list, the server's
+/// [`Facts`]; what none of them knows is [`Class::Unproven`](super::Class::Unproven). A built-in that is known not to be a read stays so whatever the allow
 /// list says.
 ///
 /// # What no text can show
@@ -16,8 +17,9 @@ use crate::limits;
 /// A view, a row-level policy, a domain's check, a cast or operator of a user's type, and `w.f` where `f` is a
 /// function of the row type `w`: each can run a function that the text does not name. So can a function in a user's
 /// schema that has a built-in's name and fits its arguments better (`round(double precision, integer)`, where the
-/// server has only `round(numeric, integer)`). [`Rules::SHADOWING_QUERY`] finds those; the others are for the standby
-/// to refuse. A sequence read as a table gives another row on a standby, because its log runs ahead of it.
+/// server has only `round(numeric, integer)`). [`Facts`] tell most of them, and [`Rules::SHADOWING_QUERY`] the last; the
+/// others are for the standby to refuse. A sequence read as a table gives another row on a standby, because its log runs ahead of it;
+/// the facts name sequences, too.
 ///
 /// ```
 /// use pgturnout::route::{scan, Class, LexState, Rules};
@@ -35,6 +37,7 @@ pub struct Rules {
     begin_read_only: bool,
     allow: Vec<Qualified>,
     deny: Vec<Qualified>,
+    known: Known,
 }
 
 /// Not a function name: `name`, `schema.name`, each plain or quoted, at most 63 bytes.
@@ -51,6 +54,7 @@ impl Default for Rules {
             begin_read_only: false,
             allow: Vec::new(),
             deny: Vec::new(),
+            known: Known::default(),
         }
     }
 }
@@ -99,6 +103,37 @@ impl Rules {
         Ok(())
     }
 
+    /// Replaces what the rules know of a server by these facts. What was allowed or denied by hand stays and comes
+    /// first; call this after that, because the lists also judge the functions that views and operators run.
+    pub fn refresh(&mut self, facts: &Facts) {
+        self.known = Known::new(facts, |known, function| self.suspect(known, function));
+    }
+
+    /// Why whatever runs a function unseen is no read; `None` if it is one.
+    fn suspect(&self, known: &Known, function: &Qualified) -> Option<Suspicion> {
+        let (schema, name) = (function.0.as_deref(), &*function.1);
+        if find(&self.deny, schema, name) || find(&self.deny, None, name) {
+            return Some(Suspicion::Does(Deed::Denied));
+        }
+        let verdict = match schema {
+            Some(b"pg_catalog") => self.catalogued(name),
+            Some(b"information_schema") => information_schema(name).then_some(Verdict::Builtin),
+            Some(_) | None => None,
+        };
+        if let Some(Verdict::Not(deed)) = verdict {
+            return Some(Suspicion::Does(deed));
+        }
+        let is_read = verdict.is_some()
+            || find(&self.allow, schema, name)
+            || find(&self.allow, None, name)
+            || known.is_stable(schema, name);
+        (!is_read).then_some(Suspicion::Unknown)
+    }
+
+    pub(super) fn known(&self) -> &Known {
+        &self.known
+    }
+
     /// The longest text that is scanned; a longer one is [`Class::Unreadable`](super::Class::Unreadable).
     #[must_use]
     pub fn text_limit(&self) -> usize {
@@ -142,10 +177,16 @@ impl Rules {
         if self.denied(schema, name) {
             return Verdict::Not(Deed::Denied);
         }
-        if let Some(builtin) = self.builtin(schema, name) {
-            return builtin;
+        let (by_schema, bytes) = match schema {
+            Schema::Named(schema) => (Some(schema.as_bytes()), name.as_bytes()),
+            Schema::None | Schema::Unreadable => (None, name.as_bytes()),
+        };
+        match self.builtin(schema, name) {
+            Some(Verdict::Builtin) if self.known.is_volatile(by_schema, bytes) => {}
+            Some(verdict) => return verdict,
+            None => {}
         }
-        if self.allowed(schema, name) {
+        if self.allowed(schema, name) || self.known.is_stable(by_schema, bytes) {
             Verdict::Allowed
         } else {
             Verdict::Unknown
@@ -153,14 +194,20 @@ impl Rules {
     }
 
     fn builtin(&self, schema: Schema<'_>, name: &Folded) -> Option<Verdict> {
-        let name = match schema {
-            Schema::None => name.as_bytes(),
-            Schema::Named(schema) if schema.as_bytes() == b"pg_catalog" => name.as_bytes(),
-            Schema::Named(schema) if schema.as_bytes() == b"information_schema" => {
-                return information_schema(name).then_some(Verdict::Builtin);
+        match schema {
+            Schema::None => self.catalogued(name.as_bytes()),
+            Schema::Named(schema) if schema.as_bytes() == b"pg_catalog" => {
+                self.catalogued(name.as_bytes())
             }
-            Schema::Named(_) | Schema::Unreadable => return None,
-        };
+            Schema::Named(schema) if schema.as_bytes() == b"information_schema" => {
+                information_schema(name.as_bytes()).then_some(Verdict::Builtin)
+            }
+            Schema::Named(_) | Schema::Unreadable => None,
+        }
+    }
+
+    /// What the tables say of a function of `pg_catalog`.
+    fn catalogued(&self, name: &[u8]) -> Option<Verdict> {
         let read = || {
             READS
                 .binary_search_by(|known| known.as_bytes().cmp(name))
@@ -232,8 +279,8 @@ fn find(list: &[Qualified], schema: Option<&[u8]>, name: &[u8]) -> bool {
 }
 
 /// The functions that `information_schema` brings, all immutable or stable; nobody else creates objects there.
-fn information_schema(name: &Folded) -> bool {
-    let full = || b"information_schema.".iter().chain(name.as_bytes());
+fn information_schema(name: &[u8]) -> bool {
+    let full = || b"information_schema.".iter().chain(name);
     READS
         .binary_search_by(|known| known.bytes().cmp(full().copied()))
         .is_ok()

@@ -1,6 +1,7 @@
 //! The statement loop: boundaries, first words, classes, effects.
 
 use super::encoding::{Encoding, LexState};
+use super::form::Form;
 use super::intent::{
     Class, Deed, Doubt, Effect, Intent, Name, PinKind, Reason, StatementEffect, Why,
 };
@@ -44,6 +45,7 @@ pub(super) fn scan_knowing(
                 offset,
                 token_len: 0,
             },
+            form: Form::Unknown,
             statements: 0,
             effects: Vec::new(),
         },
@@ -150,6 +152,8 @@ pub(super) struct Scan<'a> {
     judged: bool,
     class: Class,
     reason: Reason,
+    /// The form of the first statement.
+    form: Form,
     statements: u32,
     effects: Vec<StatementEffect>,
 }
@@ -176,6 +180,7 @@ impl<'a> Scan<'a> {
                 offset: 0,
                 token_len: 0,
             },
+            form: Form::Empty,
             statements: 0,
             effects: Vec::new(),
         }
@@ -185,6 +190,7 @@ impl<'a> Scan<'a> {
         Intent {
             class: self.class,
             reason: self.reason,
+            form: self.form,
             statements: self.statements,
             effects: self.effects,
         }
@@ -221,6 +227,7 @@ impl<'a> Scan<'a> {
             None if self.token.kind == Kind::Open => Head::Query,
             None => Head::None,
         };
+        self.has_form(Form::of(head));
         match head {
             Head::Query => {
                 self.raise(Class::Read, Why::PlainSelect);
@@ -243,18 +250,28 @@ impl<'a> Scan<'a> {
             Head::Cursor => self.raise(Class::Session, Why::SessionStatement),
             Head::Create => self.create(),
             Head::Alter => self.alter(),
-            Head::Dml | Head::Write => self.write(Why::Keyword),
+            Head::Dml | Head::Write | Head::Notify | Head::Maintain => self.write(Why::Keyword),
             Head::Execute | Head::Code => {
                 self.pin(PinKind::Procedure);
                 self.write(Why::Keyword);
             }
             Head::None => self.write(Why::UnknownForm),
         }
+        if head == Head::Set && self.reason.why == Why::TransactionStatement {
+            self.has_form(Form::Transaction);
+        }
         if !self.judged {
             let first = self.first;
             self.raise_at(Class::Write, Why::UnknownForm, &first);
         }
         self.rest(false);
+    }
+
+    /// Gives the first statement its form, or a nearer one.
+    pub(super) fn has_form(&mut self, form: Form) {
+        if self.statements == 0 {
+            self.form = form;
+        }
     }
 
     /// A statement that is a write by its first word.

@@ -1,5 +1,6 @@
 //! Statements other than queries and settings: how far each is understood, and what it leaves in the session.
 
+use super::form::Form;
 use super::intent::{Access, Class, Effect, Isolation, PinKind, TransactionModes, Why};
 use super::lex::{Kind, Quote, Token};
 use super::names;
@@ -97,6 +98,11 @@ impl Scan<'_> {
             self.copy_relation();
         }
         let to = self.token;
+        match to.word() {
+            Some(Word::To) => self.has_form(Form::CopyOut),
+            Some(Word::From) => self.has_form(Form::CopyIn),
+            Some(_) | None => self.has_form(Form::Unknown),
+        }
         if self.eat(Word::To) {
             if self.token.word() == Some(Word::Stdout) {
                 self.raise_at(Class::Read, Why::CopyToStdout, &copy);
@@ -134,6 +140,7 @@ impl Scan<'_> {
         while !self.at_end()
             && (self.is_label() || !matches!(self.token.word(), Some(Word::To | Word::From)))
         {
+            self.check_name();
             self.bump();
         }
     }
@@ -279,6 +286,7 @@ impl Scan<'_> {
             && matches!(self.peek().kind, Kind::Literal(_))
         {
             self.raise_at(Class::Transaction, Why::TransactionStatement, &prepare);
+            self.has_form(Form::Transaction);
             self.effect(Effect::PrepareTransaction);
         } else {
             self.raise_at(Class::Session, Why::SessionStatement, &prepare);

@@ -12,7 +12,7 @@ use super::loss::Stream;
 use super::requests::Batch;
 use super::{Demand, RouteReason, Session, Timer};
 use crate::limits;
-use crate::route::{Class, Intent, Reason, Route, RouteContext, Target, Why};
+use crate::route::{Class, Intent, Route, RouteContext, Target, Why};
 use crate::startup::StartupParams;
 use crate::track::pipeline::Kind;
 use crate::wire::tags::frontend as tag;
@@ -127,13 +127,7 @@ impl<R: Route> Session<R> {
     fn ask_policy(&mut self, class: Class, why: Why) -> Target {
         let intent = Intent {
             class,
-            reason: Reason {
-                why,
-                offset: 0,
-                token_len: 0,
-            },
-            statements: 1,
-            effects: Vec::new(),
+            ..Intent::opaque(why)
         };
         let mut context = RouteContext::new(true);
         context.may_try = self.may_try(&self.requests.look);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use pgturnout::limits;
 use pgturnout::route::{
-    Cache, CacheLimits, Class, Effect, Intent, LexState, Rules, SettingValue, Why, outline, scan,
+    BadFact, Cache, CacheLimits, Class, Effect, Facts, Intent, LexState, Rules, SettingValue, Why,
+    outline, scan,
 };
 
 fn of(sql: &str) -> Intent {
@@ -225,4 +226,15 @@ fn cached_bytes_max() {
     let length = limits::CACHED_TEXT_MAX;
     let (used, one) = filled(2 * limits::CACHED_BYTES_MAX / length, length, usize::MAX);
     assert!(used + one > limits::CACHED_BYTES_MAX, "{used} bytes");
+}
+
+#[test]
+fn facts_max() {
+    let mut facts = Facts::default();
+    let row = ["name", "a", "f", "", ""].map(|column| Some(column.as_bytes()));
+    for _ in 0..limits::FACTS_MAX {
+        facts.row(&row).unwrap();
+    }
+    assert_eq!(facts.row(&row), Err(BadFact::TooMany));
+    assert_eq!(facts.len(), limits::FACTS_MAX);
 }

@@ -30,6 +30,7 @@ mod copy;
 mod driver;
 mod encryption;
 mod extended;
+mod facts;
 mod lifecycle;
 mod login;
 mod many;
