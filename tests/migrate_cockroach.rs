@@ -335,7 +335,8 @@ fn the_error_column_is_a_refusal() {
 #[test]
 fn what_is_no_base64_is_no_state() {
     let (key, good_state, good_token) = (key(), Some(STATE), Some(TOKEN));
-    let rows: [(Option<&[u8]>, Option<&[u8]>); 6] = [
+    type Value<'a> = Option<&'a [u8]>;
+    let rows: [(Value<'_>, Value<'_>); 6] = [
         (None, good_token),
         (good_state, None),
         (Some(b""), good_token),

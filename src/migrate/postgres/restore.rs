@@ -335,12 +335,12 @@ fn settings<S>(source: &Found, target: &Found) -> Result<VecDeque<Step<S>>, Rest
         }
     }
     first.sort_by_key(|(rank, _)| *rank);
-    others.sort_by_key(|(rank, _)| *rank);
     for (name, value) in &source.custom {
         if let (Some(value), true) = (value, target.custom.get(name) != Some(value)) {
             others.push((1, set(Part::Setting { name: name.clone() }, name, value)));
         }
     }
+    others.sort_by_key(|(rank, _)| *rank);
     let mut who = Vec::new();
     let other_user = source.session_user != target.session_user;
     if other_user {
