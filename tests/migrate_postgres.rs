@@ -375,7 +375,7 @@ fn statements_are_known_by_what_the_server_keeps_of_their_names() {
 fn a_probe_fails_without_harm() {
     let run = |frames: &[(u8, &[u8])]| {
         let mut probe = Probe::new(Scope::WithIdentity, []);
-        for (tag, body) in frames {
+        for (at, (tag, body)) in frames.iter().enumerate() {
             assert_eq!(
                 probe.header(head(*tag)),
                 Ok(Look::Body),
@@ -384,7 +384,10 @@ fn a_probe_fails_without_harm() {
             );
             match probe.body(*tag, body).unwrap() {
                 Heard::More => {}
-                Heard::Done(answer) => return answer.unwrap_err(),
+                Heard::Done(answer) => {
+                    assert_eq!(at + 1, frames.len(), "it ends with the last answer");
+                    return answer.unwrap_err();
+                }
                 Heard::Farewell(state) => panic!("{state:?}"),
             }
         }
