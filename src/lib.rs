@@ -15,6 +15,7 @@
 //! From top to bottom; a module knows only what is below it, and each can be used alone.
 //!
 //! - [`session`]: the composition. One client, its upstreams, and the order in which everybody is heard.
+//! - [`migrate`]: a live session to another server: safe points, what is read and restored, phases and their deadlines.
 //! - [`route`]: from a SQL text to what it asks for, and from there to an upstream.
 //! - [`track`]: what must be remembered: replies that are owed, prepared statements, settings, pins.
 //! - [`auth`]: the login to one more server in the name of a client that is logged in, and that of a client to us.
@@ -120,6 +121,7 @@ pub mod cancel;
 pub mod error;
 pub mod ledger;
 pub mod limits;
+pub mod migrate;
 pub mod route;
 mod secret;
 pub mod session;

@@ -278,3 +278,39 @@ pub const ACTIONS: usize = 64;
 /// Everything of a session that has no limit of its own: startup packets, parameters and keys of three peers, the
 /// tables of the maps, and the session itself.
 pub const SESSION_FIXED: usize = 262_144;
+
+// Migration.
+
+/// A move of a session, from its beginning to its cutover: sqlproxy's 15 s.
+pub const MIGRATION_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A connection to the server that a session moves to, TLS included: sqlproxy's 5 s.
+pub const MIGRATION_DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Our login to the server that a session moves to, and a look at what it finds there.
+pub const MIGRATION_LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a client is held while its session moves: what a user takes for a slow query and no timeout of a driver for a
+/// dead connection.
+pub const MIGRATION_HOLD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For how long nothing has passed through an idle session: sqlproxy's 30 s.
+pub const MIGRATION_IDLE: Duration = Duration::from_secs(30);
+
+/// The longest message of an answer to us, the row apart, in bytes: columns, tags and errors. PostgreSQL's own words in an
+/// error stay far below; what it quotes of ours is a name.
+pub const MIGRATION_ANSWER_MAX: usize = 16 * 1024;
+
+/// The longest row with a CockroachDB session's state that is read, in bytes: a session that has prepared as much as
+/// [`STATEMENT_BYTES`], in base64, and as much again for all else.
+pub const TRANSFER_STATE_MAX: usize = 2 * STATEMENT_BYTES;
+
+/// The longest row of a probe that is read, in bytes: some 250 settings take 15 KiB, and the names and types of as many
+/// statements as are remembered ([`STATEMENTS`]) another 150.
+pub const PROBE_ROW_MAX: usize = 512 * 1024;
+
+/// How many entries each list of a probe's row may have. PostgreSQL 18 has some 400 settings.
+pub const PROBE_ENTRIES_MAX: usize = 4_096;
+
+/// How many types of parameters are looked up for one move. Applications have a handful of their own.
+pub const PROBE_TYPES_MAX: usize = 1_024;

@@ -112,4 +112,4 @@ macro_rules! counters {
         }
     };
 }
-use counters;
+pub(crate) use counters;

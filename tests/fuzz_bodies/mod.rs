@@ -11,6 +11,7 @@ mod ledger;
 #[path = "../support/login.rs"]
 mod login;
 mod meter;
+mod moves;
 mod replay;
 mod scan;
 mod server;
@@ -52,6 +53,8 @@ pub(crate) const TARGETS: &[Target] = &[
     target("frontend", wire::frontend, 2_000, 128),
     target("backend", wire::backend, 2_000, 128),
     target("meter", meter::meter, 2_000, 200),
+    target("transfer_state", moves::transfer_state, 2_000, 100),
+    target("probe_row", moves::probe_row, 2_000, 300),
     target("startup", startup::startup, 1_000, 200),
     target("replay", replay::replay, 500, 200),
     target("admission", admission::admission, 2_000, 60),

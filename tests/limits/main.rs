@@ -8,6 +8,7 @@ mod session_support;
 
 mod auth;
 mod bytes;
+mod migrate;
 mod route;
 mod session;
 
@@ -40,6 +41,11 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("TRIED_MESSAGES", "tests/session_trial.rs", "tried_messages"),
     ("REFUSED_TEXTS", "tests/session_trial.rs", "refused_texts"),
     (
+        "PROBE_ENTRIES_MAX",
+        "src/migrate/postgres/array.rs",
+        "so_many_entries_are_read",
+    ),
+    (
         "STATEMENT_BODY",
         "tests/session_bounds.rs",
         "a_statement_of_any_length_finds_its_way",
@@ -58,7 +64,7 @@ fn source(path: &str) -> String {
 
 #[test]
 fn every_limit_has_its_test() {
-    let here: String = ["auth", "bytes", "route", "session"]
+    let here: String = ["auth", "bytes", "migrate", "route", "session"]
         .map(|name| source(&format!("tests/limits/{name}.rs")))
         .concat();
     let limits = source("src/limits.rs");

@@ -39,6 +39,7 @@ mod model;
 mod names;
 mod pins;
 mod reading;
+mod probe;
 mod replication;
 mod routing;
 mod simple;

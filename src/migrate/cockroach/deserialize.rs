@@ -1,0 +1,206 @@
+//! `crdb_internal.deserialize_session` and its answer.
+
+use std::fmt;
+
+use bytes::BytesMut;
+
+use super::super::reply::{AnswerFault, Failure, Heard, Look, failure, is_aside, shown};
+use super::SessionState;
+use crate::error::TooLong;
+use crate::limits::MIGRATION_ANSWER_MAX;
+use crate::secret;
+use crate::wire::tags::backend as tags;
+use crate::wire::{Backend, Frontend, Header, Query, SqlState, TransactionStatus};
+
+const HEAD: &[u8] = b"SELECT crdb_internal.deserialize_session(decode('";
+const TAIL: &[u8] = b"', 'base64'))";
+/// The one column of the answer.
+const COLUMN: &[u8] = b"crdb_internal.deserialize_session";
+const TAG: &[u8] = b"SELECT 1";
+
+/// Appends the request to take a state in to `out`, as a simple Query. It holds the state: overwrite it once it is sent.
+///
+/// # Errors
+/// None that can happen: a state is base64.
+pub fn deserialize_session(state: &SessionState, out: &mut BytesMut) -> Result<(), TooLong> {
+    let state = state.state.expose();
+    let len = HEAD
+        .len()
+        .saturating_add(state.len())
+        .saturating_add(TAIL.len());
+    // All at once, so that no part of the state is left behind by growing.
+    let mut text = BytesMut::with_capacity(len);
+    text.extend_from_slice(HEAD);
+    text.extend_from_slice(state);
+    text.extend_from_slice(TAIL);
+    out.reserve(len.saturating_add(Header::LEN).saturating_add(1));
+    let encoded = Frontend::Query(Query { text: &text }).encode(out);
+    secret::empty(&mut text);
+    encoded
+}
+
+/// Why a new server did not take a state in. The old one has the session still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotRestored {
+    /// The statement failed.
+    Failed(Option<SqlState>),
+    /// The server ended the session.
+    Ended(Option<SqlState>),
+    /// It said false.
+    False,
+}
+
+impl fmt::Display for NotRestored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotRestored::Failed(state) => {
+                write!(f, "deserialize_session failed{}", shown(*state))
+            }
+            NotRestored::Ended(state) => {
+                write!(f, "the new server ended the session{}", shown(*state))
+            }
+            NotRestored::False => f.write_str("deserialize_session did not say true"),
+        }
+    }
+}
+
+impl std::error::Error for NotRestored {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Columns,
+    Row,
+    Tag,
+    Ready,
+    Failed(NotRestored),
+    Over,
+}
+
+impl Phase {
+    fn awaited(self) -> &'static str {
+        match self {
+            Phase::Columns => "the column of deserialize_session",
+            Phase::Row => "the row of deserialize_session",
+            Phase::Tag => "the end of deserialize_session",
+            Phase::Ready | Phase::Failed(_) => "ReadyForQuery behind deserialize_session",
+            Phase::Over => "nothing",
+        }
+    }
+
+    /// The one type, beside an error, that a message may have.
+    fn tag(self) -> u8 {
+        match self {
+            Phase::Columns => tags::ROW_DESCRIPTION,
+            Phase::Row => tags::DATA_ROW,
+            Phase::Tag => tags::COMMAND_COMPLETE,
+            Phase::Ready | Phase::Failed(_) | Phase::Over => tags::READY_FOR_QUERY,
+        }
+    }
+}
+
+/// Reads the answer to `deserialize_session` out of what the new server sends. Used as [`StateReader`](super::StateReader);
+/// whatever goes wrong, the old server has the session still.
+#[derive(Debug)]
+pub struct DeserializeReader {
+    phase: Phase,
+}
+
+impl Default for DeserializeReader {
+    fn default() -> DeserializeReader {
+        DeserializeReader::new()
+    }
+}
+
+impl DeserializeReader {
+    /// A reader behind the request.
+    #[must_use]
+    pub fn new() -> DeserializeReader {
+        DeserializeReader {
+            phase: Phase::Columns,
+        }
+    }
+
+    /// A message with this header comes.
+    ///
+    /// # Errors
+    /// An [`AnswerFault`].
+    pub fn header(&mut self, header: Header) -> Result<Look, AnswerFault> {
+        let (tag, phase) = (header.tag, self.phase);
+        let awaited = phase.awaited();
+        if phase == Phase::Over {
+            return Err(AnswerFault::Ended);
+        }
+        if is_aside(tag) {
+            return Ok(Look::Aside);
+        }
+        let limit = MIGRATION_ANSWER_MAX;
+        let fits = usize::try_from(header.frame_len).is_ok_and(|len| len <= limit);
+        if tag != phase.tag() && tag != tags::ERROR_RESPONSE {
+            self.phase = Phase::Over;
+            Err(AnswerFault::Unexpected { tag, awaited })
+        } else if !fits {
+            self.phase = Phase::Over;
+            Err(AnswerFault::TooLong { awaited, limit })
+        } else {
+            Ok(Look::Body)
+        }
+    }
+
+    /// The body of a message that was asked for.
+    ///
+    /// # Errors
+    /// An [`AnswerFault`].
+    pub fn body(
+        &mut self,
+        tag: u8,
+        body: &[u8],
+    ) -> Result<Heard<Result<(), NotRestored>>, AnswerFault> {
+        let phase = std::mem::replace(&mut self.phase, Phase::Over);
+        let content = |what| AnswerFault::Content { what };
+        self.phase = match (phase, Backend::parse(tag, body)?) {
+            (Phase::Over, _) => return Err(AnswerFault::Ended),
+            (_, Backend::ErrorResponse(fields)) => match failure(&fields) {
+                Failure::Session(state) => {
+                    return Ok(Heard::Done(Err(NotRestored::Ended(state))));
+                }
+                Failure::Statement(state) => Phase::Failed(NotRestored::Failed(state)),
+            },
+            (Phase::Columns, Backend::RowDescription { columns }) => {
+                if !columns.iter().map(|column| column.name).eq([COLUMN]) {
+                    return Err(content("the column of deserialize_session"));
+                }
+                Phase::Row
+            }
+            (Phase::Row, Backend::DataRow { values }) => {
+                if values.len() != 1 {
+                    return Err(content("the number of values of deserialize_session"));
+                }
+                if values.iter().eq([Some(&b"t"[..])]) {
+                    Phase::Tag
+                } else {
+                    return Ok(Heard::Done(Err(NotRestored::False)));
+                }
+            }
+            (Phase::Tag, Backend::CommandComplete { tag: TAG }) => Phase::Ready,
+            (Phase::Tag, Backend::CommandComplete { .. }) => {
+                return Err(content("the command tag of deserialize_session"));
+            }
+            (Phase::Failed(why), Backend::ReadyForQuery { .. }) => {
+                return Ok(Heard::Done(Err(why)));
+            }
+            (Phase::Ready, Backend::ReadyForQuery { status }) => match status {
+                TransactionStatus::Idle => return Ok(Heard::Done(Ok(()))),
+                TransactionStatus::InTransaction | TransactionStatus::Failed => {
+                    return Err(AnswerFault::NotIdle { status });
+                }
+            },
+            (Phase::Columns | Phase::Row | Phase::Tag | Phase::Ready | Phase::Failed(_), _) => {
+                return Err(AnswerFault::Unexpected {
+                    tag,
+                    awaited: phase.awaited(),
+                });
+            }
+        };
+        Ok(Heard::More)
+    }
+}

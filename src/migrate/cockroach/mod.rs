@@ -1,0 +1,35 @@
+//! Moving a CockroachDB session: the server itself hands out a session's state, and takes it in.
+//!
+//! Three exchanges, each with a reader of its own; between them stand the phases of a
+//! [`Migration`](super::Migration):
+//!
+//! | server | request | answer |
+//! |---|---|---|
+//! | old | `SHOW TRANSFER STATE WITH '<key>'` ([`show_transfer_state`]) | one row: an error, or the state and a token ([`StateReader`]) |
+//! | new | the client's StartupMessage with the token ([`Revival`]) | a login without a question |
+//! | new | `SELECT crdb_internal.deserialize_session(…)` ([`deserialize_session`]) | one row: true ([`DeserializeReader`]) |
+//!
+//! What differs from sqlproxy, on purpose:
+//!
+//! - Earlier requests are counted, not guessed: while the client is owed answers every message is the client's, errors
+//!   included, and behind the last of them none is. So an error in an earlier request is no danger, and neither is a
+//!   client that runs `SHOW TRANSFER STATE` itself.
+//! - An error in place of our answer is a refusal, and the session goes on where it is.
+//! - Notices, parameters and notifications between the messages of an answer are passed on.
+//! - The token and the state are [`Secret`](crate::auth::Secret)s; no error text and no `Debug` holds a byte of them.
+//! - A row above [`TRANSFER_STATE_MAX`](crate::limits::TRANSFER_STATE_MAX) is dropped as it comes, and refused.
+//!
+//! No CockroachDB program could be had where this was made. It is tested against scripted answers, after the behaviour of
+//! its server and of sqlproxy.
+
+mod deserialize;
+mod key;
+mod revive;
+mod state;
+
+pub use deserialize::{DeserializeReader, NotRestored, deserialize_session};
+pub use key::TransferKey;
+pub use revive::{ReservedParameter, Revival, check_client};
+pub use state::{
+    Cannot, SessionState, StateAnswer, StateReader, StateRefused, show_transfer_state,
+};
