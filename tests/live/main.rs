@@ -33,6 +33,7 @@ mod extended;
 mod lifecycle;
 mod login;
 mod many;
+mod matrix;
 mod metrics;
 mod model;
 mod names;
