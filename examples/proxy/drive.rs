@@ -67,7 +67,7 @@ impl Driver {
         number: u64,
     ) -> Box<Driver> {
         let (entry, mailbox) = proxy.registry.enter(number, address);
-        let config = Arc::clone(&proxy.config);
+        let config = proxy.current().config;
         let size = config.limits.read_buffer;
         let client = Connection::open(Stream::plain(client));
         Box::new(Driver {

@@ -39,6 +39,7 @@ mod model;
 mod names;
 mod pins;
 mod replication;
+mod ring;
 mod routing;
 mod simple;
 mod state;
