@@ -7,7 +7,7 @@ use std::time::Duration;
 use std::{io, iter};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::Barrier;
 use tokio::task::{JoinError, JoinSet};
@@ -244,7 +244,10 @@ impl Client {
     async fn ready(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         while frames.last().is_none_or(|last: &Frame| last.tag != b'Z') {
-            frames.push(read_frame(&mut self.0).await.unwrap());
+            match read_frame(&mut self.0).await {
+                Ok(frame) => frames.push(frame),
+                Err(error) => panic!("{error} behind {frames:?}"),
+            }
         }
         frames
     }
@@ -269,7 +272,7 @@ struct Echo {
 
 impl Echo {
     fn start(runtime: &Runtime, name: &'static str) -> Echo {
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime.block_on(async { listen() });
         let echo = Echo {
             address: listener.local_addr().unwrap().to_string(),
             sessions: Arc::default(),
@@ -290,6 +293,14 @@ impl Echo {
         });
         echo
     }
+}
+
+/// Listens with room for everybody who has yet to be accepted: whoever finds the queue full tries again a second later,
+/// then two, then four, and the proxy gives up after ten.
+fn listen() -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    socket.listen(u32::try_from(CROWD).unwrap()).unwrap()
 }
 
 async fn echo_session(stream: TcpStream, name: &str, queries: &AtomicUsize) -> io::Result<()> {
