@@ -15,7 +15,7 @@ PARTs, by default all:
   crate    unit, documentation and other tests of cargo's, with all features and with none
   simulation  sessions from seeds, optimized, with every law checked on each
   live     raw protocol and tokio-postgres against a primary and a standby, directly and
-           through the proxy, on each PostgreSQL
+           through the proxy, on each PostgreSQL; the openings of all drivers that can be had
   clients  psql, pgbench, psycopg 3, asyncpg and node-postgres, on each PostgreSQL
 
 Each PostgreSQL is the one installed, or got by tests/support/get-postgres.sh, and version 18.

@@ -1,6 +1,7 @@
 //! Cancel requests: a connection of their own to the upstream, which leaves the session's connection alone.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,38 +11,71 @@ use pgturnout::startup::{CancelKey, ClientTls, Upgrade, UpstreamTls, UpstreamTls
 use pgturnout::stats::ConnectionCounter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::Proxy;
+use crate::options::HostPort;
 use crate::peer_io::Stream;
 use crate::registry::Asker;
+use crate::{Current, Proxy};
 
 /// How long it may take, its turn, dial and TLS included. The upstream answers nothing and closes when it has sent the
 /// signal.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Cancels what the session of this key has running; without such a session, or when nothing of it runs, does
-/// nothing, as PostgreSQL. Done when the upstream has taken the request.
+/// Cancels what the session of this key has running, here or at another instance; without such a session, or when
+/// nothing of it runs, does nothing, as PostgreSQL. Done when the upstream has taken the request.
 pub(crate) async fn relay(proxy: Arc<Proxy>, asker: Asker) {
+    let what = match proxy.registry.cancel_target(&asker).await {
+        Some(target) => vec![What::Ours(target)],
+        None if proxy.registry.knows(&asker) => Vec::new(),
+        None => elsewhere(&proxy, &asker.key),
+    };
+    send_all(&proxy, &asker, what).await;
+}
+
+/// The same for a request that another instance handed on: it goes to a session of this one, or nowhere.
+pub(crate) async fn own(proxy: Arc<Proxy>, key: CancelKey, address: IpAddr) {
+    let asker = Asker { key, address };
+    let target = proxy.registry.cancel_target(&asker).await;
+    let what = target.map(What::Ours).into_iter().collect();
+    send_all(&proxy, &asker, what).await;
+}
+
+/// Who may know a key that no session here has.
+fn elsewhere(proxy: &Proxy, key: &CancelKey) -> Vec<What> {
+    let Current { config, ring } = proxy.current();
+    let others = ring.map(|ring| ring.others(key)).unwrap_or_default();
+    let mut what: Vec<What> = others.into_iter().map(What::Others).collect();
+    if config.client_tls == ClientTls::Passthrough {
+        what.push(What::Theirs(proxy.writer()));
+    }
+    what
+}
+
+async fn send_all(proxy: &Arc<Proxy>, asker: &Asker, what: Vec<What>) {
     let count = |counter| proxy.metrics.count(counter);
-    let to = if let Some(target) = proxy.registry.cancel_target(&asker).await {
-        What::Ours(target)
-    } else if hands_through(&proxy) && !proxy.registry.knows(&asker) {
-        What::Theirs(proxy.writer(), asker.key.clone())
-    } else {
+    if what.is_empty() {
         return count(ConnectionCounter::CancelIgnored);
-    };
+    }
     count(ConnectionCounter::CancelForwarded);
-    let sent = match tokio::time::timeout(LIMIT, send(&proxy, &asker, &to)).await {
-        Ok(sent) => sent,
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
-    };
-    match sent {
-        Ok(()) => count(ConnectionCounter::CancelSuccessful),
-        Err(error) => {
-            let name = proxy.name(to.destination());
+    let mut taken = true;
+    for what in what {
+        let sent = match tokio::time::timeout(LIMIT, send(proxy, asker, &what)).await {
+            Ok(sent) => sent,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        if let Err(error) = sent {
+            taken = false;
+            let name = match &what {
+                What::Ours(target) => proxy.name(target.to),
+                What::Theirs(to) => proxy.name(*to),
+                What::Others(address) => address,
+            };
             proxy.log.line(&format!(
                 "a cancel request could not be sent to {name}: {error}"
             ));
         }
+    }
+    if taken {
+        count(ConnectionCounter::CancelSuccessful);
     }
 }
 
@@ -50,38 +84,26 @@ enum What {
     /// What a session of this proxy runs.
     Ours(CancelTarget),
     /// What runs in a session that was handed through, if that is whose key it is: clients have the server's own.
-    Theirs(Destination, CancelKey),
-}
-
-impl What {
-    fn destination(&self) -> Destination {
-        match self {
-            What::Ours(target) => target.to,
-            What::Theirs(to, _) => *to,
-        }
-    }
-
-    fn key(&self) -> &CancelKey {
-        match self {
-            What::Ours(target) => &target.key,
-            What::Theirs(_, key) => key,
-        }
-    }
-}
-
-fn hands_through(proxy: &Proxy) -> bool {
-    proxy.config.client_tls == ClientTls::Passthrough
+    Theirs(Destination),
+    /// What a session of another instance runs, if it has one with this key.
+    Others(HostPort),
 }
 
 async fn send(proxy: &Arc<Proxy>, asker: &Asker, what: &What) -> io::Result<()> {
-    let _turn = proxy.cancels.acquire().await.map_err(io::Error::other)?;
-    let to = what.destination();
-    let policy = match what {
-        What::Ours(target) => target.tls,
-        What::Theirs(..) => proxy.config.upstreams[to.0].tls,
+    let (permits, key) = match what {
+        What::Ours(target) => (&proxy.cancels, &target.key),
+        What::Theirs(_) => (&proxy.cancels, &asker.key),
+        What::Others(_) => (&proxy.hand_ons, &asker.key),
     };
-    let stream = Proxy::dial(Arc::clone(proxy), to).await?;
-    let mut stream = secure(proxy, to, policy, stream).await?;
+    let _turn = permits.acquire().await.map_err(io::Error::other)?;
+    let mut stream = match what {
+        What::Ours(target) => connect(proxy, target.to, target.tls).await?,
+        What::Theirs(to) => {
+            let policy = proxy.current().config.upstreams[to.0].tls;
+            connect(proxy, *to, policy).await?
+        }
+        What::Others(address) => Stream::plain(address.dial().await?),
+    };
     if let What::Ours(target) = what {
         // The request may have ended meanwhile, and another begun on the same upstream.
         let now = proxy.registry.cancel_target(asker).await;
@@ -90,12 +112,21 @@ async fn send(proxy: &Arc<Proxy>, asker: &Asker, what: &What) -> io::Result<()> 
         }
     }
     let mut packet = BytesMut::new();
-    what.key().encode(&mut packet);
+    key.encode(&mut packet);
     stream.write_all(&packet).await?;
     stream.flush().await?;
     // Nothing comes but the end, or a reset, which is an end too.
     while stream.read(&mut [0; 64]).await.is_ok_and(|n| n > 0) {}
     Ok(())
+}
+
+async fn connect(
+    proxy: &Arc<Proxy>,
+    to: Destination,
+    policy: UpstreamTlsPolicy,
+) -> io::Result<Stream> {
+    let stream = Proxy::dial(Arc::clone(proxy), to).await?;
+    secure(proxy, to, policy, stream).await
 }
 
 /// Encrypts the connection, or not, as the session's connection to this upstream.
@@ -105,7 +136,7 @@ async fn secure(
     policy: UpstreamTlsPolicy,
     mut stream: Stream,
 ) -> io::Result<Stream> {
-    let negotiation = proxy.config.upstreams[to.0].tls_negotiation;
+    let negotiation = proxy.current().config.upstreams[to.0].tls_negotiation;
     let mut opening = UpstreamTls::new(policy).begun_by(negotiation);
     let mut out = BytesMut::new();
     let mut upgrade = opening.start(&mut out).map_err(io::Error::other)?;

@@ -157,6 +157,21 @@ const HOW: &[Flag] = &[
         ],
     ),
     Flag::new(
+        "cancel-ring",
+        Takes::One("FILE"),
+        &[
+            "instances that hand each other's cancels on: lines",
+            "`secret TEXT`, once or (to change it) twice, and",
+            "`instance NUMBER HOST:PORT`, where each listens for",
+            "them; SIGHUP has it read again, and the users file",
+        ],
+    ),
+    Flag::new(
+        "cancel-instance",
+        Takes::One("NUMBER"),
+        &["which of these instances this one is"],
+    ),
+    Flag::new(
         "log-routes",
         Takes::Nothing,
         &[

@@ -67,7 +67,7 @@ impl Driver {
         number: u64,
     ) -> Box<Driver> {
         let (entry, mailbox) = proxy.registry.enter(number, address);
-        let config = Arc::clone(&proxy.config);
+        let config = proxy.current().config;
         let size = config.limits.read_buffer;
         let mut connections = PeerId::ALL.map(|_| Connection::None);
         connections[PeerId::CLIENT.index()] = Connection::open(Stream::plain(client));

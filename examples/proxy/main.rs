@@ -8,7 +8,7 @@
 //! | `connection` | what there is of a peer, from the dial to the end of each direction |
 //! | `peer_io` | streams, encrypted or not, and the blocks that are read into |
 //! | `tls` | rustls, both sides |
-//! | `registry`, `cancel` | finds the session of a cancel key, sends the request on |
+//! | `registry`, `cancel`, `ring` | finds the session of a cancel key, here or at another instance, sends the request on |
 //! | `cli`, `config`, `users`, `options` | from arguments and files to typed options |
 //! | `log` | lines on standard error |
 //! | `metrics`, `scrape` | the numbers of all sessions, and who asks for them |
@@ -24,6 +24,7 @@ mod metrics;
 mod options;
 mod peer_io;
 mod registry;
+mod ring;
 mod scrape;
 mod tls;
 mod users;
@@ -31,14 +32,14 @@ mod users;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pgturnout::auth::{AdmitPolicy, Channel, Methods};
 use pgturnout::session::{
     ClientAuth, Config, Destination, RequestEvents, Role, RouteTexts, Seed, Upstream,
 };
-use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -49,6 +50,7 @@ use metrics::Metrics;
 use options::{Accept, Given, HostPort, Options};
 use peer_io::{Begun, Stream};
 use registry::Registry;
+use ring::Ring;
 use tls::Tls;
 
 /// Connections waiting to be accepted: what Linux allows by default (net.core.somaxconn).
@@ -80,16 +82,29 @@ const METHODS: Methods = Methods::NONE
 
 /// What all sessions share.
 pub(crate) struct Proxy {
-    config: Arc<Config>,
+    current: Mutex<Current>,
+    /// What the configuration is made from, again when files are read again.
+    given: Given,
+    /// Of which the salts of unknown users are made, the same as long as this process lives.
+    mock: [u8; 32],
     /// Where the upstreams of the configuration are.
     addresses: Vec<HostPort>,
     tls: Tls,
     registry: Arc<Registry>,
     /// Permits for the connections that carry cancels to upstreams.
     cancels: Semaphore,
+    /// Permits for those to other instances, which wait for permits of these.
+    hand_ons: Semaphore,
     pub(crate) log: Log,
     pub(crate) metrics: Metrics,
     log_routes: bool,
+}
+
+/// What new sessions get.
+#[derive(Clone)]
+struct Current {
+    config: Arc<Config>,
+    ring: Option<Ring>,
 }
 
 fn main() -> ExitCode {
@@ -100,19 +115,18 @@ fn main() -> ExitCode {
 }
 
 fn start(log: &Log) -> ExitCode {
-    let options = match cli::parse(std::env::args_os().skip(1)) {
+    let given = match cli::parse(std::env::args_os().skip(1)) {
         Ok(Command::Help) => {
             let _ = io::stdout().write_all(cli::help().as_bytes());
             return ExitCode::SUCCESS;
         }
-        Ok(Command::Run(settings)) => {
-            Given::with_config_file(settings).and_then(|given| Options::new(&given))
-        }
+        Ok(Command::Run(settings)) => Given::with_config_file(settings),
         Err(error) => Err(error),
     };
-    let prepared = options.and_then(|options| {
+    let prepared = given.and_then(|given| {
+        let options = Options::new(&given)?;
         let (listen, metrics) = (options.listen.clone(), options.metrics.clone());
-        Ok((Proxy::new(options, log.clone())?, listen, metrics))
+        Ok((Proxy::new(options, given, log.clone())?, listen, metrics))
     });
     let (proxy, listen, metrics) = match prepared {
         Ok(prepared) => prepared,
@@ -133,7 +147,9 @@ fn start(log: &Log) -> ExitCode {
 fn run(proxy: Proxy, listen: &HostPort, metrics: Option<&HostPort>) -> io::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let served = runtime.block_on(async {
+        let ring = proxy.current().ring;
         let signals = Signals {
+            reload: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             summary: signal(SignalKind::user_defined1())?,
@@ -146,6 +162,10 @@ fn run(proxy: Proxy, listen: &HostPort, metrics: Option<&HostPort>) -> io::Resul
                 .log
                 .line(&format!("metrics on http://{served}/metrics"));
             tokio::spawn(scrape::serve(Arc::clone(&proxy), listener));
+        }
+        if let Some(ring) = ring {
+            let listener = bind("--cancel-ring", ring.own()).await?;
+            tokio::spawn(ring::serve(Arc::clone(&proxy), listener));
         }
         let listener = bind("--listen", listen).await?;
         let ready = format!("listening on {}\n", listener.local_addr()?);
@@ -163,6 +183,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     summary: Signal,
+    reload: Signal,
 }
 
 /// Listens at what a flag says.
@@ -213,6 +234,7 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut signals: Signals) {
             _ = signals.summary.recv() => {
                 tokio::spawn(metrics::tell_summary(Arc::clone(&proxy)));
             }
+            _ = signals.reload.recv() => proxy.reload(),
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
         }
@@ -231,74 +253,59 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut signals: Signals) {
 }
 
 /// How clients may log in to the proxy itself.
-fn admit(methods: &[Accept]) -> Result<AdmitPolicy, UsageError> {
-    let secret = tls::random()
-        .map_err(|error| UsageError::new(Origin::CommandLine, "auth", error.to_string()))?;
+fn admit(methods: &[Accept], secret: [u8; 32]) -> AdmitPolicy {
     let policy = AdmitPolicy::new(secret);
-    Ok(methods.iter().fold(policy, |policy, method| match method {
+    methods.iter().fold(policy, |policy, method| match method {
         Accept::Scram => policy.allow_scram(),
         Accept::ScramPlus => policy.require_binding(),
         Accept::Md5 => policy.allow_md5(Channel::Clear),
         Accept::Password => policy.allow_cleartext(),
         Accept::Certificate => policy.allow_certificates(),
         Accept::Trust => policy.allow_trust(Channel::Clear),
-    }))
+    })
 }
 
 impl Proxy {
-    fn new(options: Options, log: Log) -> Result<Proxy, UsageError> {
+    fn new(options: Options, given: Given, log: Log) -> Result<Proxy, UsageError> {
+        let tls = Tls::new(&options)?;
+        let mock = tls::random()
+            .map_err(|error| UsageError::new(Origin::CommandLine, "", error.to_string()))?;
         let mut addresses = vec![options.writer.clone()];
         addresses.extend(options.readers.iter().cloned());
-        let upstreams = addresses
-            .iter()
-            .enumerate()
-            .map(|(place, address)| Upstream {
-                name: address.to_string(),
-                role: if place == 0 {
-                    Role::Writer
-                } else {
-                    Role::Reader
-                },
-                tls: options.upstream_tls,
-                tls_negotiation: options.upstream_tls_negotiation,
-                methods: Some(METHODS),
-            });
-        let tls = Tls::new(&options)?;
-        let mut config = Config::new(upstreams.collect());
-        config.gate = options.gate;
-        config.split = options.split;
-        config.optimistic = options.optimistic;
-        config.read_your_writes = options.read_your_writes;
-        config.client_tls = options.client_tls;
-        config.users = options.users;
-        if let Some(methods) = &options.accept {
-            config.authentication = ClientAuth::Terminate(admit(methods)?);
-        }
-        if options.log_routes {
-            config.route_texts = RouteTexts::Outline;
-        }
-        if options.metrics.is_some() {
-            config.request_events = RequestEvents::On;
-        }
-        config.timeouts.shutdown = SHUTDOWN - SHUTDOWN_CLOSING;
-        let wrong = |error: pgturnout::session::ConfigError| {
-            UsageError::new(Origin::CommandLine, "", error.to_string())
-        };
-        config.check().map_err(wrong)?;
-        let names = config
-            .upstreams
-            .iter()
-            .map(|upstream| upstream.name.clone());
         Ok(Proxy {
-            metrics: Metrics::new(names),
-            config: Arc::new(config),
+            metrics: Metrics::new(addresses.iter().map(HostPort::to_string)),
             addresses,
             tls,
             registry: Arc::new(Registry::new(options.cancel_source)),
             cancels: Semaphore::new(CANCELS_AT_ONCE),
+            hand_ons: Semaphore::new(CANCELS_AT_ONCE),
             log,
             log_routes: options.log_routes,
+            current: Mutex::new(Current::new(options, mock)?),
+            given,
+            mock,
         })
+    }
+
+    /// What a session that begins now gets.
+    fn current(&self) -> Current {
+        // Nothing that holds the lock can leave it half changed.
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.clone()
+    }
+
+    /// Reads the users file and the cancel ring again, for sessions to come. With a mistake in one of them everything
+    /// stays as it was.
+    fn reload(&self) {
+        let options = Options::new(&self.given);
+        match options.and_then(|options| Current::new(options, self.mock)) {
+            Ok(new) => {
+                *self.current.lock().unwrap_or_else(PoisonError::into_inner) = new;
+                self.log
+                    .line("the users file and the cancel ring were read again");
+            }
+            Err(error) => self.log.line(&format!("proxy: not read again: {error}")),
+        }
     }
 
     /// The upstream that takes writes: the first.
@@ -307,15 +314,13 @@ impl Proxy {
     }
 
     /// What an upstream is called in logs.
-    fn name(&self, to: Destination) -> &str {
-        &self.config.upstreams[to.0].name
+    fn name(&self, to: Destination) -> &HostPort {
+        &self.addresses[to.0]
     }
 
     /// Connects to the first address of an upstream that answers.
     async fn dial(self: Arc<Self>, to: Destination) -> io::Result<Stream> {
-        let HostPort { host, port } = &self.addresses[to.0];
-        let stream = TcpStream::connect((host.as_str(), *port)).await?;
-        Ok(Stream::plain(stream))
+        Ok(Stream::plain(self.addresses[to.0].dial().await?))
     }
 
     /// The client's side of a TLS handshake, with an upstream.
@@ -330,5 +335,50 @@ impl Proxy {
         let stream = Begun::new(read, stream.into_plain()?);
         let stream = self.tls.accept(stream).await?;
         Ok(Stream::Tls(Box::new(stream)))
+    }
+}
+
+impl Current {
+    fn new(options: Options, mock: [u8; 32]) -> Result<Current, UsageError> {
+        let upstream = |role| {
+            move |address: &HostPort| Upstream {
+                name: address.to_string(),
+                role,
+                tls: options.upstream_tls,
+                tls_negotiation: options.upstream_tls_negotiation,
+                methods: Some(METHODS),
+            }
+        };
+        let writer = [&options.writer].into_iter().map(upstream(Role::Writer));
+        let readers = options.readers.iter().map(upstream(Role::Reader));
+        let mut config = Config::new(writer.chain(readers).collect());
+        config.gate = options.gate;
+        config.split = options.split;
+        config.optimistic = options.optimistic;
+        config.read_your_writes = options.read_your_writes;
+        config.client_tls = options.client_tls;
+        config.users = options.users;
+        config.cancel_ring = options
+            .cancel_ring
+            .as_ref()
+            .map(|ring| Arc::clone(&ring.keys));
+        if let Some(methods) = &options.accept {
+            config.authentication = ClientAuth::Terminate(admit(methods, mock));
+        }
+        if options.log_routes {
+            config.route_texts = RouteTexts::Outline;
+        }
+        if options.metrics.is_some() {
+            config.request_events = RequestEvents::On;
+        }
+        config.timeouts.shutdown = SHUTDOWN - SHUTDOWN_CLOSING;
+        let wrong = |error: pgturnout::session::ConfigError| {
+            UsageError::new(Origin::CommandLine, "", error.to_string())
+        };
+        config.check().map_err(wrong)?;
+        Ok(Current {
+            config: Arc::new(config),
+            ring: options.cancel_ring,
+        })
     }
 }

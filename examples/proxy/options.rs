@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,8 +11,11 @@ use pgturnout::cancel::SourceCheck;
 use pgturnout::session::{Gate, Optimistic, ReadYourWrites, Split};
 use pgturnout::startup::{ClientTls, TlsNegotiation, UpstreamTlsPolicy};
 
+use tokio::net::TcpStream;
+
 use crate::cli::{Origin, Setting, UsageError};
 use crate::config;
+use crate::ring::Ring;
 use crate::users;
 
 /// A host, by name or address, and a port.
@@ -65,6 +69,7 @@ pub(crate) struct Options {
     pub(crate) log_routes: bool,
     pub(crate) metrics: Option<HostPort>,
     pub(crate) cancel_source: SourceCheck,
+    pub(crate) cancel_ring: Option<Ring>,
 }
 
 /// All settings, the configuration file's where the command line has nothing of that name.
@@ -168,6 +173,7 @@ impl Options {
             cancel_source: given
                 .choice("cancel-source", CANCEL_SOURCE)?
                 .unwrap_or_default(),
+            cancel_ring: cancel_ring(given)?,
         };
         options.check(given)?;
         Ok(options)
@@ -198,6 +204,10 @@ impl Options {
         }
         if self.client_ca.is_some() && self.client_tls == ClientTls::Disable {
             return refuse("client-ca", "unused: --client-tls is disable");
+        }
+        if self.cancel_ring.is_some() && self.cancel_source == SourceCheck::SameAddress {
+            let message = "what other instances hand on comes from their addresses";
+            return refuse("cancel-source", message);
         }
         self.check_accept(given)?;
         if self.upstream_tls_negotiation == TlsNegotiation::Direct
@@ -349,35 +359,61 @@ fn unreadable(setting: &Setting, error: &std::io::Error) -> UsageError {
     blame(setting, format!("{}: {error}", setting.value))
 }
 
+/// Which ports are meant.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Port {
+pub(crate) enum Port {
     Fixed,
     AnyFree,
 }
 
 fn host_port(setting: &Setting, kind: Port) -> Result<HostPort, UsageError> {
-    let wrong = |what: &str| Err(blame(setting, format!("{:?}: {what}", setting.value)));
-    let Some((host, port)) = setting.value.rsplit_once(':') else {
-        return wrong("expected HOST:PORT");
+    HostPort::parse(&setting.value, kind)
+        .map_err(|what| blame(setting, format!("{:?}: {what}", setting.value)))
+}
+
+impl HostPort {
+    /// Connects to the first of its addresses that answers.
+    pub(crate) async fn dial(&self) -> io::Result<TcpStream> {
+        TcpStream::connect((self.host.as_str(), self.port)).await
+    }
+
+    pub(crate) fn parse(text: &str, kind: Port) -> Result<HostPort, &'static str> {
+        let (host, port) = text.rsplit_once(':').ok_or("expected HOST:PORT")?;
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        if bare.is_none() && host.contains(':') {
+            return Err("an IPv6 address goes in brackets, as [::1]:5432");
+        }
+        let host = bare.unwrap_or(host);
+        if host.is_empty() {
+            return Err("the host is empty");
+        }
+        match port.parse() {
+            Ok(0) if kind == Port::Fixed => Err("port 0 is no port to connect to"),
+            Ok(port) => Ok(HostPort {
+                host: host.to_owned(),
+                port,
+            }),
+            Err(_) => Err("the port is not a number up to 65535"),
+        }
+    }
+}
+
+/// The instances that hand each other's cancel requests on, if this is one of them.
+fn cancel_ring(given: &Given) -> Result<Option<Ring>, UsageError> {
+    let (file, instance) = match (given.one("cancel-ring"), given.one("cancel-instance")) {
+        (Some(file), Some(instance)) => (file, instance),
+        (None, None) => return Ok(None),
+        (Some(file), None) => return Err(blame(file, "needs --cancel-instance")),
+        (None, Some(instance)) => return Err(blame(instance, "unused: there is no --cancel-ring")),
     };
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    if bare.is_none() && host.contains(':') {
-        return wrong("an IPv6 address goes in brackets, as [::1]:5432");
-    }
-    let host = bare.unwrap_or(host);
-    if host.is_empty() {
-        return wrong("the host is empty");
-    }
-    match port.parse() {
-        Ok(0) if kind == Port::Fixed => wrong("port 0 is no port to connect to"),
-        Ok(port) => Ok(HostPort {
-            host: host.to_owned(),
-            port,
-        }),
-        Err(_) => wrong("the port is not a number up to 65535"),
-    }
+    let number = instance.value.parse();
+    let number = number.map_err(|_| blame(instance, "expected a number"))?;
+    let text = std::fs::read_to_string(&file.value).map_err(|error| unreadable(file, &error))?;
+    Ring::parse(&text, number)
+        .map(Some)
+        .map_err(|bad| bad_line(file, &bad))
 }
 
 /// Where metrics are served: whoever gives a port alone wants them to stay on this machine.
@@ -623,6 +659,41 @@ mod tests {
             [password("a"), password("b"), password("c")],
             [&b"1"[..], b"3", b"x:y"]
         );
+    }
+
+    #[test]
+    fn a_ring_is_read_as_one_of_its_instances() {
+        let file = TestFile::new(
+            "ring",
+            "secret 0123456789abcdef\ninstance 7 a:1\ninstance 8 b:2",
+        );
+        let ring = ["--cancel-ring", file.path(), "--cancel-instance", "8"];
+        let own = with(&ring).unwrap().cancel_ring.unwrap().own().to_string();
+        assert_eq!(own, "b:2");
+        let from = ["--cancel-source", "same-address"];
+        assert_eq!(
+            refused(&[&ring[..], &from].concat()),
+            "--cancel-source: what other instances hand on comes from their addresses"
+        );
+        let (file, none) = ("--cancel-ring", "/dev/null");
+        let number = "--cancel-instance";
+        for (more, message) in [
+            (&[file, none][..], "--cancel-ring: needs --cancel-instance"),
+            (
+                &[number, "1"],
+                "--cancel-instance: unused: there is no --cancel-ring",
+            ),
+            (
+                &[file, none, number, "one"],
+                "--cancel-instance: expected a number",
+            ),
+            (
+                &[file, none, number, "1"],
+                "--cancel-ring: /dev/null:1: there is no line of this instance",
+            ),
+        ] {
+            assert_eq!(refused(more), message);
+        }
     }
 
     #[test]

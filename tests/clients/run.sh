@@ -35,8 +35,6 @@ cluster=$1
 proxy=$2
 shift 2
 selected=" $* "
-# shellcheck source=tests/support/packages.sh
-. "$here/../support/packages.sh"
 
 # shellcheck source=/dev/null
 . "$cluster/env"
@@ -208,42 +206,20 @@ make_big_file() {
 
 # --- Drivers ----------------------------------------------------------------------------------
 
-make_venv() {
-  rm -rf "$cache/venv"
-  python3 -m venv "$cache/venv"
-}
-
 python_here() {
-  python=$cache/venv/bin/python
-  if ! cmp -s "$here/requirements.txt" "$cache/venv/installed.txt"; then
-    mkdir -p "$cache"
-    # Debian's Python comes without the module.
-    make_venv || { apt_install python3-venv && make_venv; } || return 1
-    "$python" -m pip install --quiet --disable-pip-version-check -r "$here/requirements.txt" ||
-      return 1
-    cp "$here/requirements.txt" "$cache/venv/installed.txt"
-  fi
-} </dev/null >"$work/python.log" 2>&1
+  python=$(PGTURNOUT_CACHE=$cache bash "$here/../support/get-drivers.sh" python 2>"$work/python.log")
+}
 
 psycopg_work() { limited "$python" "$here/psycopg3.py" "$(conninfo "$@")"; }
 asyncpg_work() { limited "$python" "$here/asyncpg_client.py" "$(url "$@")"; }
 
-# The version the script was written against.
-node_pg=pg@8.23.1
-
 node_here() {
-  command -v node >/dev/null && command -v npm >/dev/null || return 1
-  if [ "$(cat "$cache/node/installed" 2>/dev/null)" != "$node_pg" ]; then
-    rm -rf "$cache/node"
-    mkdir -p "$cache/node"
-    npm install --loglevel=error --no-audit --no-fund --no-save --prefix "$cache/node" "$node_pg" || return 1
-    printf '%s\n' "$node_pg" >"$cache/node/installed"
-  fi
-} </dev/null >"$work/node.log" 2>&1
+  node_path=$(PGTURNOUT_CACHE=$cache bash "$here/../support/get-drivers.sh" node 2>"$work/node.log")
+}
 
 node_work() {
   # Its warnings tell process ids.
-  NODE_NO_WARNINGS=1 NODE_PATH=$cache/node/node_modules limited node "$here/node_pg.js" \
+  NODE_NO_WARNINGS=1 NODE_PATH=$node_path limited node "$here/node_pg.js" \
     "$(url "$@")"
 }
 
@@ -356,7 +332,7 @@ if wanted node; then
   if node_here; then
     compare node-postgres node_work
   else
-    skip node-postgres "no Node.js, or npm could not get $node_pg: $(head -n 1 "$work/node.log")"
+    skip node-postgres "no node-postgres: $(head -n 1 "$work/node.log")"
   fi
 fi
 if wanted pgbench; then

@@ -353,7 +353,7 @@ fn a_relay_over_tls_to_servers_in_clear() {
 }
 
 /// Makes a certificate for this name, signed by the cluster's authority.
-fn certificate(cluster: &Cluster, directory: &Path, name: &str) -> (String, String) {
+pub(crate) fn certificate(cluster: &Cluster, directory: &Path, name: &str) -> (String, String) {
     let ca = Path::new(cluster.get("CA"));
     let at = |file: &str| {
         directory

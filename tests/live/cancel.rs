@@ -13,11 +13,11 @@ use crate::support::lab::{Lab, split};
 use crate::support::message;
 use crate::support::proxy::Proxy;
 
-const LONG_READ: &str = "select count(*) from generate_series(1, 100000000000)";
+pub(crate) const LONG_READ: &str = "select count(*) from generate_series(1, 100000000000)";
 const LONG_WRITE: &str = "create table cancel_c as select pg_sleep(600)::text";
 
 /// Whether a server is busy with this test's statement.
-fn is_running(lab: &Lab, port: u16) -> bool {
+pub(crate) fn is_running(lab: &Lab, port: u16) -> bool {
     let mut admin = Client::open(port, Pace::Whole, "postgres", &[]);
     let running = format!(
         "select count(*) from pg_stat_activity where application_name = '{}' and state = 'active'",
@@ -26,13 +26,13 @@ fn is_running(lab: &Lab, port: u16) -> bool {
     admin.value(&running) == "1"
 }
 
-fn await_running(lab: &Lab, port: u16) {
+pub(crate) fn await_running(lab: &Lab, port: u16) {
     let runs = eventually(|| is_running(lab, port));
     assert!(runs, "the statement does not run");
 }
 
 /// A CancelRequest has no answer: the server closes when it has dealt with it.
-fn cancel(port: u16, process_id: i32, secret: &[u8]) {
+pub(crate) fn cancel(port: u16, process_id: i32, secret: &[u8]) {
     let mut client = Client::connect(port, Pace::Whole);
     client.send(&message::cancel(process_id, secret));
     assert!(client.rest().is_empty());

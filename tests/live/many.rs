@@ -7,12 +7,13 @@ use std::time::Duration;
 use std::{io, iter};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::Barrier;
-use tokio::time::timeout;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{sleep, timeout};
 
-use crate::support::client::V3_0;
+use crate::support::client::{V3_0, eventually};
 use crate::support::frame::{Frame, errors, tags, values};
 use crate::support::lab::{self, Lab};
 use crate::support::message::{query, startup, tagged};
@@ -107,33 +108,88 @@ where
 {
     // The clients and this function.
     let together = Arc::new(Barrier::new(count + 1));
+    let reached: Arc<[AtomicUsize; PHASES.len()]> = Arc::default();
     let port = proxy.port;
-    let clients: Vec<_> = (0..count)
-        .map(|n| {
-            let together = Arc::clone(&together);
-            tokio::spawn(async move {
-                let mut client = Client::log_in(port).await;
-                together.wait().await;
-                for round in 0..ROUNDS {
-                    let (questions, answers) = script(n, round);
-                    client.ask(questions, answers, round).await;
-                }
-                together.wait().await;
-                client.rest().await
-            })
-        })
-        .collect();
-    for phase in ["are logged in", "have their answers"] {
-        let all = timeout(PATIENCE, together.wait()).await;
-        assert!(all.is_ok(), "not all clients {phase}");
+    let mut clients = JoinSet::new();
+    for n in 0..count {
+        let (together, reached) = (Arc::clone(&together), Arc::clone(&reached));
+        let reach = move |phase: usize| reached[phase].fetch_add(1, Ordering::SeqCst);
+        clients.spawn(async move {
+            let mut client = Client::log_in(port).await;
+            reach(0);
+            together.wait().await;
+            for round in 0..ROUNDS {
+                let (questions, answers) = script(n, round);
+                client.ask(questions, answers, round).await;
+            }
+            reach(1);
+            together.wait().await;
+            let farewell = client.rest().await;
+            reach(2);
+            farewell
+        });
+    }
+    for phase in [0, 1] {
+        tokio::select! {
+            _ = together.wait() => {}
+            // Nobody ends before the proxy does: this one has failed, and the others would wait for it.
+            Some(ended) = clients.join_next() => give_up(proxy, &reached, &told(ended)),
+            () = sleep(PATIENCE) => give_up(proxy, &reached, &format!("not all {}", PHASES[phase])),
+        }
     }
     all_here();
     proxy.terminate();
-    for client in clients {
-        let farewell = timeout(PATIENCE, client).await.expect("a client hangs");
-        assert_eq!(errors(&farewell.unwrap()), ["57P01"]);
+    let all = timeout(PATIENCE, async {
+        while let Some(ended) = clients.join_next().await {
+            match ended {
+                Ok(farewell) => assert_eq!(errors(&farewell), ["57P01"]),
+                failed @ Err(_) => give_up(proxy, &reached, &told(failed)),
+            }
+        }
+    });
+    if all.await.is_err() {
+        give_up(proxy, &reached, "not all were told of the end");
     }
     assert_eq!(proxy.wait().code(), Some(0), "{}", proxy.log());
+}
+
+/// What clients have done, in order.
+const PHASES: [&str; 3] = ["are logged in", "have their answers", "saw the end"];
+
+/// Why a client's task ended.
+fn told(ended: Result<Vec<Frame>, JoinError>) -> String {
+    let error = match ended {
+        Ok(frames) => return format!("a client ended early, with {frames:?}"),
+        Err(error) => error,
+    };
+    let Ok(panic) = error.try_into_panic() else {
+        return "a client was aborted".to_owned();
+    };
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("a client failed: {}", text.unwrap_or("it does not say why"))
+}
+
+/// Says how far everybody came and what the proxy says of it.
+fn give_up(proxy: &Proxy, reached: &[AtomicUsize; PHASES.len()], why: &str) -> ! {
+    proxy.signal("USR1");
+    let mut log = String::new();
+    eventually(|| {
+        log = proxy.log();
+        log.contains("summary: clients")
+    });
+    let log: Vec<&str> = log
+        .lines()
+        .filter(|line| !line.starts_with("route "))
+        .collect();
+    let reached: Vec<String> = iter::zip(reached, PHASES)
+        .map(|(count, phase)| format!("{} {phase}", count.load(Ordering::SeqCst)))
+        .collect();
+    panic!(
+        "{why}; of the clients {}; the proxy's log but for routes:\n{}",
+        reached.join(", "),
+        log.join("\n")
+    );
 }
 
 /// What this process may have open, and so every process that it starts.
@@ -188,7 +244,10 @@ impl Client {
     async fn ready(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         while frames.last().is_none_or(|last: &Frame| last.tag != b'Z') {
-            frames.push(read_frame(&mut self.0).await.unwrap());
+            match read_frame(&mut self.0).await {
+                Ok(frame) => frames.push(frame),
+                Err(error) => panic!("{error} behind {frames:?}"),
+            }
         }
         frames
     }
@@ -213,7 +272,7 @@ struct Echo {
 
 impl Echo {
     fn start(runtime: &Runtime, name: &'static str) -> Echo {
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime.block_on(async { listen() });
         let echo = Echo {
             address: listener.local_addr().unwrap().to_string(),
             sessions: Arc::default(),
@@ -234,6 +293,14 @@ impl Echo {
         });
         echo
     }
+}
+
+/// Listens with room for everybody who has yet to be accepted: whoever finds the queue full tries again a second later,
+/// then two, then four, and the proxy gives up after ten.
+fn listen() -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    socket.listen(u32::try_from(CROWD).unwrap()).unwrap()
 }
 
 async fn echo_session(stream: TcpStream, name: &str, queries: &AtomicUsize) -> io::Result<()> {

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Gets the drivers that the tests use, where their language is installed.
+set -euo pipefail
+
+usage() {
+  cat <<'HELP'
+usage: get-drivers.sh python|node
+
+python  prints a Python that has psycopg 3 and asyncpg
+node    prints a folder for NODE_PATH that has node-postgres
+
+They are installed into a cache, nowhere else. Fails, with the reason on standard error, where
+the language is missing or its packages cannot be had.
+
+PGTURNOUT_CACHE  the cache; by default pgturnout/ in Cargo's target directory
+HELP
+}
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+repo=$(cd "$here/../.." && pwd)
+cache=${PGTURNOUT_CACHE:-${CARGO_TARGET_DIR:-$repo/target}/pgturnout}
+requirements=$repo/tests/clients/requirements.txt
+# The version the scripts were written against.
+node_pg=pg@8.23.1
+# shellcheck source=tests/support/packages.sh
+. "$here/packages.sh"
+
+make_venv() {
+  rm -rf "$cache/venv"
+  python3 -m venv "$cache/venv"
+}
+
+get_python() {
+  command -v python3 >/dev/null || {
+    echo "no python3" >&2
+    return 1
+  }
+  if ! cmp -s "$requirements" "$cache/venv/installed.txt"; then
+    mkdir -p "$cache"
+    # Debian's Python comes without the module.
+    make_venv || { apt_install python3-venv && make_venv; } || return 1
+    "$cache/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements" ||
+      return 1
+    cp "$requirements" "$cache/venv/installed.txt"
+  fi
+}
+
+get_node() {
+  command -v node >/dev/null && command -v npm >/dev/null || {
+    echo "no Node.js with npm" >&2
+    return 1
+  }
+  if [ "$(cat "$cache/node/installed" 2>/dev/null)" != "$node_pg" ]; then
+    rm -rf "$cache/node"
+    mkdir -p "$cache/node"
+    npm install --loglevel=error --no-audit --no-fund --no-save --prefix "$cache/node" "$node_pg" ||
+      return 1
+    printf '%s\n' "$node_pg" >"$cache/node/installed"
+  fi
+}
+
+case ${1:---help} in
+  -h | --help) usage ;;
+  python)
+    get_python </dev/null >&2
+    printf '%s\n' "$cache/venv/bin/python"
+    ;;
+  node)
+    get_node </dev/null >&2
+    printf '%s\n' "$cache/node/node_modules"
+    ;;
+  *)
+    usage >&2
+    exit 2
+    ;;
+esac
