@@ -68,8 +68,9 @@ pub(crate) struct World<'s> {
     /// When each peer's connection was last asked for, and when it stood.
     pub(crate) dialled: [Instant; PeerId::COUNT],
     pub(crate) connected: [Instant; PeerId::COUNT],
-    pub(crate) links: [Link; PeerId::COUNT],
-    pub(crate) servers: [Option<Server>; PeerId::COUNT],
+    /// By peer, as the servers; outside the world, which stands on a short stack.
+    pub(crate) links: Vec<Link>,
+    pub(crate) servers: Vec<Option<Server>>,
     /// Servers of connections that were closed.
     pub(crate) retired: Vec<(PeerId, Server, Vec<String>)>,
     pub(crate) cluster: Cluster,
@@ -156,7 +157,7 @@ impl<'s> World<'s> {
         let (client, first) = Client::new(setup);
         let mut cluster = Cluster::new();
         cluster.set_lag(setup.lag());
-        let mut links = PeerId::ALL.map(|_| Link::new(State::Closed));
+        let mut links = Vec::from(PeerId::ALL.map(|_| Link::new(State::Closed)));
         links[PeerId::CLIENT.index()] = Link::new(State::Open);
         links[PeerId::CLIENT.index()].sends(&first);
         World {
@@ -168,7 +169,7 @@ impl<'s> World<'s> {
             dialled: [start; PeerId::COUNT],
             connected: [start; PeerId::COUNT],
             links,
-            servers: Default::default(),
+            servers: PeerId::ALL.iter().map(|_| None).collect(),
             retired: Vec::new(),
             cluster,
             client,
