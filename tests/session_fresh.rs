@@ -219,6 +219,28 @@ fn a_reader_that_does_not_answer() {
     });
 }
 
+/// A standby that was started anew may have begun before what it had replayed.
+#[test]
+fn another_connection_is_asked_again() {
+    each(replayed, |rig| {
+        rig.both();
+        wrote(rig);
+        rig.client("Q(select 1)");
+        rig.see(WRITER, ASKS_THE_WRITER);
+        says(rig, WRITER, "0/5");
+        rig.see(READER, ASKS_THE_READER);
+        says(rig, READER, "0/5");
+        served_by(rig, READER);
+        rig.reset(READER);
+        reads_at(rig, WRITER);
+        rig.reader_again();
+        rig.client("Q(select 1)");
+        rig.see(READER, ASKS_THE_READER);
+        says(rig, READER, "0/4");
+        served_by(rig, WRITER);
+    });
+}
+
 #[test]
 fn for_a_time_after_a_write_reads_stay_on_the_writer() {
     let window = Duration::from_secs(2);

@@ -183,6 +183,16 @@ impl<R: Route> Session<R> {
         };
     }
 
+    /// A connection is of no use any more. What the next one has replayed is not known: a standby that starts again begins
+    /// before what it had shown.
+    pub(super) fn forget_seen(&mut self, leg: LegId) {
+        if let Written::Seen(seen, lsn) = self.freshness.written {
+            if seen == leg {
+                self.freshness.written = Written::UpTo(lsn);
+            }
+        }
+    }
+
     /// A question of ours is answered, with a row or without.
     pub(super) fn question_is_over(&mut self, leg: LegId, question: Question) {
         self.timers.stop(Timer::Restore(leg.peer()));

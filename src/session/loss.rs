@@ -584,6 +584,7 @@ impl<R: Route> Session<R> {
             let drain = self.config.timeouts.drain;
             self.timers.start(now, drain, Timer::Retire(peer));
         }
+        self.forget_seen(leg);
         let leg = self.leg_mut(leg);
         leg.retry_at = retry;
         leg.attempt = Attempt::First;
