@@ -9,7 +9,7 @@ use super::fresh::Fresh;
 use super::leg::{Duty, LegId, Phase, Restore};
 use super::look::{Certainty, Seen, seen_reason};
 use super::loss::Stream;
-use super::requests::Batch;
+use super::requests::{Batch, SYNC};
 use super::{Demand, RouteReason, Session, Timer};
 use crate::limits;
 use crate::route::{Class, Intent, Route, RouteContext, Target, Why};
@@ -226,12 +226,7 @@ impl<R: Route> Session<R> {
             // Everything sent there was followed by Flush, so the replies come.
             return Obstacle::Wait;
         }
-        self.inject(
-            self.reader(),
-            &[tag::SYNC, 0, 0, 0, 4],
-            Kind::Sync,
-            Note::Leave,
-        );
+        self.inject(self.reader(), &SYNC, Kind::Sync, Note::Leave);
         self.requests.batch = Batch::Leaving;
         let timeout = self.config.timeouts.replay;
         self.timers

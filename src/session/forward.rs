@@ -6,7 +6,7 @@ use super::effects::Note;
 use super::leg::{Duty, LegId};
 use super::look::{bind_names, text_of};
 use super::policy::Judged;
-use super::requests::Batch;
+use super::requests::{Batch, SYNC};
 use super::trial::Trial;
 use super::{Demand, PeerId, Session};
 use crate::error::Malformed;
@@ -381,7 +381,6 @@ impl<R: Route> Session<R> {
     /// Ends a repair that stands outside a batch with a Sync of ours: were its Parse to fail, the server would skip
     /// the Query behind it, and no Sync of the client's is to come. Whether there was room to.
     fn end_repair(&mut self, leg: LegId) -> bool {
-        const SYNC: [u8; 5] = [tag::SYNC, 0, 0, 0, 4];
         let is_open = self.requests.batch == Batch::None
             && self.leg(leg).serving().is_some_and(|serving| {
                 let newest = serving.pipeline.iter().last();

@@ -22,6 +22,9 @@ use crate::track::pipeline::{Kind, Owner};
 use crate::wire::tags::frontend as tag;
 use crate::wire::{Close, Frontend, Header, Severity, Target, TransactionStatus, sqlstate};
 
+/// A Sync of ours.
+pub(super) const SYNC: [u8; 5] = [tag::SYNC, 0, 0, 0, 4];
+
 /// Where the extended batch stands that is not yet ended by Sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Batch {

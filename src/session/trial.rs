@@ -7,8 +7,6 @@
 
 use std::collections::VecDeque;
 
-use bytes::BytesMut;
-
 use super::effects::Note;
 use super::leg::LegId;
 use super::look::{Look, Seen, text_of};
@@ -17,11 +15,10 @@ use super::{CloseCause, Demand, Event, Optimistic, PeerId, RouteReason, Session}
 use crate::ledger::Fate;
 use crate::limits;
 use crate::route::{Class, Effect, Intent, PinKind, Route};
-use crate::track::pipeline::{Kind, Owed};
-use crate::track::prepared::{Change, Reached};
+use crate::track::pipeline::Owed;
+use crate::track::prepared::{Change, Reached, key};
 use crate::wire::{
-    Backend, Close, Fields, Frontend, Header, SqlState, Target as Object, sqlstate, tags::backend,
-    tags::frontend as tag,
+    Backend, Fields, Frontend, Header, SqlState, Target as Object, sqlstate, tags::backend,
 };
 
 /// Whether a request is tried on the reader.
@@ -152,15 +149,7 @@ impl<R: Route> Session<R> {
             names: Vec::new(),
         };
         for (header, frame, body) in frames(request) {
-            if let Some(text) = self.text_in(header.tag, body) {
-                tried.texts.push(HiddenText(text));
-            }
-            if let Ok(Frontend::Parse(parse)) = Frontend::parse(header.tag, body) {
-                if !parse.name.is_empty() {
-                    tried.names.push(parse.name.into());
-                }
-            }
-            tried.tags.push(header.tag);
+            self.note_tried(&mut tried, header.tag, body);
             if !self.send_copy(leg, header, frame, body) {
                 self.abort(CloseCause::Misuse("room was promised and is not there"));
                 return Demand::Again;
@@ -186,8 +175,7 @@ impl<R: Route> Session<R> {
                 Ok(_) | Err(_) => None,
             };
             if let Some(name) = name {
-                let name = crate::track::prepared::key(name);
-                if !self.repair(leg, name) {
+                if !self.repair(leg, key(name)) {
                     return false;
                 }
             }
@@ -197,29 +185,24 @@ impl<R: Route> Session<R> {
             && self.ledger.room(client, Fate::Discard)
     }
 
-    /// The text that a message runs or prepares.
-    fn text_in(&self, frame: u8, body: &[u8]) -> Option<Box<[u8]>> {
-        match Frontend::parse(frame, body).ok()? {
-            Frontend::Query(query) => Some(query.text.into()),
-            Frontend::Parse(parse) => Some(parse.text.into()),
-            Frontend::Bind(bind) => {
-                let name = crate::track::prepared::key(bind.statement);
-                let known = self.memory.statements.meaning(name).definition?;
-                text_of(&known.body).map(Box::from)
+    /// Remembers what a message runs and prepares, for the case that it is refused.
+    fn note_tried(&self, tried: &mut Tried, frame: u8, body: &[u8]) {
+        let text = match Frontend::parse(frame, body) {
+            Ok(Frontend::Query(query)) => Some(query.text),
+            Ok(Frontend::Parse(parse)) => {
+                if !parse.name.is_empty() {
+                    tried.names.push(parse.name.into());
+                }
+                Some(parse.text)
             }
-            Frontend::Execute(_)
-            | Frontend::Describe(_)
-            | Frontend::Close(_)
-            | Frontend::FunctionCall(_)
-            | Frontend::Sync
-            | Frontend::Flush
-            | Frontend::CopyDone
-            | Frontend::CopyFail { .. }
-            | Frontend::CopyData { .. }
-            | Frontend::Terminate
-            | Frontend::Password(_)
-            | Frontend::Unknown { .. } => None,
-        }
+            Ok(Frontend::Bind(bind)) => {
+                let meaning = self.memory.statements.meaning(key(bind.statement));
+                meaning.definition.and_then(|known| text_of(&known.body))
+            }
+            Ok(_) | Err(_) => None,
+        };
+        tried.texts.extend(text.map(|text| HiddenText(text.into())));
+        tried.tags.push(frame);
     }
 
     /// What an upstream that tries a request has said of it, before anything of its answer is claimed. `None` when its next
@@ -285,7 +268,7 @@ impl<R: Route> Session<R> {
             Trial::Refused(refuses, names) if refuses == leg => {
                 self.requests.trial = Trial::Over;
                 self.requests.again();
-                self.take_back(leg, &names);
+                self.take_back(&names);
             }
             Trial::None | Trial::Open(_) | Trial::Refused(..) | Trial::Over => {
                 self.requests.trial = trial;
@@ -293,28 +276,14 @@ impl<R: Route> Session<R> {
         }
     }
 
-    /// Closes the statements that a refused request has prepared: it prepares them again where it runs.
-    fn take_back(&mut self, leg: LegId, names: &[Box<[u8]>]) {
-        const SYNC: [u8; 5] = [tag::SYNC, 0, 0, 0, 4];
+    /// What a refused request has prepared is not the client's: it prepares it again where it runs. What the reader holds of it
+    /// is stale from now on.
+    fn take_back(&mut self, names: &[Box<[u8]>]) {
+        let leg = self.writer().index();
         for name in names {
-            let name: Box<[u8]> = crate::track::prepared::key(name).into();
-            let close = Frontend::Close(Close {
-                kind: Object::Statement,
-                name: &name,
-            });
-            let mut frame = BytesMut::new();
-            if close.encode(&mut frame).is_ok() {
-                let change = Change::Forget {
-                    leg: leg.index(),
-                    name: name.clone(),
-                };
-                let ticket = self.memory.statements.sent(change);
-                self.inject(leg, &frame, Kind::Close, Note::Statement(ticket));
-            }
-        }
-        if !names.is_empty() {
-            self.inject(leg, &SYNC, Kind::Sync, Note::Nothing);
-            self.memory.statements.synced();
+            let name = key(name).into();
+            let ticket = self.memory.statements.sent(Change::Forget { leg, name });
+            self.memory.statements.confirmed(ticket);
         }
     }
 
