@@ -12,8 +12,10 @@
 //! | `cli`, `config`, `users`, `options` | from arguments and files to typed options |
 //! | `log` | lines on standard error |
 //! | `metrics`, `scrape` | the numbers of all sessions, and who asks for them |
+//! | `accept` | the listeners that `ring` and `scrape` have |
 #![allow(clippy::disallowed_methods, reason = "the driver owns the clock")]
 
+mod accept;
 mod cancel;
 mod cli;
 mod config;

@@ -23,20 +23,16 @@ use pgturnout::cancel::{CancelRing, Owner};
 use pgturnout::startup::{CancelKey, ClientTls, Negotiation, Opened};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
 use crate::options::{HostPort, Port};
 use crate::users::BadLine;
-use crate::{Proxy, cancel};
+use crate::{Proxy, accept, cancel};
 
 /// Connections of other instances at a time.
 const CONNECTIONS: usize = 256;
 
 /// How long a request may take to arrive.
 const LIMIT: Duration = Duration::from_secs(10);
-
-/// How long to wait when a connection cannot be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the file says to one instance.
 #[derive(Clone, Debug)]
@@ -136,19 +132,13 @@ fn last_byte(instance: u32) -> u8 {
 
 /// Takes what other instances hand on, for ever.
 pub(crate) async fn serve(proxy: Arc<Proxy>, listener: TcpListener) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let proxy = Arc::clone(&proxy);
-                tokio::spawn(async move {
-                    let _ = take(proxy, stream).await;
-                    drop(place);
-                });
-            }
-            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+    let take = |stream| {
+        let proxy = Arc::clone(&proxy);
+        async move {
+            let _ = take(proxy, stream).await;
         }
-    }
+    };
+    accept::each(listener, CONNECTIONS, take).await;
 }
 
 /// One request. The connection is closed when it is done with, which the instance that handed it on tells its client.

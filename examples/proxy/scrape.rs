@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
-use crate::{ACCEPT_PAUSE, Proxy, metrics};
+use crate::{Proxy, accept, metrics};
 
 /// How many may ask at once; others wait to be accepted. One scraper is usual, two while it is replaced.
 const CONNECTIONS: usize = 8;
@@ -24,19 +23,13 @@ const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Answers one request on each connection, for ever.
 pub(crate) async fn serve(proxy: Arc<Proxy>, listener: TcpListener) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let proxy = Arc::clone(&proxy);
-                tokio::spawn(async move {
-                    let _ = tokio::time::timeout(LIMIT, answer(&proxy, stream)).await;
-                    drop(place);
-                });
-            }
-            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+    let answer = |stream| {
+        let proxy = Arc::clone(&proxy);
+        async move {
+            let _ = tokio::time::timeout(LIMIT, answer(&proxy, stream)).await;
         }
-    }
+    };
+    accept::each(listener, CONNECTIONS, answer).await;
 }
 
 async fn answer(proxy: &Proxy, mut stream: TcpStream) -> io::Result<()> {
