@@ -2,8 +2,8 @@
 //!
 //! What concerns the reading of SQL is in `tests/data/holes.txt`. The others of those ids are shown elsewhere:
 //! H8 with `standard_conforming_strings` off, H11 with encodings and R3 by `route_table` and `route_texts`; H10 and R17
-//! (FunctionCall) by `session_policy` and `live/simple.rs`; H12, H13, H15 to H18, R4, R5, R12 to R14 by the session's tests and the
-//! simulation, which has the routes of every transaction; H21 to H29 and R7 to R10 by `session_statements`, `session_requests` and
+//! (FunctionCall) by `session_policy` and `live/simple.rs`; H12, H15 to H18, R4, R5 and R12 by the session's tests and the
+//! simulation, which has the routes of every transaction; H13 and R14 by `session_fresh` and `live/reading.rs`; R13 by `session_settings` and `live/pins.rs`; H21 to H29 and R7 to R10 by `session_statements`, `session_requests` and
 //! `live/extended.rs`; H30, H31 and R11 by `session_copy`; H32 and R16 by `session_whole` and `live/replication.rs`.
 
 use pgturnout::route::{LexState, Rules, scan};

@@ -12,17 +12,6 @@ pub enum Split {
     Off,
 }
 
-/// Whether sessions can be moved to other servers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Migration {
-    /// They cannot, and no more is remembered than splitting needs.
-    #[default]
-    Off,
-    /// They can: settings and prepared statements are followed in sessions that are not split, too, and two more
-    /// connections may be open while a session moves.
-    On,
-}
-
 /// When the reader is dialled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReaderOpen {
@@ -49,7 +38,8 @@ pub enum ReaderFailure {
 /// that runs nothing else, is sent there; if the server refuses it before anything of its answer has reached the client,
 /// it runs on the writer, once, and its text counts as a write from then on. A function that writes only after it
 /// has sent rows fails (`25006`). What a standby does not refuse although it has an effect outside the database or the
-/// session (advisory locks, settings, messages to other servers) happens there: [`Rules::deny`](crate::route::Rules::deny) such functions.
+/// session (advisory locks, settings, messages to other servers) happens there: [`Rules::deny`](crate::route::Rules::deny) such
+/// functions. A standby that was promoted says so behind the next request that it runs, which it may take for a write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Optimistic {
     /// They go to the writer.

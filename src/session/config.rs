@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::choices::{
-    Metadata, Migration, Optimistic, ReadYourWrites, ReaderFailure, ReaderOpen, RequestEvents,
-    RouteTexts, Split,
+    Metadata, Optimistic, ReadYourWrites, ReaderFailure, ReaderOpen, RequestEvents, RouteTexts,
+    Split,
 };
 use crate::auth::{AdmitPolicy, Channel, Method, Methods, Users};
 #[cfg(feature = "scram")]
@@ -256,8 +256,6 @@ pub struct Config {
     pub optimistic: Optimistic,
     /// Whether reads wait for a reader that has the session's writes.
     pub read_your_writes: ReadYourWrites,
-    /// Whether sessions can be moved.
-    pub migration: Migration,
     /// Whether clients are offered TLS.
     pub client_tls: ClientTls,
     /// Names that a client's StartupMessage must not have, in any case, nor in its `options`; one that does is refused.
@@ -297,7 +295,6 @@ impl Config {
             split: Split::default(),
             optimistic: Optimistic::default(),
             read_your_writes: ReadYourWrites::default(),
-            migration: Migration::default(),
             client_tls: ClientTls::Disable,
             reserved: RESERVED_PARAMETERS.iter().copied().map(Box::from).collect(),
             reader_open: ReaderOpen::default(),
@@ -388,7 +385,7 @@ impl Config {
     /// It is reached only by a client that fills everything it can at once; an idle session holds a few KiB.
     pub fn memory_bound(&self) -> usize {
         let limits = &self.limits;
-        let ports = self.ports();
+        let ports = super::leg::ports();
         let requests = limits
             .requests_in_flight
             .saturating_mul(super::effects::REQUEST_BYTES)
@@ -413,14 +410,6 @@ impl Config {
         .fold(0, usize::saturating_add)
     }
 
-    /// How many peers a session can have at a time: the client, the writer, the reader, and two more while it moves.
-    pub(super) fn ports(&self) -> u8 {
-        match self.migration {
-            Migration::Off => 3,
-            Migration::On => 5,
-        }
-    }
-
     /// What logins hold beside the exchanges of SCRAM: each upstream's notices and, where the caller may answer for
     /// it, questions; a password that the client has shown; and what is known of each peer's handshake.
     fn logins_bound(&self) -> usize {
@@ -440,7 +429,7 @@ impl Config {
             ClientAuth::Relay => 0,
         };
         let legs = external.saturating_add(limits::LOGIN_NOTICES_HELD);
-        let peers = usize::from(self.ports());
+        let peers = usize::from(super::leg::ports());
         legs.saturating_mul(peers.saturating_sub(1))
             .saturating_add(password)
             .saturating_add(limits::TLS_INFO_HELD.saturating_mul(peers))

@@ -53,6 +53,11 @@ impl LegId {
 /// How many legs can owe the client anything at a time: the writer and the reader.
 pub(super) const SERVING: usize = 2;
 
+/// How many peers a session has at a time: the client, and the legs that serve it.
+pub(super) fn ports() -> u8 {
+    u8::try_from(SERVING.saturating_add(1)).unwrap_or(u8::MAX)
+}
+
 /// A value for each leg.
 #[derive(Debug, Default)]
 pub(super) struct PerLeg<T>(pub(super) [T; LegId::COUNT]);

@@ -69,8 +69,8 @@ use bytes::BytesMut;
 
 pub use action::{Action, CancelTarget, Demand, Event, Relayed, RouteReason, TlsRole, Transmit};
 pub use choices::{
-    Metadata, Migration, Optimistic, ReadYourWrites, ReaderFailure, ReaderOpen, RequestEvents,
-    RouteTexts, Split,
+    Metadata, Optimistic, ReadYourWrites, ReaderFailure, ReaderOpen, RequestEvents, RouteTexts,
+    Split,
 };
 pub use config::{ClientAuth, Config, ConfigError, Gate, Limits, Role, Timeouts, Upstream};
 pub use metadata::StatementKind;
@@ -183,7 +183,7 @@ impl<R: Route> Session<R> {
     /// A configuration that fails [`Config::check`] makes a session that ends at once.
     pub fn new(config: Arc<Config>, route: R, seed: Seed, now: Instant) -> Session<R> {
         let mut session = Session {
-            ledger: Ledger::new(config.ports(), config.limits.ledger),
+            ledger: Ledger::new(leg::ports(), config.limits.ledger),
             outbox: Outbox::default(),
             timers: Timers::default(),
             life: Life::Live,

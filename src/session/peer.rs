@@ -18,10 +18,9 @@ impl PeerId {
     pub const WRITER: PeerId = PeerId(1);
     /// The upstream that takes proven reads when a session begins.
     pub const READER: PeerId = PeerId(2);
-    /// A server that a session moves to, and what it is for from then on. A later move may take any id that is free.
-    pub const THIRD: PeerId = PeerId(3);
-    /// The same, when the writer and the reader move together.
-    pub const FOURTH: PeerId = PeerId(4);
+    /// Ids that no session uses yet: a server that a session moves to is to have one beside the server that still serves.
+    pub(crate) const THIRD: PeerId = PeerId(3);
+    pub(crate) const FOURTH: PeerId = PeerId(4);
     /// How many peers a session can have: a table of this size can be indexed with any id.
     pub const COUNT: usize = 5;
     /// Every peer, the client first.
