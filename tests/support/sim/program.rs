@@ -68,7 +68,7 @@ pub(crate) fn staged(nth: usize, choices: &mut Choices<'_>) -> Scenario {
         ..Setup::choose(choices)
     };
     let mut program = Program::new(choices);
-    setup.tight |= program.staged(nth);
+    program.staged(nth, &mut setup);
     let events = program.events;
     Scenario {
         setup: faults::equipped(setup, &events),

@@ -6,10 +6,11 @@ use super::super::catalogue::Phase;
 use super::super::event::Event;
 use super::super::fault::Fault;
 use super::super::message::ClientMessage;
+use super::super::setup::{Method, Setup};
 use super::Program;
 
 /// How many plays [`Program::staged`] chooses from.
-const PLAYS: usize = 6;
+const PLAYS: usize = 7;
 
 impl Program<'_, '_> {
     /// Everybody takes their time.
@@ -204,25 +205,50 @@ impl Program<'_, '_> {
         }
     }
 
-    /// One of the plays below, with a request before it and one behind it. Whether it needs a session that remembers
-    /// little.
-    pub(super) fn staged(&mut self, nth: usize) -> bool {
+    /// One of the plays below, with a request before it and one behind it, and what it needs of the setup.
+    pub(super) fn staged(&mut self, nth: usize, setup: &mut Setup) {
+        let play = nth % PLAYS;
+        if play == 0 {
+            if setup.login == Method::Trust {
+                setup.login = Method::Md5;
+            }
+            self.halting_login();
+        }
         self.events.push(Event::Calm);
         if self.choices.percent(40) {
             let text = self.statements.any(self.choices);
             self.query(&text);
         }
-        match nth % PLAYS {
-            0 => self.unnamed_behind_a_loss(),
-            1 => self.batch_that_moves(),
-            2 => self.dropped_in_sql(),
-            3 => self.repaired_in_vain(),
-            4 => self.taken_name(),
-            _ => self.dropped_by_what_is_not_known(),
+        match play {
+            0 => {}
+            1 => self.unnamed_behind_a_loss(),
+            2 => self.batch_that_moves(),
+            3 => self.dropped_in_sql(),
+            4 => self.repaired_in_vain(),
+            5 => self.taken_name(),
+            _ => {
+                setup.tight = true;
+                self.dropped_by_what_is_not_known();
+            }
         }
         self.events.push(Event::Calm);
         self.query("select 1");
-        nth % PLAYS == PLAYS - 1
+    }
+
+    /// Everybody says what they have to say at a login, and takes a while for it.
+    fn halting_login(&mut self) {
+        for _ in 0..16 {
+            for peer in PeerId::ALL {
+                self.events.push(Event::Arrive(peer, 100_000));
+                self.events.push(Event::Leave(peer, 100_000));
+                self.events.push(Event::Act);
+            }
+            self.events.push(Event::Serve(PeerId::WRITER));
+            self.events.push(Event::Serve(PeerId::READER));
+            if self.choices.percent(30) {
+                self.events.push(Event::Fault(Fault::Clock(300)));
+            }
+        }
     }
 
     fn parse(&mut self, name: &str, text: &str) {
