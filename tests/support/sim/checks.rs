@@ -1,10 +1,11 @@
 //! What must hold: each law and invariant a named check.
 
-use pgturnout::session::{Action, CancelTarget, Event, Lifecycle, PeerId, Timer};
+use pgturnout::session::{Action, CancelTarget, Event, Lifecycle, PeerId};
 use pgturnout::stats::{Counter, Meter};
 use pgturnout::wire::{Frontend, Header, Parse, Query};
 
 use super::conduct;
+use super::deadlines;
 use super::duties;
 use super::fault::Damage;
 use super::oracle;
@@ -123,9 +124,9 @@ impl Violation {
 /// After each event.
 pub(crate) fn step(world: &mut World<'_>) {
     bounded(world);
-    deadlines(world);
     if let Some(nonsense) = world.client.nonsense.take()
-        && world.damage < Damage::Anything
+        && world.servers_are_honest()
+        && (world.client.is_ready() || !world.lies(PeerId::CLIENT))
     {
         world.broken(
             Check::WholeFrames,
@@ -149,65 +150,9 @@ fn bounded(world: &mut World<'_>) {
     }
 }
 
-fn deadlines(world: &mut World<'_>) {
-    if !matches!(world.session.lifecycle(), Lifecycle::Live) {
-        return;
-    }
-    let next = world.session.poll_timeout();
-    // What a peer says on the way buys it no time.
-    let latest = match next {
-        Some((_, Timer::Login)) => world.start + world.config.timeouts.login,
-        Some((_, Timer::Dial(peer))) if world.links[peer.index()].state != State::Closed => {
-            world.dialled[peer.index()] + world.config.timeouts.dial
-        }
-        Some((_, timer @ (Timer::Replay(peer) | Timer::Restore(peer))))
-            if world.links[peer.index()].state == State::Closed =>
-        {
-            world.broken(Check::Deadline, format!("{timer}: the {peer} is gone"));
-            return;
-        }
-        Some((_, Timer::Replay(peer))) => {
-            world.connected[peer.index()] + world.config.timeouts.replay
-        }
-        _ => return,
-    };
-    if let Some((at, timer)) = next
-        && at > latest
-    {
-        let late = at.saturating_duration_since(latest);
-        world.broken(Check::Deadline, format!("{timer}: {late:?} too late"));
-    }
-}
-
-/// Nothing moves any more: whoever is waited for has a deadline.
-pub(crate) fn rests(world: &mut World<'_>) {
-    let waits = world
-        .links
-        .iter()
-        .any(|link| matches!(link.state, State::Dialing | State::Securing))
-        || world.waits_for_the_caller()
-        // A client that does not read may take its time, and so may a server that has nobody else to answer to.
-        || !world.is_opaque() && world.session.poll_transmit(PeerId::CLIENT).is_none() && world.client.waits();
-    let live = matches!(world.session.lifecycle(), Lifecycle::Live);
-    if live && waits && world.session.poll_timeout().is_none() {
-        world.broken(Check::Deadline, "somebody waits without a deadline");
-    }
-}
-
-/// Time has passed, and the session was told.
-pub(crate) fn time_passed(world: &mut World<'_>) {
-    if let Some((at, timer)) = world.session.poll_timeout()
-        && at <= world.now
-    {
-        world.broken(
-            Check::Deadline,
-            format!("{timer}: it has passed, and waits still"),
-        );
-    }
-}
-
 /// After each decision of the session.
 pub(crate) fn after_decision(world: &mut World<'_>) {
+    deadlines::watch(world);
     if world.session.lifecycle().is_dead() {
         inert(world);
     }
@@ -271,11 +216,7 @@ pub(crate) fn need(world: &mut World<'_>, peer: PeerId, n: usize) {
     let more = n.saturating_sub(world.links[peer.index()].buffer.len());
     let missing = world.arrived[peer.index()].missing();
     // The next header may be that of the message behind one that is on its way.
-    if n > Header::LEN
-        && more > missing
-        && is_framed(world, peer)
-        && world.damage < Damage::Anything
-    {
+    if n > Header::LEN && more > missing && is_framed(world, peer) && !world.lies(peer) {
         world.broken(
             Check::Need,
             format!("{more} more bytes asked of the {peer}, and {missing} end its message"),
@@ -327,6 +268,7 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
             }
         }
         Sent::Spliced(from, _) => {
+            world.clocks.passed_on(to);
             if opening && to != gate {
                 world.broken(
                     Check::LoginOrder,
@@ -354,6 +296,8 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
 fn injected(world: &mut World<'_>, to: PeerId, bytes: &[u8]) {
     world.injected[to.index()].extend_from_slice(bytes);
     while let Some((tag, body)) = next_frame(&mut world.injected[to.index()]) {
+        let now = world.now;
+        world.clocks.injected(to, tag, now);
         let message = Frontend::parse(tag, &body);
         if let Ok(Frontend::Query(Query { text }) | Frontend::Parse(Parse { text, .. })) = message {
             let text = text.escape_ascii().to_string();
@@ -378,20 +322,17 @@ fn next_frame(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
 /// Whether a message of ours repeats what the client has said: a Parse to the letter, a statement that stands in one of
 /// its texts, the name of one of its statements; or is one of the few that we make.
 fn is_of_the_client(world: &World<'_>, tag: u8, body: &[u8]) -> bool {
-    if world.damage >= Damage::Anything {
-        return true;
-    }
     let text = body.strip_suffix(b"\0").unwrap_or(body);
     match tag {
-        b'P' => contains(&world.said, body),
+        b'P' => contains(&world.heard, body),
         b'C' => {
             let ours = body.starts_with(b"Spgturnout_fence_");
-            ours != contains(&world.said, body.get(1..).unwrap_or_default())
+            ours != contains(&world.heard, body.get(1..).unwrap_or_default())
         }
         b'Q' => {
             [&b"RESET ALL"[..], b"DISCARD ALL"].contains(&text) || {
                 let statements: Vec<&[u8]> = text.split(|byte| *byte == b';').collect();
-                let said = |one: &&[u8]| contains(&world.said, one.trim_ascii());
+                let said = |one: &&[u8]| contains(&world.heard, one.trim_ascii());
                 statements.iter().all(said)
             }
         }
@@ -401,7 +342,8 @@ fn is_of_the_client(world: &World<'_>, tag: u8, body: &[u8]) -> bool {
 
 /// Bytes of a peer were written to another, or dropped.
 pub(crate) fn taken(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, bytes: &[u8]) {
-    if from == PeerId::CLIENT && world.client.is_ready() && to.is_some() {
+    let asks = world.client.is_ready() || world.lies(PeerId::CLIENT);
+    if from == PeerId::CLIENT && asks && to.is_some() {
         world.client_serves = to;
         world.reader_asked |= to == Some(PeerId::READER);
     }
@@ -412,7 +354,7 @@ pub(crate) fn taken(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, byt
     if from == PeerId::CLIENT
         && world.client.is_ready()
         && !world.is_opaque()
-        && world.damage < Damage::Anything
+        && !world.misused
         && let Err(why) = world.from_client.pass(bytes, to)
     {
         world.broken(Check::Conservation, format!("from the client: {why}"));
@@ -480,7 +422,7 @@ pub(crate) fn cancelled(world: &mut World<'_>, target: &CancelTarget) {
         .is_some_and(|server| target.key.secret() == server.key().1);
     if let Some(last) = world.client_serves
         && world.links[0].buffer.is_empty()
-        && world.damage < Damage::Anything
+        && world.servers_are_honest()
         && last != target.peer
         && world.session.poll_transmit(target.peer).is_none()
     {

@@ -24,7 +24,7 @@ pub(crate) fn gate(world: &World<'_>) -> PeerId {
 pub(crate) fn action(world: &mut World<'_>, action: &Action) {
     match action {
         Action::Connect { peer, .. }
-            if world.setup.is_found_out() && world.damage < Damage::Anything =>
+            if world.setup.is_found_out() && !world.lies(PeerId::CLIENT) =>
         {
             let detail = format!("the {peer} is dialled for a client that is not who it says");
             world.broken(Check::LoginOrder, detail);
@@ -89,7 +89,7 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
         && matches!(sent, Sent::Spliced(PeerId::CLIENT, _))
         && world.client.is_ready()
         && world.takes_writes[to.index()]
-        && world.damage < Damage::Anything
+        && !world.lies(to)
     {
         world.broken(
             Check::WrongWrite,
@@ -140,7 +140,7 @@ fn leaving_for_the_client(world: &mut World<'_>, sent: &Sent) {
     if matches!(sent, Sent::Spliced(PeerId::READER, _))
         && world.client.is_ready()
         && !world.reader_asked
-        && world.damage < Damage::Anything
+        && !world.lies(PeerId::READER)
     {
         world.broken(
             Check::Direct,

@@ -69,7 +69,7 @@ fn dials(world: &mut World<'_>, peer: PeerId, to: Destination) {
     if let Some(failed) = world.duties.reader_failed
         && peer == PeerId::READER
         && again
-        && world.damage < Damage::Anything
+        && !world.misused
         && world.now < failed + world.config.timeouts.reader_retry
     {
         let early = failed + world.config.timeouts.reader_retry - world.now;
@@ -270,9 +270,5 @@ fn nonces(world: &mut World<'_>) {
 
 /// Whether a fault made a server say what it should not, or the driver do so.
 pub(crate) fn servers_lie(world: &World<'_>) -> bool {
-    world.strikes.iter().any(|fault| match fault {
-        Fault::Lie(peer, _) | Fault::Garble(peer, _) => peer.is_upstream(),
-        Fault::Misuse(..) => true,
-        _ => false,
-    })
+    !world.servers_are_honest()
 }

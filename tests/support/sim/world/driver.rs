@@ -6,6 +6,7 @@ use pgturnout::session::{
 
 use pgturnout::wire::Header;
 
+use super::super::catalogue::Phase;
 use super::super::checks::{self, Check};
 use super::super::cursor::Cursor;
 use super::super::fault::Fault;
@@ -144,7 +145,16 @@ impl World<'_> {
     /// The session took bytes of a peer.
     fn arrived(&mut self, peer: PeerId, bytes: &[u8]) {
         let meant = self.unveiled(peer, bytes);
-        self.seen.arrived(peer, &meant);
+        let before = self.seen.phase(peer);
+        for tag in self.seen.arrived(peer, &meant) {
+            self.clocks.heard(peer, tag);
+            self.goodbye |= peer == PeerId::CLIENT && tag == b'X';
+        }
+        if peer == PeerId::CLIENT {
+            self.heard.extend_from_slice(&meant);
+        } else if before == Phase::Opening && meant == b"N" {
+            self.connected[peer.index()] = self.now;
+        }
         let link = &self.links[peer.index()];
         let more = !link.wire.is_empty()
             || !link.buffer.is_empty()
@@ -271,6 +281,7 @@ impl World<'_> {
         match action {
             Action::Connect { peer, .. } => {
                 self.dialled[peer.index()] = self.now;
+                self.clocks.dialled(*peer);
                 self.reader_asked &= *peer != PeerId::READER;
                 self.links[peer.index()] = Link {
                     state: State::Dialing,
@@ -311,7 +322,11 @@ impl World<'_> {
                     server.eof();
                 }
             }
-            Action::Notify(event) => self.told.push(event.clone()),
+            Action::Notify(event) => {
+                let now = self.now;
+                self.clocks.told(event, now);
+                self.told.push(event.clone());
+            }
             other => self.broken(Check::Total, format!("an action nobody knows: {other:?}")),
         }
     }

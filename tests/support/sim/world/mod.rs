@@ -30,6 +30,7 @@ use super::catalogue::Seen;
 use super::checks::{self, Check, Violation};
 use super::client::Client;
 use super::cursor::Cursor;
+use super::deadlines::{self, Clocks};
 use super::duties::Asked;
 use super::event::{Event, Scenario};
 use super::fault::{Damage, Fault};
@@ -77,6 +78,12 @@ pub(crate) struct World<'s> {
     /// What has struck so far, and how much the client may notice of it.
     pub(crate) strikes: Vec<Fault>,
     pub(crate) damage: Damage,
+    /// Who has broken the protocol, and whether the driver has broken its contract.
+    pub(crate) liars: [bool; PeerId::COUNT],
+    pub(crate) misused: bool,
+    pub(crate) clocks: Clocks,
+    /// All that the session has taken of the client, as the client meant it.
+    pub(crate) heard: Vec<u8>,
     /// What waits for its moment.
     aims: Vec<(PeerId, Phase, usize, Fault)>,
     /// A cancel has come whose request is not sent yet.
@@ -90,6 +97,8 @@ pub(crate) struct World<'s> {
     pub(crate) said: Vec<u8>,
     pub(crate) meter: Meter,
     pub(crate) violation: Option<Violation>,
+    /// Whether the session has taken the client's Terminate.
+    pub(crate) goodbye: bool,
     /// What happened, in words, if somebody wants to read it.
     pub(crate) log: Option<Vec<String>>,
     /// Who fills the client's stream.
@@ -182,6 +191,10 @@ impl<'s> World<'s> {
                 true => Damage::Anything,
                 false => Damage::None,
             },
+            liars: [setup.wild, false, false],
+            misused: false,
+            clocks: Clocks::new(start),
+            heard: Vec::new(),
             happened: Default::default(),
             told: Vec::new(),
             duties: Asked::default(),
@@ -189,6 +202,7 @@ impl<'s> World<'s> {
             said: Vec::new(),
             meter,
             violation: None,
+            goodbye: false,
             log: None,
             to_client: Cursor::default(),
             from_client: Cursor::default(),
@@ -248,6 +262,15 @@ impl<'s> World<'s> {
         }
     }
 
+    /// Whether a peer has broken the protocol, or the driver has told what is not so of it.
+    pub(crate) fn lies(&self, peer: PeerId) -> bool {
+        self.misused || self.liars[peer.index()]
+    }
+
+    pub(crate) fn servers_are_honest(&self) -> bool {
+        !self.lies(PeerId::WRITER) && !self.lies(PeerId::READER)
+    }
+
     /// A law is broken. Only the first counts.
     pub(crate) fn broken(&mut self, check: Check, detail: impl Into<String>) {
         if self.violation.is_none() {
@@ -276,6 +299,7 @@ impl<'s> World<'s> {
                 self.beside(|other| other.say(message));
             }
             Event::Raw(bytes) => {
+                self.liars[0] = true;
                 self.damage = Damage::Anything;
                 self.links[0].sends(bytes);
             }
@@ -321,7 +345,7 @@ impl<'s> World<'s> {
                 moved |= self.beside(World::late_answers).unwrap_or(false);
             }
             if !moved {
-                checks::rests(self);
+                deadlines::rests(self);
                 break;
             }
             turns += 1;
