@@ -8,9 +8,10 @@ use super::conduct;
 use super::deadlines;
 use super::duties;
 use super::fault::Damage;
+use super::needles;
 use super::oracle;
 use super::server::{Impostor, Node, PASSWORD, Server, ServerPhase};
-use super::setup::Tls;
+use super::setup::{Caller, Tls};
 use super::world::{Happened, Sent, State, World};
 
 /// The bytes that the session's seed repeats: nothing that is shown may hold them.
@@ -18,9 +19,28 @@ pub(crate) const SEED_BYTES: &[u8; 16] = b"SECRETSEEDBYTES!";
 /// A word in texts and values of statements: nothing that is shown may hold it either.
 pub(crate) const NEEDLE: &str = "n33dle";
 
-/// The name of a check, by which a failure and a canary are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Check {
+macro_rules! checks {
+    ($(#[doc = $law:literal] $name:ident,)*) => {
+        /// The name of a check, by which a failure and a canary are known.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) enum Check {
+            $(#[doc = $law] $name,)*
+        }
+
+        impl Check {
+            pub(crate) const ALL: &[Check] = &[$(Check::$name,)*];
+
+            /// What must hold, in a sentence.
+            pub(crate) fn law(self) -> &'static str {
+                match self {
+                    $(Check::$name => $law,)*
+                }
+            }
+        }
+    };
+}
+
+checks! {
     /// Any cut of the bytes gives the same bytes and actions (invariant 1, L2).
     Chunking,
     /// Each byte of a peer goes to one place, once (2, L3).
@@ -75,37 +95,6 @@ pub(crate) enum Check {
     Notation,
 }
 
-impl Check {
-    pub(crate) const ALL: [Check; 26] = [
-        Check::Chunking,
-        Check::Conservation,
-        Check::WholeFrames,
-        Check::Need,
-        Check::OneReady,
-        Check::Direct,
-        Check::FatalLast,
-        Check::WrongWrite,
-        Check::Transaction,
-        Check::SameSession,
-        Check::Twice,
-        Check::Injected,
-        Check::LoginOrder,
-        Check::Total,
-        Check::NothingAfterClose,
-        Check::Polling,
-        Check::Live,
-        Check::Bounded,
-        Check::Deadline,
-        Check::Determinism,
-        Check::CancelHome,
-        Check::Needle,
-        Check::CleanText,
-        Check::Counted,
-        Check::Told,
-        Check::Notation,
-    ];
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Violation {
     pub(crate) check: Check,
@@ -139,7 +128,26 @@ pub(crate) fn step(world: &mut World<'_>) {
     }
 }
 
+/// Bytes that a session holds beside what the client has said: its tables, the parameters of its logins, its queues.
+const HELD_AT_REST: usize = 24 << 10;
+/// The same before the client is let in.
+const HELD_BEFORE_THE_LOGIN: usize = 16 << 10;
+/// What a message may cost until it is answered, its bytes not counted, and what is remembered of it behind that.
+const HELD_FOR_A_MESSAGE: usize = 400;
+const KEPT_OF_A_MESSAGE: usize = 100;
+
 fn bounded(world: &mut World<'_>) {
+    let messages = world.from_client.begun().len();
+    let heard = world.heard.len();
+    let outstanding = match world.client.is_ready() {
+        true => HELD_AT_REST + 2 * heard + HELD_FOR_A_MESSAGE * messages,
+        false => HELD_BEFORE_THE_LOGIN + 2 * heard,
+    };
+    let held = usize::try_from(world.meter.held()).unwrap_or_default();
+    if held > outstanding && !world.is_opaque() {
+        let detail = format!("{held} bytes held for {heard} in {messages} messages");
+        world.broken(Check::Bounded, detail);
+    }
     let bound = i64::try_from(world.config.memory_bound()).unwrap_or(i64::MAX);
     if world.meter.peak > bound {
         let peak = world.meter.peak;
@@ -179,6 +187,8 @@ pub(crate) fn came(world: &mut World<'_>, peer: PeerId, new: usize) {
     let asked = peer.is_upstream() && world.setup.upstream_tls != Tls::Disable && !link.secure;
     let first = !std::mem::replace(&mut world.answered[peer.index()], true);
     if peer == PeerId::CLIENT {
+        let room = 32_usize.saturating_sub(world.first_bytes.len());
+        world.first_bytes.extend(bytes.iter().take(room));
         world.opens(&bytes);
     }
     if world.is_opaque() {
@@ -242,6 +252,10 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
         }
         return;
     }
+    if world.taken_leave[to.index()] && !world.is_whole() {
+        let detail = format!("bytes for the {to} behind its Terminate");
+        world.broken(Check::NothingAfterClose, detail);
+    }
     let gate = conduct::gate(world);
     let opening = world.servers[to.index()].as_ref().is_none_or(|server| {
         matches!(
@@ -259,6 +273,13 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
             let asks = !world.setup.is_direct();
             if needs_tls && !(asks && bytes.iter().all(|byte| SSL_REQUEST.contains(byte))) {
                 world.broken(Check::LoginOrder, format!("bytes for the {to} before TLS"));
+            }
+            let bound = link_is_secure(world, to) && world.setup.bound && !world.lies(to);
+            let asks_us =
+                world.setup.caller == Caller::Nobody && world.posing[to.index()].is_none();
+            if bound && asks_us && opening && contains(bytes, b"SCRAM-SHA-256\0") {
+                let detail = format!("a login to the {to} that could be bound to its certificate");
+                world.broken(Check::LoginOrder, detail);
             }
             if !link_is_secure(world, to) && contains(bytes, PASSWORD.as_bytes()) {
                 world.broken(
@@ -298,6 +319,7 @@ fn injected(world: &mut World<'_>, to: PeerId, bytes: &[u8]) {
     while let Some((tag, body)) = next_frame(&mut world.injected[to.index()]) {
         let now = world.now;
         world.clocks.injected(to, tag, now);
+        world.taken_leave[to.index()] |= tag == b'X';
         let message = Frontend::parse(tag, &body);
         if let Ok(Frontend::Query(Query { text }) | Frontend::Parse(Parse { text, .. })) = message {
             let text = text.escape_ascii().to_string();
@@ -351,13 +373,12 @@ pub(crate) fn taken(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, byt
         // Of a frame whose upstream is lost the rest is dropped.
         world.from_client.hand_over(None);
     }
-    if from == PeerId::CLIENT
-        && world.client.is_ready()
-        && !world.is_opaque()
-        && !world.misused
-        && let Err(why) = world.from_client.pass(bytes, to)
-    {
-        world.broken(Check::Conservation, format!("from the client: {why}"));
+    if from == PeerId::CLIENT && world.client.is_ready() && !world.is_opaque() && !world.misused {
+        let before = world.from_client.begun().len();
+        if let Err(why) = world.from_client.pass(bytes, to) {
+            world.broken(Check::Conservation, format!("from the client: {why}"));
+        }
+        conduct::begins(world, before);
     }
 }
 
@@ -402,17 +423,21 @@ pub(crate) fn is_clean(text: &str) -> bool {
     !text.chars().any(|c| c.is_control() || turns(c))
 }
 
-/// Something is shown to whoever reads logs.
+/// Something is shown to whoever reads logs. Neighbouring lines may be read as one.
 fn shown(world: &mut World<'_>, what: &str, text: &str) {
-    let seed = std::str::from_utf8(SEED_BYTES).unwrap_or_default();
-    let in_numbers = "83, 69, 67, 82, 69, 84";
-    for needle in [PASSWORD, NEEDLE, seed, in_numbers] {
-        if text.contains(needle) {
-            let at = text.find(needle).unwrap_or(0);
-            let around: String = text.chars().skip(at.saturating_sub(60)).take(140).collect();
-            world.broken(Check::Needle, format!("{what} shows {needle:?}: {around}"));
-        }
+    let both = [&std::mem::take(&mut world.shown), text].concat();
+    if let Some(needle) = needles::found(&both) {
+        let at = both.find(needle).unwrap_or(0);
+        let before = both[..at].chars().count().saturating_sub(60);
+        let around: String = both.chars().skip(before).take(140).collect();
+        world.broken(Check::Needle, format!("{what} shows {needle:?}: {around}"));
     }
+    let from = text
+        .char_indices()
+        .rev()
+        .nth(needles::LONGEST)
+        .map_or(0, |(at, _)| at);
+    world.shown = text[from..].to_owned();
 }
 
 /// The driver is about to cancel what the session names.
@@ -444,6 +469,7 @@ pub(crate) fn cancelled(world: &mut World<'_>, target: &CancelTarget) {
 
 /// The faults are over and everything has come to rest, with the client still there.
 pub(crate) fn answered(world: &mut World<'_>) {
+    rested(world);
     step(world);
     writes(world);
     if world.violation.is_none() {
@@ -453,6 +479,17 @@ pub(crate) fn answered(world: &mut World<'_>) {
         conduct::at_rest(world);
     }
     counted(world);
+}
+
+/// Everything is answered: what is held is what is remembered.
+fn rested(world: &mut World<'_>) {
+    let (heard, messages) = (world.heard.len(), world.from_client.begun().len());
+    let held = usize::try_from(world.meter.held()).unwrap_or_default();
+    let kept = HELD_AT_REST + heard + KEPT_OF_A_MESSAGE * messages;
+    if held > kept && world.client.is_ready() {
+        let detail = format!("{held} bytes held at rest, behind {heard} in {messages} messages");
+        world.broken(Check::Bounded, detail);
+    }
 }
 
 /// Counts what the client was told, message by message, as the session does where it decides. A session that ended may

@@ -224,6 +224,9 @@ fn remember(world: &mut World<'_>, timer: Timer, begun: Instant) {
 /// Nothing moves any more: whoever is waited for has a deadline, and it is not later than theirs is.
 pub(crate) fn rests(world: &mut World<'_>) {
     honoured(world);
+    let next = world.session.poll_timeout();
+    let next = next.map(|(at, timer)| (at - world.start, timer));
+    world.rests.push(next);
     if let Some((_, timer)) = world.session.poll_timeout()
         && let Timer::Dial(peer) | Timer::Replay(peer) | Timer::Retire(peer) | Timer::Restore(peer) =
             timer

@@ -12,7 +12,7 @@ use super::checks::Check;
 use super::fault::{Damage, Fault};
 use super::oracle;
 use super::setup::Caller;
-use super::world::{Happened, Sent, World};
+use super::world::{Happened, Sent, State, World};
 
 /// What is remembered of what was asked.
 #[derive(Default)]
@@ -96,6 +96,18 @@ fn tells(world: &mut World<'_>, event: &Event) {
     {
         world.broken(Check::Told, "the client logs in twice");
     }
+    if let Event::Routed {
+        reason: RouteReason::ReaderDown,
+        ..
+    } = event
+        && world.links[PeerId::READER.index()].state == State::Closed
+        && let Some(closed) = world.reader_closed
+        && world.acted >= closed + world.config.timeouts.reader_retry
+    {
+        let since = world.acted - closed;
+        let detail = format!("the reader is down since {since:?}, and not dialled again");
+        world.broken(Check::Live, detail);
+    }
     if let Event::Routed { peer, to, .. } = event
         && world.duties.to[peer.index()] != Some(*to)
     {
@@ -155,7 +167,10 @@ fn asides_in_their_place(world: &mut World<'_>) {
     if let Some(at) = wrong
         && at >= world.client.login.len()
     {
-        let detail = format!("message {at} is the writer's, within an answer of the reader's");
+        let detail = format!(
+            "message {} to the client is the writer's, within an answer of the reader's",
+            at + 1
+        );
         world.broken(Check::Direct, detail);
     }
 }

@@ -25,7 +25,13 @@ impl<'s> World<'s> {
     pub(super) fn beside<T>(&mut self, act: impl FnOnce(&mut World<'s>) -> T) -> Option<T> {
         let mut other = self.neighbour.take()?;
         std::mem::swap(&mut self.cluster, &mut other.cluster);
+        if self.log.is_some() {
+            other.log.get_or_insert_with(Vec::new);
+        }
         let out = act(&mut other);
+        if let (Some(log), Some(lines)) = (&mut self.log, &mut other.log) {
+            log.extend(lines.drain(..).map(|line| format!("second client: {line}")));
+        }
         std::mem::swap(&mut self.cluster, &mut other.cluster);
         if let Some(violation) = other.violation.take() {
             self.broken(

@@ -151,6 +151,9 @@ impl World<'_> {
             Fault::ShutDownProxy => {
                 let now = self.now;
                 self.clocks.shut_down(now);
+                let ahead = self.links[0].buffer.len();
+                let offset = self.from_client.passed() + ahead;
+                self.shut_down_at.get_or_insert(offset);
                 self.meter.measure(|| self.session.shutdown(now));
                 self.digest();
             }

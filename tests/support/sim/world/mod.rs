@@ -23,7 +23,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use pgturnout::route;
-use pgturnout::session::{CloseCause, Config, Event as Told, PeerId, Seed, Session};
+use pgturnout::session::{CloseCause, Config, Event as Told, PeerId, Seed, Session, Timer};
 
 use super::catalogue::Phase;
 use super::catalogue::Seen;
@@ -82,6 +82,22 @@ pub(crate) struct World<'s> {
     pub(crate) liars: [bool; PeerId::COUNT],
     pub(crate) misused: bool,
     pub(crate) clocks: Clocks,
+    /// Where in the stream of the client's messages it stood when the proxy was shut down: what had come by then.
+    pub(crate) shut_down_at: Option<usize>,
+    /// Whether each upstream was told that nothing more comes.
+    pub(crate) taken_leave: [bool; PeerId::COUNT],
+    /// The end of what was shown last.
+    pub(crate) shown: String,
+    /// The first bytes that have come of the client.
+    pub(crate) first_bytes: Vec<u8>,
+    /// When the driver last had nothing more to do, and when the reader's connection was closed.
+    pub(crate) acted: Instant,
+    pub(crate) reader_closed: Option<Instant>,
+    /// What the session waited for each time that everything had come to rest, and until when.
+    pub(crate) rests: Vec<Option<(std::time::Duration, Timer)>>,
+    /// The ends of what came of each upstream, and whether the reader has said in it that it takes writes.
+    tails: [Vec<u8>; PeerId::COUNT],
+    pub(crate) says_promoted: bool,
     /// All that the session has taken of the client, as the client meant it.
     pub(crate) heard: Vec<u8>,
     /// What waits for its moment.
@@ -194,6 +210,15 @@ impl<'s> World<'s> {
             liars: [setup.wild, false, false],
             misused: false,
             clocks: Clocks::new(start),
+            shut_down_at: None,
+            taken_leave: [false; PeerId::COUNT],
+            shown: String::new(),
+            first_bytes: Vec::new(),
+            acted: start,
+            reader_closed: None,
+            rests: Vec::new(),
+            tails: Default::default(),
+            says_promoted: false,
             heard: Vec::new(),
             happened: Default::default(),
             told: Vec::new(),
@@ -346,6 +371,7 @@ impl<'s> World<'s> {
             }
             if !moved {
                 deadlines::rests(self);
+                self.takes_writes[PeerId::READER.index()] |= self.says_promoted;
                 break;
             }
             turns += 1;
@@ -369,7 +395,8 @@ impl<'s> World<'s> {
                 moved = true;
             }
         }
-        moved
+        // A fault may have struck just now.
+        moved | self.act()
     }
 
     /// The faults end; what was begun must be answered; then the client leaves, and the session must end.
