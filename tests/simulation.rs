@@ -16,7 +16,6 @@ use proptest::prelude::*;
 use sim::campaign;
 use sim::catalogue::{Seen, Unexpected};
 use sim::checks::Check;
-use sim::choices::Choices;
 use sim::event::Scenario;
 use sim::{program, run};
 
@@ -90,7 +89,27 @@ fn is_test(place: &str) -> bool {
     };
     let file = format!("{}/tests/{file}.rs", env!("CARGO_MANIFEST_DIR"));
     let source = std::fs::read_to_string(file).unwrap_or_default();
-    source.contains(&format!("fn {name}("))
+    carries_test(&source, name)
+}
+
+/// Whether a source has a function of this name with `#[test]` before it, attributes and comments between them.
+fn carries_test(source: &str, name: &str) -> bool {
+    let mut is_test = false;
+    source.lines().map(str::trim).any(|line| {
+        let found = is_test && line.contains(&format!("fn {name}("));
+        is_test |= line == "#[test]";
+        let between = line.starts_with("#[") || line.starts_with("//") || line.is_empty();
+        is_test &= between || found;
+        found
+    })
+}
+
+#[test]
+fn a_function_that_is_no_test_proves_nothing() {
+    let source = "#[test]\n#[cfg(unix)]\nfn one() {\n}\n\nfn two() {\n}\n";
+    assert!(carries_test(source, "one"));
+    assert!(!carries_test(source, "two"));
+    assert!(!carries_test(source, "three"));
 }
 
 /// With `PGTURNOUT_SCENARIO=FILE` what happens in it, under each chunking.
@@ -144,7 +163,7 @@ proptest! {
     /// The seed's generator on bytes of proptest's, which shrinks them in its own way.
     #[test]
     fn any_bytes_are_a_session(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        let scenario = program::scenario(&mut Choices::of_bytes(&bytes));
+        let scenario = program::of_bytes(&bytes);
         if let Err(violation) = campaign::attempt(&scenario, &mut Seen::default()) {
             prop_assert!(false, "{:?}: {}\n{scenario}", violation.check, violation.detail);
         }

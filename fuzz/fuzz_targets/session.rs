@@ -1,4 +1,4 @@
-//! Any events in any order: no panic, no loop, no write on the reader, whole frames, and an end.
+//! A client, a session and two model servers in one world: every law of the simulation.
 #![no_main]
 
 #[path = "../../tests/fuzz_bodies/mod.rs"]

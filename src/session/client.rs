@@ -433,9 +433,13 @@ impl<R: Route> Session<R> {
             let what = Relayed::Replication;
             self.notify(Event::RelayedWhole { to, what });
         }
-        if self.splits()
+        let reader = self.leg(self.reader());
+        // One that failed while the writer was logged in to is tried again later.
+        let absent = matches!(reader.phase, Phase::Absent);
+        if absent
+            && reader.retry_at.is_none_or(|at| at <= now)
+            && self.splits()
             && self.config.reader_open == ReaderOpen::AtLogin
-            && matches!(self.leg(self.reader()).phase, Phase::Absent)
         {
             self.dial(now, self.reader());
         }

@@ -339,6 +339,13 @@ impl<R: Route> Session<R> {
             let outline = self.memory.outline.take();
             self.routed(leg, class, reason, outline);
             self.requests.began(before);
+        } else if demand == Demand::Again
+            && before == Batch::None
+            && matches!(header.tag, tag::SYNC | tag::FLUSH)
+        {
+            // By itself it is a request that asks for nothing, as it is where it is looked at.
+            self.requests.numbered();
+            self.requests.began(before);
         }
         if demand == Demand::Again {
             self.request_sent(leg, header.tag);

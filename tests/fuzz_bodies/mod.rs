@@ -63,9 +63,9 @@ pub(crate) const TARGETS: &[Target] = &[
     target("scan", scan::scan_text, 1_000, 80),
     #[cfg(feature = "inspect")]
     target("scan_inspect", scan::scan_inspect, 1_000, 80),
-    target("session", session::session, 300, 300),
+    target("session", simulation::simulation, 60, 300),
+    target("session_events", session::events, 300, 300),
     target("session_chunks", session::chunks, 200, 100),
-    target("simulation", simulation::simulation, 60, 300),
 ];
 
 /// Runs the target with this name.

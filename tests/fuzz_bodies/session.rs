@@ -10,7 +10,7 @@ use super::world::{Options, Story, World};
 /// Any events in any order: nothing panics or loops, no byte goes to a connection that was closed or never opened, no
 /// write reaches the reader, whole frames go out, polling changes nothing, and when everybody has left the session
 /// ends and is silent.
-pub(crate) fn session(data: &[u8]) {
+pub(crate) fn events(data: &[u8]) {
     let mut feed = Feed::new(data);
     let options = Options::choose(&mut feed);
     let mut world = World::new(options);

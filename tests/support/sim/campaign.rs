@@ -169,10 +169,11 @@ impl Outcome {
                 .map(|failure| failure.seed.to_string())
                 .collect();
             out.push_str(&format!(
-                "\n=== {check:?} is broken by {} seeds: {}{}\n",
+                "\n=== {check:?} is broken by {} seeds: {}{}\n    {check:?}: {}\n",
                 failures.len(),
                 seeds.join(" "),
-                if failures.len() > 10 { " …" } else { "" }
+                if failures.len() > 10 { " …" } else { "" },
+                check.law().trim(),
             ));
             for failure in failures.iter().take(shrunk) {
                 out.push_str(&report(failure));
@@ -182,23 +183,40 @@ impl Outcome {
     }
 }
 
+/// How the bytes were cut when a law broke.
+fn chunking_of(violation: &Violation) -> Chunking {
+    let mut all = run::CHUNKINGS.into_iter();
+    let found = all.find(|chunking| violation.detail.contains(&format!("{chunking:?}")));
+    found.unwrap_or(Chunking::Whole)
+}
+
+fn cut(chunking: Chunking) -> &'static str {
+    match chunking {
+        Chunking::Whole => "as they come",
+        Chunking::Bytes => "one by one",
+        Chunking::Seeded(_) => "anyhow",
+    }
+}
+
 /// One failing seed: what is broken, how to see it again, and the least scenario.
 fn report(failure: &Failure) -> String {
     let scenario = scenario_of(failure.seed);
     let (least, violation) = shrink::shrink(&scenario, &failure.violation);
+    let chunking = chunking_of(&violation);
     format!(
         "seed {}: {}\n\
          see it again: PGTURNOUT_SEED={} cargo test --release --test simulation -- --nocapture\n\
          shrunk from {} events to {}: {}\n\
          kept as a file in tests/regressions/ it is a test:\n\
          --- 8< ---\n{least}--- >8 ---\n\
-         what happens in it, cut as it comes:\n{}\n",
+         what happens in it, with the bytes cut {}:\n{}\n",
         failure.seed,
         failure.violation.detail,
         failure.seed,
         scenario.events.len(),
         least.events.len(),
         violation.detail,
-        run::tell(&least, Chunking::Whole),
+        cut(chunking),
+        run::tell(&least, chunking),
     )
 }

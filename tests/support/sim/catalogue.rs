@@ -120,8 +120,9 @@ impl Seen {
         self.watches[peer.index()].phase
     }
 
-    /// The session took these bytes of a peer.
-    pub(crate) fn arrived(&mut self, peer: PeerId, mut bytes: &[u8]) {
+    /// The session took these bytes of a peer: the tags of messages that begin in them.
+    pub(crate) fn arrived(&mut self, peer: PeerId, mut bytes: &[u8]) -> Vec<u8> {
+        let mut tags = Vec::new();
         while !bytes.is_empty() {
             let watch = &mut self.watches[peer.index()];
             if watch.left > 0 {
@@ -137,7 +138,7 @@ impl Seen {
                     && bytes.len() == 1;
                 if answer {
                     self.note(peer, bytes[0]);
-                    return;
+                    return tags;
                 }
                 if peer.is_upstream() {
                     watch.tagless = false;
@@ -150,12 +151,13 @@ impl Seen {
             watch.header.extend_from_slice(&bytes[..n]);
             bytes = &bytes[n..];
             if watch.header.len() == need {
-                self.frame_begins(peer);
+                tags.extend(self.frame_begins(peer));
             }
         }
+        tags
     }
 
-    fn frame_begins(&mut self, peer: PeerId) {
+    fn frame_begins(&mut self, peer: PeerId) -> Option<u8> {
         let watch = &mut self.watches[peer.index()];
         let header = std::mem::take(&mut watch.header);
         let length = header
@@ -170,7 +172,7 @@ impl Seen {
                 watch.tagless = false;
                 watch.phase = Phase::Login;
             }
-            return;
+            return None;
         }
         let tag = match header[0] {
             0 => b'?',
@@ -178,6 +180,7 @@ impl Seen {
         };
         self.note(peer, tag);
         self.move_on(peer, tag);
+        Some(tag)
     }
 
     fn note(&mut self, peer: PeerId, tag: u8) {

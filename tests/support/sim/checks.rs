@@ -1,15 +1,17 @@
 //! What must hold: each law and invariant a named check.
 
-use pgturnout::session::{Action, CancelTarget, Event, Lifecycle, PeerId, Timer};
+use pgturnout::session::{Action, CancelTarget, Event, Lifecycle, PeerId};
 use pgturnout::stats::{Counter, Meter};
 use pgturnout::wire::{Frontend, Header, Parse, Query};
 
 use super::conduct;
+use super::deadlines;
 use super::duties;
 use super::fault::Damage;
+use super::needles;
 use super::oracle;
 use super::server::{Impostor, Node, PASSWORD, Server, ServerPhase};
-use super::setup::Tls;
+use super::setup::{Caller, Tls};
 use super::world::{Happened, Sent, State, World};
 
 /// The bytes that the session's seed repeats: nothing that is shown may hold them.
@@ -17,9 +19,28 @@ pub(crate) const SEED_BYTES: &[u8; 16] = b"SECRETSEEDBYTES!";
 /// A word in texts and values of statements: nothing that is shown may hold it either.
 pub(crate) const NEEDLE: &str = "n33dle";
 
-/// The name of a check, by which a failure and a canary are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Check {
+macro_rules! checks {
+    ($(#[doc = $law:literal] $name:ident,)*) => {
+        /// The name of a check, by which a failure and a canary are known.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) enum Check {
+            $(#[doc = $law] $name,)*
+        }
+
+        impl Check {
+            pub(crate) const ALL: &[Check] = &[$(Check::$name,)*];
+
+            /// What must hold, in a sentence.
+            pub(crate) fn law(self) -> &'static str {
+                match self {
+                    $(Check::$name => $law,)*
+                }
+            }
+        }
+    };
+}
+
+checks! {
     /// Any cut of the bytes gives the same bytes and actions (invariant 1, L2).
     Chunking,
     /// Each byte of a peer goes to one place, once (2, L3).
@@ -74,37 +95,6 @@ pub(crate) enum Check {
     Notation,
 }
 
-impl Check {
-    pub(crate) const ALL: [Check; 26] = [
-        Check::Chunking,
-        Check::Conservation,
-        Check::WholeFrames,
-        Check::Need,
-        Check::OneReady,
-        Check::Direct,
-        Check::FatalLast,
-        Check::WrongWrite,
-        Check::Transaction,
-        Check::SameSession,
-        Check::Twice,
-        Check::Injected,
-        Check::LoginOrder,
-        Check::Total,
-        Check::NothingAfterClose,
-        Check::Polling,
-        Check::Live,
-        Check::Bounded,
-        Check::Deadline,
-        Check::Determinism,
-        Check::CancelHome,
-        Check::Needle,
-        Check::CleanText,
-        Check::Counted,
-        Check::Told,
-        Check::Notation,
-    ];
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Violation {
     pub(crate) check: Check,
@@ -123,9 +113,9 @@ impl Violation {
 /// After each event.
 pub(crate) fn step(world: &mut World<'_>) {
     bounded(world);
-    deadlines(world);
     if let Some(nonsense) = world.client.nonsense.take()
-        && world.damage < Damage::Anything
+        && world.servers_are_honest()
+        && (world.client.is_ready() || !world.lies(PeerId::CLIENT))
     {
         world.broken(
             Check::WholeFrames,
@@ -138,7 +128,26 @@ pub(crate) fn step(world: &mut World<'_>) {
     }
 }
 
+/// Bytes that a session holds beside what the client has said: its tables, the parameters of its logins, its queues.
+const HELD_AT_REST: usize = 24 << 10;
+/// The same before the client is let in.
+const HELD_BEFORE_THE_LOGIN: usize = 16 << 10;
+/// What a message may cost until it is answered, its bytes not counted, and what is remembered of it behind that.
+const HELD_FOR_A_MESSAGE: usize = 400;
+const KEPT_OF_A_MESSAGE: usize = 100;
+
 fn bounded(world: &mut World<'_>) {
+    let messages = world.from_client.begun().len();
+    let heard = world.heard.len();
+    let outstanding = match world.client.is_ready() {
+        true => HELD_AT_REST + 2 * heard + HELD_FOR_A_MESSAGE * messages,
+        false => HELD_BEFORE_THE_LOGIN + 2 * heard,
+    };
+    let held = usize::try_from(world.meter.held()).unwrap_or_default();
+    if held > outstanding && !world.is_opaque() {
+        let detail = format!("{held} bytes held for {heard} in {messages} messages");
+        world.broken(Check::Bounded, detail);
+    }
     let bound = i64::try_from(world.config.memory_bound()).unwrap_or(i64::MAX);
     if world.meter.peak > bound {
         let peak = world.meter.peak;
@@ -149,65 +158,9 @@ fn bounded(world: &mut World<'_>) {
     }
 }
 
-fn deadlines(world: &mut World<'_>) {
-    if !matches!(world.session.lifecycle(), Lifecycle::Live) {
-        return;
-    }
-    let next = world.session.poll_timeout();
-    // What a peer says on the way buys it no time.
-    let latest = match next {
-        Some((_, Timer::Login)) => world.start + world.config.timeouts.login,
-        Some((_, Timer::Dial(peer))) if world.links[peer.index()].state != State::Closed => {
-            world.dialled[peer.index()] + world.config.timeouts.dial
-        }
-        Some((_, timer @ (Timer::Replay(peer) | Timer::Restore(peer))))
-            if world.links[peer.index()].state == State::Closed =>
-        {
-            world.broken(Check::Deadline, format!("{timer}: the {peer} is gone"));
-            return;
-        }
-        Some((_, Timer::Replay(peer))) => {
-            world.connected[peer.index()] + world.config.timeouts.replay
-        }
-        _ => return,
-    };
-    if let Some((at, timer)) = next
-        && at > latest
-    {
-        let late = at.saturating_duration_since(latest);
-        world.broken(Check::Deadline, format!("{timer}: {late:?} too late"));
-    }
-}
-
-/// Nothing moves any more: whoever is waited for has a deadline.
-pub(crate) fn rests(world: &mut World<'_>) {
-    let waits = world
-        .links
-        .iter()
-        .any(|link| matches!(link.state, State::Dialing | State::Securing))
-        || world.waits_for_the_caller()
-        // A client that does not read may take its time, and so may a server that has nobody else to answer to.
-        || !world.is_opaque() && world.session.poll_transmit(PeerId::CLIENT).is_none() && world.client.waits();
-    let live = matches!(world.session.lifecycle(), Lifecycle::Live);
-    if live && waits && world.session.poll_timeout().is_none() {
-        world.broken(Check::Deadline, "somebody waits without a deadline");
-    }
-}
-
-/// Time has passed, and the session was told.
-pub(crate) fn time_passed(world: &mut World<'_>) {
-    if let Some((at, timer)) = world.session.poll_timeout()
-        && at <= world.now
-    {
-        world.broken(
-            Check::Deadline,
-            format!("{timer}: it has passed, and waits still"),
-        );
-    }
-}
-
 /// After each decision of the session.
 pub(crate) fn after_decision(world: &mut World<'_>) {
+    deadlines::watch(world);
     if world.session.lifecycle().is_dead() {
         inert(world);
     }
@@ -234,6 +187,8 @@ pub(crate) fn came(world: &mut World<'_>, peer: PeerId, new: usize) {
     let asked = peer.is_upstream() && world.setup.upstream_tls != Tls::Disable && !link.secure;
     let first = !std::mem::replace(&mut world.answered[peer.index()], true);
     if peer == PeerId::CLIENT {
+        let room = 32_usize.saturating_sub(world.first_bytes.len());
+        world.first_bytes.extend(bytes.iter().take(room));
         world.opens(&bytes);
     }
     if world.is_opaque() {
@@ -271,11 +226,7 @@ pub(crate) fn need(world: &mut World<'_>, peer: PeerId, n: usize) {
     let more = n.saturating_sub(world.links[peer.index()].buffer.len());
     let missing = world.arrived[peer.index()].missing();
     // The next header may be that of the message behind one that is on its way.
-    if n > Header::LEN
-        && more > missing
-        && is_framed(world, peer)
-        && world.damage < Damage::Anything
-    {
+    if n > Header::LEN && more > missing && is_framed(world, peer) && !world.lies(peer) {
         world.broken(
             Check::Need,
             format!("{more} more bytes asked of the {peer}, and {missing} end its message"),
@@ -301,6 +252,10 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
         }
         return;
     }
+    if world.taken_leave[to.index()] && !world.is_whole() {
+        let detail = format!("bytes for the {to} behind its Terminate");
+        world.broken(Check::NothingAfterClose, detail);
+    }
     let gate = conduct::gate(world);
     let opening = world.servers[to.index()].as_ref().is_none_or(|server| {
         matches!(
@@ -319,6 +274,13 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
             if needs_tls && !(asks && bytes.iter().all(|byte| SSL_REQUEST.contains(byte))) {
                 world.broken(Check::LoginOrder, format!("bytes for the {to} before TLS"));
             }
+            let bound = link_is_secure(world, to) && world.setup.bound && !world.lies(to);
+            let asks_us =
+                world.setup.caller == Caller::Nobody && world.posing[to.index()].is_none();
+            if bound && asks_us && opening && contains(bytes, b"SCRAM-SHA-256\0") {
+                let detail = format!("a login to the {to} that could be bound to its certificate");
+                world.broken(Check::LoginOrder, detail);
+            }
             if !link_is_secure(world, to) && contains(bytes, PASSWORD.as_bytes()) {
                 world.broken(
                     Check::LoginOrder,
@@ -327,6 +289,7 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
             }
         }
         Sent::Spliced(from, _) => {
+            world.clocks.passed_on(to);
             if opening && to != gate {
                 world.broken(
                     Check::LoginOrder,
@@ -354,6 +317,9 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
 fn injected(world: &mut World<'_>, to: PeerId, bytes: &[u8]) {
     world.injected[to.index()].extend_from_slice(bytes);
     while let Some((tag, body)) = next_frame(&mut world.injected[to.index()]) {
+        let now = world.now;
+        world.clocks.injected(to, tag, now);
+        world.taken_leave[to.index()] |= tag == b'X';
         let message = Frontend::parse(tag, &body);
         if let Ok(Frontend::Query(Query { text }) | Frontend::Parse(Parse { text, .. })) = message {
             let text = text.escape_ascii().to_string();
@@ -378,20 +344,17 @@ fn next_frame(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
 /// Whether a message of ours repeats what the client has said: a Parse to the letter, a statement that stands in one of
 /// its texts, the name of one of its statements; or is one of the few that we make.
 fn is_of_the_client(world: &World<'_>, tag: u8, body: &[u8]) -> bool {
-    if world.damage >= Damage::Anything {
-        return true;
-    }
     let text = body.strip_suffix(b"\0").unwrap_or(body);
     match tag {
-        b'P' => contains(&world.said, body),
+        b'P' => contains(&world.heard, body),
         b'C' => {
             let ours = body.starts_with(b"Spgturnout_fence_");
-            ours != contains(&world.said, body.get(1..).unwrap_or_default())
+            ours != contains(&world.heard, body.get(1..).unwrap_or_default())
         }
         b'Q' => {
             [&b"RESET ALL"[..], b"DISCARD ALL"].contains(&text) || {
                 let statements: Vec<&[u8]> = text.split(|byte| *byte == b';').collect();
-                let said = |one: &&[u8]| contains(&world.said, one.trim_ascii());
+                let said = |one: &&[u8]| contains(&world.heard, one.trim_ascii());
                 statements.iter().all(said)
             }
         }
@@ -401,7 +364,8 @@ fn is_of_the_client(world: &World<'_>, tag: u8, body: &[u8]) -> bool {
 
 /// Bytes of a peer were written to another, or dropped.
 pub(crate) fn taken(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, bytes: &[u8]) {
-    if from == PeerId::CLIENT && world.client.is_ready() && to.is_some() {
+    let asks = world.client.is_ready() || world.lies(PeerId::CLIENT);
+    if from == PeerId::CLIENT && asks && to.is_some() {
         world.client_serves = to;
         world.reader_asked |= to == Some(PeerId::READER);
     }
@@ -409,13 +373,12 @@ pub(crate) fn taken(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, byt
         // Of a frame whose upstream is lost the rest is dropped.
         world.from_client.hand_over(None);
     }
-    if from == PeerId::CLIENT
-        && world.client.is_ready()
-        && !world.is_opaque()
-        && world.damage < Damage::Anything
-        && let Err(why) = world.from_client.pass(bytes, to)
-    {
-        world.broken(Check::Conservation, format!("from the client: {why}"));
+    if from == PeerId::CLIENT && world.client.is_ready() && !world.is_opaque() && !world.misused {
+        let before = world.from_client.begun().len();
+        if let Err(why) = world.from_client.pass(bytes, to) {
+            world.broken(Check::Conservation, format!("from the client: {why}"));
+        }
+        conduct::begins(world, before);
     }
 }
 
@@ -460,17 +423,21 @@ pub(crate) fn is_clean(text: &str) -> bool {
     !text.chars().any(|c| c.is_control() || turns(c))
 }
 
-/// Something is shown to whoever reads logs.
+/// Something is shown to whoever reads logs. Neighbouring lines may be read as one.
 fn shown(world: &mut World<'_>, what: &str, text: &str) {
-    let seed = std::str::from_utf8(SEED_BYTES).unwrap_or_default();
-    let in_numbers = "83, 69, 67, 82, 69, 84";
-    for needle in [PASSWORD, NEEDLE, seed, in_numbers] {
-        if text.contains(needle) {
-            let at = text.find(needle).unwrap_or(0);
-            let around: String = text.chars().skip(at.saturating_sub(60)).take(140).collect();
-            world.broken(Check::Needle, format!("{what} shows {needle:?}: {around}"));
-        }
+    let both = [&std::mem::take(&mut world.shown), text].concat();
+    if let Some(needle) = needles::found(&both) {
+        let at = both.find(needle).unwrap_or(0);
+        let before = both[..at].chars().count().saturating_sub(60);
+        let around: String = both.chars().skip(before).take(140).collect();
+        world.broken(Check::Needle, format!("{what} shows {needle:?}: {around}"));
     }
+    let from = text
+        .char_indices()
+        .rev()
+        .nth(needles::LONGEST)
+        .map_or(0, |(at, _)| at);
+    world.shown = text[from..].to_owned();
 }
 
 /// The driver is about to cancel what the session names.
@@ -480,7 +447,7 @@ pub(crate) fn cancelled(world: &mut World<'_>, target: &CancelTarget) {
         .is_some_and(|server| target.key.secret() == server.key().1);
     if let Some(last) = world.client_serves
         && world.links[0].buffer.is_empty()
-        && world.damage < Damage::Anything
+        && world.servers_are_honest()
         && last != target.peer
         && world.session.poll_transmit(target.peer).is_none()
     {
@@ -502,6 +469,7 @@ pub(crate) fn cancelled(world: &mut World<'_>, target: &CancelTarget) {
 
 /// The faults are over and everything has come to rest, with the client still there.
 pub(crate) fn answered(world: &mut World<'_>) {
+    rested(world);
     step(world);
     writes(world);
     if world.violation.is_none() {
@@ -511,6 +479,17 @@ pub(crate) fn answered(world: &mut World<'_>) {
         conduct::at_rest(world);
     }
     counted(world);
+}
+
+/// Everything is answered: what is held is what is remembered.
+fn rested(world: &mut World<'_>) {
+    let (heard, messages) = (world.heard.len(), world.from_client.begun().len());
+    let held = usize::try_from(world.meter.held()).unwrap_or_default();
+    let kept = HELD_AT_REST + heard + KEPT_OF_A_MESSAGE * messages;
+    if held > kept && world.client.is_ready() {
+        let detail = format!("{held} bytes held at rest, behind {heard} in {messages} messages");
+        world.broken(Check::Bounded, detail);
+    }
 }
 
 /// Counts what the client was told, message by message, as the session does where it decides. A session that ended may

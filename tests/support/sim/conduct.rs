@@ -24,7 +24,7 @@ pub(crate) fn gate(world: &World<'_>) -> PeerId {
 pub(crate) fn action(world: &mut World<'_>, action: &Action) {
     match action {
         Action::Connect { peer, .. }
-            if world.setup.is_found_out() && world.damage < Damage::Anything =>
+            if world.setup.is_found_out() && !world.lies(PeerId::CLIENT) =>
         {
             let detail = format!("the {peer} is dialled for a client that is not who it says");
             world.broken(Check::LoginOrder, detail);
@@ -47,7 +47,9 @@ fn knows_the_client(world: &mut World<'_>, peer: PeerId) {
             ServerPhase::Opening | ServerPhase::Authenticating
         )
     });
-    if !world.client.is_ready() && !proven {
+    // The gate may be lost once it has let the client in.
+    world.let_in |= world.client.is_ready() || proven;
+    if !world.let_in {
         world.broken(
             Check::LoginOrder,
             format!("the {peer} is dialled for a client that the {gate} has not let in"),
@@ -89,7 +91,7 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
         && matches!(sent, Sent::Spliced(PeerId::CLIENT, _))
         && world.client.is_ready()
         && world.takes_writes[to.index()]
-        && world.damage < Damage::Anything
+        && !world.lies(to)
     {
         world.broken(
             Check::WrongWrite,
@@ -124,6 +126,27 @@ fn passes_whole(world: &mut World<'_>, to: PeerId, sent: &Sent) {
     }
 }
 
+/// An encryption request was answered with a byte: it was one, of its kind the first, and as long as those are.
+fn asked_for(world: &mut World<'_>) {
+    let asked: Vec<&[u8]> = world
+        .first_bytes
+        .chunks_exact(8)
+        .take(world.answers)
+        .collect();
+    let requests = [&SSL_REQUEST[..], &GSSENC_REQUEST[..]];
+    let fine = asked.len() == world.answers
+        && asked.iter().all(|request| requests.contains(request))
+        && (1..asked.len()).all(|at| !asked[..at].contains(&asked[at]));
+    if !fine {
+        let opening = world.first_bytes.escape_ascii().to_string();
+        let detail = format!("{} answers of a byte to `{opening}`", world.answers);
+        world.broken(Check::LoginOrder, detail);
+    }
+}
+
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+const GSSENC_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 48];
+
 /// None are of a reader that the client has asked nothing.
 fn leaving_for_the_client(world: &mut World<'_>, sent: &Sent) {
     // The answer to an encryption request: who says more before it is not our client alone.
@@ -135,18 +158,59 @@ fn leaving_for_the_client(world: &mut World<'_>, sent: &Sent) {
     });
     if answer && said.sum::<usize>() == world.answers {
         world.answers += 1;
+        asked_for(world);
         world.stuffed |= world.client_bytes > 8 * world.answers;
     }
     if matches!(sent, Sent::Spliced(PeerId::READER, _))
         && world.client.is_ready()
         && !world.reader_asked
-        && world.damage < Damage::Anything
+        && !world.lies(PeerId::READER)
     {
         world.broken(
             Check::Direct,
             "bytes of the reader, of which the client has asked nothing",
         );
     }
+}
+
+/// The client's frames from the `from`th on were taken: none that goes on to a server stands behind a Terminate, and none
+/// that came after a shutdown begins a request.
+pub(crate) fn begins(world: &mut World<'_>, from: usize) {
+    if world.is_whole() {
+        return;
+    }
+    let (frames, starts) = (world.from_client.begun(), world.from_client.starts());
+    let mut wrong = None;
+    for at in from..frames.len() {
+        let (to, tag) = frames[at];
+        let Some(to) = to else { continue };
+        if frames[..at].iter().any(|(_, tag)| *tag == b'X') {
+            let detail = format!("a message for the {to} from behind the client's Terminate");
+            wrong = Some((Check::NothingAfterClose, detail));
+        }
+        let late = world
+            .shut_down_at
+            .is_some_and(|offset| starts[at] >= offset);
+        if late && begins_request(&frames[..at], tag) {
+            let shown = char::from(tag);
+            let detail = format!("a request ({shown}) for the {to} that came after the shutdown");
+            wrong = Some((Check::NothingAfterClose, detail));
+        }
+        if tag == b'X' {
+            world.taken_leave[to.index()] = true;
+        }
+    }
+    if let Some((check, detail)) = wrong {
+        world.broken(check, detail);
+    }
+}
+
+/// Whether a message belongs to nothing that was begun before it: to no batch, and to no copy.
+fn begins_request(before: &[(Option<PeerId>, u8)], tag: u8) -> bool {
+    let batch = before.iter().rev().take_while(|(_, tag)| *tag != b'S');
+    let goes_on = batch.clone().any(|(_, tag)| b"PBDECH".contains(tag));
+    let copies = before.last().is_some_and(|(_, tag)| *tag == b'd');
+    b"QFPBDEC".contains(&tag) && !goes_on && !copies
 }
 
 /// Everything has come to rest.

@@ -11,6 +11,9 @@ pub(crate) struct Cursor<P> {
     of: Option<P>,
     /// The tags of the frames so far, and whose they were at their beginning.
     begun: Vec<(P, u8)>,
+    /// Where in the stream each of them begins, and where it stands.
+    starts: Vec<usize>,
+    passed: usize,
 }
 
 impl<P> Default for Cursor<P> {
@@ -20,6 +23,8 @@ impl<P> Default for Cursor<P> {
             left: 0,
             of: None,
             begun: Vec::new(),
+            starts: Vec::new(),
+            passed: 0,
         }
     }
 }
@@ -46,6 +51,16 @@ impl<P: Copy + PartialEq + std::fmt::Debug> Cursor<P> {
     /// The frames so far: whose each was, and its tag.
     pub(crate) fn begun(&self) -> &[(P, u8)] {
         &self.begun
+    }
+
+    /// Where in the stream each frame begins.
+    pub(crate) fn starts(&self) -> &[usize] {
+        &self.starts
+    }
+
+    /// How many bytes have passed.
+    pub(crate) fn passed(&self) -> usize {
+        self.passed
     }
 
     /// How many frames with one of these tags were a party's.
@@ -79,12 +94,14 @@ impl<P: Copy + PartialEq + std::fmt::Debug> Cursor<P> {
                     && let Ok(word) = <[u8; 4]>::try_from(word)
                 {
                     self.begun.push((party, self.header[0]));
+                    self.starts.push(self.passed + n - Header::LEN);
                     self.left = (u32::from_be_bytes(word) as usize).saturating_sub(4);
                     self.header.clear();
                 }
                 n
             };
             bytes = &bytes[n..];
+            self.passed += n;
         }
         Ok(())
     }

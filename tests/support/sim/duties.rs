@@ -12,7 +12,7 @@ use super::checks::Check;
 use super::fault::{Damage, Fault};
 use super::oracle;
 use super::setup::Caller;
-use super::world::{Happened, Sent, World};
+use super::world::{Happened, Sent, State, World};
 
 /// What is remembered of what was asked.
 #[derive(Default)]
@@ -69,7 +69,7 @@ fn dials(world: &mut World<'_>, peer: PeerId, to: Destination) {
     if let Some(failed) = world.duties.reader_failed
         && peer == PeerId::READER
         && again
-        && world.damage < Damage::Anything
+        && !world.misused
         && world.now < failed + world.config.timeouts.reader_retry
     {
         let early = failed + world.config.timeouts.reader_retry - world.now;
@@ -95,6 +95,18 @@ fn tells(world: &mut World<'_>, event: &Event) {
         && world.told.contains(event)
     {
         world.broken(Check::Told, "the client logs in twice");
+    }
+    if let Event::Routed {
+        reason: RouteReason::ReaderDown,
+        ..
+    } = event
+        && world.links[PeerId::READER.index()].state == State::Closed
+        && let Some(closed) = world.reader_closed
+        && world.acted >= closed + world.config.timeouts.reader_retry
+    {
+        let since = world.acted - closed;
+        let detail = format!("the reader is down since {since:?}, and not dialled again");
+        world.broken(Check::Live, detail);
     }
     if let Event::Routed { peer, to, .. } = event
         && world.duties.to[peer.index()] != Some(*to)
@@ -155,7 +167,10 @@ fn asides_in_their_place(world: &mut World<'_>) {
     if let Some(at) = wrong
         && at >= world.client.login.len()
     {
-        let detail = format!("message {at} is the writer's, within an answer of the reader's");
+        let detail = format!(
+            "message {} to the client is the writer's, within an answer of the reader's",
+            at + 1
+        );
         world.broken(Check::Direct, detail);
     }
 }
@@ -270,9 +285,5 @@ fn nonces(world: &mut World<'_>) {
 
 /// Whether a fault made a server say what it should not, or the driver do so.
 pub(crate) fn servers_lie(world: &World<'_>) -> bool {
-    world.strikes.iter().any(|fault| match fault {
-        Fault::Lie(peer, _) | Fault::Garble(peer, _) => peer.is_upstream(),
-        Fault::Misuse(..) => true,
-        _ => false,
-    })
+    !world.servers_are_honest()
 }

@@ -7,7 +7,7 @@
 //! | `program` | a scenario out of choices: what a client says, how the network cuts it, what goes wrong |
 //! | `event`, `fault`, `message`, `setup`, `text` | a scenario, and its text |
 //! | `world`, `client`, `server`, `meter` | the driver and the network, the client, PostgreSQL, the heap |
-//! | `checks`, `conduct`, `duties`, `oracle`, `cursor` | what must hold, at every step and in the end |
+//! | `checks`, `conduct`, `duties`, `deadlines`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
 //! | `catalogue` | which situations were seen |
 //! | `run`, `shrink` | a scenario under every chunking, and the least part of it that still fails |
 //! | `campaign` | many seeds, and the report of one that fails |
@@ -20,11 +20,13 @@ pub(crate) mod choices;
 pub(crate) mod client;
 mod conduct;
 mod cursor;
+mod deadlines;
 mod duties;
 pub(crate) mod event;
 pub(crate) mod fault;
 pub(crate) mod message;
 pub(crate) mod meter;
+mod needles;
 pub(crate) mod oracle;
 pub(crate) mod program;
 pub(crate) mod run;

@@ -69,7 +69,7 @@ pub(crate) fn staged(nth: usize, choices: &mut Choices<'_>) -> Scenario {
         ..Setup::choose(choices)
     };
     let mut program = Program::new(choices);
-    setup.tight |= program.staged(nth);
+    program.staged(nth, &mut setup);
     let events = program.events;
     Scenario {
         setup: faults::equipped(setup, &events),
@@ -95,7 +95,8 @@ pub(crate) fn wild(choices: &mut Choices<'_>) -> Scenario {
 
 fn wild_bytes(choices: &mut Choices<'_>) -> Vec<u8> {
     let startup = b"\0\0\0\x21\0\x03\0\0user\0alice\0database\0app\0\0";
-    match choices.below(8) {
+    match choices.below(10) {
+        8 | 9 => openings(choices),
         0 => vec![0, 0, 0, 8, 4, 210, 22, 47],
         1 => vec![0, 0, 0, 8, 4, 210, 22, 48],
         2 => startup.to_vec(),
@@ -104,6 +105,37 @@ fn wild_bytes(choices: &mut Choices<'_>) -> Vec<u8> {
         5 => b"Q\0\0\0\x0dselect 1\0".to_vec(),
         6 => vec![b'Q', 0xff, 0xff, 0xff, 0xff],
         _ => (0..choices.below(24)).map(|_| choices.byte()).collect(),
+    }
+}
+
+/// A name longer than those are kept, which tells itself from others behind where it is cut, or before.
+fn long_name(choices: &mut Choices<'_>) -> String {
+    let at = choices.one(&[61, 62, 63]);
+    let end = choices.one(&["a", "b", "c"]);
+    format!("{}{end}{}", "n".repeat(at), "n".repeat(69 - at))
+}
+
+/// Requests for encryption, one behind the other, and what comes near being one.
+fn openings(choices: &mut Choices<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    for _ in 0..1 + choices.below(4) {
+        let kind = choices.one(&[47, 48, 48, 47, 46]);
+        let length = choices.weighted(&[(12, 8), (1, 9), (1, 7), (1, 12)]);
+        out.extend([0, 0, 0, length, 4, 210, 22, kind]);
+        out.extend(vec![0; usize::from(length).saturating_sub(8)]);
+    }
+    out
+}
+
+/// A scenario of any kind, as bytes say that nobody chose with this in mind.
+pub(crate) fn of_bytes(bytes: &[u8]) -> Scenario {
+    let mut choices = Choices::of_bytes(bytes);
+    match choices.below(16) {
+        0 => wild(&mut choices),
+        kind @ 3..=5 => stricken(choices.below(300) * 3 + kind - 3, &mut choices),
+        kind @ 8..=11 => untimely(choices.below(200) * 4 + kind - 8, &mut choices),
+        15 => staged(choices.below(64), &mut choices),
+        _ => scenario(&mut choices),
     }
 }
 
@@ -283,7 +315,10 @@ impl<'c, 'b> Program<'c, 'b> {
 
     /// One statement by extended messages, whole or in part.
     fn extended(&mut self) {
-        let name = self.choices.one(&["", "", "s1", "s2", "s3"]).to_owned();
+        let name = match self.choices.below(20) {
+            0 => long_name(self.choices),
+            at => ["", "", "s1", "s2", "s3"][at % 5].to_owned(),
+        };
         let portal = self.choices.one(&["", "", "", "p1"]).to_owned();
         let parses = self.choices.percent(70) || !self.statements.is_prepared(&name);
         if parses && self.choices.percent(97) {

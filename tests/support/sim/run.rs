@@ -1,6 +1,8 @@
 //! A scenario under every chunking.
 
-use pgturnout::session::{CloseCause, Event as Told, PeerId};
+use std::time::Duration;
+
+use pgturnout::session::{CloseCause, Event as Told, PeerId, Timer};
 
 use super::catalogue::Seen;
 use super::checks::{Check, Violation};
@@ -17,6 +19,7 @@ struct Story {
     /// What the driver was told and asked to close.
     told: Vec<Told>,
     closes: Vec<(PeerId, CloseCause)>,
+    rests: Vec<Option<(Duration, Timer)>>,
     client: Vec<String>,
     /// How many of the client's messages it could count on.
     owed: usize,
@@ -27,6 +30,35 @@ struct Story {
     /// Whether each request was answered before the next was made.
     paced: bool,
     comparable: Comparable,
+}
+
+impl Story {
+    /// What was closed and why, peer by peer: a connection is closed behind its last bytes, and whose last bytes leave
+    /// first is the network's affair.
+    fn closed(&self) -> Vec<(PeerId, CloseCause)> {
+        let mut closes = self.closes.clone();
+        closes.sort_by_key(|(peer, _)| peer.index());
+        closes
+    }
+
+    /// What the driver was told, sorted. In which order two servers are heard of is the network's affair; so is whether a
+    /// transaction was open by the time that the next request was decided, which is the reason of some of those that
+    /// would have gone the same way without it. What does not fit beside what is in flight pins the session.
+    fn told_in_any_order(&self) -> Vec<String> {
+        let mut told: Vec<String> = self
+            .told
+            .iter()
+            .filter(|event| !matches!(event, Told::Pinned(_)))
+            .map(|event| match event {
+                Told::Routed {
+                    request, peer, to, ..
+                } => format!("request {request} goes to the {peer} at {to:?}"),
+                other => format!("{other:?}"),
+            })
+            .collect();
+        told.sort();
+        told
+    }
 }
 
 /// How much of two runs must be the same.
@@ -138,6 +170,7 @@ fn ordered(
         happened: world.happened.to_vec(),
         told: std::mem::take(&mut world.told),
         closes: std::mem::take(&mut world.closes),
+        rests: std::mem::take(&mut world.rests),
     })
 }
 
@@ -204,6 +237,26 @@ fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<(), Violati
         // were in flight depends on when bytes came.
         return Ok(());
     }
+    if comparable == Comparable::All {
+        let (a, b) = (first.closed(), other.closed());
+        if a != b {
+            return wrong(format!(
+                "what was closed was {a:?}, and with {chunking:?} {b:?}"
+            ));
+        }
+        if first.rests != other.rests && !first.varies {
+            return wrong(format!(
+                "what was waited for at rest was {:?}, and with {chunking:?} {:?}",
+                first.rests, other.rests
+            ));
+        }
+        let (a, b) = (first.told_in_any_order(), other.told_in_any_order());
+        if a != b {
+            return wrong(format!(
+                "the driver was told {a:?}, and with {chunking:?} {b:?}"
+            ));
+        }
+    }
     for (peer, (a, b)) in first.happened.iter().zip(&other.happened).enumerate() {
         if peer == 0 && first.varies {
             continue;
@@ -223,7 +276,8 @@ fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<(), Violati
                     .to_string()
             };
             return wrong(format!(
-                "peer {peer} was sent `{}`, and with {chunking:?} `{}`",
+                "the {} was sent `{}`, and with {chunking:?} `{}`",
+                PeerId::ALL[peer],
                 part(&a),
                 part(&b)
             ));

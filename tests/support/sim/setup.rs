@@ -16,6 +16,9 @@ use pgturnout::startup::{ClientTls, ProtocolVersion, TlsNegotiation, UpstreamTls
 use super::choices::Choices;
 use super::server::{Lag, Login, PASSWORD, ServerOptions, TlsAnswer};
 
+/// The hash of the servers' certificate.
+pub(crate) const END_POINT: &[u8] = b"the hash of some certificate ...";
+
 /// The user of every session.
 pub(crate) const USER: &str = "alice";
 
@@ -46,6 +49,8 @@ pub(crate) struct Setup {
     pub(crate) verifier: bool,
     /// Who answers what the servers ask in logins of the proxy's own.
     pub(crate) caller: Caller,
+    /// Whether the proxy knows the servers' certificates, to which they let a login be bound.
+    pub(crate) bound: bool,
     /// Whether the keys to cancel with name the proxy among others.
     pub(crate) ring: bool,
     /// The minor version of protocol 3 that the client asks for.
@@ -181,6 +186,7 @@ impl Setup {
             terminate: false,
             verifier: false,
             caller: Caller::Nobody,
+            bound: false,
             ring: false,
             minor: 0,
             start: Start::Plain,
@@ -250,6 +256,7 @@ impl Setup {
             terminate,
             verifier,
             caller,
+            bound: false,
             ring: choices.percent(20),
             minor: choices.weighted(&[(3, 0), (1, 2)]),
             start: choices.weighted(&[
@@ -272,7 +279,9 @@ impl Setup {
             },
             wild: false,
         };
-        setup.sound()
+        // Not a choice of its own, so that what follows is chosen as before.
+        let bound = encrypted && setup.reader_at_login;
+        Setup { bound, ..setup }.sound()
     }
 
     /// Whether the client and the server encrypt with each other, if they can.
@@ -492,6 +501,7 @@ impl Setup {
             wants_tls: self.servers_want_tls,
             version: self.server_version,
             rude: self.rude,
+            end_point: self.bound.then_some(END_POINT),
             ..ServerOptions::default()
         }
     }
@@ -534,7 +544,7 @@ impl std::fmt::Display for Setup {
             "split={} gate-is-reader={} reader-at-login={} fail-without-reader={} client-tls={} \
              client-asks-tls={} client-begins-tls={} client-insists={} upstream-tls={} \
              upstream-direct={} servers-have-tls={} servers-want-tls={} login={} terminate={} \
-             verifier={} caller={} ring={} minor={} start={} clients={} \
+             verifier={} caller={} bound={} ring={} minor={} start={} clients={} \
              readers={} rude={} lag={} tight={} \
              server-version={} wild={}",
             self.split,
@@ -553,6 +563,7 @@ impl std::fmt::Display for Setup {
             self.terminate,
             self.verifier,
             caller.map_or("?", |(_, name)| name),
+            self.bound,
             self.ring,
             self.minor,
             start.map_or("?", |(_, name)| name),
@@ -604,6 +615,7 @@ impl Setup {
             "login" => self.login = named(&METHODS, value)?,
             "terminate" => self.terminate = parsed(value)?,
             "verifier" => self.verifier = parsed(value)?,
+            "bound" => self.bound = parsed(value)?,
             "ring" => self.ring = parsed(value)?,
             "minor" => self.minor = parsed(value)?,
             "start" => self.start = named(&STARTS, value)?,

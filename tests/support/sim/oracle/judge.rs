@@ -224,7 +224,11 @@ impl Search<'_, '_> {
             let at = self.ours.len();
             return Some((
                 at,
-                format!("request {at} has no answer: {}", owed[at].join(" ")),
+                format!(
+                    "{} answers came, and one more is owed: {}",
+                    at,
+                    owed[at].join(" ")
+                ),
             ));
         }
         let (ours, owed) = (self.ours.last()?, owed.get(last)?);
@@ -305,7 +309,9 @@ fn difference(request: usize, ours: &[String], theirs: &[String]) -> String {
         words.get(from..end).unwrap_or_default().join(" ")
     };
     format!(
-        "the answer to request {request} differs at message {at}: the client saw `{}`, one server says `{}`",
+        "answer {} of the client's differs from its message {} on: the client saw `{}`, one server says `{}`",
+        request + 1,
+        at + 1,
         part(ours),
         part(theirs)
     )

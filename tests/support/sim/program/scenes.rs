@@ -4,12 +4,13 @@ use pgturnout::session::PeerId;
 
 use super::super::catalogue::Phase;
 use super::super::event::Event;
-use super::super::fault::Fault;
+use super::super::fault::{Aside, Fault, PLAYERS};
 use super::super::message::ClientMessage;
+use super::super::setup::{Method, Setup};
 use super::Program;
 
 /// How many plays [`Program::staged`] chooses from.
-const PLAYS: usize = 6;
+const PLAYS: usize = 13;
 
 impl Program<'_, '_> {
     /// Everybody takes their time.
@@ -204,25 +205,147 @@ impl Program<'_, '_> {
         }
     }
 
-    /// One of the plays below, with a request before it and one behind it. Whether it needs a session that remembers
-    /// little.
-    pub(super) fn staged(&mut self, nth: usize) -> bool {
+    /// One of the plays below, with a request before it and one behind it, and what it needs of the setup.
+    pub(super) fn staged(&mut self, nth: usize, setup: &mut Setup) {
+        let play = nth % PLAYS;
+        if play == 0 {
+            if setup.login == Method::Trust {
+                setup.login = Method::Md5;
+            }
+            self.halting_login();
+        }
         self.events.push(Event::Calm);
         if self.choices.percent(40) {
             let text = self.statements.any(self.choices);
             self.query(&text);
         }
-        match nth % PLAYS {
-            0 => self.unnamed_behind_a_loss(),
-            1 => self.batch_that_moves(),
-            2 => self.dropped_in_sql(),
-            3 => self.repaired_in_vain(),
-            4 => self.taken_name(),
-            _ => self.dropped_by_what_is_not_known(),
+        match play {
+            0 => {}
+            1 => self.unnamed_behind_a_loss(),
+            2 => self.batch_that_moves(),
+            3 => self.dropped_in_sql(),
+            4 => self.repaired_in_vain(),
+            5 => self.taken_name(),
+            7 => self.promoted(),
+            8 => self.styles(),
+            9 => self.aside_in_an_answer(),
+            10 => self.reader_comes_back(),
+            11 => self.asked_behind_a_shutdown(),
+            12 => self.given_up_in_an_answer(),
+            _ => {
+                setup.tight = true;
+                self.dropped_by_what_is_not_known();
+            }
         }
         self.events.push(Event::Calm);
         self.query("select 1");
-        nth % PLAYS == PLAYS - 1
+    }
+
+    /// The reader becomes a primary, says so in its next answer, and is asked again.
+    fn promoted(&mut self) {
+        self.query("select 1");
+        self.events.push(Event::Calm);
+        self.events.push(Event::Fault(Fault::Promote));
+        for _ in 0..3 {
+            if self.choices.percent(70) {
+                self.events.push(Event::Calm);
+            }
+            let text = self.statements.read(self.choices);
+            self.query(&text);
+        }
+    }
+
+    /// Of one setting the parts are set one by one.
+    fn styles(&mut self) {
+        for _ in 0..1 + self.choices.below(3) {
+            let style = self
+                .choices
+                .one(&["German", "ymd", "SQL", "dmy", "ISO, MDY"]);
+            self.query(&format!("set datestyle = '{style}'"));
+            if self.choices.percent(30) {
+                let text = self.statements.read(self.choices);
+                self.query(&text);
+            }
+        }
+    }
+
+    /// The writer says something while an answer of the reader's is on its way.
+    fn aside_in_an_answer(&mut self) {
+        self.query("select 1");
+        self.events.push(Event::Calm);
+        self.say(ClientMessage::Query("select repeat('x', 9000)".to_owned()));
+        let (client, writer, reader) = (PeerId::CLIENT, PeerId::WRITER, PeerId::READER);
+        let (part, rest) = (self.choices.below(9_000), self.choices.below(9_000));
+        let aside = self.choices.one(&[Aside::Notice, Aside::Parameter]);
+        for event in [
+            Event::Arrive(client, 100_000),
+            Event::Leave(reader, 100_000),
+            Event::Serve(reader),
+            Event::Arrive(reader, part),
+            Event::Fault(Fault::Async(writer, aside)),
+            Event::Arrive(writer, 100_000),
+            Event::Arrive(reader, rest),
+            Event::Leave(client, 100_000),
+        ] {
+            self.events.push(event);
+        }
+    }
+
+    /// The reader breaks the protocol while the client does not read what it has said before.
+    fn given_up_in_an_answer(&mut self) {
+        self.query("select 1");
+        self.events.push(Event::Calm);
+        self.say(ClientMessage::Query("select repeat('x', 9000)".to_owned()));
+        let (client, reader) = (PeerId::CLIENT, PeerId::READER);
+        for event in [
+            Event::Arrive(client, 100_000),
+            Event::Leave(reader, 100_000),
+            Event::Serve(reader),
+            Event::Fault(Fault::Stall(client)),
+            Event::Arrive(reader, 100_000),
+            Event::Fault(Fault::Lie(reader, b"R\0\0\0\x08\0\0\0\0".to_vec())),
+            Event::Arrive(reader, 100_000),
+            Event::Act,
+            Event::Fault(Fault::Deadline),
+            Event::Calm,
+        ] {
+            self.events.push(event);
+        }
+    }
+
+    /// The proxy is shut down while a request waits, and the client asks for more.
+    fn asked_behind_a_shutdown(&mut self) {
+        if self.choices.percent(50) {
+            self.query("begin");
+            self.events.push(Event::Calm);
+        }
+        let slow = self.choices.one(&[PeerId::WRITER, PeerId::READER]);
+        let stop = self.choices.one(&[Fault::Stall, Fault::Mute]);
+        self.events.push(Event::Fault(stop(slow)));
+        let text = self.statements.any(self.choices);
+        self.say(ClientMessage::Query(text));
+        self.events.push(Event::Arrive(PeerId::CLIENT, 100_000));
+        self.events.push(Event::Fault(Fault::ShutDownProxy));
+        for _ in 0..2 {
+            let text = self.statements.write(self.choices);
+            self.query(&text);
+        }
+    }
+
+    /// Everybody says what they have to say at a login, and takes a while for it.
+    fn halting_login(&mut self) {
+        for _ in 0..16 {
+            for peer in PLAYERS {
+                self.events.push(Event::Arrive(peer, 100_000));
+                self.events.push(Event::Leave(peer, 100_000));
+                self.events.push(Event::Act);
+            }
+            self.events.push(Event::Serve(PeerId::WRITER));
+            self.events.push(Event::Serve(PeerId::READER));
+            if self.choices.percent(30) {
+                self.events.push(Event::Fault(Fault::Clock(300)));
+            }
+        }
     }
 
     fn parse(&mut self, name: &str, text: &str) {

@@ -114,7 +114,12 @@ impl Statements {
     }
 
     fn session(&mut self, choices: &mut Choices<'_>) -> String {
-        match choices.below(19) {
+        match choices.below(21) {
+            19 => format!("deallocate {}", super::long_name(choices)),
+            20 => format!(
+                "savepoint {name}; rollback to {name}",
+                name = super::long_name(choices)
+            ),
             0 => "listen c".to_owned(),
             1 => "notify c".to_owned(),
             2 => "select pg_advisory_lock(1)".to_owned(),

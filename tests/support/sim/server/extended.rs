@@ -6,7 +6,7 @@ use super::cluster::Value;
 use super::fault::{Fault, Stop};
 use super::portal::{Column, Outcome, Plan, Portal, describe};
 use super::session::{Done, Io, Pending, Session, malformed, utf8};
-use super::sql::{oid, statements};
+use super::sql::{clipped, oid, statements};
 use super::wire::Fields;
 
 pub(super) struct Prepared {
@@ -74,7 +74,7 @@ impl Session {
     }
 
     pub(super) fn parse(&mut self, fields: &mut Fields<'_>, io: &mut Io<'_>) -> Result<(), Fault> {
-        let name = utf8(fields.text().ok_or_else(malformed)?)?;
+        let name = named(fields)?;
         let text = utf8(fields.text().ok_or_else(malformed)?)?;
         let count = fields.i16().ok_or_else(malformed)?;
         let mut types = Vec::new();
@@ -89,7 +89,7 @@ impl Session {
             self.drop_prepared("");
         }
         let parsed = statements(text, self.lexing())?;
-        self.warn_of_backslashes(parsed.warnings, io);
+        self.caution(&parsed.warnings, io);
         let mut list = parsed.list.into_iter();
         let plan = match (list.next(), list.next()) {
             (_, Some(_)) => {
@@ -114,8 +114,8 @@ impl Session {
     }
 
     pub(super) fn bind(&mut self, fields: &mut Fields<'_>, io: &mut Io<'_>) -> Result<(), Fault> {
-        let name = utf8(fields.text().ok_or_else(malformed)?)?;
-        let statement = utf8(fields.text().ok_or_else(malformed)?)?;
+        let name = named(fields)?;
+        let statement = named(fields)?;
         let mut plan = self.prepared_plan(statement)?;
         self.start_transaction();
         let formats = shorts(fields)?;
@@ -171,7 +171,7 @@ impl Session {
 
     pub(super) fn describe(&mut self, fields: &mut Fields<'_>, io: &mut Io<'_>) -> Done {
         let kind = fields.byte().ok_or_else(malformed)?;
-        let name = utf8(fields.text().ok_or_else(malformed)?)?;
+        let name = named(fields)?;
         if !fields.is_empty() {
             return Err(Fault::protocol("invalid message format"));
         }
@@ -221,7 +221,7 @@ impl Session {
 
     pub(super) fn close(&mut self, fields: &mut Fields<'_>, io: &mut Io<'_>) -> Result<(), Fault> {
         let kind = fields.byte().ok_or_else(malformed)?;
-        let name = utf8(fields.text().ok_or_else(malformed)?)?;
+        let name = named(fields)?;
         if !fields.is_empty() {
             return Err(Fault::protocol("invalid message format"));
         }
@@ -237,7 +237,7 @@ impl Session {
     }
 
     pub(super) fn execute(&mut self, fields: &mut Fields<'_>, io: &mut Io<'_>) -> Done {
-        let name = utf8(fields.text().ok_or_else(malformed)?)?;
+        let name = named(fields)?;
         let limit = fields.i32().ok_or_else(malformed)?;
         if !fields.is_empty() {
             return Err(Fault::protocol("invalid message format"));
@@ -463,4 +463,9 @@ fn shorts(fields: &mut Fields<'_>) -> Result<Vec<i16>, Fault> {
     (0..count)
         .map(|_| fields.i16().ok_or_else(malformed))
         .collect()
+}
+
+/// The name of a statement or a portal: they are kept in tables whose keys are as long as identifiers.
+fn named<'b>(fields: &mut Fields<'b>) -> Result<&'b str, Fault> {
+    Ok(clipped(utf8(fields.text().ok_or_else(malformed)?)?))
 }

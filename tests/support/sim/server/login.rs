@@ -218,7 +218,8 @@ impl Opening {
         if place.options.wants_tls && !self.secured {
             return Err(Fault::new("28000", "no pg_hba.conf entry, no encryption"));
         }
-        match question(out, place) {
+        let bound = place.options.end_point.is_some() && self.secured;
+        match question(out, place, bound) {
             None => finish(start, out, cluster, place),
             Some(question) => {
                 self.waiting = Some(Waiting { start, question });
@@ -291,8 +292,9 @@ impl Opening {
             Question::AnyPassword | Question::Nothing => finish(start, out, cluster, place),
             #[cfg(feature = "scram")]
             Question::ScramFirst => {
+                let end_point = place.options.end_point.filter(|_| self.secured);
                 let (exchange, challenge) =
-                    super::scram::Exchange::begin(body, place.options.impostor)?;
+                    super::scram::Exchange::begin(body, place.options.impostor, end_point)?;
                 authentication(out, 11, challenge.as_bytes());
                 out.flush();
                 let question = Question::ScramFinal(exchange);
@@ -319,7 +321,7 @@ impl Opening {
 }
 
 /// Asks what the client has to prove, if it has to.
-fn question(out: &mut Output, place: &Place<'_>) -> Option<Question> {
+fn question(out: &mut Output, place: &Place<'_>, bound: bool) -> Option<Question> {
     let login = match place.options.impostor {
         Some(Impostor::Silent) => return Some(Question::Nothing),
         Some(Impostor::UnknownMethod) => {
@@ -353,11 +355,16 @@ fn question(out: &mut Output, place: &Place<'_>) -> Option<Question> {
         }
         #[cfg(feature = "scram")]
         Login::Scram => {
-            authentication(out, 10, b"SCRAM-SHA-256\0\0");
+            let offer: &[u8] = match bound {
+                true => b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0",
+                false => b"SCRAM-SHA-256\0\0",
+            };
+            authentication(out, 10, offer);
             Question::ScramFirst
         }
         #[cfg(not(feature = "scram"))]
         Login::Scram => {
+            let _ = bound;
             authentication(out, 5, &SALT);
             Question::Md5
         }

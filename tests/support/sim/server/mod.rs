@@ -88,6 +88,8 @@ pub(crate) struct ServerOptions {
     pub(crate) other_password: bool,
     /// It is not the server that it should be.
     pub(crate) impostor: Option<Impostor>,
+    /// The hash of its certificate, to which logins over TLS may be bound.
+    pub(crate) end_point: Option<&'static [u8]>,
     /// The texts of its errors and notices are what no terminal should see, and no UTF-8.
     pub(crate) rude: bool,
 }
@@ -103,6 +105,7 @@ impl Default for ServerOptions {
     fn default() -> ServerOptions {
         ServerOptions {
             login: Login::Trust,
+            end_point: None,
             tls: TlsAnswer::No,
             wants_tls: false,
             end_to_end: false,

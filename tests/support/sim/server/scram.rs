@@ -8,13 +8,14 @@ use super::PASSWORD;
 use super::fault::Fault;
 use super::impostor::{self, Impostor};
 
-/// One iteration keeps tests fast.
-const ITERATIONS: u32 = 1;
+/// The least that is not one: tests are to be fast.
+const ITERATIONS: u32 = 2;
 const SALT: &[u8] = b"sixteen salty by";
 
 /// Between the challenge and the proof.
 pub(super) struct Exchange {
-    header: String,
+    /// What the proof has to be bound to.
+    header: Vec<u8>,
     nonce: String,
     first_bare: String,
     challenge: String,
@@ -25,13 +26,24 @@ fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
     mac.chain_update(text).finalize().into_bytes().into()
 }
 
+/// What the password becomes with the salt.
+fn salted() -> [u8; 32] {
+    let mut last = hmac(PASSWORD.as_bytes(), &[SALT, &[0, 0, 0, 1]].concat());
+    let mut out = last;
+    for _ in 1..ITERATIONS {
+        last = hmac(PASSWORD.as_bytes(), &last);
+        out.iter_mut().zip(last).for_each(|(a, b)| *a ^= b);
+    }
+    out
+}
+
 fn malformed() -> Fault {
     Fault::protocol("malformed SCRAM message")
 }
 
 /// What the server stores.
 pub(super) fn stored() -> String {
-    let salted = hmac(PASSWORD.as_bytes(), &[SALT, &[0, 0, 0, 1]].concat());
+    let salted = salted();
     let stored_key = Sha256::digest(hmac(&salted, b"Client Key"));
     let server_key = hmac(&salted, b"Server Key");
     let base64 = |bytes: &[u8]| STANDARD.encode(bytes);
@@ -40,25 +52,40 @@ pub(super) fn stored() -> String {
 }
 
 impl Exchange {
-    /// From SASLInitialResponse; also the challenge.
+    /// From SASLInitialResponse; also the challenge. Where there is an end point, being bound to it was offered.
     pub(super) fn begin(
         body: &[u8],
         impostor: Option<Impostor>,
+        end_point: Option<&[u8]>,
     ) -> Result<(Exchange, String), Fault> {
         let end = body.iter().position(|&b| b == 0).ok_or_else(malformed)?;
-        if &body[..end] != b"SCRAM-SHA-256" {
-            return Err(Fault::protocol(
-                "client selected an invalid SASL authentication mechanism",
-            ));
-        }
+        let bound_to = match (&body[..end], end_point) {
+            (b"SCRAM-SHA-256", _) => None,
+            (b"SCRAM-SHA-256-PLUS", Some(end_point)) => Some(end_point),
+            _ => {
+                return Err(Fault::protocol(
+                    "client selected an invalid SASL authentication mechanism",
+                ));
+            }
+        };
         let data = body.get(end + 5..).ok_or_else(malformed)?;
         let data = std::str::from_utf8(data).map_err(|_| malformed())?;
         let mut parts = data.splitn(3, ',');
         let (binding, name) = (parts.next(), parts.next());
         let first_bare = parts.next().ok_or_else(malformed)?;
-        let (Some(binding @ ("n" | "y")), Some("")) = (binding, name) else {
+        let (Some(binding), Some("")) = (binding, name) else {
             return Err(malformed());
         };
+        let fits = match binding {
+            "n" => bound_to.is_none(),
+            // Somebody has taken the offer away.
+            "y" => end_point.is_none(),
+            "p=tls-server-end-point" => bound_to.is_some(),
+            _ => false,
+        };
+        if !fits {
+            return Err(malformed());
+        }
         let nonce = first_bare
             .split(',')
             .find_map(|attribute| attribute.strip_prefix("r="))
@@ -75,7 +102,11 @@ impl Exchange {
         let salt = STANDARD.encode(SALT);
         let challenge = format!("r={nonce},s={salt},i={iterations}");
         let exchange = Exchange {
-            header: format!("{binding},,"),
+            header: [
+                format!("{binding},,").as_bytes(),
+                bound_to.unwrap_or_default(),
+            ]
+            .concat(),
             nonce,
             first_bare: first_bare.to_owned(),
             challenge: challenge.clone(),
@@ -98,7 +129,7 @@ impl Exchange {
             return Err(malformed());
         }
         let proof = STANDARD.decode(proof).map_err(|_| malformed())?;
-        let salted = hmac(PASSWORD.as_bytes(), &[SALT, &[0, 0, 0, 1]].concat());
+        let salted = salted();
         let stored = Sha256::digest(hmac(&salted, b"Client Key"));
         let all = format!("{},{},{bare}", self.first_bare, self.challenge);
         let signature = hmac(&stored, all.as_bytes());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::fault::{Fault, Stop};
 use super::portal::{Outcome, Portal};
 use super::session::{Done, Io, Pending, Session, malformed, utf8};
-use super::sql::{Lexing, Statement, statements};
+use super::sql::{Caution, Lexing, Statement, statements};
 use super::tx::Block;
 use super::wire::Fields;
 
@@ -33,7 +33,7 @@ impl Session {
         self.start_transaction();
         self.drop_prepared("");
         let parsed = statements(text, self.lexing())?;
-        self.warn_of_backslashes(parsed.warnings, io);
+        self.caution(&parsed.warnings, io);
         if parsed.list.is_empty() {
             io.out.message(b'I', |_| {});
             self.finish_transaction(io)?;
@@ -47,10 +47,17 @@ impl Session {
         self.run_simple(simple, io)
     }
 
-    pub(super) fn warn_of_backslashes(&mut self, count: usize, io: &mut Io<'_>) {
-        for _ in 0..count {
-            let text = "nonstandard use of \\\\ in a string literal";
-            self.notice(io, "WARNING", "22P06", text);
+    pub(super) fn caution(&mut self, cautions: &[Caution], io: &mut Io<'_>) {
+        for caution in cautions {
+            let (severity, code, text) = match caution {
+                Caution::Backslash => (
+                    "WARNING",
+                    "22P06",
+                    "nonstandard use of \\\\ in a string literal",
+                ),
+                Caution::Truncated => ("NOTICE", "42622", "identifier will be truncated"),
+            };
+            self.notice(io, severity, code, text);
         }
     }
 

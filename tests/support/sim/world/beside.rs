@@ -9,23 +9,27 @@ pub(super) const FIRST_BACKEND: u32 = 1_000;
 
 impl<'s> World<'s> {
     /// Puts a second client beside this one.
-    pub(crate) fn with_neighbour(self, neighbour: World<'s>) -> World<'s> {
-        let neighbour = World {
-            backends: FIRST_BACKEND,
-            is_second: true,
-            ..neighbour
-        };
-        World {
-            neighbour: Some(Box::new(neighbour)),
-            ..self
-        }
+    pub(crate) fn with_neighbour(
+        mut self: Box<Self>,
+        mut neighbour: Box<World<'s>>,
+    ) -> Box<World<'s>> {
+        neighbour.backends = FIRST_BACKEND;
+        neighbour.is_second = true;
+        self.neighbour = Some(neighbour);
+        self
     }
 
     /// Does something in the neighbour's world, with the data that both share. Whether there is one, and what came out.
     pub(super) fn beside<T>(&mut self, act: impl FnOnce(&mut World<'s>) -> T) -> Option<T> {
         let mut other = self.neighbour.take()?;
         std::mem::swap(&mut self.cluster, &mut other.cluster);
+        if self.log.is_some() {
+            other.log.get_or_insert_with(Vec::new);
+        }
         let out = act(&mut other);
+        if let (Some(log), Some(lines)) = (&mut self.log, &mut other.log) {
+            log.extend(lines.drain(..).map(|line| format!("second client: {line}")));
+        }
         std::mem::swap(&mut self.cluster, &mut other.cluster);
         if let Some(violation) = other.violation.take() {
             self.broken(

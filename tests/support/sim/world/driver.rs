@@ -1,16 +1,18 @@
 //! The driver: it shows the session what came, moves bytes as it says and carries out what it asks.
 
+use pgturnout::auth::TlsEndPoint;
 use pgturnout::session::{
     Action, CloseCause, ConnectFailed, Demand, PeerId, TlsFailed, TlsInfo, TlsRole, Transmit,
 };
 
 use pgturnout::wire::Header;
 
+use super::super::catalogue::Phase;
 use super::super::checks::{self, Check};
 use super::super::cursor::Cursor;
 use super::super::fault::Fault;
 use super::super::server::{Node, Server};
-use super::super::setup::{Method, Tls};
+use super::super::setup::{END_POINT, Method, Tls};
 use super::happened::{Happened, Sent, shown};
 use super::link::{End, Link, State};
 use super::{Chunking, World};
@@ -18,10 +20,14 @@ use super::{Chunking, World};
 /// What a handshake without an SSLRequest before it begins with.
 const HANDSHAKE: u8 = 0x16;
 
-/// Every handshake here agrees on the protocol.
-fn postgresql() -> TlsInfo {
+/// Every handshake here agrees on the protocol. Of a server the certificate may be known.
+fn postgresql(of_a_server: bool) -> TlsInfo {
     let mut info = TlsInfo::default();
     info.alpn = Some(pgturnout::startup::ALPN.into());
+    if of_a_server {
+        info.peer_certificate = Some(vec![0x30; 2_000].into());
+        info.end_point = TlsEndPoint::new(END_POINT);
+    }
     info
 }
 
@@ -144,7 +150,17 @@ impl World<'_> {
     /// The session took bytes of a peer.
     fn arrived(&mut self, peer: PeerId, bytes: &[u8]) {
         let meant = self.unveiled(peer, bytes);
-        self.seen.arrived(peer, &meant);
+        let before = self.seen.phase(peer);
+        for tag in self.seen.arrived(peer, &meant) {
+            self.clocks.heard(peer, tag);
+            self.goodbye |= peer == PeerId::CLIENT && tag == b'X';
+        }
+        self.hears_of_promotion(peer, &meant);
+        if peer == PeerId::CLIENT {
+            self.heard.extend_from_slice(&meant);
+        } else if before == Phase::Opening && meant == b"N" {
+            self.connected[peer.index()] = self.now;
+        }
         let link = &self.links[peer.index()];
         let more = !link.wire.is_empty()
             || !link.buffer.is_empty()
@@ -154,6 +170,19 @@ impl World<'_> {
         if more {
             self.seen.asked(peer);
         }
+    }
+
+    /// The reader may say that it is no standby any more. What was decided before may go there still.
+    fn hears_of_promotion(&mut self, peer: PeerId, bytes: &[u8]) {
+        if peer != PeerId::READER {
+            return;
+        }
+        let said = b"in_hot_standby\0off\0";
+        let tail = &mut self.tails[peer.index()];
+        tail.extend_from_slice(bytes);
+        self.says_promoted |= tail.windows(said.len()).any(|part| part == said);
+        let keep = tail.len().saturating_sub(said.len());
+        tail.drain(..keep);
     }
 
     pub(super) fn record(&mut self, peer: PeerId, what: Happened) {
@@ -264,6 +293,7 @@ impl World<'_> {
             self.meter.measure(|| drop(action));
             self.digest();
         }
+        self.acted = self.now;
         moved
     }
 
@@ -271,6 +301,9 @@ impl World<'_> {
         match action {
             Action::Connect { peer, .. } => {
                 self.dialled[peer.index()] = self.now;
+                self.clocks.dialled(*peer);
+                self.taken_leave[peer.index()] = false;
+                self.says_promoted &= *peer != PeerId::READER;
                 self.reader_asked &= *peer != PeerId::READER;
                 self.links[peer.index()] = Link {
                     state: State::Dialing,
@@ -311,7 +344,11 @@ impl World<'_> {
                     server.eof();
                 }
             }
-            Action::Notify(event) => self.told.push(event.clone()),
+            Action::Notify(event) => {
+                let now = self.now;
+                self.clocks.told(event, now);
+                self.told.push(event.clone());
+            }
             other => self.broken(Check::Total, format!("an action nobody knows: {other:?}")),
         }
     }
@@ -338,6 +375,7 @@ impl World<'_> {
         };
         let mut options = self.setup.server();
         options.end_to_end = self.is_opaque();
+        options.end_point = options.end_point.filter(|_| !self.is_opaque());
         if let Some(state) = self.refuses_login[peer.index()].clone() {
             options.refuse_login = Some(state.clone());
             self.strikes(&Fault::RefuseLogin(peer, state));
@@ -402,10 +440,11 @@ impl World<'_> {
                 server.secured();
             }
         }
+        let bound = self.setup.bound && peer.is_upstream();
         self.meter.measure(|| {
             let result = match fails {
                 true => Err(TlsFailed("no common cipher".to_owned())),
-                false => Ok(postgresql()),
+                false => Ok(postgresql(bound)),
             };
             self.session.handle_secured(now, peer, result);
         });
@@ -444,6 +483,9 @@ impl World<'_> {
             self.retired.push((peer, server, texts));
         }
         self.seen.closed(peer);
+        if peer == PeerId::READER {
+            self.reader_closed = Some(self.now);
+        }
         if was_open {
             self.record(peer, Happened::Closed);
         }

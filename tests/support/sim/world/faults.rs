@@ -8,6 +8,7 @@ use pgturnout::session::{Action, Demand, Lifecycle, PeerId, Seed, Session, TlsIn
 use pgturnout::startup::CancelKey;
 
 use super::super::checks::{self, Check};
+use super::super::deadlines;
 use super::super::duties;
 use super::super::fault::{Aside, Fault, Misuse};
 use super::super::server::Server;
@@ -22,6 +23,11 @@ impl World<'_> {
     pub(super) fn strikes(&mut self, fault: &Fault) {
         self.seen.fault(fault);
         self.damage = self.damage.max(fault.damage());
+        match fault {
+            Fault::Lie(peer, _) | Fault::Garble(peer, _) => self.liars[peer.index()] = true,
+            Fault::Misuse(..) => self.misused = true,
+            _ => {}
+        }
         self.strikes.push(fault.clone());
     }
 
@@ -144,6 +150,10 @@ impl World<'_> {
             Fault::StrayCancel => self.stray_cancel(),
             Fault::ShutDownProxy => {
                 let now = self.now;
+                self.clocks.shut_down(now);
+                let ahead = self.links[0].buffer.len();
+                let offset = self.from_client.passed() + ahead;
+                self.shut_down_at.get_or_insert(offset);
                 self.meter.measure(|| self.session.shutdown(now));
                 self.digest();
             }
@@ -258,10 +268,11 @@ impl World<'_> {
     }
 
     pub(crate) fn pass(&mut self, time: Duration) {
-        self.now += time;
-        let now = self.now;
+        let now = self.now + time;
+        deadlines::due_at(self, now);
+        self.now = now;
         self.meter.measure(|| self.session.handle_timeout(now));
-        checks::time_passed(self);
+        deadlines::time_passed(self);
         self.digest();
         self.beside(|other| other.pass(time));
     }

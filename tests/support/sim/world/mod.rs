@@ -23,13 +23,14 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use pgturnout::route;
-use pgturnout::session::{CloseCause, Config, Event as Told, PeerId, Seed, Session};
+use pgturnout::session::{CloseCause, Config, Event as Told, PeerId, Seed, Session, Timer};
 
 use super::catalogue::Phase;
 use super::catalogue::Seen;
 use super::checks::{self, Check, Violation};
 use super::client::Client;
 use super::cursor::Cursor;
+use super::deadlines::{self, Clocks};
 use super::duties::Asked;
 use super::event::{Event, Scenario};
 use super::fault::{Damage, Fault};
@@ -68,7 +69,7 @@ pub(crate) struct World<'s> {
     /// When each peer's connection was last asked for, and when it stood.
     pub(crate) dialled: [Instant; PeerId::COUNT],
     pub(crate) connected: [Instant; PeerId::COUNT],
-    /// By peer, as the servers; outside the world, which stands on a short stack.
+    /// By peer, as the servers; outside the world, which is made on a short stack.
     pub(crate) links: Vec<Link>,
     pub(crate) servers: Vec<Option<Server>>,
     /// Servers of connections that were closed.
@@ -78,6 +79,28 @@ pub(crate) struct World<'s> {
     /// What has struck so far, and how much the client may notice of it.
     pub(crate) strikes: Vec<Fault>,
     pub(crate) damage: Damage,
+    /// Who has broken the protocol, and whether the driver has broken its contract.
+    pub(crate) liars: [bool; PeerId::COUNT],
+    pub(crate) misused: bool,
+    pub(crate) clocks: Clocks,
+    /// Where in the stream of the client's messages it stood when the proxy was shut down: what had come by then.
+    pub(crate) shut_down_at: Option<usize>,
+    /// Whether each upstream was told that nothing more comes.
+    pub(crate) taken_leave: [bool; PeerId::COUNT],
+    /// The end of what was shown last.
+    pub(crate) shown: String,
+    /// The first bytes that have come of the client.
+    pub(crate) first_bytes: Vec<u8>,
+    /// When the driver last had nothing more to do, and when the reader's connection was closed.
+    pub(crate) acted: Instant,
+    pub(crate) reader_closed: Option<Instant>,
+    /// What the session waited for each time that everything had come to rest, and until when.
+    pub(crate) rests: Vec<Option<(std::time::Duration, Timer)>>,
+    /// The ends of what came of each upstream, and whether the reader has said in it that it takes writes.
+    tails: [Vec<u8>; PeerId::COUNT],
+    pub(crate) says_promoted: bool,
+    /// All that the session has taken of the client, as the client meant it.
+    pub(crate) heard: Vec<u8>,
     /// What waits for its moment.
     aims: Vec<(PeerId, Phase, usize, Fault)>,
     /// A cancel has come whose request is not sent yet.
@@ -91,6 +114,8 @@ pub(crate) struct World<'s> {
     pub(crate) said: Vec<u8>,
     pub(crate) meter: Meter,
     pub(crate) violation: Option<Violation>,
+    /// Whether the session has taken the client's Terminate.
+    pub(crate) goodbye: bool,
     /// What happened, in words, if somebody wants to read it.
     pub(crate) log: Option<Vec<String>>,
     /// Who fills the client's stream.
@@ -132,6 +157,8 @@ pub(crate) struct World<'s> {
     neighbour: Option<Box<World<'s>>>,
     /// Whether it is the neighbour of another.
     is_second: bool,
+    /// Whether the client was let in when an upstream beside the gate was dialled.
+    pub(crate) let_in: bool,
     /// Whether anything has come of each peer's connection.
     pub(crate) answered: [bool; PeerId::COUNT],
     /// What servers have asked of whoever answers for the proxy.
@@ -147,7 +174,7 @@ pub(crate) struct World<'s> {
 
 impl<'s> World<'s> {
     #[allow(clippy::disallowed_methods, reason = "any instant will do for a start")]
-    pub(crate) fn new(setup: &Setup, chunking: Chunking, seen: &'s mut Seen) -> World<'s> {
+    pub(crate) fn new(setup: &Setup, chunking: Chunking, seen: &'s mut Seen) -> Box<World<'s>> {
         let config = setup.config();
         let start = Instant::now();
         let mut meter = Meter::default();
@@ -160,7 +187,7 @@ impl<'s> World<'s> {
         let mut links = Vec::from(PeerId::ALL.map(|_| Link::new(State::Closed)));
         links[PeerId::CLIENT.index()] = Link::new(State::Open);
         links[PeerId::CLIENT.index()].sends(&first);
-        World {
+        Box::new(World {
             setup: setup.clone(),
             config,
             session,
@@ -180,6 +207,19 @@ impl<'s> World<'s> {
                 true => Damage::Anything,
                 false => Damage::None,
             },
+            liars: PeerId::ALL.map(|peer| setup.wild && peer == PeerId::CLIENT),
+            misused: false,
+            clocks: Clocks::new(start),
+            shut_down_at: None,
+            taken_leave: [false; PeerId::COUNT],
+            shown: String::new(),
+            first_bytes: Vec::new(),
+            acted: start,
+            reader_closed: None,
+            rests: Vec::new(),
+            tails: Default::default(),
+            says_promoted: false,
+            heard: Vec::new(),
             happened: Default::default(),
             told: Vec::new(),
             duties: Asked::default(),
@@ -187,6 +227,7 @@ impl<'s> World<'s> {
             said: Vec::new(),
             meter,
             violation: None,
+            goodbye: false,
             log: None,
             to_client: Cursor::default(),
             from_client: Cursor::default(),
@@ -211,6 +252,7 @@ impl<'s> World<'s> {
             backends: 0,
             neighbour: None,
             is_second: false,
+            let_in: false,
             arrived: Default::default(),
             answered: [false; PeerId::COUNT],
             asked: Default::default(),
@@ -223,11 +265,12 @@ impl<'s> World<'s> {
                 Chunking::Seeded(seed) => seed,
                 Chunking::Whole | Chunking::Bytes => 0,
             },
-        }
+        })
     }
 
-    pub(crate) fn in_order(self, order: Order) -> World<'s> {
-        World { order, ..self }
+    pub(crate) fn in_order(mut self: Box<Self>, order: Order) -> Box<World<'s>> {
+        self.order = order;
+        self
     }
 
     /// All peers, in the driver's order.
@@ -245,6 +288,15 @@ impl<'s> World<'s> {
         if let Some(log) = &mut self.log {
             log.push(line());
         }
+    }
+
+    /// Whether a peer has broken the protocol, or the driver has told what is not so of it.
+    pub(crate) fn lies(&self, peer: PeerId) -> bool {
+        self.misused || self.liars[peer.index()]
+    }
+
+    pub(crate) fn servers_are_honest(&self) -> bool {
+        !self.lies(PeerId::WRITER) && !self.lies(PeerId::READER)
     }
 
     /// A law is broken. Only the first counts.
@@ -275,6 +327,7 @@ impl<'s> World<'s> {
                 self.beside(|other| other.say(message));
             }
             Event::Raw(bytes) => {
+                self.liars[PeerId::CLIENT.index()] = true;
                 self.damage = Damage::Anything;
                 self.links[0].sends(bytes);
             }
@@ -320,7 +373,8 @@ impl<'s> World<'s> {
                 moved |= self.beside(World::late_answers).unwrap_or(false);
             }
             if !moved {
-                checks::rests(self);
+                deadlines::rests(self);
+                self.takes_writes[PeerId::READER.index()] |= self.says_promoted;
                 break;
             }
             turns += 1;
@@ -344,7 +398,8 @@ impl<'s> World<'s> {
                 moved = true;
             }
         }
-        moved
+        // A fault may have struck just now.
+        moved | self.act()
     }
 
     /// The faults end; what was begun must be answered; then the client leaves, and the session must end.

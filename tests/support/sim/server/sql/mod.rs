@@ -9,6 +9,7 @@ mod utility;
 use std::sync::Arc;
 
 pub(super) use parse::{Lexing, statements};
+pub(super) use token::{Caution, clipped};
 
 /// Object ids of types, as in `pg_type`.
 pub(super) mod oid {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::fault::Fault;
-use super::token::{Located, Token, tokens};
+use super::token::{Caution, Located, Token, tokens};
 use super::{Modes, Statement, Utility};
 
 pub(crate) use super::token::Lexing;
@@ -12,7 +12,7 @@ pub(crate) use super::token::Lexing;
 pub(crate) struct Statements {
     pub(crate) list: Vec<(Statement, Arc<str>)>,
     /// How many literals deserve a warning about backslashes.
-    pub(crate) warnings: usize,
+    pub(crate) warnings: Vec<Caution>,
 }
 
 pub(super) type Parsed<T> = Result<T, Fault>;

@@ -42,17 +42,37 @@ struct Lexer<'a> {
     text: &'a str,
     at: usize,
     lexing: Lexing,
-    /// How many literals had a backslash that the standard does not know.
-    warnings: usize,
+    warnings: Vec<Caution>,
 }
 
-/// The tokens, and how many warnings about backslashes.
-pub(super) fn tokens(text: &str, lexing: Lexing) -> Result<(Vec<Located>, usize), Fault> {
+/// What the lexer tells about a text that it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caution {
+    /// A literal has a backslash that the standard does not know.
+    Backslash,
+    /// An identifier is longer than those are kept.
+    Truncated,
+}
+
+/// The bytes of an identifier that count (`NAMEDATALEN` less one).
+const NAME_BYTES: usize = 63;
+
+/// The part of a name that counts.
+pub(crate) fn clipped(name: &str) -> &str {
+    let mut end = name.len().min(NAME_BYTES);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    &name[..end]
+}
+
+/// The tokens, and what there is to tell about them.
+pub(super) fn tokens(text: &str, lexing: Lexing) -> Result<(Vec<Located>, Vec<Caution>), Fault> {
     let mut lexer = Lexer {
         text,
         at: 0,
         lexing,
-        warnings: 0,
+        warnings: Vec::new(),
     };
     let mut out = Vec::new();
     loop {
@@ -136,7 +156,8 @@ impl Lexer<'_> {
             b'_' | b'a'..=b'z' | b'A'..=b'Z' | 0x80.. => {
                 let word =
                     self.run(|b| b == b'_' || b == b'$' || b.is_ascii_alphanumeric() || b >= 0x80);
-                Ok(Token::Word(word.to_ascii_lowercase().into()))
+                let word = word.to_ascii_lowercase();
+                Ok(Token::Word(self.identifier(&word).into()))
             }
             _ => self.op(),
         }
@@ -191,7 +212,8 @@ impl Lexer<'_> {
                 c => out.push(c),
             }
         }
-        self.warnings += usize::from(warn && warned);
+        self.warnings
+            .extend((warn && warned).then_some(Caution::Backslash));
         Ok(Token::Str(out.into()))
     }
 
@@ -243,7 +265,15 @@ impl Lexer<'_> {
         if out.is_empty() {
             return Err(Fault::new("42601", "zero-length delimited identifier"));
         }
-        Ok(Token::Quoted(out.into()))
+        Ok(Token::Quoted(self.identifier(&out).into()))
+    }
+
+    /// As much of an identifier as counts.
+    fn identifier<'n>(&mut self, name: &'n str) -> &'n str {
+        let kept = clipped(name);
+        self.warnings
+            .extend((kept.len() < name.len()).then_some(Caution::Truncated));
+        kept
     }
 
     fn dollar(&mut self) -> Result<Token, Fault> {
