@@ -6,7 +6,7 @@ use super::{CloseCause, Destination, PeerId, StatementKind, Timer};
 use crate::auth::{ExternalRequest, Method};
 use crate::route::{Class, View, Why};
 use crate::startup::{CancelKey, UpstreamTlsPolicy};
-use crate::wire::TransactionStatus;
+use crate::wire::{SqlState, TransactionStatus};
 
 /// What [`Session::handle_input`](super::Session::handle_input) needs next from that peer.
 #[must_use]
@@ -125,6 +125,8 @@ pub enum RouteReason {
     ReaderDown,
     /// The request did not fit the read buffer before its end was seen.
     TooLong,
+    /// The caller's policy denies it: what goes there is only what stands in its place.
+    Denied,
 }
 
 impl std::fmt::Display for RouteReason {
@@ -137,6 +139,7 @@ impl std::fmt::Display for RouteReason {
             RouteReason::NotSplit => f.write_str("not split"),
             RouteReason::ReaderDown => f.write_str("reader down"),
             RouteReason::TooLong => f.write_str("too long"),
+            RouteReason::Denied => f.write_str("denied"),
         }
     }
 }
@@ -228,6 +231,15 @@ pub enum Event {
         /// The first words of its text without literals, when
         /// [`Config::route_texts`](super::Config::route_texts) asks for them.
         outline: Option<String>,
+    },
+    /// A message of the client's was denied by its policy. What stands in its place was sent to an upstream.
+    StatementDenied {
+        /// The number of its request.
+        request: u64,
+        /// The upstream that the request runs on.
+        peer: PeerId,
+        /// The SQLSTATE that the client gets.
+        state: SqlState,
     },
     /// The session will serve its reads from the writer until the pin is lifted.
     Pinned(crate::track::Pin),

@@ -453,6 +453,7 @@ impl Config {
             portals,
             texts,
             self.metadata_bound(),
+            limits::DENIALS_IN_FLIGHT.saturating_mul(limits::DENIAL_MESSAGE_MAX.saturating_mul(3)),
             limits::LOGIN_EXCHANGES,
             self.logins_bound(),
             limits::SESSION_FIXED,

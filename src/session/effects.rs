@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::begin::mentions_catalog;
+use super::deny::Denied;
 use super::leg::LegId;
 use super::{Config, Event, Session};
 use crate::auth::Parameters;
@@ -34,6 +35,8 @@ pub(super) enum Note {
     Restore(u64),
     /// The Sync that ends our part of a batch on the reader.
     Leave,
+    /// What stands in the place of a message that is denied.
+    Denied(Box<Denied>),
 }
 
 /// The effects of one request that have not happened yet.
@@ -67,9 +70,11 @@ impl Note {
                 effects.unnamed = Some(ticket);
                 Note::Effects(effects)
             }
-            Note::Nothing | Note::Statement(_) | Note::Restore(_) | Note::Leave => {
-                Note::Statement(ticket)
-            }
+            Note::Nothing
+            | Note::Statement(_)
+            | Note::Restore(_)
+            | Note::Leave
+            | Note::Denied(_) => Note::Statement(ticket),
         }
     }
 }
@@ -457,6 +462,7 @@ impl<R: Route> Session<R> {
         match note {
             Note::Nothing | Note::Restore(_) | Note::Leave => {}
             Note::Statement(ticket) => self.memory.statements.confirmed(ticket),
+            Note::Denied(denied) => self.denied_undone(*denied, Reached::Server),
             Note::Effects(effects) => {
                 if let Some(ticket) = effects.unnamed {
                     self.memory.statements.confirmed(ticket);
@@ -484,6 +490,7 @@ impl<R: Route> Session<R> {
         match note {
             Note::Nothing | Note::Restore(_) | Note::Leave => {}
             Note::Statement(ticket) => self.memory.statements.refused(ticket, reached),
+            Note::Denied(denied) => self.denied_undone(*denied, reached),
             Note::Effects(effects) => {
                 if let Some(ticket) = effects.unnamed {
                     self.memory.statements.refused(ticket, reached);

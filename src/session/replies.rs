@@ -34,6 +34,9 @@ impl<R: Route> Session<R> {
         if let Some(serving) = self.leg_mut(leg).serving_mut() {
             serving.newest = header.tag;
         }
+        if self.accepts_denied(leg, header.tag) {
+            return self.did_not_refuse(now, leg);
+        }
         match header.tag {
             tag::DATA_ROW | tag::COPY_DATA => self.pass_rows(now, leg, header.tag, input),
             tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE | tag::PARAMETER_STATUS => {
@@ -47,6 +50,16 @@ impl<R: Route> Session<R> {
             // A message that this crate does not know belongs to what is being answered.
             _ => self.pass_unknown(leg, header),
         }
+    }
+
+    /// An upstream answers what no server takes.
+    fn did_not_refuse(&mut self, now: Instant, leg: LegId) -> Demand {
+        self.misbehaved(
+            now,
+            leg,
+            "what stands in the place of a denied message was not refused".to_owned(),
+        );
+        Demand::Again
     }
 
     pub(super) fn relay_replies(&mut self, now: Instant, leg: LegId, input: &[u8]) -> Demand {
@@ -206,7 +219,7 @@ impl<R: Route> Session<R> {
     }
 
     fn take_error(&mut self, now: Instant, leg: LegId, header: Header, input: &[u8]) -> Demand {
-        if !self.has_room_for_reply(leg) {
+        if !self.has_room_for_reply(leg) || !self.has_room_for_denial(leg) {
             return Demand::Paused;
         }
         let frame = usize::try_from(header.frame_len).unwrap_or(usize::MAX);
@@ -220,11 +233,10 @@ impl<R: Route> Session<R> {
         };
         let parsed = body.map(|body| Backend::parse(tag::ERROR_RESPONSE, body));
         let fatal = matches!(parsed, Some(Ok(Backend::ErrorResponse(fields))) if fields.is_fatal());
-        let Some(serving) = self.leg_mut(leg).serving_mut() else {
-            return Demand::Paused;
-        };
         if fatal {
-            serving.says_fatal();
+            if let Some(serving) = self.leg_mut(leg).serving_mut() {
+                serving.says_fatal();
+            }
             match leg {
                 LegId::Writer => {
                     self.take_claim(leg, header, beginning, fate(Owner::Client));
@@ -238,6 +250,10 @@ impl<R: Route> Session<R> {
             }
             return Demand::Again;
         }
+        let denial = self.take_denial(leg);
+        let Some(serving) = self.leg_mut(leg).serving_mut() else {
+            return Demand::Paused;
+        };
         let answered = serving.pipeline.error();
         let (owner, dropped) = match answered {
             Some((owner, dropped)) => (owner, dropped),
@@ -251,7 +267,13 @@ impl<R: Route> Session<R> {
             ),
         };
         let to = self.owner_of_error(leg, owner, &dropped);
-        self.take_claim(leg, header, beginning, fate(to));
+        match denial {
+            None => self.take_claim(leg, header, beginning, fate(to)),
+            Some(denial) => {
+                self.take_claim(leg, header, beginning, Fate::Discard);
+                self.tell(&denial.tell());
+            }
+        }
         self.request_answered(leg, to, header.tag, &[]);
         if leg == LegId::Writer {
             self.unit_failed();
@@ -314,6 +336,9 @@ impl<R: Route> Session<R> {
                 return Demand::Again;
             }
         };
+        if matches!(&reply.done, Some(done) if matches!(done.note, Note::Denied(_))) {
+            return self.did_not_refuse(now, leg);
+        }
         self.take_claim(leg, header, body, fate(reply.owner));
         if header.tag != tag::READY_FOR_QUERY || reply.done.is_some() {
             self.request_answered(leg, reply.owner, header.tag, body);
