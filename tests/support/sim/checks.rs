@@ -10,6 +10,7 @@ use super::fault::Damage;
 use super::oracle;
 use super::server::{Impostor, Node, PASSWORD, Server, ServerPhase};
 use super::setup::Tls;
+use super::verdict;
 use super::world::{Happened, Sent, State, World};
 
 /// The bytes that the session's seed repeats: nothing that is shown may hold them.
@@ -72,10 +73,12 @@ pub(crate) enum Check {
     Told,
     /// A scenario's text reads back as the scenario.
     Notation,
+    /// No server hears of what the caller's policy denies.
+    Denied,
 }
 
 impl Check {
-    pub(crate) const ALL: [Check; 26] = [
+    pub(crate) const ALL: [Check; 27] = [
         Check::Chunking,
         Check::Conservation,
         Check::WholeFrames,
@@ -101,6 +104,7 @@ impl Check {
         Check::CleanText,
         Check::Counted,
         Check::Told,
+        Check::Denied,
         Check::Notation,
     ];
 }
@@ -360,6 +364,9 @@ fn injected(world: &mut World<'_>, to: PeerId, bytes: &[u8]) {
             world.injected_texts[to.index()].push(text);
         }
         let known = b"QPBECSHXDp".contains(&tag) && message.is_ok();
+        if world.setup.judges() && verdict::stands_in(tag, &body) {
+            continue;
+        }
         if !known || !is_of_the_client(world, tag, &body) {
             let tag = char::from(tag);
             let shown = body.escape_ascii();
@@ -600,6 +607,16 @@ pub(crate) fn ended(world: &mut World<'_>) {
         }
     }
     writes(world);
+    nobody_hears_what_is_denied(world);
+}
+
+fn nobody_hears_what_is_denied(world: &mut World<'_>) {
+    let servers = world.servers.iter().flatten();
+    let retired = world.retired.iter().map(|(_, server, _)| server);
+    let heard: usize = servers.chain(retired).map(Server::heard_denied).sum();
+    if heard > 0 && world.damage < Damage::Anything {
+        world.broken(Check::Denied, format!("{heard} messages"));
+    }
 }
 
 /// A dead session takes every event and does nothing.

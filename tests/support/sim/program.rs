@@ -10,6 +10,7 @@ use super::choices::Choices;
 use super::event::{Event, Scenario};
 use super::message::ClientMessage;
 use super::setup::{Setup, Start};
+use super::verdict;
 use statements::Statements;
 
 /// How many requests a program has at most. Longer ones were not seen to find more, and take longer to read.
@@ -23,11 +24,20 @@ pub(crate) fn scenario(choices: &mut Choices<'_>) -> Scenario {
     program.faults = faults;
     program.company = setup.clients > 1;
     program.write();
-    let events = program.events;
+    let (setup, events) = judged(setup, program.events, choices);
     Scenario {
         setup: faults::equipped(setup, &events),
         events,
     }
+}
+
+/// Has the caller deny some of what is said, in some of the scenarios.
+fn judged(setup: Setup, mut events: Vec<Event>, choices: &mut Choices<'_>) -> (Setup, Vec<Event>) {
+    let judged = choices.percent(25);
+    if judged {
+        verdict::mark(&mut events, choices);
+    }
+    (Setup { judged, ..setup }, events)
 }
 
 /// A scenario in which a peer says something at a time that is not the time for it: the `nth` such thing, of which there
@@ -69,7 +79,7 @@ pub(crate) fn staged(nth: usize, choices: &mut Choices<'_>) -> Scenario {
     };
     let mut program = Program::new(choices);
     setup.tight |= program.staged(nth);
-    let events = program.events;
+    let (setup, events) = judged(setup, program.events, choices);
     Scenario {
         setup: faults::equipped(setup, &events),
         events,
