@@ -17,6 +17,7 @@
 //! assert_eq!(Split.route(&lock, &RouteContext::new(true)), Target::Writer);
 //! ```
 
+mod boundaries;
 mod builtins;
 mod cache;
 mod encoding;
@@ -35,6 +36,7 @@ mod statements;
 mod tables;
 mod words;
 
+pub use boundaries::statements;
 pub use cache::{Cache, CacheLimits};
 pub use encoding::{Encoding, Known, LexState};
 pub use intent::{
