@@ -139,6 +139,14 @@ const HOW: &[Flag] = &[
         ],
     ),
     Flag::new(
+        "deny-statement",
+        Takes::Many("WORDS"),
+        &[
+            "no client may run statements that begin so, as DROP or",
+            "\"ALTER SYSTEM\"; the session goes on; may be repeated",
+        ],
+    ),
+    Flag::new(
         "log-routes",
         Takes::Nothing,
         &[

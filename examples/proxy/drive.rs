@@ -70,8 +70,12 @@ impl Driver {
         let config = Arc::clone(&proxy.config);
         let size = config.limits.read_buffer;
         let client = Connection::open(Stream::plain(client));
+        let mut session = Session::new(config, route::Split, seed, Instant::now());
+        if let Some(deny) = &proxy.deny {
+            session.set_policy(Box::new(deny.clone()));
+        }
         Box::new(Driver {
-            session: Session::new(config, route::Split, seed, Instant::now()),
+            session,
             connections: [client, Connection::None, Connection::None],
             buffers: PeerId::ALL.map(|_| ReadBuffer::new(size)),
             silent: [false; PeerId::COUNT],

@@ -10,6 +10,7 @@
 //! | `tls` | rustls, both sides |
 //! | `registry`, `cancel` | finds the session of a cancel key, sends the request on |
 //! | `cli`, `config`, `users`, `options` | from arguments and files to typed options |
+//! | `deny` | statements that no client may run |
 //! | `log` | lines on standard error |
 //! | `metrics`, `scrape` | the numbers of all sessions, and who asks for them |
 #![allow(clippy::disallowed_methods, reason = "the driver owns the clock")]
@@ -18,6 +19,7 @@ mod cancel;
 mod cli;
 mod config;
 mod connection;
+mod deny;
 mod drive;
 mod log;
 mod metrics;
@@ -43,6 +45,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
 use cli::{Command, Origin, UsageError};
+use deny::Deny;
 use drive::Driver;
 use log::Log;
 use metrics::Metrics;
@@ -90,6 +93,8 @@ pub(crate) struct Proxy {
     pub(crate) log: Log,
     pub(crate) metrics: Metrics,
     log_routes: bool,
+    /// What no client may run.
+    deny: Option<Deny>,
 }
 
 fn main() -> ExitCode {
@@ -296,6 +301,7 @@ impl Proxy {
             cancels: Semaphore::new(CANCELS_AT_ONCE),
             log,
             log_routes: options.log_routes,
+            deny: options.deny.clone(),
         })
     }
 

@@ -364,6 +364,7 @@ impl<R: Route> Session<R> {
         let facts = StatementFacts {
             statement,
             intent: &intent,
+            lex: self.lex_now(),
             user: startup.map_or(&[], StartupParams::user),
             database: startup.map_or(&[], StartupParams::database),
             request,
@@ -485,6 +486,7 @@ mod tests {
         let facts = StatementFacts {
             statement: Statement::Query { text },
             intent: &intent,
+            lex: crate::route::LexState::defaults(),
             user: b"alice",
             database: b"app",
             request: 1,

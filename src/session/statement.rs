@@ -1,7 +1,7 @@
 //! What a policy is shown of a client's message that runs or prepares something.
 
 use super::look::bind_names;
-use crate::route::Intent;
+use crate::route::{Intent, LexState};
 use crate::wire::{Frontend, Header, Printable, Reader, tags::frontend as tag};
 
 /// A message of the client's that runs or prepares something.
@@ -210,6 +210,8 @@ pub struct StatementFacts<'a> {
     /// requests that could change them; within a batch none may come, and then only what holds under any settings is said.
     /// A Bind or an Execute asks for what its statement did when it was prepared.
     pub intent: &'a Intent,
+    /// How the server reads texts, as far as that is known now.
+    pub lex: LexState,
     /// The user of the StartupMessage. `SET ROLE` and `SET SESSION AUTHORIZATION` change nothing in that.
     pub user: &'a [u8],
     /// The database of the session.
