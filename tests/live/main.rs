@@ -37,6 +37,7 @@ mod metrics;
 mod model;
 mod names;
 mod pins;
+mod policy;
 mod replication;
 mod routing;
 mod simple;
