@@ -34,7 +34,8 @@ mod tests {
 
     fn of(sql: &str) -> Vec<&str> {
         let places = statements(sql.as_bytes(), &LexState::defaults());
-        places.into_iter().map(|place| &sql[place]).collect()
+        let text = |place| sql.get(place).expect("inside of it");
+        places.into_iter().map(text).collect()
     }
 
     #[test]
