@@ -258,8 +258,8 @@ pub const TLS_INFO_HELD: usize = TLS_CERTIFICATE_MAX + 3 * TLS_NAME_MAX + TLS_EN
 /// Longest body in bytes of a client's message during its login (PostgreSQL's `PG_MAX_AUTH_TOKEN_LENGTH`).
 pub const LOGIN_MESSAGE: usize = 65_535;
 
-/// Longest message in bytes of a caller's policy to a client that it denies something: a few sentences, beside the errors
-/// that the same queue may hold.
+/// Longest text in bytes of a caller's policy to a client that it denies something, of which there are three: a few sentences,
+/// beside the errors that the same queue may hold.
 pub const DENIAL_MESSAGE_MAX: usize = 1_024;
 
 /// Longest request in bytes that is tried on a reader, which may refuse it: a copy of it is made.
@@ -270,6 +270,9 @@ pub const REFUSED_TEXTS: usize = 64;
 
 /// Messages of one request that is tried: Parse, Bind, Describe, Execute, Close, Sync and some.
 pub const TRIED_MESSAGES: usize = 16;
+/// Denials that a session holds the words of until the server has refused what stands in their places. Clients that go on
+/// asking for what they are denied may wait for the answers before.
+pub const DENIALS_IN_FLIGHT: usize = 16;
 
 /// Actions that wait for the driver before nothing more is decided: a driver that takes them at every turn never
 /// has more than a handful.

@@ -181,7 +181,7 @@ fn texts_beyond_the_limits_are_not_parsed() {
     for (sql, why) in [
         ("", Unparsed::Empty),
         (";--", Unparsed::Empty),
-        ("select 1; select 2", Unparsed::SeveralStatements),
+        ("select 1; selec 2", Unparsed::Syntax),
         ("select '", Unparsed::Unreadable),
         (&long, Unparsed::TooLong),
         (&tokens, Unparsed::TooManyTokens),
@@ -220,6 +220,21 @@ fn texts_beyond_the_limits_are_not_parsed() {
             View::Unparsed(Unparsed::Ambiguous)
         );
     }
+}
+
+/// Their tables are one list, in which each has what any statement does to it, and no name of one hides a table of another.
+#[test]
+fn the_tables_of_several_statements_are_merged() {
+    let sql = "with t as (select 1 from u) select * from t; ; insert into t values (';'); \
+        update s.t set a = 1; delete from t where a in (select a from u);";
+    assert_eq!(tables(sql), "t: insert delete, u: select, s.t: update");
+    assert_eq!(tables("begin; commit"), "");
+    let found = of("select 1; select * from a j(id)");
+    assert_eq!(found.intent.statements, 2);
+    assert_eq!(found.view, of("select * from a j(id)").view);
+    // Together they are measured as one is.
+    let many = "select 1;".repeat(200);
+    assert_eq!(of(&many).view, View::Unparsed(Unparsed::TooManyTokens));
 }
 
 /// The texts on which parser and server were measured to disagree: the scan's word stands.

@@ -8,7 +8,7 @@ use pgturnout::auth::{AdmitPolicy, Channel, Credential, Users};
 use pgturnout::limits;
 use pgturnout::session::{
     ClientAuth, CloseCause, Config, ConnectionFacts, Denial, Event, PeerId, Policy, RequestEvents,
-    Split, StatementFacts, StatementKind, StatementText, TlsInfo, Verdict,
+    Split, Statement, StatementFacts, StatementText, TlsInfo, Verdict,
 };
 use pgturnout::startup::{ClientTls, ProtocolVersion, StartupParams};
 use pgturnout::stats::ConnectionCounter;
@@ -37,11 +37,32 @@ impl Asked {
     }
 }
 
-/// Notes what it is asked, and denies clients if it is so made, and statements with "hidden" in them.
+/// Notes what it is asked, and denies clients if it is so made, and statements with "hidden" in their texts or names. It
+/// ends the session for a statement with "fatal" in it.
 struct Noting {
     asked: Asked,
     connection: Verdict,
     statement: Denial,
+}
+
+/// A statement in one line: its message, and in it what the policy knows.
+fn line(statement: &Statement<'_>) -> String {
+    let show = |bytes: &[u8]| std::str::from_utf8(bytes).unwrap().to_owned();
+    let text = match statement.text() {
+        None => String::new(),
+        Some(StatementText::Whole(text)) => show(text),
+        Some(other) => format!("{other:?}"),
+    };
+    match statement {
+        Statement::Query { .. } => format!("Q {text}"),
+        Statement::Parse { name, .. } => format!("P({}) {text}", show(name)),
+        Statement::Bind {
+            portal, statement, ..
+        } => format!("B({},{}) {text}", show(portal), show(statement)),
+        Statement::Execute { portal, .. } => format!("E({}) {text}", show(portal)),
+        Statement::FunctionCall { function } => format!("F({function:?})"),
+        other => panic!("{other:?}"),
+    }
 }
 
 impl Policy for Noting {
@@ -64,22 +85,14 @@ impl Policy for Noting {
 
     fn statement(&mut self, facts: &StatementFacts<'_>) -> Verdict {
         assert_eq!((facts.user, facts.database), (&b"alice"[..], &b"app"[..]));
-        let text = match facts.text {
-            StatementText::Whole(text) => std::str::from_utf8(text).unwrap().to_owned(),
-            StatementText::TooLong => "too long".to_owned(),
-            StatementText::Malformed => "malformed".to_owned(),
-        };
-        let kind = match facts.kind {
-            StatementKind::Query => 'Q',
-            StatementKind::Parse => 'P',
-            other => panic!("{other:?}"),
-        };
         let class = facts.intent.class;
+        let line = line(&facts.statement);
         self.asked
-            .note(format!("{} {kind} {class:?} {text}", facts.request));
-        match text.contains("hidden") {
-            true => Verdict::Deny(self.statement.clone()),
-            false => Verdict::Allow,
+            .note(format!("{} {class:?} {line}", facts.request));
+        match &line {
+            line if line.contains("hidden") => Verdict::Deny(self.statement.clone()),
+            line if line.contains("fatal") => Verdict::Close(self.statement.clone()),
+            _ => Verdict::Allow,
         }
     }
 }
@@ -165,7 +178,7 @@ fn a_client_that_is_allowed_is_asked_about_once() {
             asked.take(),
             [
                 r#"Requests Some("alice") Some("app") None None None"#,
-                "1 Q Read select 0"
+                "1 Read Q select 0"
             ]
         );
     });
@@ -290,9 +303,9 @@ fn both_judged(rig: &mut Rig) -> Asked {
     asked
 }
 
-/// P2: each text by itself, in order and once, whatever it is looked at for and however it arrives.
+/// P2: each message by itself, in order and once, whatever it is looked at for and however it arrives.
 #[test]
-fn the_policy_sees_each_query_and_parse_once() {
+fn the_policy_sees_each_statement_once() {
     each(telling, |rig| {
         let asked = both_judged(rig);
         rig.client("Q(delete from t) P(a,select 1) B(,a) P(,select pg_backend_pid()) E S");
@@ -311,12 +324,16 @@ fn the_policy_sees_each_query_and_parse_once() {
         assert_eq!(
             asked.take(),
             [
-                "2 Q Write delete from t",
-                "3 P Read select 1",
-                "3 P Session select pg_backend_pid()",
-                "4 Q Read select 2",
-                "5 Q Write delete from t",
-                "6 P Read select 3",
+                "2 Write Q delete from t",
+                "3 Read P(a) select 1",
+                "3 Read B(,a) select 1",
+                "3 Session P() select pg_backend_pid()",
+                "3 Read E() select 1",
+                "4 Read Q select 2",
+                "5 Write Q delete from t",
+                "6 Read P(b) select 3",
+                "7 Read B(,b) select 3",
+                "7 Read E() select 3",
             ]
         );
     });
@@ -350,14 +367,14 @@ fn the_policy_knows_the_number_of_the_request() {
         assert_eq!(
             asked.take(),
             [
-                format!("{batch} P Read select 1"),
-                format!("{batch} P Read select 2"),
-                format!("{batch} P Write insert into t values(1)"),
-                format!("{batch} P Read select 4"),
-                format!("{begin} Q Transaction begin"),
-                format!("{five} Q Read select 5"),
-                format!("{six} P Read select 6"),
-                format!("{commit} Q Transaction commit"),
+                format!("{batch} Read P() select 1"),
+                format!("{batch} Read P() select 2"),
+                format!("{batch} Write P() insert into t values(1)"),
+                format!("{batch} Read P() select 4"),
+                format!("{begin} Transaction Q begin"),
+                format!("{five} Read Q select 5"),
+                format!("{six} Read P() select 6"),
+                format!("{commit} Transaction Q commit"),
             ]
         );
     });
@@ -374,16 +391,19 @@ fn the_policy_sees_statements_of_a_session_that_is_not_split() {
         let asked = judged(rig, Verdict::Allow);
         rig.logged_in();
         asked.take();
-        rig.client("Q(select 1) P(,select 2) S Q(select hidden)");
-        rig.see(WRITER, "Q(select 1) P(,select 2) S");
-        rig.writer(&format!("{ROW} 1 Z(I)"));
-        rig.see(CLIENT, &format!("{ROW} 1 Z(I) FATAL(42501)"));
+        rig.client("Q(select 1) P(,select 2) S B(,) E S Q(select fatal)");
+        rig.see(WRITER, "Q(select 1) P(,select 2) S B(,) E S");
+        let answer = format!("{ROW} 1 Z(I) 2 D(1) C(SELECT 1) Z(I)");
+        rig.writer(&answer);
+        rig.see(CLIENT, &format!("{answer} FATAL(42501)"));
         assert_eq!(
             asked.take(),
             [
-                "1 Q Read select 1",
-                "2 P Read select 2",
-                "3 Q Read select hidden"
+                "1 Read Q select 1",
+                "2 Read P() select 2",
+                "3 Read B(,) select 2",
+                "3 Read E() select 2",
+                "4 Read Q select fatal"
             ]
         );
     });
@@ -407,47 +427,137 @@ fn the_policy_is_asked_about_texts_that_cannot_be_seen() {
         assert_eq!(
             asked.take(),
             [
-                "2 Q Unreadable too long",
-                "3 P Unreadable too long",
-                "4 Q Unreadable malformed"
+                "2 Unreadable Q TooLong",
+                "3 Unreadable P() TooLong",
+                "4 Unreadable Q Malformed"
             ]
+        );
+    });
+}
+
+/// What is bound or run without a Parse that is remembered has a text that nobody knows.
+#[test]
+fn the_policy_sees_what_is_bound_and_run() {
+    each(config, |rig| {
+        let asked = both_judged(rig);
+        rig.client("Q(prepare s as select 1)");
+        rig.writer("C(PREPARE) Z(I)");
+        rig.client("B(p,s) E(p,5) E(cursor) S");
+        rig.writer("2 s s Z(I)");
+        // What was remembered of the unnamed statement ends with one that is not seen whole.
+        rig.client("P(,select 2) S");
+        rig.reader("1 Z(I)");
+        let long = vec![b'x'; limits::READ_BUFFER];
+        rig.raw(CLIENT, &raw(b'P', &[b"\0", &long[..], b"\0\0\0"].concat()));
+        rig.client("B(,) E S");
+        rig.writer("1 2 C(SELECT 0) Z(I)");
+        assert_eq!(
+            asked.take(),
+            [
+                "2 Session Q prepare s as select 1",
+                "3 Unreadable B(p,s) Unknown",
+                "3 Unreadable E(p) Unknown",
+                "3 Unreadable E(cursor) Unknown",
+                "4 Read P() select 2",
+                "5 Unreadable P() TooLong",
+                "5 Unreadable B(,) Unknown",
+                "5 Unreadable E() Unknown",
+            ]
+        );
+    });
+}
+
+#[test]
+fn the_policy_sees_function_calls_and_what_is_malformed_or_too_long() {
+    each(config, |rig| {
+        let asked = both_judged(rig);
+        let long = vec![b'x'; limits::READ_BUFFER];
+        rig.raw(CLIENT, &raw(b'F', b"\0\0\x1a\x85\0\0\0\0\0\0"));
+        rig.writer("V Z(I)");
+        rig.raw(CLIENT, &raw(b'F', &[b"\0\0\0\x07", &long[..]].concat()));
+        rig.writer("V Z(I)");
+        rig.raw(CLIENT, &raw(b'F', b"\0\0"));
+        rig.writer("E(08P01) Z(I)");
+        rig.client("P(s,select 1) S");
+        rig.reader("1 Z(I)");
+        // The names of a Bind come first.
+        rig.raw(CLIENT, &raw(b'B', &[b"p\0s\0", &long[..]].concat()));
+        rig.raw(CLIENT, &raw(b'B', &[&long[..], b"\0s\0"].concat()));
+        rig.raw(CLIENT, &raw(b'B', b"p\0s"));
+        rig.raw(CLIENT, &raw(b'E', b"p"));
+        rig.client("S");
+        rig.take(WRITER);
+        assert_eq!(
+            asked.take(),
+            [
+                "2 Write F(Some(6789))",
+                "3 Write F(Some(7))",
+                "4 Write F(None)",
+                "5 Read P(s) select 1",
+                "6 Read B(p,s) select 1",
+                "6 Unreadable B(,) TooLong",
+                "6 Unreadable B(,) Malformed",
+                "6 Unreadable E() Malformed",
+            ]
+        );
+    });
+}
+
+/// What a name means may hang on answers that are to come.
+#[test]
+fn the_policy_sees_the_statement_that_a_bind_will_find() {
+    each(config, |rig| {
+        let asked = both_judged(rig);
+        rig.client("P(s,select 1) S");
+        rig.reader("1 Z(I)");
+        rig.client("P(s,select 2) S B(,s) S");
+        assert_eq!(asked.take().len(), 2);
+        rig.reader("E(42P05) Z(I)");
+        assert_eq!(asked.take(), ["4 Read B(,s) select 1"]);
+        rig.reader("2 Z(I)");
+        // In one batch its failure takes the Bind along.
+        rig.client("CS(s) P(s,select 3) B(,s) S");
+        rig.reader("3 1 2 Z(I)");
+        assert_eq!(
+            asked.take(),
+            ["5 Read P(s) select 3", "5 Read B(,s) select 3"]
         );
     });
 }
 
 /// What comes before is answered first, and nothing of what is denied reaches a server.
 #[test]
-fn a_denied_statement_ends_the_session_behind_the_replies_before_it() {
+fn a_closing_verdict_ends_the_session_behind_the_replies_before_it() {
     let table = [
-        ("Q(select hidden)", READER, "", ""),
-        ("Q(delete from hidden)", READER, "", ""),
-        ("P(s,select hidden) B(,s) E S", READER, "", ""),
+        ("Q(select fatal)", READER, "", ""),
+        ("Q(delete from fatal)", READER, "", ""),
+        ("P(s,select fatal) B(,s) E S", READER, "", ""),
         (
-            "Q(select 1) Q(select 2) Q(select hidden) Q(select 3)",
+            "Q(select 1) Q(select 2) Q(select fatal) Q(select 3)",
             READER,
             "Q(select 1) Q(select 2)",
             "T D(1) C(SELECT 1) Z(I) T D(2) C(SELECT 1) Z(I)",
         ),
         (
-            "Q(delete from t) Q(delete from hidden)",
+            "Q(delete from t) Q(delete from fatal)",
             WRITER,
             "Q(delete from t)",
             "C(DELETE 1) Z(I)",
         ),
         (
-            "P(,delete from t) B(,) E S P(,select hidden) S",
+            "P(,delete from t) B(,) E S P(,select fatal) S",
             WRITER,
             "P(,delete from t) B(,) E S",
             "1 2 C(DELETE 1) Z(I)",
         ),
         (
-            "P(,delete from t) B(,) E H P(,select hidden) S",
+            "P(,delete from t) B(,) E H P(,select fatal) S",
             WRITER,
             "P(,delete from t) B(,) E H",
             "1 2 C(DELETE 1)",
         ),
         (
-            "P(,select 1) H P(,select hidden) S",
+            "P(,select 1) H P(,select fatal) S",
             READER,
             "P(,select 1) H",
             "1",
@@ -478,10 +588,10 @@ fn a_denied_statement_ends_the_session_behind_the_replies_before_it() {
 
 /// Nothing is going to come for a batch that is not flushed. A server takes its work back when the connection ends.
 #[test]
-fn a_denied_statement_in_a_batch_ends_it_unsynced() {
+fn a_closing_verdict_in_a_batch_ends_it_unsynced() {
     each(config, |rig| {
         both_judged(rig);
-        rig.client("P(,delete from t) B(,) E P(,delete from hidden) B(,) E S");
+        rig.client("P(,delete from t) B(,) E P(,delete from fatal) B(,) E S");
         rig.see(WRITER, "P(,delete from t) B(,) E");
         rig.see(CLIENT, "FATAL(42501)");
         assert!(rig.is_dead());
@@ -489,29 +599,31 @@ fn a_denied_statement_in_a_batch_ends_it_unsynced() {
 }
 
 #[test]
-fn a_denied_statement_in_a_batch_of_reads_stays_behind() {
+fn a_closing_verdict_in_a_batch_of_reads_stays_behind() {
     each(config, |rig| {
         let asked = both_judged(rig);
-        rig.client("P(a,select 1) B(,a) E P(b,select 2) P(c,select hidden) S");
+        rig.client("P(a,select 1) B(,a) E P(b,select 2) P(c,select fatal) S");
         rig.see(READER, "P(a,select 1) B(,a) E P(b,select 2)");
         rig.see(CLIENT, "FATAL(42501)");
         assert!(rig.is_dead());
         assert_eq!(
             asked.take(),
             [
-                "2 P Read select 1",
-                "2 P Read select 2",
-                "2 P Read select hidden"
+                "2 Read P(a) select 1",
+                "2 Read B(,a) select 1",
+                "2 Read E() select 1",
+                "2 Read P(b) select 2",
+                "2 Read P(c) select fatal"
             ]
         );
     });
 }
 
 #[test]
-fn a_denied_statement_in_a_transaction_ends_it() {
+fn a_closing_verdict_in_a_transaction_ends_it() {
     each(config, |rig| {
         both_judged(rig);
-        rig.client("Q(begin) Q(delete from hidden) Q(commit)");
+        rig.client("Q(begin) Q(delete from fatal) Q(commit)");
         rig.see(WRITER, "Q(begin)");
         rig.writer("C(BEGIN) Z(T)");
         rig.see(WRITER, "X");
@@ -520,12 +632,12 @@ fn a_denied_statement_in_a_transaction_ends_it() {
     });
 }
 
-/// The batch of a lost reader is dropped up to its Sync, but not a denial in it.
+/// The batch of a lost reader is dropped up to its Sync, but not what ends the session in it.
 #[test]
-fn a_denial_outlives_the_reader() {
+fn a_closing_verdict_outlives_the_reader() {
     each(config, |rig| {
         both_judged(rig);
-        rig.client("P(,select 1) H P(,select hidden) S");
+        rig.client("P(,select 1) H P(,select fatal) S");
         rig.see(READER, "P(,select 1) H");
         rig.reset(READER);
         rig.see(CLIENT, "E(08006) FATAL(42501)");
@@ -541,11 +653,11 @@ fn statements_that_are_dropped_are_not_asked_about() {
         rig.client("P(,select 1) H");
         rig.reader("1");
         rig.reset(READER);
-        rig.client("P(,select 2) P(,select hidden) S Q(delete from t)");
+        rig.client("P(,select 2) P(,select fatal) S Q(delete from t)");
         rig.see(WRITER, "Q(delete from t)");
         assert_eq!(
             asked.take(),
-            ["2 P Read select 1", "3 Q Write delete from t"]
+            ["2 Read P() select 1", "3 Write Q delete from t"]
         );
     });
 }
@@ -555,15 +667,15 @@ fn statements_that_are_dropped_are_not_asked_about() {
 fn what_was_allowed_and_dropped_allows_nothing_else() {
     each(config, |rig| {
         let asked = both_judged(rig);
-        rig.client("P(,select 1) H P(,delete from t) S Q(delete from hidden)");
+        rig.client("P(,select 1) H P(,delete from t) S Q(delete from fatal)");
         assert_eq!(
             asked.take(),
-            ["2 P Read select 1", "2 P Write delete from t"]
+            ["2 Read P() select 1", "2 Write P() delete from t"]
         );
         rig.reset(READER);
         rig.see(CLIENT, "E(08006) Z(I) FATAL(42501)");
         rig.see(WRITER, "X");
-        assert_eq!(asked.take(), ["3 Q Write delete from hidden"]);
+        assert_eq!(asked.take(), ["3 Write Q delete from fatal"]);
     });
 }
 
@@ -575,10 +687,10 @@ fn a_statement_that_waits_is_asked_about_once() {
         rig.logged_in();
         asked.take();
         rig.client("Q(select 1) P(,select 2) S");
-        assert_eq!(asked.take(), ["1 Q Read select 1"]);
+        assert_eq!(asked.take(), ["1 Read Q select 1"]);
         rig.reader_in();
         rig.see(READER, "Q(select 1) P(,select 2) S");
-        assert_eq!(asked.take(), ["2 P Read select 2"]);
+        assert_eq!(asked.take(), ["2 Read P() select 2"]);
         rig.reader(&format!("{ROW} 1 Z(I)"));
     });
 }
@@ -598,7 +710,7 @@ fn the_policy_judges_by_the_settings_that_will_hold() {
         rig.writer("C(SET) S(standard_conforming_strings,off) Z(I)");
         let asked = asked.take();
         // Two strings with the one behind the other, and no end.
-        assert_eq!(asked[0], format!("3 Q Unreadable {text}"));
+        assert_eq!(asked[0], format!("3 Unreadable Q {text}"));
     });
     each(config, |rig| {
         let asked = both_judged(rig);

@@ -734,8 +734,8 @@ fn what_has_no_known_tables_is_said_to_have_none() {
     each(with_events, |rig| {
         rig.both();
         let before = PeerId::ALL.map(|peer| stats(rig, peer));
-        rig.client("Q(select 1; select 2)");
-        rig.reader("T D(1) C(SELECT 1) T D(1) C(SELECT 1) Z(I)");
+        rig.client("P(,select 1; select 2) S");
+        rig.reader("E(42601) Z(I)");
         let long = "x".repeat(100_000);
         rig.client(&format!("Q(select '{long}')"));
         rig.writer("T D(1) C(SELECT 1) Z(I)");
@@ -748,7 +748,7 @@ fn what_has_no_known_tables_is_said_to_have_none() {
         assert_eq!(
             statements(rig),
             [
-                format!("2 reader Query {}", texts[0]),
+                format!("2 reader Parse {}", texts[0]),
                 format!("3 writer Query {}", texts[1]),
                 "4 writer Bind UnknownStatement".to_owned(),
                 "4 writer Execute UnknownStatement".to_owned(),

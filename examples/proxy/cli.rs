@@ -172,6 +172,14 @@ const HOW: &[Flag] = &[
         &["which of these instances this one is"],
     ),
     Flag::new(
+        "deny-statement",
+        Takes::Many("WORDS"),
+        &[
+            "no client may run statements that begin so, as DROP or",
+            "\"ALTER SYSTEM\"; the session goes on; may be repeated",
+        ],
+    ),
+    Flag::new(
         "log-routes",
         Takes::Nothing,
         &[

@@ -71,8 +71,12 @@ impl Driver {
         let size = config.limits.read_buffer;
         let mut connections = PeerId::ALL.map(|_| Connection::None);
         connections[PeerId::CLIENT.index()] = Connection::open(Stream::plain(client));
+        let mut session = Session::new(config, route::Split, seed, Instant::now());
+        if let Some(deny) = &proxy.deny {
+            session.set_policy(Box::new(deny.clone()));
+        }
         Box::new(Driver {
-            session: Session::new(config, route::Split, seed, Instant::now()),
+            session,
             connections,
             buffers: PeerId::ALL.map(|_| ReadBuffer::new(size)),
             silent: [false; PeerId::COUNT],

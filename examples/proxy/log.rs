@@ -108,6 +108,9 @@ impl Log {
 pub(crate) fn event(proxy: &Proxy, number: u64, event: &Event) {
     let line = |text: String| proxy.log.line(&text);
     match event {
+        Event::StatementDenied { request, state, .. } => line(format!(
+            "denied session={number} request={request} sqlstate={state}"
+        )),
         Event::Routed {
             request,
             peer,

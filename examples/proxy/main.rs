@@ -10,6 +10,7 @@
 //! | `tls` | rustls, both sides |
 //! | `registry`, `cancel`, `ring` | finds the session of a cancel key, here or at another instance, sends the request on |
 //! | `cli`, `config`, `users`, `options` | from arguments and files to typed options |
+//! | `deny` | statements that no client may run |
 //! | `log` | lines on standard error |
 //! | `metrics`, `scrape` | the numbers of all sessions, and who asks for them |
 //! | `accept` | the listeners that `ring` and `scrape` have |
@@ -20,6 +21,7 @@ mod cancel;
 mod cli;
 mod config;
 mod connection;
+mod deny;
 mod drive;
 mod log;
 mod metrics;
@@ -46,6 +48,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
 use cli::{Command, Origin, UsageError};
+use deny::Deny;
 use drive::Driver;
 use log::Log;
 use metrics::Metrics;
@@ -100,6 +103,8 @@ pub(crate) struct Proxy {
     pub(crate) log: Log,
     pub(crate) metrics: Metrics,
     log_routes: bool,
+    /// What no client may run.
+    deny: Option<Deny>,
 }
 
 /// What new sessions get.
@@ -283,6 +288,7 @@ impl Proxy {
             hand_ons: Semaphore::new(CANCELS_AT_ONCE),
             log,
             log_routes: options.log_routes,
+            deny: options.deny.clone(),
             current: Mutex::new(Current::new(options, mock)?),
             given,
             mock,

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 
 use crate::cli::{Origin, Setting, UsageError};
 use crate::config;
+use crate::deny::Deny;
 use crate::ring::Ring;
 use crate::users;
 
@@ -70,6 +71,8 @@ pub(crate) struct Options {
     pub(crate) metrics: Option<HostPort>,
     pub(crate) cancel_source: SourceCheck,
     pub(crate) cancel_ring: Option<Ring>,
+    /// Statements that no client may run.
+    pub(crate) deny: Option<Deny>,
 }
 
 /// All settings, the configuration file's where the command line has nothing of that name.
@@ -174,6 +177,7 @@ impl Options {
                 .choice("cancel-source", CANCEL_SOURCE)?
                 .unwrap_or_default(),
             cancel_ring: cancel_ring(given)?,
+            deny: deny(given)?,
         };
         options.check(given)?;
         Ok(options)
@@ -278,6 +282,20 @@ const ACCEPT: &[(&str, Accept)] = &[
     ("cert", Accept::Certificate),
     ("trust", Accept::Trust),
 ];
+
+/// First words of statements that are denied.
+fn deny(given: &Given) -> Result<Option<Deny>, UsageError> {
+    for setting in given.all("deny-statement") {
+        let word = |word: &str| word.bytes().all(|byte| byte.is_ascii_alphabetic());
+        let mut words = setting.value.split_whitespace().peekable();
+        if words.peek().is_none() || !words.all(word) {
+            let message = format!("{:?}: not the first words of a statement", setting.value);
+            return Err(blame(setting, message));
+        }
+    }
+    let all = given.all("deny-statement");
+    Ok(Deny::new(all.map(|setting| setting.value.as_str())))
+}
 
 /// How clients may log in to the proxy; nothing if it relays their logins.
 fn accept(given: &Given) -> Result<Option<Vec<Accept>>, UsageError> {
@@ -615,6 +633,10 @@ mod tests {
             (
                 &["--upstream-tls-negotiation", "direct"],
                 "--upstream-tls-negotiation: direct needs --upstream-tls require or verify-full",
+            ),
+            (
+                &["--deny-statement", "drop;"],
+                "--deny-statement: \"drop;\": not the first words of a statement",
             ),
             (
                 &["--cancel-source", "mine"],

@@ -17,6 +17,7 @@
 //! assert_eq!(Split.route(&lock, &RouteContext::new(true)), Target::Writer);
 //! ```
 
+mod boundaries;
 mod builtins;
 mod cache;
 mod encoding;
@@ -38,6 +39,7 @@ mod suspect;
 mod tables;
 mod words;
 
+pub use boundaries::statements;
 pub use cache::{Cache, CacheLimits};
 pub use encoding::{Encoding, Known, LexState};
 pub use facts::{BadFact, Facts};

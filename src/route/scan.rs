@@ -1,5 +1,7 @@
 //! The statement loop: boundaries, first words, classes, effects.
 
+use std::ops::Range;
+
 use super::encoding::{Encoding, LexState};
 use super::form::Form;
 use super::intent::{
@@ -198,26 +200,28 @@ impl<'a> Scan<'a> {
 
     /// Reads every statement.
     pub(super) fn run(&mut self) {
-        loop {
-            if let Kind::Doubt(doubt) = self.token.kind {
-                return self.give_up(doubt);
-            } else if self.token.kind == Kind::End {
-                return;
-            } else if self.token.kind == Kind::Semicolon {
-                self.step();
-            } else {
-                self.first = self.token;
-                self.judged = false;
-                self.updates = false;
-                self.last = Token::NONE;
-                self.chain = Chain::NONE;
-                self.statement();
-                self.statements = self.statements.saturating_add(1);
-                if self.class == Class::Unreadable {
-                    return;
-                }
-            }
+        while self.next_statement().is_some() {}
+    }
+
+    /// Reads the next statement, and says where it stands; `None` when there is none that can be read.
+    pub(super) fn next_statement(&mut self) -> Option<Range<usize>> {
+        while self.token.kind == Kind::Semicolon {
+            self.step();
         }
+        if let Kind::Doubt(doubt) = self.token.kind {
+            self.give_up(doubt);
+        }
+        if self.class == Class::Unreadable || self.token.kind == Kind::End {
+            return None;
+        }
+        self.first = self.token;
+        self.judged = false;
+        self.updates = false;
+        self.last = Token::NONE;
+        self.chain = Chain::NONE;
+        self.statement();
+        self.statements = self.statements.saturating_add(1);
+        Some(self.first.start..self.token.start)
     }
 
     /// Reads one statement, up to its semicolon, the end or a doubt.

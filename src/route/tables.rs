@@ -119,7 +119,7 @@ pub enum Unparsed {
     UnknownStatement,
     /// No statement.
     Empty,
-    /// More than one statement: the parser has no say in where one ends.
+    /// More than one statement in a Parse, which a server refuses.
     SeveralStatements,
     /// The scan could not read it.
     Unreadable,

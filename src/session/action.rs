@@ -129,6 +129,8 @@ pub enum RouteReason {
     Refused,
     /// The request did not fit the read buffer before its end was seen.
     TooLong,
+    /// The caller's policy denies it: what goes there is only what stands in its place.
+    Denied,
 }
 
 impl std::fmt::Display for RouteReason {
@@ -143,6 +145,7 @@ impl std::fmt::Display for RouteReason {
             RouteReason::Refused => f.write_str("refused by the reader"),
             RouteReason::Stale => f.write_str("reader stale"),
             RouteReason::TooLong => f.write_str("too long"),
+            RouteReason::Denied => f.write_str("denied"),
         }
     }
 }
@@ -235,6 +238,15 @@ pub enum Event {
         /// [`Config::route_texts`](super::Config::route_texts) asks for them.
         outline: Option<String>,
     },
+    /// A message of the client's was denied by its policy. What stands in its place was sent to an upstream.
+    StatementDenied {
+        /// The number of its request.
+        request: u64,
+        /// The upstream that the request runs on.
+        peer: PeerId,
+        /// The SQLSTATE that the client gets.
+        state: SqlState,
+    },
     /// The session will serve its reads from the writer until the pin is lifted.
     Pinned(crate::track::Pin),
     /// A reader was lost. The requests that it owed were answered with errors.
@@ -266,7 +278,8 @@ pub enum Event {
         view: Arc<View>,
     },
     /// The first message of a request was sent on, if [`Config::request_events`](super::Config::request_events) asks for it.
-    /// A request is what one ReadyForQuery answers. Take the time when you see this and the next two.
+    /// A request is what one ReadyForQuery answers. Take the time when you see this and the next two. One that the server
+    /// skips after an error may have it or not: that depends on what had come of the error by then.
     RequestBegan {
         /// The request's number, that of its first [`Event::Routed`].
         request: u64,

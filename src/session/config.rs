@@ -402,6 +402,7 @@ impl Config {
             texts,
             self.metadata_bound(),
             self.refused_bound(),
+            limits::DENIALS_IN_FLIGHT.saturating_mul(limits::DENIAL_MESSAGE_MAX.saturating_mul(3)),
             limits::LOGIN_EXCHANGES,
             self.logins_bound(),
             limits::SESSION_FIXED,

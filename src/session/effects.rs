@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::begin::mentions_catalog;
+use super::deny::Denied;
 use super::fresh::Question;
 use super::leg::LegId;
 use super::trial::RefusedTexts;
@@ -38,6 +39,8 @@ pub(super) enum Note {
     Leave,
     /// A question of ours, whose answer is a row.
     Question(Question),
+    /// What stands in the place of a message that is denied.
+    Denied(Box<Denied>),
 }
 
 /// The effects of one request that have not happened yet.
@@ -75,7 +78,8 @@ impl Note {
             | Note::Statement(_)
             | Note::Restore(_)
             | Note::Leave
-            | Note::Question(_) => Note::Statement(ticket),
+            | Note::Question(_)
+            | Note::Denied(_) => Note::Statement(ticket),
         }
     }
 }
@@ -465,6 +469,7 @@ impl<R: Route> Session<R> {
         match note {
             Note::Nothing | Note::Restore(_) | Note::Leave | Note::Question(_) => {}
             Note::Statement(ticket) => self.memory.statements.confirmed(ticket),
+            Note::Denied(denied) => self.denied_undone(*denied, Reached::Server),
             Note::Effects(effects) => {
                 if let Some(ticket) = effects.unnamed {
                     self.memory.statements.confirmed(ticket);
@@ -493,6 +498,7 @@ impl<R: Route> Session<R> {
             Note::Nothing | Note::Restore(_) | Note::Leave => {}
             Note::Question(question) => self.question_is_lost(question),
             Note::Statement(ticket) => self.memory.statements.refused(ticket, reached),
+            Note::Denied(denied) => self.denied_undone(*denied, reached),
             Note::Effects(effects) => {
                 if let Some(ticket) = effects.unnamed {
                     self.memory.statements.refused(ticket, reached);

@@ -44,6 +44,14 @@ impl<R: Route> Session<R> {
         if !self.has_room(leg) {
             return Demand::Paused;
         }
+        if matches!(self.requests.judged, Judged::Denied(_)) {
+            let demand = self.forward_denied(leg, header, input);
+            return if demand == Demand::Again {
+                self.went(leg, header.tag)
+            } else {
+                demand
+            };
+        }
         let plan = match whole {
             Some(body) if self.follows_statements() => self.plan(leg, header, body),
             Some(_) => untracked(header),
@@ -71,15 +79,20 @@ impl<R: Route> Session<R> {
         self.tally.request(leg, header.tag, 1);
         let body = whole.unwrap_or(input.get(Header::LEN..).unwrap_or_default());
         self.note_tables(leg, header.tag, body, whole.is_some());
-        if matches!(header.tag, tag::SYNC | tag::QUERY | tag::FUNCTION_CALL) {
+        self.went(leg, header.tag)
+    }
+
+    /// A message of the client's with this tag was forwarded, or what stands in its place.
+    fn went(&mut self, leg: LegId, frame: u8) -> Demand {
+        if matches!(frame, tag::SYNC | tag::QUERY | tag::FUNCTION_CALL) {
             self.memory.statements.synced();
         }
         if self.was_refused() {
             self.requests.trial = Trial::None;
         }
         self.requests.last = leg;
-        self.requests.flushed = (header.tag == tag::FLUSH).then_some(leg);
-        self.requests.batch = batch_after(self.requests.batch, leg, header.tag);
+        self.requests.flushed = (frame == tag::FLUSH).then_some(leg);
+        self.requests.batch = batch_after(self.requests.batch, leg, frame);
         Demand::Again
     }
 
@@ -159,7 +172,7 @@ impl<R: Route> Session<R> {
         Header::parse_within(input, self.client_frame_max())
     }
 
-    fn expect(&mut self, leg: LegId, kind: Kind, note: Note) {
+    pub(super) fn expect(&mut self, leg: LegId, kind: Kind, note: Note) {
         let Some(serving) = self.leg_mut(leg).serving_mut() else {
             return;
         };
@@ -214,15 +227,11 @@ impl<R: Route> Session<R> {
         self.memory.outline = self.outline_of(text);
         let note = self.note_effects(leg, &intent, text);
         // A simple Query drops the unnamed statement.
-        let unnamed = self.memory.statements.meaning(b"");
-        if unnamed.definition.is_none() && unnamed.settled {
-            return Plan::Request(Kind::Query, note);
-        }
-        let ticket = self.memory.statements.sent(Change::Forget {
-            leg: leg.index(),
-            name: Box::default(),
-        });
-        Plan::Request(Kind::Query, note.and_unnamed(ticket))
+        let note = match self.forget_unnamed(leg) {
+            Some(ticket) => note.and_unnamed(ticket),
+            None => note,
+        };
+        Plan::Request(Kind::Query, note)
     }
 
     fn plan_parse(&mut self, leg: LegId, body: &[u8], parse: Parse<'_>) -> Plan {
@@ -324,11 +333,25 @@ impl<R: Route> Session<R> {
                 Some((portal, statement)) => self.plan_bind(leg, key(portal), key(statement)),
                 None => self.plan_blind(leg, header),
             },
-            tag::QUERY | tag::PARSE | tag::EXECUTE | tag::DESCRIBE | tag::CLOSE => {
-                self.plan_blind(leg, header)
-            }
+            tag::PARSE => self.plan_long_parse(leg, header, beginning),
+            tag::QUERY | tag::EXECUTE | tag::DESCRIBE | tag::CLOSE => self.plan_blind(leg, header),
             _ => untracked(header),
         }
+    }
+
+    /// A Parse of which only the beginning is there. What its name meant before must not be taken for what it means now.
+    fn plan_long_parse(&mut self, leg: LegId, header: Header, beginning: &[u8]) -> Plan {
+        let end = beginning.iter().position(|byte| *byte == 0);
+        let name = key(beginning
+            .get(..end.unwrap_or(beginning.len()))
+            .unwrap_or_default());
+        let plan = self.plan_blind(leg, header);
+        let Plan::Request(kind, Note::Nothing) = plan else {
+            return plan;
+        };
+        let (leg, name) = (leg.index(), name.into());
+        let ticket = self.memory.statements.sent(Change::Forget { leg, name });
+        Plan::Request(kind, Note::Statement(ticket))
     }
 
     fn plan_blind(&mut self, leg: LegId, header: Header) -> Plan {
@@ -380,7 +403,7 @@ impl<R: Route> Session<R> {
 
     /// Ends a repair that stands outside a batch with a Sync of ours: were its Parse to fail, the server would skip
     /// the Query behind it, and no Sync of the client's is to come. Whether there was room to.
-    fn end_repair(&mut self, leg: LegId) -> bool {
+    pub(super) fn end_repair(&mut self, leg: LegId) -> bool {
         let is_open = self.requests.batch == Batch::None
             && self.leg(leg).serving().is_some_and(|serving| {
                 let newest = serving.pipeline.iter().last();

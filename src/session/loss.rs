@@ -377,7 +377,7 @@ impl<R: Route> Session<R> {
             tell.state,
             &tell.message,
             tell.detail.as_deref(),
-            tell.hint,
+            tell.hint.as_deref(),
         );
         if let (Ok(()), Some(first)) = (written, out.first_mut()) {
             *first = tag;

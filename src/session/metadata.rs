@@ -77,7 +77,7 @@ pub(super) fn is_plain(text: &[u8]) -> bool {
 impl<R: Route> Session<R> {
     /// Whether statements and portals have to be followed.
     pub(super) fn follows_statements(&self) -> bool {
-        self.splits() || self.config.metadata == Metadata::On
+        self.splits() || self.config.metadata == Metadata::On || self.is_judged()
     }
 
     /// Notes what a message of the client's that was just forwarded does to which tables. `body` may be cut off.
@@ -127,8 +127,19 @@ impl<R: Route> Session<R> {
         match Frontend::parse(frame, body) {
             _ if !whole => Arc::new(View::Unparsed(Unparsed::TooLong)),
             Ok(Frontend::Query(query)) => self.view_of(query.text),
-            Ok(Frontend::Parse(parse)) => self.view_of(parse.text),
+            Ok(Frontend::Parse(parse)) => self.view_of_one(parse.text),
             Ok(_) | Err(_) => Arc::new(View::Unparsed(Unparsed::Unreadable)),
+        }
+    }
+
+    /// The tables of a text in which a server takes one statement only.
+    fn view_of_one(&mut self, text: &[u8]) -> Arc<View> {
+        let view = self.view_of(text);
+        match *view {
+            View::Parsed(_) if self.intent_of(text).statements > 1 => {
+                Arc::new(View::Unparsed(Unparsed::SeveralStatements))
+            }
+            View::Parsed(_) | View::Unparsed(_) => view,
         }
     }
 

@@ -20,7 +20,8 @@
 //! | `gate` | the login that the client and the gate do through us |
 //! | `leg` | what an upstream is while it opens and serves |
 //! | `upstream` | dialling, TLS and login of each upstream |
-//! | `policy` | what the caller allows |
+//! | `policy`, `statement` | what the caller allows, and what it is shown of statements |
+//! | `deny` | what a server is sent in the place of what is denied, and the client in the place of its answer |
 //! | `look` | what the next request asks for, without claiming a byte of it |
 //! | `decide` | which upstream it goes to, and what has to happen first |
 //! | `requests` | the order of requests: batches, what is forced, what is dropped |
@@ -41,6 +42,7 @@ mod choices;
 mod client;
 mod config;
 mod decide;
+mod deny;
 mod effects;
 mod forward;
 mod fresh;
@@ -55,6 +57,7 @@ mod policy;
 mod replies;
 mod requests;
 mod spans;
+mod statement;
 mod tally;
 mod timers;
 mod tls;
@@ -62,6 +65,7 @@ mod trial;
 mod upstream;
 mod whole;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -75,9 +79,8 @@ pub use choices::{
 pub use config::{ClientAuth, Config, ConfigError, Gate, Limits, Role, Timeouts, Upstream};
 pub use metadata::StatementKind;
 pub use peer::{CloseCause, Destination, Lifecycle, PeerId};
-pub use policy::{
-    ConnectionFacts, ConnectionKind, Denial, Policy, StatementFacts, StatementText, Verdict,
-};
+pub use policy::{ConnectionFacts, ConnectionKind, Denial, Policy, Verdict};
+pub use statement::{Statement, StatementFacts, StatementText};
 pub use tally::Routes;
 pub use timers::Timer;
 pub use tls::{TlsFailed, TlsInfo};
@@ -489,7 +492,7 @@ struct Tell {
     state: SqlState,
     message: String,
     detail: Option<String>,
-    hint: Option<&'static str>,
+    hint: Option<Cow<'static, str>>,
 }
 
 impl Tell {
@@ -512,7 +515,7 @@ impl Tell {
 
     fn with_hint(self, hint: &'static str) -> Tell {
         Tell {
-            hint: Some(hint),
+            hint: Some(hint.into()),
             ..self
         }
     }

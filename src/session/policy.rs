@@ -1,20 +1,24 @@
 //! What the caller allows: sessions, and the statements in them.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::client::SessionKind;
-use super::{CloseCause, Demand, Session, StatementKind, Tell, TlsInfo};
+use super::effects::Prepared;
+use super::look::text_of;
+use super::statement::{Statement, StatementFacts, StatementText};
+use super::{CloseCause, Demand, Session, Tell, TlsInfo};
 use crate::limits;
 use crate::route::{Class, Intent, Route, Why};
 use crate::startup::StartupParams;
-use crate::wire::{Frontend, Header, Printable, SqlState, sqlstate, tags::frontend as tag};
+use crate::track::prepared::key;
+use crate::wire::{Header, Severity, SqlState, sqlstate};
 
 /// Allows or denies what a client wants, before any server hears of it.
 ///
-/// A session has one of its own ([`Session::set_policy`]), so a policy may count and remember; what a denial ends is
-/// always the whole session. Both methods allow everything unless they are written. They are called in the middle of
-/// [`Session::handle_input`], so they have to answer at once.
+/// A session has one of its own ([`Session::set_policy`]), so a policy may count and remember. Both methods allow everything
+/// unless they are written. They are called in the middle of [`Session::handle_input`], so they have to answer at once.
 ///
 /// ```
 /// use pgturnout::session::{ConnectionFacts, Denial, Policy, StatementFacts, Verdict};
@@ -50,19 +54,25 @@ pub trait Policy: Send + Sync {
         Verdict::Allow
     }
 
-    /// Whether a statement may be sent on. Called for each Query and each Parse, in order and once, when those before it
-    /// were sent on and nothing of it was. What is prepared is not asked for again when it is executed. What is dropped
-    /// because the reader that had the beginning of its batch is lost goes nowhere, and may not be asked for.
+    /// Whether a message may be sent on that runs or prepares something. Called for each Query, Parse, Bind, Execute and
+    /// FunctionCall ([`Statement`]), in order and once, when those before it were sent on and nothing of it was; for what a
+    /// server is going to skip, too. What is dropped because the reader that had the beginning of its batch is lost goes
+    /// nowhere, and may not be asked for.
     ///
-    /// A denial ends the session ([`CloseCause::StatementDenied`]): the client gets what it is owed for earlier requests, then
-    /// a FATAL error, with SQLSTATE `42501` unless the [`Denial`] has another. One message cannot be refused by itself:
-    /// the servers would go on with the transaction or the batch around it as if it had not been there, and only an
-    /// answer of our own invention could tell the client otherwise. What an open batch or transaction did before it,
-    /// the server rolls back when its connection closes.
+    /// A message that is denied reaches no server. In its place the server is sent one of the same kind that it is sure to
+    /// refuse, and the client gets the [`Denial`], as an ERROR with SQLSTATE `42501` unless it has another, where the
+    /// server's ErrorResponse would stand. Everything else is as if the server itself had refused the client's message:
+    /// replies keep their order, an open transaction has failed, a pipeline is skipped up to its Sync and what it did is
+    /// rolled back, and the session goes on. Behind an error, where a server skips what it is sent, the client is not told.
+    /// If a reader is lost that had not yet answered, the client is told of that instead. The server's log has the
+    /// words `denied by a policy of the proxy`, except for a FunctionCall, in whose place function 0 is called.
     ///
-    /// Texts that a policy cannot see: those of sessions that pass whole (replication, which runs SQL too, and
-    /// encryption that is handed through: [`ConnectionKind`]), what functions and `DO` run inside, and FunctionCall,
-    /// which has none.
+    /// [`Verdict::Close`] ends the session ([`CloseCause::StatementDenied`]): the client gets what it is owed for earlier
+    /// requests, then a FATAL error. What an open batch or transaction did before, the server rolls back when its
+    /// connection closes.
+    ///
+    /// What a policy cannot see: sessions that pass whole (replication, which runs SQL too, and encryption that is handed
+    /// through: [`ConnectionKind`]), and what functions, `DO` and `EXECUTE` run inside a statement.
     fn statement(&mut self, statement: &StatementFacts<'_>) -> Verdict {
         let _ = statement;
         Verdict::Allow
@@ -74,32 +84,33 @@ pub trait Policy: Send + Sync {
 pub enum Verdict {
     /// It may go on.
     Allow,
-    /// It may not.
+    /// It may not, and the client is told. A statement leaves the session usable; a client that is denied a session has
+    /// none.
     Deny(Denial),
+    /// It may not, and the session ends with these words.
+    Close(Denial),
 }
 
 /// What a client is told that is denied something.
+///
+/// Of each text the client gets so many bytes as [`limits::DENIAL_MESSAGE_MAX`] says, up to a NUL.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Denial {
     state: Option<SqlState>,
-    message: String,
+    message: Box<str>,
+    detail: Option<Box<str>>,
+    hint: Option<Box<str>>,
 }
 
 impl Denial {
-    /// A denial in these words. Of them the client gets so many bytes as [`limits::DENIAL_MESSAGE_MAX`] says, up to a NUL.
+    /// A denial in these words.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Denial {
-        let mut message = message.into();
-        let mut end = message.find('\0').unwrap_or(message.len());
-        end = end.min(limits::DENIAL_MESSAGE_MAX);
-        while !message.is_char_boundary(end) {
-            end = end.saturating_sub(1);
-        }
-        message.truncate(end);
-        message.shrink_to_fit();
         Denial {
             state: None,
-            message,
+            message: bounded(message.into()),
+            detail: None,
+            hint: None,
         }
     }
 
@@ -111,17 +122,76 @@ impl Denial {
         Denial { state, ..self }
     }
 
-    fn tell(self, default: SqlState) -> Tell {
-        Tell::fatal(self.state.unwrap_or(default), self.message)
+    /// The same with more about the problem, which clients show below the message.
+    #[must_use]
+    pub fn with_detail(self, detail: impl Into<String>) -> Denial {
+        Denial {
+            detail: Some(bounded(detail.into())),
+            ..self
+        }
+    }
+
+    /// The same with a suggestion of what to do about it.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Denial {
+        Denial {
+            hint: Some(bounded(hint.into())),
+            ..self
+        }
+    }
+
+    /// The SQLSTATE that the client gets for a statement.
+    pub(super) fn statement_state(&self) -> SqlState {
+        self.state.unwrap_or(sqlstate::INSUFFICIENT_PRIVILEGE)
+    }
+
+    fn fatal(self, default: SqlState) -> Tell {
+        let state = self.state.unwrap_or(default);
+        Tell {
+            severity: Severity::Fatal,
+            ..self.error(state)
+        }
+    }
+
+    /// The error for a statement.
+    pub(super) fn tell(self) -> Tell {
+        let state = self.statement_state();
+        self.error(state)
+    }
+
+    fn error(self, state: SqlState) -> Tell {
+        Tell {
+            detail: self.detail.map(String::from),
+            hint: self.hint.map(|hint| String::from(hint).into()),
+            ..Tell::error(state, self.message)
+        }
+    }
+
+    /// Bytes of its texts.
+    pub(super) fn len(&self) -> usize {
+        let of = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        let more = of(&self.detail).saturating_add(of(&self.hint));
+        self.message.len().saturating_add(more)
     }
 }
 
-/// Shows the length of the message, which may repeat what the client has sent.
+/// So much of a text as a client gets.
+fn bounded(mut text: String) -> Box<str> {
+    let mut end = text.find('\0').unwrap_or(text.len());
+    end = end.min(limits::DENIAL_MESSAGE_MAX);
+    while !text.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    text.truncate(end);
+    text.into_boxed_str()
+}
+
+/// Shows the length of its texts, which may repeat what the client has sent.
 impl std::fmt::Debug for Denial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Denial")
             .field("state", &self.state)
-            .field("message_bytes", &self.message.len())
+            .field("bytes", &self.len())
             .finish()
     }
 }
@@ -130,7 +200,7 @@ impl std::fmt::Debug for Denial {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectionKind {
-    /// Requests, whose statements are shown to [`Policy::statement`].
+    /// Requests, which are shown to [`Policy::statement`].
     Requests,
     /// A replication stream, or what a server may take for one. It passes whole: none of its statements is shown.
     Replication,
@@ -178,63 +248,6 @@ impl std::fmt::Debug for ConnectionFacts<'_> {
     }
 }
 
-/// The text of a statement, as far as it can be seen.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum StatementText<'a> {
-    /// All of it, in the client's encoding, without the NUL that ends it.
-    Whole(&'a [u8]),
-    /// Its message does not fit the read buffer ([`Limits::read_buffer`](super::Limits::read_buffer)). A server could
-    /// take it.
-    TooLong,
-    /// Its message is malformed. A server refuses it.
-    Malformed,
-}
-
-/// Shows its length.
-impl std::fmt::Debug for StatementText<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            StatementText::Whole(text) => write!(f, "<{} bytes>", text.len()),
-            StatementText::TooLong => f.write_str("TooLong"),
-            StatementText::Malformed => f.write_str("Malformed"),
-        }
-    }
-}
-
-/// What is known of a statement that is to be sent on.
-#[derive(Clone, Copy)]
-#[non_exhaustive]
-pub struct StatementFacts<'a> {
-    /// [`StatementKind::Query`] or [`StatementKind::Parse`].
-    pub kind: StatementKind,
-    /// Its text. A Query may have several statements in one.
-    pub text: StatementText<'a>,
-    /// What it asks for, of the class [`Class::Unreadable`] if the text is not there. A text with backslashes or bytes
-    /// beyond ASCII means what the client's settings make of it, so it waits for the answers of requests that could change
-    /// them; within a batch none may come, and then only what holds under any settings is said.
-    pub intent: &'a Intent,
-    /// The user of the StartupMessage. `SET ROLE` and `SET SESSION AUTHORIZATION` change nothing in that.
-    pub user: &'a [u8],
-    /// The database of the session.
-    pub database: &'a [u8],
-    /// The number of its request, as in [`Event::RequestBegan`](super::Event::RequestBegan).
-    pub request: u64,
-}
-
-/// Shows the text's length.
-impl std::fmt::Debug for StatementFacts<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StatementFacts")
-            .field("kind", &self.kind)
-            .field("text", &self.text)
-            .field("class", &self.intent.class)
-            .field("user", &Printable(self.user))
-            .field("database", &Printable(self.database))
-            .field("request", &self.request)
-            .finish()
-    }
-}
-
 /// The caller's policy, if there is one, and what only the driver knows of the client.
 #[derive(Default)]
 pub(super) struct Hook {
@@ -256,7 +269,17 @@ impl std::fmt::Debug for Hook {
 pub(super) enum Judged {
     NotYet,
     Allowed,
-    Denied(Denial),
+    Denied(Box<Refused>),
+    /// The session ends.
+    Closing(Denial),
+}
+
+/// A message of the client's that is denied, and what is told of it.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) denial: Denial,
+    pub(super) intent: Arc<Intent>,
+    pub(super) request: u64,
 }
 
 impl<R: Route> Session<R> {
@@ -289,8 +312,8 @@ impl<R: Route> Session<R> {
         };
         match verdict {
             Verdict::Allow => false,
-            Verdict::Deny(denial) => {
-                let tell = denial.tell(sqlstate::INVALID_AUTHORIZATION);
+            Verdict::Deny(denial) | Verdict::Close(denial) => {
+                let tell = denial.fatal(sqlstate::INVALID_AUTHORIZATION);
                 let cause = CloseCause::ConnectionDenied(tell.state);
                 self.end(now, cause, Some(tell));
                 true
@@ -298,94 +321,133 @@ impl<R: Route> Session<R> {
         }
     }
 
-    /// Asks the policy about the client's next message, whose header is the beginning of `input`. What has to happen
-    /// before it may be sent on; `None` when it may be.
-    pub(super) fn judge(&mut self, header: Header, input: &[u8]) -> Option<Demand> {
-        let kind = match header.tag {
-            tag::QUERY => StatementKind::Query,
-            tag::PARSE => StatementKind::Parse,
-            _ => return None,
-        };
-        let asks = self.hook.policy.is_some() && matches!(self.requests.judged, Judged::NotYet);
-        if !asks {
-            return None;
-        }
-        let frame = usize::try_from(header.frame_len).unwrap_or(usize::MAX);
-        let text = match header.split(input) {
-            Some((body, _)) => text_in(header.tag, body),
-            None if frame <= self.config.limits.read_buffer => return Some(Demand::Bytes(frame)),
-            None => StatementText::TooLong,
-        };
-        if self.settings_are_due(text) {
-            return Some(self.wait_for_answers());
-        }
-        let verdict = self.ask_about(kind, text);
-        let (judged, demand) = match verdict {
-            Verdict::Allow => (Judged::Allowed, None),
-            Verdict::Deny(denial) => (Judged::Denied(denial), Some(Demand::Again)),
-        };
-        self.requests.judged = judged;
-        demand
-    }
-
-    /// Whether the caller has a policy.
-    pub(super) fn asks_policy(&self) -> bool {
+    /// Whether there is a policy that statements are shown to.
+    pub(super) fn is_judged(&self) -> bool {
         self.hook.policy.is_some()
     }
 
-    fn ask_about(&mut self, kind: StatementKind, text: StatementText<'_>) -> Verdict {
-        let unreadable = |why| Intent {
-            class: Class::Unreadable,
-            ..Intent::opaque(why)
+    /// Asks the policy about the client's next message, whose header is the beginning of `input`. What has to happen
+    /// before it may be dealt with; `None` when it may be.
+    pub(super) fn judge(&mut self, header: Header, input: &[u8]) -> Option<Demand> {
+        if !self.is_judged() || !matches!(self.requests.judged, Judged::NotYet) {
+            return None;
+        }
+        let needed = Statement::needs(header, self.config.limits.read_buffer)?;
+        let Some(bytes) = input.get(Header::LEN..needed) else {
+            return Some(Demand::Bytes(needed));
         };
-        let intent = match text {
-            StatementText::Whole(text) => self.intent_of(text),
-            StatementText::TooLong => unreadable(Why::TooLong).into(),
-            StatementText::Malformed => unreadable(Why::UnknownForm).into(),
+        let whole = header.split(input).is_some();
+        let statement = Statement::read(header.tag, bytes, whole)?;
+        if self.settings_are_due(&statement) || self.definition_is_due(&statement) {
+            return Some(self.wait_for_answers());
+        }
+        self.requests.judged = self.ask_about(statement);
+        match self.requests.judged {
+            Judged::Closing(_) => Some(Demand::Again),
+            Judged::NotYet | Judged::Allowed | Judged::Denied(_) => None,
+        }
+    }
+
+    fn ask_about(&mut self, statement: Statement<'_>) -> Judged {
+        let prepared = self.prepared_for(&statement);
+        let statement = match prepared.as_ref().and_then(|known| text_of(&known.body)) {
+            Some(text) => statement.with_text(StatementText::Whole(text)),
+            None => statement,
+        };
+        let intent = match prepared.as_ref() {
+            Some(known) => Arc::clone(&known.meta),
+            None => self.intent_of_unprepared(&statement),
         };
         let request = self.requests.next_number();
         let startup = self.client.startup.as_ref();
         let facts = StatementFacts {
-            kind,
-            text,
+            statement,
             intent: &intent,
+            lex: self.lex_now(),
             user: startup.map_or(&[], StartupParams::user),
             database: startup.map_or(&[], StartupParams::database),
             request,
         };
-        match &mut self.hook.policy {
+        let verdict = match &mut self.hook.policy {
             Some(policy) => policy.statement(&facts),
             None => Verdict::Allow,
+        };
+        match verdict {
+            Verdict::Allow => Judged::Allowed,
+            Verdict::Deny(denial) => Judged::Denied(Box::new(Refused {
+                denial,
+                intent,
+                request,
+            })),
+            Verdict::Close(denial) => Judged::Closing(denial),
+        }
+    }
+
+    fn intent_of_unprepared(&mut self, statement: &Statement<'_>) -> Arc<Intent> {
+        let unreadable = |why| {
+            Arc::new(Intent {
+                class: Class::Unreadable,
+                ..Intent::opaque(why)
+            })
+        };
+        match statement.text() {
+            None => Arc::new(Intent::opaque(Why::UnknownFunction)),
+            Some(StatementText::Whole(text)) => self.intent_of(text),
+            Some(StatementText::TooLong) => unreadable(Why::TooLong),
+            Some(StatementText::Malformed | StatementText::Unknown) => unreadable(Why::UnknownForm),
+        }
+    }
+
+    /// The prepared statement that a message binds or runs, if it is known.
+    fn prepared_for(&self, statement: &Statement<'_>) -> Option<Prepared> {
+        match statement {
+            Statement::Bind {
+                statement,
+                text: StatementText::Unknown,
+                ..
+            } => {
+                let meaning = self.memory.statements.meaning(key(statement));
+                meaning.definition.cloned()
+            }
+            Statement::Execute {
+                portal,
+                text: StatementText::Unknown,
+            } => self.memory.portals.get(key(portal)).cloned(),
+            Statement::Query { .. }
+            | Statement::Parse { .. }
+            | Statement::Bind { .. }
+            | Statement::Execute { .. }
+            | Statement::FunctionCall { .. } => None,
         }
     }
 
     /// Whether answers are to come that may change what a text means.
-    fn settings_are_due(&self, text: StatementText<'_>) -> bool {
-        match text {
-            StatementText::Whole(text) if !super::metadata::is_plain(text) => {
+    fn settings_are_due(&self, statement: &Statement<'_>) -> bool {
+        match statement.text() {
+            Some(StatementText::Whole(text)) if !super::metadata::is_plain(text) => {
                 self.owes_client(self.writer()) && self.will_answer(self.writer())
             }
-            StatementText::Whole(_) | StatementText::TooLong | StatementText::Malformed => false,
+            Some(_) | None => false,
         }
     }
 
-    /// Ends the session of a client whose next message is denied, when it has what it is owed for those before.
-    pub(super) fn deny(&mut self, now: Instant, denial: Denial) -> Demand {
+    /// Whether answers are to come that may change which statement a Bind means.
+    fn definition_is_due(&self, statement: &Statement<'_>) -> bool {
+        let Statement::Bind { statement, .. } = statement else {
+            return false;
+        };
+        self.memory.statements.is_doubtful(key(statement)) && self.answers_are_due()
+    }
+
+    /// Ends the session of a client whose next message is its last, when it has what it is owed for those before.
+    pub(super) fn close_denied(&mut self, now: Instant, denial: Denial) -> Demand {
         if self.answers_are_due() {
             return self.wait_for_answers();
         }
-        let tell = denial.tell(sqlstate::INSUFFICIENT_PRIVILEGE);
+        let tell = denial.fatal(sqlstate::INSUFFICIENT_PRIVILEGE);
         let cause = CloseCause::StatementDenied(tell.state);
         self.end(now, cause, Some(tell));
         Demand::Again
-    }
-}
-
-fn text_in(frame: u8, body: &[u8]) -> StatementText<'_> {
-    match Frontend::parse(frame, body) {
-        Ok(Frontend::Query(query)) => StatementText::Whole(query.text),
-        Ok(Frontend::Parse(parse)) => StatementText::Whole(parse.text),
-        Ok(_) | Err(_) => StatementText::Malformed,
     }
 }
 
@@ -396,11 +458,19 @@ mod tests {
     #[test]
     fn a_denial_is_bounded_and_can_be_sent() {
         let most = "x".repeat(limits::DENIAL_MESSAGE_MAX);
-        assert_eq!(Denial::new(most.clone()).message, most);
-        assert_eq!(Denial::new(most.clone() + "x").message, most);
+        let kept = |text: String| {
+            let denial = Denial::new(text.clone());
+            let denial = denial.with_detail(text.clone()).with_hint(text);
+            let tell = denial.tell();
+            assert_eq!(tell.detail.as_ref(), Some(&tell.message));
+            assert_eq!(tell.hint.as_deref(), Some(tell.message.as_str()));
+            tell.message
+        };
+        assert_eq!(kept(most.clone()), most);
+        assert_eq!(kept(most.clone() + "x"), most);
         let before = "x".repeat(limits::DENIAL_MESSAGE_MAX - 1);
-        assert_eq!(Denial::new(format!("{before}é")).message, before);
-        assert_eq!(Denial::new("no\0 way").message, "no");
+        assert_eq!(kept(format!("{before}é")), before);
+        assert_eq!(kept("no\0 way".to_owned()), "no");
         let state = |bytes: &[u8; 5]| Denial::new("").with_sqlstate(SqlState(*bytes)).state;
         assert_eq!(state(b"P0001"), Some(SqlState(*b"P0001")));
         for bytes in [b"28\x0000", b"28 00", b"p0001"] {
@@ -413,9 +483,9 @@ mod tests {
         let text = StatementText::Whole(b"select hidden");
         let intent = Intent::opaque(Why::UnknownForm);
         let facts = StatementFacts {
-            kind: StatementKind::Query,
-            text,
+            statement: Statement::Query { text },
             intent: &intent,
+            lex: crate::route::LexState::defaults(),
             user: b"alice",
             database: b"app",
             request: 1,
@@ -429,8 +499,13 @@ mod tests {
             tls: None,
             startup: Some(&startup),
         };
-        let denial = Denial::new("hidden");
-        let judged = Judged::Denied(denial.clone());
+        let denial = Denial::new("hidden").with_detail("hidden");
+        let denial = denial.with_hint("hidden");
+        let judged = Judged::Denied(Box::new(Refused {
+            denial: denial.clone(),
+            intent: Arc::new(Intent::opaque(Why::UnknownForm)),
+            request: 1,
+        }));
         let shown = format!("{text:?} {facts:?} {connection:?} {denial:?} {judged:?}");
         assert!(!shown.contains("hidden"), "{shown}");
     }

@@ -38,6 +38,9 @@ impl<R: Route> Session<R> {
         if let Some(serving) = self.leg_mut(leg).serving_mut() {
             serving.newest = header.tag;
         }
+        if self.accepts_denied(leg, header.tag) {
+            return self.did_not_refuse(now, leg);
+        }
         match header.tag {
             tag::DATA_ROW | tag::COPY_DATA => self.pass_rows(now, leg, header.tag, input),
             tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE | tag::PARAMETER_STATUS => {
@@ -51,6 +54,16 @@ impl<R: Route> Session<R> {
             // A message that this crate does not know belongs to what is being answered.
             _ => self.pass_unknown(leg, header),
         }
+    }
+
+    /// An upstream answers what no server takes.
+    fn did_not_refuse(&mut self, now: Instant, leg: LegId) -> Demand {
+        self.misbehaved(
+            now,
+            leg,
+            "what stands in the place of a denied message was not refused".to_owned(),
+        );
+        Demand::Again
     }
 
     pub(super) fn relay_replies(&mut self, now: Instant, leg: LegId, input: &[u8]) -> Demand {
@@ -265,7 +278,7 @@ impl<R: Route> Session<R> {
     }
 
     fn take_error(&mut self, now: Instant, leg: LegId, header: Header, input: &[u8]) -> Demand {
-        if !self.has_room_for_reply(leg) {
+        if !self.has_room_for_reply(leg) || !self.has_room_for_denial(leg) {
             return Demand::Paused;
         }
         let frame = usize::try_from(header.frame_len).unwrap_or(usize::MAX);
@@ -280,11 +293,10 @@ impl<R: Route> Session<R> {
         let parsed = body.map(|body| Backend::parse(tag::ERROR_RESPONSE, body));
         let fatal = matches!(parsed, Some(Ok(Backend::ErrorResponse(fields))) if fields.is_fatal());
         let duty = self.duty(leg);
-        let Some(serving) = self.leg_mut(leg).serving_mut() else {
-            return Demand::Paused;
-        };
         if fatal {
-            serving.says_fatal();
+            if let Some(serving) = self.leg_mut(leg).serving_mut() {
+                serving.says_fatal();
+            }
             match duty {
                 Duty::Writer => {
                     let fate = self.fate(leg, Owner::Client);
@@ -299,11 +311,23 @@ impl<R: Route> Session<R> {
             }
             return Demand::Again;
         }
+        let denial = self.take_denial(leg);
+        let Some(serving) = self.leg_mut(leg).serving_mut() else {
+            return Demand::Paused;
+        };
         let answered = serving.pipeline.error();
         let (owner, dropped) = answered.unwrap_or_else(|| (self.unasked(leg), Vec::new()));
         let to = self.owner_of_error(leg, owner, &dropped);
-        let fate = self.fate(leg, to);
-        self.take_claim(leg, header, beginning, fate);
+        match denial {
+            None => {
+                let fate = self.fate(leg, to);
+                self.take_claim(leg, header, beginning, fate);
+            }
+            Some(denial) => {
+                self.take_claim(leg, header, beginning, Fate::Discard);
+                self.tell(&denial.tell());
+            }
+        }
         self.answered_by(leg, to, header.tag, &[]);
         if duty == Duty::Writer {
             self.unit_failed();
@@ -366,6 +390,9 @@ impl<R: Route> Session<R> {
                 return Demand::Again;
             }
         };
+        if matches!(&reply.done, Some(done) if matches!(done.note, Note::Denied(_))) {
+            return self.did_not_refuse(now, leg);
+        }
         let fate = self.fate(leg, reply.owner);
         self.take_claim(leg, header, body, fate);
         if header.tag != tag::READY_FOR_QUERY || reply.done.is_some() {

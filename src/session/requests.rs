@@ -163,9 +163,9 @@ impl<R: Route> Session<R> {
         if self.is_trying() {
             return self.wait_for_answers();
         }
-        if let Judged::Denied(denial) = &self.requests.judged {
+        if let Judged::Closing(denial) = &self.requests.judged {
             let denial = denial.clone();
-            return self.deny(now, denial);
+            return self.close_denied(now, denial);
         }
         if matches!(self.requests.warning, Warning::Due(_)) && self.nothing_in_flight() {
             self.warn();
@@ -204,8 +204,16 @@ impl<R: Route> Session<R> {
         }
         match self.forced() {
             Some((leg, reason)) => self.serve_forced(leg, reason, header, input),
+            None if self.is_denied_alone() => {
+                self.serve_forced(self.writer(), RouteReason::Denied, header, input)
+            }
             None => self.look_ahead(now, input),
         }
+    }
+
+    /// Whether the client's next message is denied and no batch is open: no upstream has to be looked for.
+    fn is_denied_alone(&self) -> bool {
+        self.requests.batch == Batch::None && matches!(self.requests.judged, Judged::Denied(_))
     }
 
     /// A length that cannot be: where the next message begins is not known. What came before it is answered first.

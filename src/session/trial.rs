@@ -106,7 +106,7 @@ impl<R: Route> Session<R> {
             && look.len <= limits::TRIED_REQUEST
             && self.requests.batch == Batch::None
             && matches!(self.requests.trial, Trial::None)
-            && !self.asks_policy()
+            && !self.is_judged()
     }
 
     /// Whether unproven reads are tried at all.

@@ -61,6 +61,13 @@ pub enum Kind {
     Fence,
 }
 
+impl Kind {
+    /// Whether ReadyForQuery is the end of its answer.
+    pub fn ends_with_ready(self) -> bool {
+        matches!(self, Kind::Query | Kind::FunctionCall | Kind::Sync)
+    }
+}
+
 /// One request and what the session wants to remember until it is answered.
 #[derive(Debug)]
 pub struct Owed<N> {
@@ -206,7 +213,7 @@ impl<N> Pipeline<N> {
     }
 
     /// The requests in flight, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Owed<N>> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Owed<N>> {
         self.owed.iter()
     }
 
@@ -342,7 +349,7 @@ impl<N> Pipeline<N> {
         match self.owed.front() {
             // A Query has other answers before its ReadyForQuery: one that comes first is an uncertain Sync's.
             Some(head)
-                if ends_with_ready(head.kind)
+                if head.kind.ends_with_ready()
                     && (self.uncertain == 0 || head.kind == Kind::Sync) =>
             {
                 let owner = head.owner;
@@ -409,7 +416,7 @@ impl<N> Pipeline<N> {
                 head.kind = Kind::Sync;
             }
         }
-        if ends_with_ready(head.kind) {
+        if head.kind.ends_with_ready() {
             return Some((owner, Vec::new()));
         }
         let mut dropped = Vec::new();
@@ -437,11 +444,7 @@ impl<N> Pipeline<N> {
 }
 
 fn owes_client_ready<N>(owed: &Owed<N>) -> bool {
-    owed.owner == Owner::Client && ends_with_ready(owed.kind)
-}
-
-fn ends_with_ready(kind: Kind) -> bool {
-    matches!(kind, Kind::Query | Kind::FunctionCall | Kind::Sync)
+    owed.owner == Owner::Client && owed.kind.ends_with_ready()
 }
 
 /// What a reply does to the request at the head.

@@ -430,15 +430,21 @@ impl<M> Statements<M> {
         }
     }
 
+    /// Whether an answer to an earlier batch could still uncover another definition of a name.
+    pub fn is_doubtful(&self, name: &[u8]) -> bool {
+        self.pending.concerning(name).is_some_and(|pending| {
+            let covers = pending.count > 1 || self.entries.contains_key(name);
+            pending.newest.0 < self.batch && covers
+        })
+    }
+
     /// What must be done on an upstream before a message that names `name` is sent there, so that the server's
     /// answer is the one that a single server would give. A change that is already on its way there needs no repair.
     pub fn repair(&self, leg: usize, name: &[u8]) -> Repair<M> {
         if let Some(pending) = self.pending.concerning(name) {
-            // What fails or is skipped uncovers what was there before, of which nobody knows yet that it is meant.
-            let covers = pending.count > 1 || self.entries.contains_key(name);
-            let uncovers = pending.newest.0 < self.batch && covers;
             let ours = pending.oldest_of_ours;
-            return if uncovers || ours.is_some_and(|ours| ours.0 < self.batch) {
+            // What fails or is skipped uncovers what was there before, of which nobody knows yet that it is meant.
+            return if self.is_doubtful(name) || ours.is_some_and(|ours| ours.0 < self.batch) {
                 Repair::Wait
             } else {
                 Repair::None

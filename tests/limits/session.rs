@@ -308,7 +308,8 @@ fn session_fixed() {
     limits.ledger.owned_bytes_per_queue = 0;
     let logins = 2 * limits::LOGIN_NOTICES_HELD + 3 * limits::TLS_INFO_HELD;
     let rest = |config: &Config| {
-        let fixed = limits::SESSION_FIXED + limits::LOGIN_EXCHANGES;
+        let denials = limits::DENIALS_IN_FLIGHT * 3 * limits::DENIAL_MESSAGE_MAX;
+        let fixed = limits::SESSION_FIXED + limits::LOGIN_EXCHANGES + denials;
         config.memory_bound() - fixed - logins
     };
     let least = rest(&config);
@@ -613,7 +614,9 @@ struct Denies(usize);
 
 impl Policy for Denies {
     fn statement(&mut self, _: &StatementFacts<'_>) -> Verdict {
-        Verdict::Deny(Denial::new("x".repeat(self.0)))
+        let words = "x".repeat(self.0);
+        let denial = Denial::new(words.clone()).with_detail(words.clone());
+        Verdict::Deny(denial.with_hint(words))
     }
 }
 
@@ -623,10 +626,31 @@ fn denial_message_max() {
         let mut rig = rig();
         rig.session.set_policy(Box::new(Denies(length)));
         rig.client("Q(select 1)");
+        rig.writer("E(42601) Z(I)");
         let told = rig.take(CLIENT);
         let shown = told.iter().filter(|byte| **byte == b'x').count();
-        assert_eq!(shown, limits::DENIAL_MESSAGE_MAX);
+        assert_eq!(shown, 3 * limits::DENIAL_MESSAGE_MAX);
     }
+}
+
+/// One more waits until one of them is answered.
+#[test]
+fn denials_in_flight() {
+    let most = limits::DENIALS_IN_FLIGHT;
+    for (asked, sent) in [(most, most), (most + 1, most)] {
+        let mut rig = rig();
+        rig.session.set_policy(Box::new(Denies(1)));
+        rig.client(&"Q(select 1) ".repeat(asked));
+        let denied = |rig: &mut Rig| rig.shown(WRITER).matches("denied").count();
+        assert_eq!(denied(&mut rig), sent);
+        rig.writer("E(42601) Z(I)");
+        assert_eq!(denied(&mut rig), asked - sent);
+    }
+    // What is skipped behind a denial of its batch has no words to hold.
+    let mut rig = rig();
+    rig.session.set_policy(Box::new(Denies(1)));
+    rig.client(&"P(,select 1) ".repeat(most + 1));
+    assert_eq!(rig.shown(WRITER).matches("denied").count(), most + 1);
 }
 
 /// At once: what was announced never comes.

@@ -39,6 +39,7 @@ mod metrics;
 mod model;
 mod names;
 mod pins;
+mod policy;
 mod probe;
 mod reading;
 mod replication;

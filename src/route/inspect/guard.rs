@@ -16,10 +16,8 @@ pub(super) fn admit<'a>(
     if intent.class == Class::Unreadable {
         return Err(Unparsed::Unreadable);
     }
-    match intent.statements {
-        0 => return Err(Unparsed::Empty),
-        1 => {}
-        2.. => return Err(Unparsed::SeveralStatements),
+    if intent.statements == 0 {
+        return Err(Unparsed::Empty);
     }
     if sql.len() > limits::INSPECT_TEXT_MAX {
         return Err(Unparsed::TooLong);

@@ -25,6 +25,7 @@ use sqlparser::ast::Statement;
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
+use super::boundaries::statements;
 use super::encoding::LexState;
 use super::intent::{Class, Intent, Reason, Why};
 use super::rules::Rules;
@@ -41,7 +42,8 @@ pub struct Inspection {
     pub view: View,
 }
 
-/// Scans a text, and parses it if it is safe to.
+/// Scans a text, and parses it if it is safe to: each statement by itself, of which the scan says where it ends. The tables
+/// of several are one list, and known if all of them are.
 ///
 /// Costs a few microseconds for a short statement. Names of tables are text of the client's: this is the one place
 /// that shows them.
@@ -56,18 +58,24 @@ pub fn inspect(sql: &[u8], lex: &LexState, rules: &Rules) -> Inspection {
         Ok(text) => text,
         Err(why) => return unparsed(intent, why),
     };
-    let statement = match parse(text) {
-        Ok(statement) => statement,
+    let parsed: Result<Vec<Statement>, Unparsed> = statements(sql, lex)
+        .into_iter()
+        .map(|place| parse(text.get(place).unwrap_or_default()))
+        .collect();
+    let parsed = match parsed {
+        Ok(parsed) => parsed,
         Err(Unparsed::Disagreement) => {
             return unparsed(disagreement(intent), Unparsed::Disagreement);
         }
         Err(why) => return unparsed(intent, why),
     };
-    let facts = tables::facts(&statement);
+    let facts = tables::facts(&parsed);
     if intent.class == Class::Read && !facts.may_be_read {
         return unparsed(disagreement(intent), Unparsed::Disagreement);
     }
-    let doubtful = intent.class == Class::Unproven && intent.reason.why == Why::UnknownFunction;
+    let doubtful = parsed.len() == 1
+        && intent.class == Class::Unproven
+        && intent.reason.why == Why::UnknownFunction;
     let intent = if doubtful && !facts.aliases.is_empty() {
         scan_knowing(sql, lex, rules, &facts.aliases)
     } else {

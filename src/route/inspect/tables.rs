@@ -20,16 +20,34 @@ pub(super) struct Facts {
     pub(super) may_be_read: bool,
 }
 
-/// Walks a tree.
-pub(super) fn facts(statement: &Statement) -> Facts {
-    let mut walk = Walk::default();
-    let ControlFlow::Continue(()) = statement.visit(&mut walk);
-    let executed = !matches!(statement, Statement::Explain { analyze: false, .. });
-    let aliases = walk.aliases.difference(&walk.called);
+/// Walks the trees of a text's statements: names of one mean nothing in another.
+pub(super) fn facts(statements: &[Statement]) -> Facts {
+    let mut uses: BTreeMap<Key, Operations> = BTreeMap::new();
+    let mut aliases = Vec::new();
+    let mut may_be_read = true;
+    for statement in statements {
+        let mut walk = Walk::default();
+        let ControlFlow::Continue(()) = statement.visit(&mut walk);
+        let executed = !matches!(statement, Statement::Explain { analyze: false, .. });
+        may_be_read &= !(executed && walk.writes);
+        let uncalled = walk.aliases.difference(&walk.called);
+        aliases.extend(uncalled.map(|name| name.as_bytes().into()));
+        for (key, operations) in walk.tables() {
+            let known = uses.entry(key).or_default();
+            operations.iter().for_each(|one| known.insert(one));
+        }
+    }
+    let tables = uses
+        .into_iter()
+        .map(|((schema, table), operations)| TableUse {
+            schema,
+            table,
+            operations,
+        });
     Facts {
-        aliases: aliases.map(|name| name.as_bytes().into()).collect(),
-        may_be_read: !(executed && walk.writes),
-        tables: walk.tables(),
+        tables: tables.collect(),
+        aliases,
+        may_be_read,
     }
 }
 
@@ -64,18 +82,11 @@ fn key(name: &ObjectName) -> Option<Key> {
 }
 
 impl Walk {
-    fn tables(self) -> Vec<TableUse> {
+    fn tables(self) -> impl Iterator<Item = (Key, Operations)> {
         let items = self.items;
-        let uses = self
-            .uses
+        self.uses
             .into_iter()
-            .filter(|((schema, table), _)| schema.is_some() || !items.contains(table));
-        uses.map(|((schema, table), operations)| TableUse {
-            schema,
-            table,
-            operations,
-        })
-        .collect()
+            .filter(move |((schema, table), _)| schema.is_some() || !items.contains(table))
     }
 
     fn add(&mut self, name: &ObjectName, operation: Operation) {

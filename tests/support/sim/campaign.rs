@@ -33,9 +33,15 @@ pub(crate) fn scenario_of(seed: u64) -> Scenario {
         0 => program::wild(&mut choices),
         place @ 3..=5 => program::stricken(nth(place - 3, 3), &mut choices),
         place @ 8..=11 => program::untimely(nth(place - 8, 4), &mut choices),
+        7 => program::of_bytes(&few_bytes(&mut choices)),
         15 => program::staged(nth(0, 1), &mut choices),
         _ => program::scenario(&mut choices),
     }
+}
+
+/// Behind the last of these every choice is the first of its kind: scenarios that are mostly plain, as a fuzzer's are.
+fn few_bytes(choices: &mut Choices<'_>) -> Vec<u8> {
+    (0..choices.below(400)).map(|_| choices.byte()).collect()
 }
 
 /// A seed that broke a law.

@@ -12,6 +12,7 @@ use super::needles;
 use super::oracle;
 use super::server::{Impostor, Node, PASSWORD, Server, ServerPhase};
 use super::setup::{Caller, Tls};
+use super::verdict;
 use super::world::{Happened, Sent, State, World};
 
 /// The bytes that the session's seed repeats: nothing that is shown may hold them.
@@ -93,6 +94,8 @@ checks! {
     Told,
     /// A scenario's text reads back as the scenario.
     Notation,
+    /// No server hears of what the caller's policy denies.
+    Denied,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -317,8 +320,12 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
 fn injected(world: &mut World<'_>, to: PeerId, bytes: &[u8]) {
     world.injected[to.index()].extend_from_slice(bytes);
     while let Some((tag, body)) = next_frame(&mut world.injected[to.index()]) {
-        let now = world.now;
-        world.clocks.injected(to, tag, now);
+        let stands_in = world.setup.judges() && verdict::stands_in(tag, &body);
+        // What stands in for the client's may take as long as the client's.
+        if !stands_in {
+            let now = world.now;
+            world.clocks.injected(to, tag, now);
+        }
         world.taken_leave[to.index()] |= tag == b'X';
         let message = Frontend::parse(tag, &body);
         if let Ok(Frontend::Query(Query { text }) | Frontend::Parse(Parse { text, .. })) = message {
@@ -326,6 +333,9 @@ fn injected(world: &mut World<'_>, to: PeerId, bytes: &[u8]) {
             world.injected_texts[to.index()].push(text);
         }
         let known = b"QPBECSHXDp".contains(&tag) && message.is_ok();
+        if stands_in {
+            continue;
+        }
         if !known || !is_of_the_client(world, tag, &body) {
             let tag = char::from(tag);
             let shown = body.escape_ascii();
@@ -349,7 +359,12 @@ fn is_of_the_client(world: &World<'_>, tag: u8, body: &[u8]) -> bool {
         b'P' => contains(&world.heard, body),
         b'C' => {
             let ours = body.starts_with(b"Spgturnout_fence_");
-            ours != contains(&world.heard, body.get(1..).unwrap_or_default())
+            let name = match body.get(1..).unwrap_or_default() {
+                // Servers know a longer name by its first 63 bytes.
+                [cut @ .., 0] if cut.len() == 63 => cut,
+                whole => whole,
+            };
+            ours != contains(&world.heard, name)
         }
         b'Q' => {
             [&b"RESET ALL"[..], b"DISCARD ALL"].contains(&text) || {
@@ -579,6 +594,16 @@ pub(crate) fn ended(world: &mut World<'_>) {
         }
     }
     writes(world);
+    nobody_hears_what_is_denied(world);
+}
+
+fn nobody_hears_what_is_denied(world: &mut World<'_>) {
+    let servers = world.servers.iter().flatten();
+    let retired = world.retired.iter().map(|(_, server, _)| server);
+    let heard: usize = servers.chain(retired).map(Server::heard_denied).sum();
+    if heard > 0 && world.damage < Damage::Anything {
+        world.broken(Check::Denied, format!("{heard} messages"));
+    }
 }
 
 /// A dead session takes every event and does nothing.

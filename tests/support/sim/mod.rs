@@ -6,6 +6,7 @@
 //! | `choices` | every decision, from one string of bytes |
 //! | `program` | a scenario out of choices: what a client says, how the network cuts it, what goes wrong |
 //! | `event`, `fault`, `message`, `setup`, `text` | a scenario, and its text |
+//! | `verdict` | what the caller's policy denies in it |
 //! | `world`, `client`, `server`, `meter` | the driver and the network, the client, PostgreSQL, the heap |
 //! | `checks`, `conduct`, `duties`, `deadlines`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
 //! | `catalogue` | which situations were seen |
@@ -34,4 +35,5 @@ pub(crate) mod server;
 pub(crate) mod setup;
 pub(crate) mod shrink;
 mod text;
+pub(crate) mod verdict;
 pub(crate) mod world;

@@ -11,6 +11,7 @@ use super::event::{Event, Scenario};
 use super::fault::PLAYERS;
 use super::message::ClientMessage;
 use super::setup::{Setup, Start};
+use super::verdict;
 use statements::Statements;
 
 /// How many requests a program has at most. Longer ones were not seen to find more, and take longer to read.
@@ -24,11 +25,20 @@ pub(crate) fn scenario(choices: &mut Choices<'_>) -> Scenario {
     program.faults = faults;
     program.company = setup.clients > 1;
     program.write();
-    let events = program.events;
+    let (setup, events) = judged(setup, program.events, choices);
     Scenario {
         setup: faults::equipped(setup, &events),
         events,
     }
+}
+
+/// Has the caller deny some of what is said, in some of the scenarios.
+fn judged(setup: Setup, mut events: Vec<Event>, choices: &mut Choices<'_>) -> (Setup, Vec<Event>) {
+    let judged = choices.percent(25);
+    if judged {
+        verdict::mark(&mut events, choices);
+    }
+    (Setup { judged, ..setup }, events)
 }
 
 /// A scenario in which a peer says something at a time that is not the time for it: the `nth` such thing, of which there
@@ -70,7 +80,7 @@ pub(crate) fn staged(nth: usize, choices: &mut Choices<'_>) -> Scenario {
     };
     let mut program = Program::new(choices);
     program.staged(nth, &mut setup);
-    let events = program.events;
+    let (setup, events) = judged(setup, program.events, choices);
     Scenario {
         setup: faults::equipped(setup, &events),
         events,

@@ -43,12 +43,25 @@ impl Story {
 
     /// What the driver was told, sorted. In which order two servers are heard of is the network's affair; so is whether a
     /// transaction was open by the time that the next request was decided, which is the reason of some of those that
-    /// would have gone the same way without it. What does not fit beside what is in flight pins the session.
+    /// would have gone the same way without it. What does not fit beside what is in flight pins the session. A request
+    /// that nothing answers has begun or not, as its server was known to skip it or not. A reader that nothing was asked of
+    /// is ready before the session ends, or is not.
     fn told_in_any_order(&self) -> Vec<String> {
+        let is_answered = |number: &u64| {
+            let of_it = |event: &Told| matches!(event, Told::ResponseBegan { request, .. } if request == number);
+            self.told.iter().any(of_it)
+        };
         let mut told: Vec<String> = self
             .told
             .iter()
-            .filter(|event| !matches!(event, Told::Pinned(_)))
+            .filter(|event| match event {
+                Told::Pinned(_) => false,
+                Told::RequestBegan { request, .. } => is_answered(request),
+                Told::UpstreamReady { peer, .. } => {
+                    *peer != PeerId::READER || self.routes.contains(peer)
+                }
+                _ => true,
+            })
             .map(|event| match event {
                 Told::Routed {
                     request, peer, to, ..

@@ -67,6 +67,8 @@ pub(crate) struct Setup {
     /// Tables and queues of the least size.
     pub(crate) tight: bool,
     pub(crate) server_version: u32,
+    /// The caller has a policy that denies some of what the client says.
+    pub(crate) judged: bool,
     /// Nobody opens the client's connection: its bytes are all in the scenario.
     pub(crate) wild: bool,
 }
@@ -196,6 +198,7 @@ impl Setup {
             lag: false,
             tight: false,
             server_version: 15,
+            judged: false,
             wild: false,
         }
     }
@@ -277,6 +280,7 @@ impl Setup {
                 true => choices.weighted(&[(1, 15), (5, 18)]),
                 false => choices.one(&[15, 18]),
             },
+            judged: false,
             wild: false,
         };
         // Not a choice of its own, so that what follows is chosen as before.
@@ -288,6 +292,11 @@ impl Setup {
     pub(crate) fn is_opaque(&self) -> bool {
         let encrypts = self.client_asks_tls || self.client_begins_tls;
         self.client_tls == Offer::Passthrough && encrypts
+    }
+
+    /// Whether a policy sees what the client says.
+    pub(crate) fn judges(&self) -> bool {
+        self.judged && !self.is_opaque() && self.start != Start::Replication
     }
 
     /// Whether the proxy begins TLS with the servers unasked.
@@ -546,7 +555,7 @@ impl std::fmt::Display for Setup {
              upstream-direct={} servers-have-tls={} servers-want-tls={} login={} terminate={} \
              verifier={} caller={} bound={} ring={} minor={} start={} clients={} \
              readers={} rude={} lag={} tight={} \
-             server-version={} wild={}",
+             server-version={} judged={} wild={}",
             self.split,
             self.gate_is_reader,
             self.reader_at_login,
@@ -573,6 +582,7 @@ impl std::fmt::Display for Setup {
             self.lag,
             self.tight,
             self.server_version,
+            self.judged,
             self.wild,
         )
     }
@@ -625,6 +635,7 @@ impl Setup {
             "lag" => self.lag = parsed(value)?,
             "tight" => self.tight = parsed(value)?,
             "server-version" => self.server_version = parsed(value)?,
+            "judged" => self.judged = parsed(value)?,
             "wild" => self.wild = parsed(value)?,
             other => return Err(format!("{other:?} is no part of a set-up")),
         }

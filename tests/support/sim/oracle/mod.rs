@@ -16,7 +16,7 @@ use pgturnout::wire::{Backend, Header};
 use super::checks::Check;
 use super::client::Frame;
 use super::fault::Damage;
-use super::server::{Cluster, Executed, Login, Node, Server, ServerOptions};
+use super::server::{Cluster, Executed, Judgement, Login, Node, Server, ServerOptions};
 use super::setup::Setup;
 use super::world::World;
 pub(crate) use judge::compare;
@@ -82,6 +82,9 @@ pub(crate) fn direct(setup: &Setup, said: &[u8], failures: &[Failure]) -> Direct
             Failure::Fails(message, code) => server.fail_at(*message, code),
             Failure::Demoted(step) => demoted = Some(*step),
         }
+    }
+    if setup.judges() {
+        server.judge(Judgement::Denies);
     }
     server.receive(said);
     // What it has not sent yet it may send at any time.

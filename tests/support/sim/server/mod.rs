@@ -28,8 +28,8 @@ pub(crate) use cluster::{Cluster, Lag, Write};
 pub(crate) use impostor::Impostor;
 use login::Opening;
 use session::Session;
-pub(crate) use trouble::FAILURES;
 use trouble::Planned;
+pub(crate) use trouble::{FAILURES, Judgement};
 pub(crate) use wire::{HELLO, HELLO_BACK, veil};
 use wire::{Input, Output};
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::verdict;
 use super::cluster::{Cluster, SEQUENCES, Tables};
 use super::copy::CopyIn;
 use super::extended::Prepared;
@@ -9,7 +10,7 @@ use super::fault::Fault;
 use super::portal::{Plan, Portal};
 use super::settings::Settings;
 use super::simple::Simple;
-use super::trouble::Planned;
+use super::trouble::{Judgement, Planned};
 use super::tx::{Block, Tx};
 use super::wire::{Fields, Input, Output};
 use super::{Executed, Node, ServerPhase};
@@ -136,6 +137,10 @@ impl Session {
     /// The failures that are ahead of it.
     pub(super) fn planned(&mut self) -> &mut Planned {
         &mut self.planned
+    }
+
+    pub(super) fn judgement(&self) -> Judgement {
+        self.planned.judgement()
     }
 
     pub(super) fn planned_so_far(&self) -> usize {
@@ -385,6 +390,7 @@ impl Session {
 
     fn message(&mut self, tag: u8, body: &[u8], io: &mut Io<'_>) -> Next {
         let planned = self.planned.due(tag, body);
+        let denied = self.planned.judge(tag, body);
         if self.skipping && !matches!(tag, b'S' | b'X') {
             return Next::Go;
         }
@@ -392,6 +398,7 @@ impl Session {
             self.batch = true;
         }
         let planned = planned.or_else(|| self.planned.due_statement(tag));
+        let planned = planned.or_else(|| denied.then(|| verdict::CODE.to_owned()));
         if let Some(code) = planned {
             self.skipping &= tag != b'S';
             // That much is done before anything can fail.

@@ -1,6 +1,18 @@
 //! What a server does because of something outside of the session.
 
+use super::super::verdict;
 use super::{Server, Stage};
+
+/// What a server does about what the caller's policy denies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    #[default]
+    None,
+    /// It denies it itself.
+    Denies,
+    /// It should never hear of it, and counts how often it does.
+    Watches(usize),
+}
 
 /// The failures that lie ahead of a session.
 #[derive(Default)]
@@ -11,6 +23,7 @@ pub(super) struct Planned {
     messages: Vec<(usize, String)>,
     /// How many messages have come.
     passed: usize,
+    judgement: Judgement,
 }
 
 impl Planned {
@@ -44,6 +57,22 @@ impl Planned {
 
     pub(super) fn passed(&self) -> usize {
         self.passed
+    }
+
+    pub(super) fn judgement(&self) -> Judgement {
+        self.judgement
+    }
+
+    /// Whether the server has to deny this message. One that skips it does not look at it.
+    pub(super) fn judge(&mut self, tag: u8, body: &[u8]) -> bool {
+        match &mut self.judgement {
+            Judgement::None => false,
+            Judgement::Denies => verdict::denies(tag, body),
+            Judgement::Watches(heard) => {
+                *heard += usize::from(verdict::denies(tag, body));
+                false
+            }
+        }
     }
 
     /// With what the next statement fails, if this message runs one.
@@ -88,6 +117,27 @@ impl Server {
             Stage::Session(session) => session.planned().at(message, code),
             Stage::Opening(_) => self.planned.at(message, code),
             Stage::Closed(_) => {}
+        }
+    }
+
+    /// What it does from its login on about what the caller's policy denies.
+    pub(crate) fn judge(&mut self, judgement: Judgement) {
+        match &mut self.stage {
+            Stage::Session(session) => session.planned().judgement = judgement,
+            Stage::Opening(_) => self.planned.judgement = judgement,
+            Stage::Closed(_) => {}
+        }
+    }
+
+    /// How much it has heard of what is denied.
+    pub(crate) fn heard_denied(&self) -> usize {
+        let judgement = match &self.stage {
+            Stage::Session(session) | Stage::Closed(Some(session)) => session.judgement(),
+            Stage::Opening(_) | Stage::Closed(None) => Judgement::None,
+        };
+        match judgement {
+            Judgement::Watches(heard) => heard,
+            Judgement::None | Judgement::Denies => 0,
         }
     }
 

@@ -11,7 +11,7 @@ use super::super::catalogue::Phase;
 use super::super::checks::{self, Check};
 use super::super::cursor::Cursor;
 use super::super::fault::Fault;
-use super::super::server::{Node, Server};
+use super::super::server::{Judgement, Node, Server};
 use super::super::setup::{END_POINT, Method, Tls};
 use super::happened::{Happened, Sent, shown};
 use super::link::{End, Link, State};
@@ -399,7 +399,11 @@ impl World<'_> {
             self.strikes(&Fault::Pose(peer, impostor));
         }
         self.takes_writes[peer.index()] = !self.cluster.recovers(node);
-        self.servers[peer.index()] = Some(Server::new(node, self.backends, options));
+        let mut server = Server::new(node, self.backends, options);
+        if self.setup.judges() {
+            server.judge(Judgement::Watches(0));
+        }
+        self.servers[peer.index()] = Some(server);
         self.record(peer, Happened::Connected);
         self.seen.connected(peer);
         self.arrived[peer.index()] = Cursor::default();

@@ -38,6 +38,7 @@ use super::message::ClientMessage;
 use super::meter::Meter;
 use super::server::{Cluster, Impostor, Server, TlsAnswer};
 use super::setup::Setup;
+use super::verdict;
 pub(crate) use faults::OUTSIDE;
 pub(crate) use happened::{Happened, Sent};
 use link::End;
@@ -179,8 +180,11 @@ impl<'s> World<'s> {
         let start = Instant::now();
         let mut meter = Meter::default();
         let seed = Seed::new(std::array::from_fn(|at| checks::SEED_BYTES[at % 16]));
-        let session =
+        let mut session =
             meter.measure(|| Session::new(Arc::clone(&config), route::Split, seed, start));
+        if setup.judged {
+            session.set_policy(Box::new(verdict::Judge));
+        }
         let (client, first) = Client::new(setup);
         let mut cluster = Cluster::new();
         cluster.set_lag(setup.lag());
