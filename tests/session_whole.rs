@@ -2,9 +2,10 @@
 
 mod session_support;
 
-use pgturnout::session::{CloseCause, Config, Event, Gate, PeerId, Relayed, Timer};
+use pgturnout::session::{CloseCause, Config, Denial, Event, Gate, PeerId, Relayed, Timer};
 use pgturnout::startup::{ClientTls, ProtocolVersion, StartupParams, UpstreamTlsPolicy};
 use pgturnout::stats::Counter;
+use pgturnout::wire::SqlState;
 use session_support::frames::backend;
 use session_support::{Dial, Rig, config, each, login, startup};
 
@@ -258,15 +259,30 @@ fn the_end_of_the_client_does_not_overtake_its_bytes() {
     });
 }
 
+/// What is under way nobody sees: it has until the deadline.
+fn shut_down(rig: &mut Rig) {
+    rig.shutdown();
+    assert!(!rig.is_dead());
+    rig.raw(CLIENT, b"more");
+    assert_eq!(rig.take(WRITER), b"more");
+    rig.raw(WRITER, b"more");
+    assert_eq!(rig.take(CLIENT), b"more");
+    rig.expire(Timer::Shutdown);
+}
+
 /// Nothing of ours is put into a stream that we cannot read, at no end.
 #[test]
 fn an_encrypted_session_ends_without_a_word() {
     type Ending = fn(&mut Rig);
-    let endings: [(Ending, CloseCause); 4] = [
+    let endings: [(Ending, CloseCause); 5] = [
         (|rig| rig.eof(WRITER), CloseCause::UpstreamEnded(WRITER)),
         (|rig| rig.reset(WRITER), CloseCause::UpstreamEnded(WRITER)),
         (|rig| rig.reset(CLIENT), CloseCause::ClientLost),
-        (|rig| rig.shutdown(), CloseCause::Shutdown),
+        (shut_down, CloseCause::Shutdown),
+        (
+            |rig| rig.expel(Denial::new("not any more")),
+            CloseCause::Expelled(SqlState(*b"57P01")),
+        ),
     ];
     for (ending, cause) in endings {
         each(through, |rig| {
@@ -355,10 +371,14 @@ fn a_replication_session_passes_whole() {
 #[test]
 fn a_replication_session_ends_without_a_word() {
     type Ending = fn(&mut Rig);
-    let endings: [(Ending, CloseCause); 3] = [
+    let endings: [(Ending, CloseCause); 4] = [
         (|rig| rig.eof(WRITER), CloseCause::UpstreamEnded(WRITER)),
         (|rig| rig.reset(CLIENT), CloseCause::ClientLost),
-        (|rig| rig.shutdown(), CloseCause::Shutdown),
+        (shut_down, CloseCause::Shutdown),
+        (
+            |rig| rig.expel(Denial::new("not any more")),
+            CloseCause::Expelled(SqlState(*b"57P01")),
+        ),
     ];
     for (ending, cause) in endings {
         each(config, |rig| {

@@ -10,6 +10,7 @@ use bytes::BytesMut;
 
 use super::client::{ClientPhase, Question, SessionKind, is_no_answer};
 use super::leg::Hashing;
+use super::policy_login::LoginOutcome;
 use super::upstream::frame_limit;
 use super::{ClientAuth, CloseCause, Demand, Event, PeerId, Session, Tell};
 use crate::auth::{Accepted, Admission, Admitting, Credential, Rejected, ServerReport};
@@ -48,8 +49,7 @@ impl<R: Route> Session<R> {
                     Admission::new(startup.user(), &config.users, policy, connection, nonces);
                 let step = admission.start(&mut out);
                 self.client.phase = ClientPhase::Admitting(Box::new(admission), Hashing::Rest);
-                self.push(PeerId::CLIENT, &out);
-                self.admitting(now, step);
+                self.admitting(now, &out, step);
             }
         }
     }
@@ -62,8 +62,7 @@ impl<R: Route> Session<R> {
         let mut out = BytesMut::new();
         if *hashing == Hashing::Running {
             let step = admission.work(&mut out);
-            self.push(PeerId::CLIENT, &out);
-            self.admitting(now, step);
+            self.admitting(now, &out, step);
             return Demand::Again;
         }
         let header = match Header::parse_within(input, frame_limit(&self.config)) {
@@ -92,8 +91,7 @@ impl<R: Route> Session<R> {
         {
             return self.admit_fault(now);
         }
-        self.push(PeerId::CLIENT, &out);
-        self.admitting(now, step);
+        self.admitting(now, &out, step);
         Demand::Again
     }
 
@@ -103,7 +101,21 @@ impl<R: Route> Session<R> {
         Demand::Again
     }
 
-    fn admitting(&mut self, now: Instant, step: Admitting) {
+    /// Goes on with the client's login. `answer` is for the client, unless the policy has it told something else.
+    fn admitting(&mut self, now: Instant, answer: &[u8], step: Admitting) {
+        let outcome = match &step {
+            Admitting::Wait | Admitting::Working => None,
+            Admitting::Accepted(_) => Some(LoginOutcome::Accepted),
+            Admitting::Refused(rejected) => {
+                self.tally.refused(rejected.sqlstate());
+                Some(LoginOutcome::Refused(Some(rejected.sqlstate())))
+            }
+        };
+        if let Some(denial) = outcome.and_then(|outcome| self.judge_login(now, outcome)) {
+            self.deny_login(now, denial);
+            return;
+        }
+        self.push(PeerId::CLIENT, answer);
         match step {
             Admitting::Wait => self.hash(Hashing::Rest),
             Admitting::Working => self.hash(Hashing::Running),
@@ -124,7 +136,6 @@ impl<R: Route> Session<R> {
     }
 
     fn reject(&mut self, now: Instant, rejected: &Rejected) {
-        self.tally.refused(rejected.sqlstate());
         let tell = Tell::fatal(rejected.sqlstate(), rejected.to_string());
         let cause = CloseCause::ClientFault(Some(tell.state));
         self.end(now, cause, Some(tell));

@@ -395,13 +395,7 @@ impl<R: Route> Session<R> {
                 }
             }
             Timer::Retire(peer) => self.outbox.drop_now(peer, CloseCause::Timeout(timer)),
-            Timer::Shutdown => {
-                let tell = Tell::fatal(
-                    sqlstate::ADMIN_SHUTDOWN,
-                    "terminating connection because the proxy is shutting down",
-                );
-                self.end(now, CloseCause::Shutdown, Some(tell));
-            }
+            Timer::Shutdown => self.part(now),
             Timer::Drain => {
                 if matches!(self.life, Life::Live | Life::Finishing) {
                     self.end(now, CloseCause::ClientLeft, None);

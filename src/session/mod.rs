@@ -46,8 +46,10 @@ mod look;
 mod loss;
 mod metadata;
 mod outbox;
+mod parting;
 mod peer;
 mod policy;
+mod policy_login;
 mod replies;
 mod requests;
 mod spans;
@@ -72,6 +74,7 @@ pub use peer::{CloseCause, Destination, Lifecycle, PeerId};
 pub use policy::{
     ConnectionFacts, ConnectionKind, Denial, Policy, StatementFacts, StatementText, Verdict,
 };
+pub use policy_login::{LoginFacts, LoginOutcome};
 pub use tally::Routes;
 pub use timers::Timer;
 pub use tls::{TlsFailed, TlsInfo};
@@ -80,7 +83,7 @@ pub use upstream::ConnectFailed;
 use crate::auth::{AdmitNonces, ExternalAnswer};
 use crate::ledger::{Fate, Ledger};
 use crate::route::Route;
-use crate::startup::CancelKey;
+use crate::startup::{CancelKey, StartupParams};
 use crate::wire::{Severity, sqlstate::SqlState};
 use client::Client;
 use effects::Memory;
@@ -88,6 +91,7 @@ use leg::{Leg, LegId};
 use look::Seen;
 use metadata::Views;
 use outbox::Outbox;
+use parting::Parting;
 use policy::Hook;
 use requests::Requests;
 use spans::Spans;
@@ -158,6 +162,7 @@ pub struct Session<R> {
     outbox: Outbox,
     timers: Timers,
     life: Life,
+    parting: Parting,
     client: Client,
     legs: [Leg; LegId::COUNT],
     requests: Requests,
@@ -179,6 +184,7 @@ impl<R: Route> Session<R> {
             outbox: Outbox::default(),
             timers: Timers::default(),
             life: Life::Live,
+            parting: Parting::default(),
             client: Client::new(&config),
             legs: leg::legs(&config, seed.number()),
             requests: Requests::new(),
@@ -306,16 +312,6 @@ impl<R: Route> Session<R> {
         self.couple(now);
     }
 
-    /// Ends the session politely: requests in flight are answered, new ones are not taken, and the client is told.
-    pub fn shutdown(&mut self, now: Instant) {
-        if matches!(self.life, Life::Live) {
-            self.life = Life::Finishing;
-            self.timers
-                .start(now, self.config.timeouts.shutdown, Timer::Shutdown);
-            self.couple(now);
-        }
-    }
-
     /// What to write to a peer next. Changes nothing; report with [`Session::transmitted`] what was written.
     ///
     /// A splice whose source buffer is empty has nothing to write now.
@@ -389,6 +385,12 @@ impl<R: Route> Session<R> {
         }
     }
 
+    /// What the client has opened the session with: whom it says it is, and what it asks for. `None` before that, and for
+    /// encryption that is handed through.
+    pub fn client_startup(&self) -> Option<&StartupParams> {
+        self.client.startup.as_ref()
+    }
+
     /// The key that the client was given to cancel its requests with, once it is logged in.
     pub fn client_key(&self) -> Option<&CancelKey> {
         self.client.key()
@@ -451,15 +453,8 @@ impl<R: Route> Session<R> {
         if matches!(self.life, Life::Live | Life::Finishing) {
             self.leave_batch();
             self.retire_reader(now);
-            if matches!(self.life, Life::Finishing) && self.nothing_in_flight() {
-                self.end(
-                    now,
-                    CloseCause::Shutdown,
-                    Some(Tell::fatal(
-                        crate::wire::sqlstate::ADMIN_SHUTDOWN,
-                        "terminating connection because the proxy is shutting down",
-                    )),
-                );
+            if self.may_part() {
+                self.part(now);
             }
         }
     }

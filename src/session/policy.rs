@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::client::SessionKind;
 use super::leg::LegId;
+use super::policy_login::{LoginAsked, LoginFacts};
 use super::{CloseCause, Demand, Session, StatementKind, Tell, TlsInfo};
 use crate::limits;
 use crate::route::{Class, Intent, Route, Why};
@@ -14,7 +15,7 @@ use crate::wire::{Frontend, Header, Printable, SqlState, sqlstate, tags::fronten
 /// Allows or denies what a client wants, before any server hears of it.
 ///
 /// A session has one of its own ([`Session::set_policy`]), so a policy may count and remember; what a denial ends is
-/// always the whole session. Both methods allow everything unless they are written. They are called in the middle of
+/// always the whole session. Every method allows everything unless it is written. They are called in the middle of
 /// [`Session::handle_input`], so they have to answer at once.
 ///
 /// ```
@@ -51,6 +52,18 @@ pub trait Policy: Send + Sync {
         Verdict::Allow
     }
 
+    /// Whether the client may learn how its login came out. Called once, when it has proven who it is, or was refused,
+    /// and has not been told: at the server's last word of a SASL exchange, AuthenticationOk or ErrorResponse, or at our own
+    /// verdict. It is not called for logins that end without an outcome (the client leaves, a server cannot be had), and
+    /// not for encryption that is handed through, whose logins nobody sees.
+    ///
+    /// A client that is denied gets this FATAL error in place of the outcome, as in [`connection`](Policy::connection). This
+    /// is where a [`Throttle`](crate::access::Throttle) counts.
+    fn login(&mut self, login: &LoginFacts<'_>) -> Verdict {
+        let _ = login;
+        Verdict::Allow
+    }
+
     /// Whether a statement may be sent on. Called for each Query and each Parse, in order and once, when those before it
     /// were sent on and nothing of it was. What is prepared is not asked for again when it is executed. What is dropped
     /// because the reader that had the beginning of its batch is lost goes nowhere, and may not be asked for.
@@ -84,6 +97,7 @@ pub enum Verdict {
 pub struct Denial {
     state: Option<SqlState>,
     message: String,
+    hint: Option<&'static str>,
 }
 
 impl Denial {
@@ -101,6 +115,16 @@ impl Denial {
         Denial {
             state: None,
             message,
+            hint: None,
+        }
+    }
+
+    /// The same with a hint at what to do.
+    #[must_use]
+    pub fn with_hint(self, hint: &'static str) -> Denial {
+        Denial {
+            hint: Some(hint),
+            ..self
         }
     }
 
@@ -112,8 +136,12 @@ impl Denial {
         Denial { state, ..self }
     }
 
-    fn tell(self, default: SqlState) -> Tell {
-        Tell::fatal(self.state.unwrap_or(default), self.message)
+    pub(super) fn tell(self, default: SqlState) -> Tell {
+        let tell = Tell::fatal(self.state.unwrap_or(default), self.message);
+        Tell {
+            hint: self.hint,
+            ..tell
+        }
     }
 }
 
@@ -151,6 +179,8 @@ pub struct ConnectionFacts<'a> {
     pub tls: Option<&'a TlsInfo>,
     /// Its StartupMessage; `None` when that is encrypted.
     pub startup: Option<&'a StartupParams>,
+    /// When it is asked for.
+    pub now: Instant,
 }
 
 impl<'a> ConnectionFacts<'a> {
@@ -239,8 +269,9 @@ impl std::fmt::Debug for StatementFacts<'_> {
 /// The caller's policy, if there is one, and what only the driver knows of the client.
 #[derive(Default)]
 pub(super) struct Hook {
-    policy: Option<Box<dyn Policy>>,
-    address: Option<IpAddr>,
+    pub(super) policy: Option<Box<dyn Policy>>,
+    pub(super) address: Option<IpAddr>,
+    pub(super) login: LoginAsked,
 }
 
 impl std::fmt::Debug for Hook {
@@ -283,6 +314,7 @@ impl<R: Route> Session<R> {
             address: self.hook.address,
             tls: self.client.tls_info(),
             startup: self.client.startup.as_ref(),
+            now,
         };
         let verdict = match &mut self.hook.policy {
             Some(policy) => policy.connection(&facts),
@@ -404,6 +436,11 @@ mod tests {
         }
     }
 
+    #[allow(clippy::disallowed_methods, reason = "no outcome depends on which")]
+    fn some_instant() -> Instant {
+        Instant::now()
+    }
+
     #[test]
     fn texts_are_not_shown() {
         let text = StatementText::Whole(b"select hidden");
@@ -424,6 +461,7 @@ mod tests {
             address: None,
             tls: None,
             startup: Some(&startup),
+            now: some_instant(),
         };
         let denial = Denial::new("hidden");
         let judged = Judged::Denied(denial.clone());

@@ -135,6 +135,7 @@ impl Tally {
             | CloseCause::LoginFailed(_)
             | CloseCause::Timeout(_)
             | CloseCause::Shutdown
+            | CloseCause::Expelled(_)
             | CloseCause::Misuse(_)
             | CloseCause::SessionOver => return,
         };

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use pgturnout::auth::ExternalAnswer;
 use pgturnout::route::Split;
 use pgturnout::session::{
-    Action, CloseCause, Config, ConnectFailed, Demand, Event, Lifecycle, PeerId, Role, Seed,
-    Session, Timer, TlsFailed, TlsInfo, TlsRole, Transmit, Upstream,
+    Action, CloseCause, Config, ConnectFailed, Demand, Denial, Event, Lifecycle, PeerId, Role,
+    Seed, Session, Timer, TlsFailed, TlsInfo, TlsRole, Transmit, Upstream,
 };
 use pgturnout::startup::{ProtocolVersion, StartupParams, TlsNegotiation, UpstreamTlsPolicy};
 
@@ -429,6 +429,11 @@ impl Rig {
 
     pub(crate) fn shutdown(&mut self) {
         self.session.shutdown(self.now);
+        self.run();
+    }
+
+    pub(crate) fn expel(&mut self, denial: Denial) {
+        self.session.expel(self.now, denial);
         self.run();
     }
 
