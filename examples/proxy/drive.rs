@@ -26,7 +26,7 @@ use crate::connection::{Connection, Heard, Sent, Step};
 use crate::metrics::{Clock, Published};
 use crate::peer_io::{ReadBuffer, Stream};
 use crate::registry::{Ask, Asker, Entry, Mailbox};
-use crate::{Proxy, cancel, log};
+use crate::{Proxy, cancel, door, log};
 
 /// Writes to one peer before the others get their turn.
 const WRITES_PER_TURN: usize = 4;
@@ -70,8 +70,12 @@ impl Driver {
         let config = Arc::clone(&proxy.config);
         let size = config.limits.read_buffer;
         let client = Connection::open(Stream::plain(client));
+        let mut session = Session::new(config, route::Split, seed, Instant::now());
+        if let Some(policy) = door::policy(&proxy, number, address) {
+            session.set_policy(policy);
+        }
         Box::new(Driver {
-            session: Session::new(config, route::Split, seed, Instant::now()),
+            session,
             connections: [client, Connection::None, Connection::None],
             buffers: PeerId::ALL.map(|_| ReadBuffer::new(size)),
             silent: [false; PeerId::COUNT],
@@ -142,9 +146,21 @@ impl Driver {
         while let Some(ask) = self.mailbox.poll(cx) {
             match ask {
                 Ask::Shutdown => self.session.shutdown(now),
+                Ask::Recheck => self.recheck(now),
                 Ask::CancelTarget(answer) => self.askers.push(answer),
                 Ask::Publish(_done) => self.publish(),
             }
+        }
+    }
+
+    /// Ends the session if it is denied by now.
+    fn recheck(&mut self, now: Instant) {
+        let startup = self.session.client_startup();
+        if let Some(rule) = self.proxy.door.denies(self.entry.address(), startup) {
+            let (number, address) = (self.number, self.entry.address());
+            let line = format!("session {number} from {address} ended by {rule}");
+            self.proxy.log.line(&line);
+            self.session.expel(now, door::denial());
         }
     }
 
@@ -282,6 +298,9 @@ impl Driver {
             Action::Close { peer, cause } => self.close(cx, peer, &cause),
             Action::Cancel(key) => {
                 let address = self.entry.address();
+                if self.proxy.door.denies(address, None).is_some() {
+                    return;
+                }
                 let relay = cancel::relay(Arc::clone(&self.proxy), Asker { key, address });
                 self.cancel = Some(tokio::spawn(relay));
             }

@@ -8,6 +8,7 @@
 //! | `connection` | what there is of a peer, from the dial to the end of each direction |
 //! | `peer_io` | streams, encrypted or not, and the blocks that are read into |
 //! | `tls` | rustls, both sides |
+//! | `door` | failed logins held back, and who is denied |
 //! | `registry`, `cancel` | finds the session of a cancel key, sends the request on |
 //! | `cli`, `config`, `users`, `options` | from arguments and files to typed options |
 //! | `log` | lines on standard error |
@@ -18,6 +19,7 @@ mod cancel;
 mod cli;
 mod config;
 mod connection;
+mod door;
 mod drive;
 mod log;
 mod metrics;
@@ -43,6 +45,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
 use cli::{Command, Origin, UsageError};
+use door::{Door, Reread};
 use drive::Driver;
 use log::Log;
 use metrics::Metrics;
@@ -67,6 +70,9 @@ const SHUTDOWN: Duration = Duration::from_secs(10);
 /// What a shutdown leaves for telling the clients and closing.
 const SHUTDOWN_CLOSING: Duration = Duration::from_secs(1);
 
+/// How often the file of what is denied is read, unless SIGHUP asks for it.
+const REREAD: Duration = Duration::from_secs(60);
+
 /// How long the exit waits for whoever reads standard error.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -85,6 +91,7 @@ pub(crate) struct Proxy {
     addresses: Vec<HostPort>,
     tls: Tls,
     registry: Arc<Registry>,
+    pub(crate) door: Door,
     /// Permits for the connections that carry cancels to upstreams.
     cancels: Semaphore,
     pub(crate) log: Log,
@@ -137,6 +144,7 @@ fn run(proxy: Proxy, listen: &HostPort, metrics: Option<&HostPort>) -> io::Resul
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             summary: signal(SignalKind::user_defined1())?,
+            reread: signal(SignalKind::hangup())?,
         };
         let proxy = Arc::new(proxy);
         if let Some(address) = metrics {
@@ -163,6 +171,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     summary: Signal,
+    reread: Signal,
 }
 
 /// Listens at what a flag says.
@@ -196,6 +205,7 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut signals: Signals) {
     // Closed when the last session has dropped its sender.
     let (running, mut all_gone) = mpsc::channel::<()>(1);
     let mut number = 0;
+    let mut minute = tokio::time::interval(REREAD);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted.and_then(|(client, from)| Ok(((client, from.ip()), tls::random()?))) {
@@ -213,6 +223,8 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut signals: Signals) {
             _ = signals.summary.recv() => {
                 tokio::spawn(metrics::tell_summary(Arc::clone(&proxy)));
             }
+            _ = signals.reread.recv() => proxy.reread(),
+            _ = minute.tick() => proxy.reread(),
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
         }
@@ -264,6 +276,11 @@ impl Proxy {
                 methods: Some(METHODS),
             });
         let tls = Tls::new(&options)?;
+        let door = Door::new(options.throttle, options.deny_file.clone()).map_err(|why| {
+            let path = options.deny_file.clone().unwrap_or_default();
+            let message = format!("{}: {why}", path.display());
+            UsageError::new(Origin::CommandLine, "deny-file", message)
+        })?;
         let mut config = Config::new(upstreams.collect());
         config.gate = options.gate;
         config.split = options.split;
@@ -293,10 +310,28 @@ impl Proxy {
             addresses,
             tls,
             registry: Arc::new(Registry::new(options.cancel_source)),
+            door,
             cancels: Semaphore::new(CANCELS_AT_ONCE),
             log,
             log_routes: options.log_routes,
         })
+    }
+
+    /// Reads the file of what is denied again, and has every session look whether it still may be.
+    fn reread(&self) {
+        if !self.door.has_list() {
+            return;
+        }
+        match self.door.reread() {
+            Ok(Reread::Same) => {}
+            Ok(Reread::Changed) => {
+                self.log.line("the deny file has changed");
+                self.registry.recheck();
+            }
+            Err(why) => self
+                .log
+                .line(&format!("the deny file is left as it was: {why}")),
+        }
     }
 
     /// The upstream that takes writes: the first.

@@ -11,6 +11,7 @@ use pgturnout::startup::{ClientTls, TlsNegotiation, UpstreamTlsPolicy};
 
 use crate::cli::{Origin, Setting, UsageError};
 use crate::config;
+use crate::door::Guard;
 use crate::users;
 
 /// A host, by name or address, and a port.
@@ -62,6 +63,8 @@ pub(crate) struct Options {
     pub(crate) log_routes: bool,
     pub(crate) metrics: Option<HostPort>,
     pub(crate) cancel_source: SourceCheck,
+    pub(crate) throttle: Guard,
+    pub(crate) deny_file: Option<PathBuf>,
 }
 
 /// All settings, the configuration file's where the command line has nothing of that name.
@@ -155,6 +158,10 @@ impl Options {
             upstream_ca: given.path("upstream-ca"),
             log_routes: given.one("log-routes").is_some(),
             metrics: given.one("metrics").map(metrics_address).transpose()?,
+            throttle: given
+                .choice("throttle", &[("on", Guard::On), ("off", Guard::Off)])?
+                .unwrap_or(Guard::Off),
+            deny_file: given.path("deny-file"),
             cancel_source: given
                 .choice("cancel-source", CANCEL_SOURCE)?
                 .unwrap_or_default(),
