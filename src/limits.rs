@@ -99,6 +99,10 @@ pub const STARTUP_BODY_MIN: u32 = 4;
 /// (`MAX_STARTUP_PACKET_LENGTH`); a longer packet it refuses without an answer.
 pub const STARTUP_BODY_MAX: u32 = 10_000;
 
+/// The least that a session's limit of a startup packet's body may be set to, in bytes: a user, a database, an application
+/// and a few settings with room to spare.
+pub const STARTUP_BODY_LEAST: u32 = 256;
+
 // Cancel.
 
 /// Cancel keys that a proxy holds by default, one for each session: as many sessions as one address can have

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use pgturnout::access::{Attempt, Outcome, Throttle, ThrottleLimits, Throttled};
 use pgturnout::auth::{AdmitPolicy, Channel, Credential, Users, md5_password};
+use pgturnout::limits;
 use pgturnout::session::{
-    ClientAuth, CloseCause, Config, ConnectionFacts, Denial, Gate, LoginFacts, LoginOutcome,
-    PeerId, Policy, Timer, Verdict,
+    ClientAuth, CloseCause, Config, ConfigError, ConnectionFacts, Denial, Event, Gate, LoginFacts,
+    LoginOutcome, PeerId, Policy, Timer, Verdict,
 };
-use pgturnout::startup::{ProtocolVersion, StartupParams};
+use pgturnout::startup::{ProtocolVersion, Refusal, StartupParams};
 use pgturnout::stats::ConnectionCounter;
 use pgturnout::wire::SqlState;
 use session_support::frames::raw;
@@ -367,4 +368,79 @@ fn a_driver_can_ask_whose_session_it_is() {
             (&b"alice"[..], &b"app"[..])
         );
     });
+}
+
+/// F14: by whom and of what type; the bytes pass as they are.
+#[test]
+fn messages_of_unknown_types_are_told() {
+    let told = |rig: &Rig, peer: PeerId| {
+        let events = rig.events.iter().filter_map(move |event| match event {
+            Event::UnknownMessage { peer: from, tag } if *from == peer => Some(*tag),
+            _ => None,
+        });
+        events.collect::<Vec<_>>()
+    };
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(delete from t)");
+        rig.take(WRITER);
+        rig.raw(
+            WRITER,
+            &[raw(b'!', b"one"), raw(b'?', b""), raw(b'!', b"two")].concat(),
+        );
+        rig.writer("C(DELETE 0) Z(I)");
+        rig.take(CLIENT);
+        assert_eq!(told(rig, WRITER), *b"!?!");
+        assert!(told(rig, CLIENT).is_empty());
+        rig.raw(CLIENT, &raw(b'~', b"x"));
+        assert_eq!(told(rig, CLIENT), *b"~");
+        assert_eq!(rig.take(WRITER), raw(b'~', b"x"));
+    });
+}
+
+/// F7: a packet at the limit and one past it, which is refused by its header.
+#[test]
+fn the_length_of_startup_packets_can_be_limited() {
+    let packet = |body: usize| {
+        let fixed = 4 + "user\0alice\0x\0\0\0".len();
+        let value = vec![b'v'; body - fixed];
+        let pairs = [(&b"user"[..], &b"alice"[..]), (b"x", &value)];
+        let packet = StartupParams::build(ProtocolVersion::V3_0, pairs).unwrap();
+        assert_eq!(packet.raw().len(), body + 4);
+        packet.raw().to_vec()
+    };
+    let limited = || {
+        let mut config = config();
+        config.limits.startup_body = 300;
+        config
+    };
+    each(limited, |rig| {
+        rig.raw(CLIENT, &packet(300));
+        assert_eq!(rig.take(WRITER), packet(300));
+    });
+    each(limited, |rig| {
+        rig.raw(CLIENT, &packet(301)[..8]);
+        assert!(rig.is_dead());
+        rig.silence();
+        assert!(matches!(
+            rig.cause(),
+            CloseCause::ClientRefused(Refusal::Length { announced: 305 })
+        ));
+    });
+    // A CancelRequest has a length of its own.
+    let cancel = [&b"\0\0\x01\x0c\x04\xd2\x16\x2e\0\0\0\x01"[..], &[7; 256]].concat();
+    let least = || {
+        let mut config = config();
+        config.limits.startup_body = limits::STARTUP_BODY_LEAST;
+        config
+    };
+    each(least, |rig| {
+        rig.raw(CLIENT, &cancel);
+        assert_eq!(rig.cancels, 1);
+    });
+    let mut narrow = least();
+    assert_eq!(narrow.check(), Ok(()));
+    narrow.limits.startup_body -= 1;
+    let least = limits::STARTUP_BODY_LEAST;
+    assert_eq!(narrow.check(), Err(ConfigError::StartupBody { least }));
 }

@@ -90,6 +90,13 @@ pub enum Action {
     /// [`cancel_target`](super::Session::cancel_target) names; if there is none, do nothing, but for a session that
     /// [`is_holding`](super::Session::is_holding) a request ask again when it is not.
     Cancel(CancelKey),
+    /// A client wants to be let in, and the caller knows what it has to prove ([`UserSource::Caller`](super::UserSource)).
+    /// Then call [`Session::handle_user`](super::Session::handle_user), before the login's deadline. Nobody has proven the
+    /// name; whoever opens a connection can have one looked up.
+    FindUser {
+        /// The user of the StartupMessage.
+        user: Box<[u8]>,
+    },
     /// An upstream asks for what only the caller can answer ([`Credential::External`](crate::auth::Credential::External)).
     /// Then call [`Session::handle_authentication`](super::Session::handle_authentication), before the login's deadline.
     Authenticate {
@@ -169,6 +176,11 @@ pub enum Event {
         /// How.
         method: Method,
     },
+    /// The caller could not look a user up; the client was told so.
+    UserNotFound {
+        /// Why, for a log.
+        why: String,
+    },
     /// There is only a SCRAM verifier of the user, and the login at the gate has not shown the keys that other upstreams
     /// are logged in to with.
     KeysNotLearnt {
@@ -228,6 +240,14 @@ pub enum Event {
         /// The first words of its text without literals, when
         /// [`Config::route_texts`](super::Config::route_texts) asks for them.
         outline: Option<String>,
+    },
+    /// A peer sent a message of a type that the protocol does not have. It is passed on as it is; a server closes the
+    /// connection for one.
+    UnknownMessage {
+        /// Who sent it.
+        peer: PeerId,
+        /// Its tag.
+        tag: u8,
     },
     /// The session will serve its reads from the writer until the pin is lifted.
     Pinned(crate::track::Pin),

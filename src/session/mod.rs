@@ -67,7 +67,7 @@ use bytes::BytesMut;
 pub use action::{Action, CancelTarget, Demand, Event, Relayed, RouteReason, TlsRole, Transmit};
 pub use config::{
     ClientAuth, Config, ConfigError, Gate, Limits, Metadata, ReaderFailure, ReaderOpen,
-    RequestEvents, Role, RouteTexts, Split, Timeouts, Upstream,
+    RequestEvents, Role, RouteTexts, Split, Timeouts, Upstream, UserSource,
 };
 pub use metadata::StatementKind;
 pub use peer::{CloseCause, Destination, Lifecycle, PeerId};
@@ -229,6 +229,9 @@ impl<R: Route> Session<R> {
         };
         if demand == Demand::Again && from == PeerId::CLIENT {
             self.client_gets_on(now);
+        }
+        if let Some(tag) = self.tally.take_unknown() {
+            self.notify(Event::UnknownMessage { peer: from, tag });
         }
         let demand = match demand {
             Demand::Bytes(_) => self

@@ -54,6 +54,15 @@ impl Tally {
         }
     }
 
+    /// The tag of a message of an unknown type, if there was one since the last time.
+    pub(super) fn take_unknown(&mut self) -> Option<u8> {
+        let [writer, reader] = &mut self.legs;
+        let meters = [&mut self.client, writer, reader];
+        meters
+            .into_iter()
+            .fold(None, |seen, meter| meter.take_unknown().or(seen))
+    }
+
     /// A text was looked at for its tables.
     pub(super) fn parsed(&mut self, to: LegId, view: &View) {
         match view {

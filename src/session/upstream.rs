@@ -278,7 +278,10 @@ impl<R: Route> Session<R> {
             );
             return;
         };
-        let credential = self.credential(startup.user());
+        let (startup, credential) = match self.upstream_login(&startup) {
+            Ok(login) => login,
+            Err(error) => return self.leg_failed(now, id, error.to_string()),
+        };
         let relays = matches!(self.config.authentication, ClientAuth::Relay);
         if relays && id == self.gate() && self.client.key().is_none() {
             self.leg_mut(id).phase = Phase::Relaying(Relay::new(credential));
@@ -299,6 +302,9 @@ impl<R: Route> Session<R> {
             self.nonce(id),
         )
         .bound_to(self.leg(id).end_point());
+        if self.is_relay_only() {
+            replay = replay.of_the_only_session();
+        }
         let mut hello = BytesMut::new();
         if let Err(error) = replay.start(&mut hello) {
             self.leg_failed(now, id, error.to_string());
