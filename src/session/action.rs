@@ -201,6 +201,12 @@ pub enum Event {
         /// Where it is.
         to: Destination,
     },
+    /// The writer cannot be had, and the session runs on its reader alone
+    /// ([`WriterFailure::ReadOnly`](super::WriterFailure)).
+    ReadOnly {
+        /// Where the reader is, which stands for the writer from here on.
+        to: Destination,
+    },
     /// The session passes whole: nothing of it is read, split, counted or answered by us.
     RelayedWhole {
         /// Where to.

@@ -17,6 +17,7 @@ use std::time::Instant;
 use super::begin::startup_mentions_catalog;
 use super::leg::{Hashing, LegId, Phase};
 use super::loss::Stream;
+use super::read_only::Served;
 use super::{
     Action, CloseCause, Config, Demand, Event, Gate, Life, PeerId, ReaderOpen, Relayed, Session,
     Tell, Timer, TlsRole,
@@ -382,9 +383,11 @@ impl<R: Route> Session<R> {
 
     /// The upstream that the client logs in to.
     pub(super) fn gate(&self) -> LegId {
-        match self.config.gate {
-            Gate::Reader if self.splits() => LegId::Reader,
-            Gate::Writer | Gate::Reader => LegId::Writer,
+        match (self.config.gate, self.served) {
+            (Gate::Reader, Served::AsConfigured) if self.splits() => LegId::Reader,
+            // The client has logged in to it before the writer was tried.
+            (Gate::Reader, Served::ByTheReader) => LegId::Reader,
+            (Gate::Writer | Gate::Reader, _) => LegId::Writer,
         }
     }
 

@@ -100,6 +100,17 @@ pub enum ReaderFailure {
     FailClient,
 }
 
+/// What happens when the writer cannot be had while a client logs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriterFailure {
+    /// The client is refused.
+    #[default]
+    FailClient,
+    /// The session runs on its reader alone, if there is one: nothing is split, and what writes the server refuses by itself
+    /// (`25006`). The client can see it by `in_hot_standby`. A session that has begun with the writer ends with it.
+    ReadOnly,
+}
+
 /// Whether events show what the client asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RouteTexts {
@@ -344,6 +355,8 @@ pub struct Config {
     pub reader_open: ReaderOpen,
     /// What happens when it cannot be had.
     pub reader_failure: ReaderFailure,
+    /// What happens when the writer cannot be had while a client logs in.
+    pub writer_failure: WriterFailure,
     /// With what further upstreams are logged in to, and what clients are measured by if we check them.
     pub users: Users,
     /// Where a client is looked up that we check.
@@ -381,6 +394,7 @@ impl Config {
             reserved: RESERVED_PARAMETERS.iter().copied().map(Box::from).collect(),
             reader_open: ReaderOpen::default(),
             reader_failure: ReaderFailure::default(),
+            writer_failure: WriterFailure::default(),
             users: Users::default(),
             user_source: UserSource::default(),
             upstream_users: UpstreamUsers::default(),

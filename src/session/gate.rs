@@ -103,12 +103,7 @@ impl<R: Route> Session<R> {
             return self.negotiated(id, *newest, options);
         }
         let may_try_tls = self.may_try_tls(id);
-        let [writer, reader] = &mut self.legs;
-        let leg = match id {
-            LegId::Writer => writer,
-            LegId::Reader => reader,
-        };
-        let Phase::Relaying(relay) = &mut leg.phase else {
+        let Phase::Relaying(relay) = &self.leg(id).phase else {
             return Step::Swallow;
         };
         let before = relay.stage;
@@ -116,6 +111,14 @@ impl<R: Route> Session<R> {
         if is_new && may_try_tls && is_refusal(message) {
             return Step::NotInClear;
         }
+        if let Backend::ErrorResponse(fields) = message {
+            if self.is_read_only_instead(id, fields.sqlstate()) {
+                return Step::Fail("it takes no sessions now");
+            }
+        }
+        let Phase::Relaying(relay) = &mut self.leg_mut(id).phase else {
+            return Step::Swallow;
+        };
         let step = relay_message(relay, message);
         if id == LegId::Reader {
             return for_reader(before, step);

@@ -462,7 +462,7 @@ impl<R: Route> Session<R> {
     }
 
     /// Closes an upstream's connection, with a Terminate where the server listens for one.
-    fn take_leave(&mut self, leg: LegId) {
+    pub(super) fn take_leave(&mut self, leg: LegId) {
         let open = match &self.leg(leg).phase {
             Phase::Absent => false,
             Phase::Serving(serving) => {

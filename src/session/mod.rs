@@ -50,6 +50,7 @@ mod parting;
 mod peer;
 mod policy;
 mod policy_login;
+mod read_only;
 mod replies;
 mod requests;
 mod spans;
@@ -67,7 +68,7 @@ use bytes::BytesMut;
 pub use action::{Action, CancelTarget, Demand, Event, Relayed, RouteReason, TlsRole, Transmit};
 pub use config::{
     ClientAuth, Config, ConfigError, Gate, Limits, Metadata, ReaderFailure, ReaderOpen,
-    RequestEvents, Role, RouteTexts, Split, Timeouts, Upstream, UserSource,
+    RequestEvents, Role, RouteTexts, Split, Timeouts, Upstream, UserSource, WriterFailure,
 };
 pub use metadata::StatementKind;
 pub use peer::{CloseCause, Destination, Lifecycle, PeerId};
@@ -93,6 +94,7 @@ use metadata::Views;
 use outbox::Outbox;
 use parting::Parting;
 use policy::Hook;
+use read_only::Served;
 use requests::Requests;
 use spans::Spans;
 use tally::Tally;
@@ -163,6 +165,7 @@ pub struct Session<R> {
     timers: Timers,
     life: Life,
     parting: Parting,
+    served: Served,
     client: Client,
     legs: [Leg; LegId::COUNT],
     requests: Requests,
@@ -185,6 +188,7 @@ impl<R: Route> Session<R> {
             timers: Timers::default(),
             life: Life::Live,
             parting: Parting::default(),
+            served: Served::default(),
             client: Client::new(&config),
             legs: leg::legs(&config, seed.number()),
             requests: Requests::new(),

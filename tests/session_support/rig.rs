@@ -26,6 +26,8 @@ pub(crate) enum Chunk {
 pub(crate) enum Dial {
     Accept,
     Refuse,
+    /// And accept the next.
+    RefuseOnce,
     Hang,
 }
 
@@ -619,6 +621,11 @@ impl Rig {
                         self.session.handle_connected(self.now, peer, Ok(()));
                     }
                     Dial::Refuse => {
+                        let failed = ConnectFailed("connection refused".to_owned());
+                        self.session.handle_connected(self.now, peer, Err(failed));
+                    }
+                    Dial::RefuseOnce => {
+                        slot.dial = Dial::Accept;
                         let failed = ConnectFailed("connection refused".to_owned());
                         self.session.handle_connected(self.now, peer, Err(failed));
                     }
