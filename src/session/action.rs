@@ -56,6 +56,13 @@ pub enum TlsRole {
 #[non_exhaustive]
 pub enum Action {
     /// Open a connection, then call [`Session::handle_connected`](super::Session::handle_connected).
+    ///
+    /// Which server that is the driver says: a destination is a place in the configuration, no address. A proxy in front of
+    /// several clusters can choose one here, by what the client has asked for
+    /// ([`client_startup`](super::Session::client_startup)) or the host name in its TLS handshake
+    /// ([`tls_info`](super::Session::tls_info)); both are known before the first of these, unless encryption is handed
+    /// through. What such clusters do not share (TLS, methods, users) takes a configuration for each, chosen before
+    /// [`Session::new`](super::Session::new), from the first bytes ([`detect`](crate::startup::detect)) or the port.
     Connect {
         /// The peer that the connection will be.
         peer: PeerId,

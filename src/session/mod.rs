@@ -20,7 +20,9 @@
 //! | `gate` | the login that the client and the gate do through us |
 //! | `leg` | what an upstream is while it opens and serves |
 //! | `upstream` | dialling, TLS and login of each upstream |
-//! | `policy` | what the caller allows |
+//! | `read_only` | what becomes of a session whose writer cannot be had |
+//! | `policy`, `policy_login` | what the caller allows |
+//! | `parting` | the polite end of a session, at the driver's wish |
 //! | `look` | what the next request asks for, without claiming a byte of it |
 //! | `decide` | which upstream it goes to, and what has to happen first |
 //! | `requests` | the order of requests: batches, what is forced, what is dropped |
