@@ -203,6 +203,8 @@ impl<R: Route> Session<R> {
     fn leg_ended(&mut self, now: Instant, leg: LegId, end: SourceEnd) {
         self.leg_mut(leg).stream = Stream::Over;
         if matches!(self.life, Life::Closing(_)) {
+            // It reads nothing more: the rest of what the client has announced must not hold up the end.
+            self.ledger.destination_ended(leg.peer().port());
             self.outbox.close(leg.peer(), CloseCause::SessionOver);
             return;
         }
