@@ -928,7 +928,7 @@ mod verifiers {
         );
     }
 
-    /// What a server has refused once it is not shown again, nor is it shown to others.
+    /// B11: what a server has refused once it is not shown again, nor is it shown to others.
     #[test]
     fn keys_that_a_server_refuses_are_forgotten() {
         each(

@@ -259,17 +259,6 @@ fn the_end_of_the_client_does_not_overtake_its_bytes() {
     });
 }
 
-/// What is under way nobody sees: it has until the deadline.
-fn shut_down(rig: &mut Rig) {
-    rig.shutdown();
-    assert!(!rig.is_dead());
-    rig.raw(CLIENT, b"more");
-    assert_eq!(rig.take(WRITER), b"more");
-    rig.raw(WRITER, b"more");
-    assert_eq!(rig.take(CLIENT), b"more");
-    rig.expire(Timer::Shutdown);
-}
-
 /// Nothing of ours is put into a stream that we cannot read, at no end.
 #[test]
 fn an_encrypted_session_ends_without_a_word() {
@@ -278,7 +267,7 @@ fn an_encrypted_session_ends_without_a_word() {
         (|rig| rig.eof(WRITER), CloseCause::UpstreamEnded(WRITER)),
         (|rig| rig.reset(WRITER), CloseCause::UpstreamEnded(WRITER)),
         (|rig| rig.reset(CLIENT), CloseCause::ClientLost),
-        (shut_down, CloseCause::Shutdown),
+        (|rig| rig.shutdown(), CloseCause::Shutdown),
         (
             |rig| rig.expel(Denial::new("not any more")),
             CloseCause::Expelled(SqlState(*b"57P01")),
@@ -374,7 +363,7 @@ fn a_replication_session_ends_without_a_word() {
     let endings: [(Ending, CloseCause); 4] = [
         (|rig| rig.eof(WRITER), CloseCause::UpstreamEnded(WRITER)),
         (|rig| rig.reset(CLIENT), CloseCause::ClientLost),
-        (shut_down, CloseCause::Shutdown),
+        (|rig| rig.shutdown(), CloseCause::Shutdown),
         (
             |rig| rig.expel(Denial::new("not any more")),
             CloseCause::Expelled(SqlState(*b"57P01")),

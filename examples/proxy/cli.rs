@@ -139,6 +139,15 @@ const HOW: &[Flag] = &[
         ],
     ),
     Flag::new(
+        "writer-down",
+        Takes::One("refuse|read-only"),
+        &[
+            "what a client gets whose writer cannot be had at its",
+            "login: a refusal, or a session with a standby alone",
+            "(default: refuse)",
+        ],
+    ),
+    Flag::new(
         "throttle",
         Takes::One("on|off"),
         &[

@@ -284,6 +284,7 @@ impl Proxy {
         let mut config = Config::new(upstreams.collect());
         config.gate = options.gate;
         config.split = options.split;
+        config.writer_failure = options.writer_down;
         config.client_tls = options.client_tls;
         config.users = options.users;
         if let Some(methods) = &options.accept {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use pgturnout::auth::{AuthError, Credential, Users};
 use pgturnout::cancel::SourceCheck;
-use pgturnout::session::{Gate, Split};
+use pgturnout::session::{Gate, Split, WriterFailure};
 use pgturnout::startup::{ClientTls, TlsNegotiation, UpstreamTlsPolicy};
 
 use crate::cli::{Origin, Setting, UsageError};
@@ -63,6 +63,7 @@ pub(crate) struct Options {
     pub(crate) log_routes: bool,
     pub(crate) metrics: Option<HostPort>,
     pub(crate) cancel_source: SourceCheck,
+    pub(crate) writer_down: WriterFailure,
     pub(crate) throttle: Guard,
     pub(crate) deny_file: Option<PathBuf>,
 }
@@ -158,6 +159,15 @@ impl Options {
             upstream_ca: given.path("upstream-ca"),
             log_routes: given.one("log-routes").is_some(),
             metrics: given.one("metrics").map(metrics_address).transpose()?,
+            writer_down: given
+                .choice(
+                    "writer-down",
+                    &[
+                        ("refuse", WriterFailure::FailClient),
+                        ("read-only", WriterFailure::ReadOnly),
+                    ],
+                )?
+                .unwrap_or_default(),
             throttle: given
                 .choice("throttle", &[("on", Guard::On), ("off", Guard::Off)])?
                 .unwrap_or(Guard::Off),

@@ -1,4 +1,4 @@
-//! The text of a [`DenyList`](super::DenyList).
+//! The text of a [`DenyList`].
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};

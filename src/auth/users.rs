@@ -27,15 +27,7 @@ pub struct Users {
 /// Which kinds were ever listed, which decides what a check of anybody's proof costs.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Kinds {
-    #[cfg_attr(
-        not(feature = "scram"),
-        expect(dead_code, reason = "only SCRAM hashes for nothing")
-    )]
     pub(super) passwords: Listed,
-    #[cfg_attr(
-        not(feature = "scram"),
-        expect(dead_code, reason = "only SCRAM hashes for nothing")
-    )]
     pub(super) verifiers: Listed,
 }
 

@@ -18,16 +18,16 @@ pub(super) enum Parting {
 }
 
 impl<R: Route> Session<R> {
-    /// Ends the session politely: requests in flight are answered, new ones are not taken, and the client is told. A session
-    /// that passes whole has requests that nobody here sees: it may end by itself until the same deadline
-    /// ([`Timeouts::shutdown`](super::Timeouts::shutdown)), and is closed then.
+    /// Ends the session politely: requests in flight are answered, new ones are not taken, and the client is told. Of a
+    /// session that passes whole nobody here sees what is in flight, and there is no place for a word of ours: it is
+    /// closed at once, behind the bytes that are on their way. A driver that would give it time asks later.
     pub fn shutdown(&mut self, now: Instant) {
         self.finish(now, Parting::Shutdown);
     }
 
     /// Ends the session as [`shutdown`](Session::shutdown) does, for this client alone: rules have changed since it was let
     /// in. It is told the denial as a FATAL error, with SQLSTATE `57P01` unless the denial has another
-    /// ([`CloseCause::Expelled`]). A session that passes whole is closed at once, without a word.
+    /// ([`CloseCause::Expelled`]).
     pub fn expel(&mut self, now: Instant, denial: Denial) {
         self.finish(now, Parting::Expelled(denial));
     }
@@ -44,11 +44,7 @@ impl<R: Route> Session<R> {
 
     /// Whether a session that finishes has nothing to wait for.
     pub(super) fn may_part(&self) -> bool {
-        let may_go_on = match self.parting {
-            Parting::Shutdown => self.passes_whole(),
-            Parting::Expelled(_) => false,
-        };
-        matches!(self.life, Life::Finishing) && !may_go_on && self.nothing_in_flight()
+        matches!(self.life, Life::Finishing) && self.nothing_in_flight()
     }
 
     /// Ends a session that finishes.

@@ -148,21 +148,6 @@ impl<R: Route> Session<R> {
         goes_on
     }
 
-    /// Whether the client and its server talk to each other unread by now.
-    pub(super) fn passes_whole(&self) -> bool {
-        match &self.client.phase {
-            ClientPhase::Opaque(_) => true,
-            ClientPhase::Serving(_) => self.is_relay_only(),
-            ClientPhase::Opening(_)
-            | ClientPhase::Securing(..)
-            | ClientPhase::Finding
-            | ClientPhase::Admitting(..)
-            | ClientPhase::LoggingIn(_)
-            | ClientPhase::Over
-            | ClientPhase::Closed => false,
-        }
-    }
-
     /// Whether a message of ours may be put into the client's stream.
     pub(super) fn may_tell(&self) -> bool {
         let passes = match self.leg(LegId::Writer).phase {

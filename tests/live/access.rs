@@ -8,7 +8,7 @@ use pgturnout::auth::md5_password;
 
 use crate::support::client::{Client, Pace, V3_0, eventually};
 use crate::support::cluster::Cluster;
-use crate::support::frame::{Frame, tags, values};
+use crate::support::frame::{Frame, errors, tags, values};
 use crate::support::lab;
 use crate::support::message;
 use crate::support::proxy::{self, Proxy};
@@ -191,11 +191,9 @@ fn wrong_guesses_are_held_back() {
             drop(Client::open(proxy.port, Pace::Whole, "u_trust", &[]));
         }
         the_right_one_gets_in(&proxy, user, right);
-        assert!(
-            proxy.log().contains("held back: too many failed"),
-            "{}",
-            proxy.log()
-        );
+        assert!(eventually(|| proxy
+            .log()
+            .contains("held back: too many failed")));
     }
 }
 
@@ -234,7 +232,7 @@ fn a_denied_client_is_told_before_a_server_is_dialled() {
         let (mut client, told) = opened(&proxy, denied);
         refused(&told, "28000", DENIED);
         assert!(client.rest().is_empty());
-        assert!(proxy.log().contains("denied by line 2"), "{}", proxy.log());
+        assert!(eventually(|| proxy.log().contains("denied by line 2")));
         assert!(!proxy.log().contains("cannot be used"), "{}", proxy.log());
         if denied == "mallory" {
             let (_, told) = opened(&proxy, "alice");
@@ -327,5 +325,66 @@ fn a_deny_file_that_cannot_be_used_is_named() {
         assert_eq!(output.status.code(), Some(2), "{told}");
         let named = format!("--deny-file: {path}: {message}");
         assert!(told.contains(&named), "{told}");
+    }
+}
+
+/// A standby serves alone whose primary cannot be had, and refuses what writes by itself.
+#[test]
+fn a_session_without_a_primary_is_read_only() {
+    let Some(cluster) = lab::cluster("access::read_only") else {
+        return;
+    };
+    let standby = format!("127.0.0.1:{}", cluster.standby());
+    let nobody = ["--writer", "127.0.0.1:1", "--reader", &standby];
+    for gate in ["writer", "reader"] {
+        let more = ["--writer-down", "read-only", "--gate", gate];
+        let proxy = Proxy::start(cluster, &[&nobody[..], &more].concat());
+        let mut client = Client::open(proxy.port, Pace::Whole, "u_trust", &[]);
+        assert_eq!(client.value("select pg_is_in_recovery()"), "t");
+        let frames = client.query("create table read_only (i int)");
+        assert_eq!(errors(&frames), ["25006"]);
+        assert!(eventually(|| proxy.log().contains("alone, read-only")));
+    }
+    let proxy = Proxy::start(cluster, &nobody);
+    let (_, told) = opened(&proxy, "u_trust");
+    refused(&told, "08006", "could not log in to the primary");
+}
+
+/// A client that the proxy lets in gets its replication session, with the primary.
+#[test]
+fn replication_behind_a_proxy_that_checks() {
+    let Some(cluster) = lab::cluster("access::replication") else {
+        return;
+    };
+    let more = [
+        "--auth",
+        "terminate",
+        "--accept",
+        "md5",
+        "--user",
+        "postgres:postgres-secret",
+    ];
+    let proxy = start(cluster, &more);
+    for (password, lets_in) in [("postgres-secret", true), ("wrong", false)] {
+        let mut client = Client::connect(proxy.port, Pace::Whole);
+        let parameters = [("user", "postgres"), ("replication", "true")];
+        client.send(&message::startup(V3_0, &parameters));
+        let question = client.frame().unwrap();
+        let user = "postgres";
+        let asked = Asked {
+            client,
+            user,
+            question,
+        };
+        let (mut client, told) = asked.answers(password);
+        if !lets_in {
+            refused(&told, "28P01", "password authentication failed");
+            continue;
+        }
+        assert_eq!(told.tag, b'R');
+        client.finish_login(None);
+        let frames = client.query("IDENTIFY_SYSTEM");
+        assert_eq!(tags(&frames), "TDCZ", "{frames:?}");
+        assert!(eventually(|| proxy.log().contains("why=\"replication\"")));
     }
 }
