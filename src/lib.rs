@@ -19,6 +19,7 @@
 //! - [`route`]: from a SQL text to what it asks for, and from there to an upstream.
 //! - [`track`]: what must be remembered: replies that are owed, prepared statements, settings, pins.
 //! - [`auth`]: the login to one more server in the name of a client that is logged in, and that of a client to us.
+//! - [`access`]: who is not served: too many wrong guesses, and lists of the operator's.
 //! - [`cancel`]: whose a cancel key is, among the sessions of a proxy and the instances of a fleet.
 //! - [`startup`]: how connections open, on both sides: requests for encryption, parameters, cancel keys.
 //! - [`stats`]: counters of messages, statements, transactions, errors and connections.
@@ -116,6 +117,7 @@
     )
 )]
 
+pub mod access;
 pub mod auth;
 pub mod cancel;
 pub mod error;

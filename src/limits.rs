@@ -102,6 +102,10 @@ pub const STARTUP_BODY_MIN: u32 = 4;
 /// (`MAX_STARTUP_PACKET_LENGTH`); a longer packet it refuses without an answer.
 pub const STARTUP_BODY_MAX: u32 = 10_000;
 
+/// The least that a session's limit of a startup packet's body may be set to, in bytes: a user, a database, an application
+/// and a few settings with room to spare.
+pub const STARTUP_BODY_LEAST: u32 = 256;
+
 // Cancel.
 
 /// Cancel keys that a proxy holds by default, one for each session: as many sessions as one address can have
@@ -113,6 +117,22 @@ pub const CANCEL_KEYS_MAX: usize = 65_536;
 pub const CANCEL_KEYS_PER_PROCESS: usize = 8_192;
 /// The shortest secret of a cancel ring, in bytes: what a guesser would have to find out is no less than an AES key.
 pub const CANCEL_RING_SECRET_MIN: usize = 16;
+
+// Access.
+
+/// Pairs of address and user whose failed logins are remembered by default. Each takes some 250 bytes, and costs whoever
+/// would push others out a login.
+pub const THROTTLE_PAIRS_MAX: usize = 65_536;
+/// How long the first wrong guess blocks a user at an address by default. Each further one blocks twice as long.
+pub const THROTTLE_FIRST: Duration = Duration::from_secs(1);
+/// How long a wrong guess blocks at most by default: with it a day has room for 35 guesses, and every further one for 24.
+pub const THROTTLE_LONGEST: Duration = Duration::from_secs(3600);
+/// Bytes of a user's name that count: PostgreSQL cuts a longer one (`NAMEDATALEN`).
+pub const USER_NAME_LEN: usize = 63;
+/// Rules of a list of what is denied. More is the work of a firewall.
+pub const DENY_RULES_MAX: usize = 65_536;
+/// The longest reason of such a rule, in bytes: what is shown of it in one line.
+pub const DENY_REASON_MAX: usize = PRINTABLE_MAX;
 
 // Auth.
 

@@ -815,6 +815,22 @@ mod scram_logins {
     }
 
     /// The salt of a name stays, and is another for each name and each secret.
+    /// B10: nobody here knows what others have whom the caller would find, so a wrong password costs everybody a hash.
+    #[test]
+    fn a_user_that_the_caller_finds_costs_what_the_dearest_does() {
+        for credential in [Credential::None, Credential::password(PASSWORD), digest()] {
+            let policy = policy().allow_cleartext().iterations(10_000);
+            let user = USER.as_bytes();
+            let credential = std::sync::Arc::new(credential);
+            let mut login =
+                Admission::with_credential(user, credential, &policy, over_tls(), nonces());
+            let mut out = BytesMut::new();
+            assert!(matches!(login.start(&mut out), Admitting::Wait));
+            let step = login.handle(b'p', b"wrong\0", &mut out);
+            assert!(matches!(step, Admitting::Working), "{step:?}");
+        }
+    }
+
     #[test]
     fn mock_salts_look_like_real_ones() {
         let salt = |user: &[u8], secret: u8, users: &Users| {

@@ -15,7 +15,7 @@ fn target(rig: &Rig) -> CancelTarget {
     rig.session.cancel_target().expect("something runs")
 }
 
-/// C01: one that was long on its way must not hit the next request, be it the same text on the same upstream.
+/// E1, C01: one that was long on its way must not hit the next request, be it the same text on the same upstream.
 #[test]
 fn a_cancel_is_for_one_request() {
     each(config, |rig| {
@@ -147,7 +147,7 @@ fn a_cancel_is_encrypted_as_the_session_is() {
     }
 }
 
-/// A server that gives no key cannot be cancelled; its client has one of ours nevertheless, which does nothing.
+/// E7: a server that gives no key cannot be cancelled; its client has one of ours nevertheless, which does nothing.
 #[test]
 fn without_a_key_of_the_servers_there_is_no_target() {
     each(config, |rig| {

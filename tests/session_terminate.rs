@@ -13,8 +13,8 @@ use pgturnout::auth::{
 };
 use pgturnout::limits;
 use pgturnout::session::{
-    ClientAuth, CloseCause, Config, ConfigError, Demand, Event, Gate, PeerId, ReaderOpen, Timer,
-    TlsInfo, Transmit,
+    ClientAuth, CloseCause, Config, ConfigError, Demand, Event, Gate, PeerId, ReaderOpen, Relayed,
+    Timer, TlsInfo, Transmit,
 };
 use pgturnout::startup::{ClientTls, ProtocolVersion, StartupParams, UpstreamTlsPolicy};
 use session_support::frames::{backend, raw, show_backend};
@@ -411,15 +411,53 @@ fn what_is_not_allowed_is_refused_before_it_is_asked() {
     });
 }
 
+/// R16: the writer is logged in to with the client's own packet, and then all passes.
 #[test]
-fn replication_is_refused() {
-    each(by_md5, |rig| {
-        let pairs = [(&b"user"[..], USER.as_bytes()), (b"replication", b"true")];
+fn a_replication_session_passes_whole_once_its_client_is_let_in() {
+    for value in [&b"true"[..], b"database", b"maybe"] {
+        let pairs = [
+            (&b"user"[..], USER.as_bytes()),
+            (b"database", b"app"),
+            (b"replication", value),
+        ];
         let packet = StartupParams::build(ProtocolVersion::V3_0, pairs).unwrap();
-        rig.raw(CLIENT, packet.raw());
-        rig.see(CLIENT, "FATAL(0A000)");
-        assert!(rig.is_dead());
-    });
+        for gate in [Gate::Writer, Gate::Reader] {
+            let make = || {
+                let mut config = by_md5();
+                config.gate = gate;
+                config
+            };
+            each(make, |rig| {
+                rig.raw(CLIENT, packet.raw());
+                assert!(!rig.is_open(WRITER), "nobody is dialled for a stranger");
+                answer_md5(rig, PASSWORD);
+                rig.see(CLIENT, "R");
+                assert_eq!(rig.take(WRITER), packet.raw());
+                rig.writer("R");
+                rig.writer(login(WRITER));
+                rig.take(CLIENT);
+                let what = Relayed::Replication;
+                let whole = |event: &Event| matches!(event, Event::RelayedWhole { what: it, .. } if *it == what);
+                assert!(rig.has_event(whole));
+                assert_ne!(rig.session.client_key().unwrap().secret(), b"wkey");
+                rig.client("Q(IDENTIFY_SYSTEM)");
+                rig.see(WRITER, "Q(IDENTIFY_SYSTEM)");
+                rig.writer("W d(w)");
+                rig.see(CLIENT, "W d(w)");
+                rig.client("d(r)");
+                rig.writer("d(w)");
+                rig.see(WRITER, "d(r)");
+                rig.see(CLIENT, "d(w)");
+                assert!(!rig.is_open(READER));
+            });
+            each(make, |rig| {
+                rig.raw(CLIENT, packet.raw());
+                answer_md5(rig, "wrong");
+                rig.see(CLIENT, "FATAL(28P01)");
+                assert!(!rig.is_open(WRITER));
+            });
+        }
+    }
 }
 
 /// A03: one NegotiateProtocolVersion, before the question.
@@ -890,7 +928,7 @@ mod verifiers {
         );
     }
 
-    /// What a server has refused once it is not shown again, nor is it shown to others.
+    /// B11: what a server has refused once it is not shown again, nor is it shown to others.
     #[test]
     fn keys_that_a_server_refuses_are_forgotten() {
         each(

@@ -377,7 +377,7 @@ fn the_client_gets_one_negotiation_of_the_version() {
     }
 }
 
-/// The width of the client's key is that of the version which it speaks, whatever the servers speak.
+/// E7: the width of the client's key is that of the version which it speaks, whatever the servers speak.
 #[test]
 fn legs_of_two_versions_have_keys_of_two_widths() {
     for (version, negotiated, width) in [

@@ -2,9 +2,10 @@
 
 mod session_support;
 
-use pgturnout::session::{CloseCause, Config, Event, Gate, PeerId, Relayed, Timer};
+use pgturnout::session::{CloseCause, Config, Denial, Event, Gate, PeerId, Relayed, Timer};
 use pgturnout::startup::{ClientTls, ProtocolVersion, StartupParams, UpstreamTlsPolicy};
 use pgturnout::stats::Counter;
+use pgturnout::wire::SqlState;
 use session_support::frames::backend;
 use session_support::{Dial, Rig, config, each, login, startup};
 
@@ -262,11 +263,15 @@ fn the_end_of_the_client_does_not_overtake_its_bytes() {
 #[test]
 fn an_encrypted_session_ends_without_a_word() {
     type Ending = fn(&mut Rig);
-    let endings: [(Ending, CloseCause); 4] = [
+    let endings: [(Ending, CloseCause); 5] = [
         (|rig| rig.eof(WRITER), CloseCause::UpstreamEnded(WRITER)),
         (|rig| rig.reset(WRITER), CloseCause::UpstreamEnded(WRITER)),
         (|rig| rig.reset(CLIENT), CloseCause::ClientLost),
         (|rig| rig.shutdown(), CloseCause::Shutdown),
+        (
+            |rig| rig.expel(Denial::new("not any more")),
+            CloseCause::Expelled(SqlState(*b"57P01")),
+        ),
     ];
     for (ending, cause) in endings {
         each(through, |rig| {
@@ -355,10 +360,14 @@ fn a_replication_session_passes_whole() {
 #[test]
 fn a_replication_session_ends_without_a_word() {
     type Ending = fn(&mut Rig);
-    let endings: [(Ending, CloseCause); 3] = [
+    let endings: [(Ending, CloseCause); 4] = [
         (|rig| rig.eof(WRITER), CloseCause::UpstreamEnded(WRITER)),
         (|rig| rig.reset(CLIENT), CloseCause::ClientLost),
         (|rig| rig.shutdown(), CloseCause::Shutdown),
+        (
+            |rig| rig.expel(Denial::new("not any more")),
+            CloseCause::Expelled(SqlState(*b"57P01")),
+        ),
     ];
     for (ending, cause) in endings {
         each(config, |rig| {

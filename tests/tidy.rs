@@ -19,7 +19,7 @@ const LAYERS: &[(&[&str], Row)] = &[
     (&["session"], Row::Apart),
     (&["migrate"], Row::Apart),
     (&["route", "track", "auth"], Row::Apart),
-    (&["cancel"], Row::Apart),
+    (&["cancel", "access"], Row::Apart),
     (&["startup"], Row::Apart),
     (&["stats"], Row::Apart),
     (&["ledger", "wire"], Row::Apart),

@@ -180,6 +180,34 @@ const HOW: &[Flag] = &[
         ],
     ),
     Flag::new(
+        "writer-down",
+        Takes::One("refuse|read-only"),
+        &[
+            "what a client gets whose writer cannot be had at its",
+            "login: a refusal, or a session with a standby alone",
+            "(default: refuse)",
+        ],
+    ),
+    Flag::new(
+        "throttle",
+        Takes::One("on|off"),
+        &[
+            "hold back logins of a user from an address after wrong",
+            "guesses, from one second up to an hour, until the",
+            "first one that succeeds (default: off)",
+        ],
+    ),
+    Flag::new(
+        "deny-file",
+        Takes::One("FILE"),
+        &[
+            "whom not to serve: lines `address 192.0.2.0/24`,",
+            "`user NAME`, `database NAME`, then perhaps",
+            "`until 2027-01-31`, then perhaps ` : REASON`; read",
+            "again each minute and on SIGHUP, open sessions too",
+        ],
+    ),
+    Flag::new(
         "log-routes",
         Takes::Nothing,
         &[

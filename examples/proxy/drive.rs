@@ -26,7 +26,7 @@ use crate::connection::{Connection, Heard, Sent, Step};
 use crate::metrics::{Clock, Published};
 use crate::peer_io::{ReadBuffer, Stream};
 use crate::registry::{Ask, Asker, Entry, Mailbox};
-use crate::{Proxy, cancel, log};
+use crate::{Proxy, cancel, door, log};
 
 /// Writes to one peer before the others get their turn.
 const WRITES_PER_TURN: usize = 4;
@@ -72,8 +72,8 @@ impl Driver {
         let mut connections = PeerId::ALL.map(|_| Connection::None);
         connections[PeerId::CLIENT.index()] = Connection::open(Stream::plain(client));
         let mut session = Session::new(config, route::Split, seed, Instant::now());
-        if let Some(deny) = &proxy.deny {
-            session.set_policy(Box::new(deny.clone()));
+        if let Some(policy) = door::policy(&proxy, number, address) {
+            session.set_policy(policy);
         }
         Box::new(Driver {
             session,
@@ -147,9 +147,21 @@ impl Driver {
         while let Some(ask) = self.mailbox.poll(cx) {
             match ask {
                 Ask::Shutdown => self.session.shutdown(now),
+                Ask::Recheck => self.recheck(now),
                 Ask::CancelTarget(answer) => self.askers.push(answer),
                 Ask::Publish(_done) => self.publish(),
             }
+        }
+    }
+
+    /// Ends the session if it is denied by now.
+    fn recheck(&mut self, now: Instant) {
+        let startup = self.session.client_startup();
+        if let Some(rule) = self.proxy.door.denies(self.entry.address(), startup) {
+            let (number, address) = (self.number, self.entry.address());
+            let line = format!("session {number} from {address} ended by {rule}");
+            self.proxy.log.line(&line);
+            self.session.expel(now, door::denial());
         }
     }
 
@@ -287,6 +299,9 @@ impl Driver {
             Action::Close { peer, cause } => self.close(cx, peer, &cause),
             Action::Cancel(key) => {
                 let address = self.entry.address();
+                if self.proxy.door.denies(address, None).is_some() {
+                    return;
+                }
                 let relay = cancel::relay(Arc::clone(&self.proxy), Asker { key, address });
                 self.cancel = Some(tokio::spawn(relay));
             }

@@ -155,6 +155,15 @@ pub(crate) fn event(proxy: &Proxy, number: u64, event: &Event) {
                 proxy.name(*to)
             ));
         }
+        Event::ReadOnly { to } => {
+            let to = proxy.name(*to);
+            line(format!("session {number}: served by {to} alone, read-only"));
+        }
+        Event::UnknownMessage { peer, tag } => {
+            line(format!(
+                "session {number}: the {peer} sent a message of unknown type {tag}"
+            ));
+        }
         Event::ReaderLost { failed_requests } => {
             line(format!(
                 "session {number}: the reader was lost; {failed_requests} requests failed"

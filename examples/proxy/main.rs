@@ -22,6 +22,7 @@ mod cli;
 mod config;
 mod connection;
 mod deny;
+mod door;
 mod drive;
 mod log;
 mod metrics;
@@ -49,6 +50,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use cli::{Command, Origin, UsageError};
 use deny::Deny;
+use door::{Door, Reread};
 use drive::Driver;
 use log::Log;
 use metrics::Metrics;
@@ -74,6 +76,9 @@ const SHUTDOWN: Duration = Duration::from_secs(10);
 /// What a shutdown leaves for telling the clients and closing.
 const SHUTDOWN_CLOSING: Duration = Duration::from_secs(1);
 
+/// How often the file of what is denied is read, unless SIGHUP asks for it.
+const REREAD: Duration = Duration::from_secs(60);
+
 /// How long the exit waits for whoever reads standard error.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -96,6 +101,7 @@ pub(crate) struct Proxy {
     addresses: Vec<HostPort>,
     tls: Tls,
     registry: Arc<Registry>,
+    pub(crate) door: Door,
     /// Permits for the connections that carry cancels to upstreams.
     cancels: Semaphore,
     /// Permits for those to other instances, which wait for permits of these.
@@ -104,7 +110,7 @@ pub(crate) struct Proxy {
     pub(crate) metrics: Metrics,
     log_routes: bool,
     /// What no client may run.
-    deny: Option<Deny>,
+    pub(crate) deny: Option<Deny>,
 }
 
 /// What new sessions get.
@@ -224,6 +230,7 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut signals: Signals) {
     // Closed when the last session has dropped its sender.
     let (running, mut all_gone) = mpsc::channel::<()>(1);
     let mut number = 0;
+    let mut minute = tokio::time::interval(REREAD);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted.and_then(|(client, from)| Ok(((client, from.ip()), tls::random()?))) {
@@ -241,7 +248,11 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut signals: Signals) {
             _ = signals.summary.recv() => {
                 tokio::spawn(metrics::tell_summary(Arc::clone(&proxy)));
             }
-            _ = signals.reload.recv() => proxy.reload(),
+            _ = signals.reload.recv() => {
+                proxy.reload();
+                proxy.reread();
+            }
+            _ = minute.tick() => proxy.reread(),
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
         }
@@ -275,6 +286,11 @@ fn admit(methods: &[Accept], secret: [u8; 32]) -> AdmitPolicy {
 impl Proxy {
     fn new(options: Options, given: Given, log: Log) -> Result<Proxy, UsageError> {
         let tls = Tls::new(&options)?;
+        let door = Door::new(options.throttle, options.deny_file.clone()).map_err(|why| {
+            let path = options.deny_file.clone().unwrap_or_default();
+            let message = format!("{}: {why}", path.display());
+            UsageError::new(Origin::CommandLine, "deny-file", message)
+        })?;
         let mock = tls::random()
             .map_err(|error| UsageError::new(Origin::CommandLine, "", error.to_string()))?;
         let mut addresses = vec![options.writer.clone()];
@@ -284,6 +300,7 @@ impl Proxy {
             addresses,
             tls,
             registry: Arc::new(Registry::new(options.cancel_source)),
+            door,
             cancels: Semaphore::new(CANCELS_AT_ONCE),
             hand_ons: Semaphore::new(CANCELS_AT_ONCE),
             log,
@@ -313,6 +330,23 @@ impl Proxy {
                     .line("the users file and the cancel ring were read again");
             }
             Err(error) => self.log.line(&format!("proxy: not read again: {error}")),
+        }
+    }
+
+    /// Reads the file of what is denied again, and has every session look whether it still may be.
+    fn reread(&self) {
+        if !self.door.has_list() {
+            return;
+        }
+        match self.door.reread() {
+            Ok(Reread::Same) => {}
+            Ok(Reread::Changed) => {
+                self.log.line("the deny file has changed");
+                self.registry.recheck();
+            }
+            Err(why) => self
+                .log
+                .line(&format!("the deny file is left as it was: {why}")),
         }
     }
 
@@ -361,6 +395,7 @@ impl Current {
         let readers = options.readers.iter().map(upstream(Role::Reader));
         let mut config = Config::new(writer.chain(readers).collect());
         config.gate = options.gate;
+        config.writer_failure = options.writer_down;
         config.split = options.split;
         config.optimistic = options.optimistic;
         config.read_your_writes = options.read_your_writes;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pgturnout::auth::{AuthError, Credential, Users};
 use pgturnout::cancel::SourceCheck;
-use pgturnout::session::{Gate, Optimistic, ReadYourWrites, Split};
+use pgturnout::session::{Gate, Optimistic, ReadYourWrites, Split, WriterFailure};
 use pgturnout::startup::{ClientTls, TlsNegotiation, UpstreamTlsPolicy};
 
 use tokio::net::TcpStream;
@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use crate::cli::{Origin, Setting, UsageError};
 use crate::config;
 use crate::deny::Deny;
+use crate::door::Guard;
 use crate::ring::Ring;
 use crate::users;
 
@@ -73,6 +74,9 @@ pub(crate) struct Options {
     pub(crate) cancel_ring: Option<Ring>,
     /// Statements that no client may run.
     pub(crate) deny: Option<Deny>,
+    pub(crate) writer_down: WriterFailure,
+    pub(crate) throttle: Guard,
+    pub(crate) deny_file: Option<PathBuf>,
 }
 
 /// All settings, the configuration file's where the command line has nothing of that name.
@@ -173,6 +177,19 @@ impl Options {
             upstream_ca: given.path("upstream-ca"),
             log_routes: given.one("log-routes").is_some(),
             metrics: given.one("metrics").map(metrics_address).transpose()?,
+            writer_down: given
+                .choice(
+                    "writer-down",
+                    &[
+                        ("refuse", WriterFailure::FailClient),
+                        ("read-only", WriterFailure::ReadOnly),
+                    ],
+                )?
+                .unwrap_or_default(),
+            throttle: given
+                .choice("throttle", &[("on", Guard::On), ("off", Guard::Off)])?
+                .unwrap_or(Guard::Off),
+            deny_file: given.path("deny-file"),
             cancel_source: given
                 .choice("cancel-source", CANCEL_SOURCE)?
                 .unwrap_or_default(),

@@ -18,6 +18,8 @@ pub(crate) enum Ask {
     CancelTarget(oneshot::Sender<Option<CancelTarget>>),
     /// Finish what is in flight, then end.
     Shutdown,
+    /// What is denied has changed: see whether you are.
+    Recheck,
     /// Add to the proxy's numbers what was counted since the last time; dropping the sender says that it is done.
     Publish(mpsc::Sender<()>),
 }
@@ -118,6 +120,13 @@ impl Registry {
     pub(crate) fn shut_down(&self) {
         for mailbox in self.tables().sessions.values() {
             mailbox.post(Ask::Shutdown);
+        }
+    }
+
+    /// Has every session see whether it is denied by now.
+    pub(crate) fn recheck(&self) {
+        for mailbox in self.tables().sessions.values() {
+            mailbox.post(Ask::Recheck);
         }
     }
 

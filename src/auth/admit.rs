@@ -14,7 +14,7 @@ use super::methods::Method;
 use super::nonce::ScramNonce;
 #[cfg(feature = "scram")]
 use super::scram_server::{Account, Challenge, Checking, ClientFault, Hello, Offer, Verdict};
-use super::users::Users;
+use super::users::{Kinds, Users};
 #[cfg(feature = "scram")]
 use crate::limits::SCRAM_STEP_ITERATIONS;
 #[cfg(feature = "scram")]
@@ -183,7 +183,26 @@ impl Admission {
         nonces: AdmitNonces,
     ) -> Admission {
         let credential = users.get(user);
-        let asked = policy.ask(user, &credential, users, connection);
+        let asked = policy.ask(user, &credential, users.kinds(), connection);
+        Admission {
+            user: Box::from(user),
+            credential,
+            nonces,
+            phase: Phase::New(asked),
+        }
+    }
+
+    /// A login as a user whose credential the caller has found; [`Credential::None`] if there is no such user. Since nobody
+    /// here knows what others have, everybody's proof costs what the dearest kind does.
+    #[must_use]
+    pub fn with_credential(
+        user: &[u8],
+        credential: Arc<Credential>,
+        policy: &AdmitPolicy,
+        connection: ClientConnection,
+        nonces: AdmitNonces,
+    ) -> Admission {
+        let asked = policy.ask(user, &credential, Kinds::ALL, connection);
         Admission {
             user: Box::from(user),
             credential,

@@ -6,7 +6,9 @@ use super::md5::{Md5Digest, md5_digest};
 use super::scram_hash::{Derived, Deriving};
 #[cfg(feature = "scram")]
 use super::scram_keys::ScramVerifier;
-use super::users::Users;
+use super::users::Kinds;
+#[cfg(feature = "scram")]
+use super::users::Listed;
 #[cfg(feature = "scram")]
 use crate::limits::SCRAM_STEP_ITERATIONS;
 use crate::secret::Secret;
@@ -70,7 +72,7 @@ impl Check {
         not(feature = "scram"),
         expect(unused_variables, reason = "nothing is hashed in steps")
     )]
-    pub(super) fn new(credential: &Credential, users: &Users, iterations: u32) -> Check {
+    pub(super) fn new(credential: &Credential, kinds: Kinds, iterations: u32) -> Check {
         let known = match credential {
             Credential::Password(password) => Known::Password(Secret::copy_of(password.expose())),
             Credential::Md5Digest(digest) => Known::Md5Digest(digest.duplicate()),
@@ -84,7 +86,7 @@ impl Check {
             known,
             given: Given::NotYet,
             #[cfg(feature = "scram")]
-            hashing: if users.hold_verifiers() {
+            hashing: if kinds.verifiers == Listed::Somebody {
                 Hashing::Due(iterations)
             } else {
                 Hashing::None

@@ -10,7 +10,9 @@ use super::methods::{Channel, Method};
 use super::scram_hash::keyed_code;
 #[cfg(feature = "scram")]
 use super::scram_server::{Account, Offer};
-use super::users::Users;
+use super::users::Kinds;
+#[cfg(feature = "scram")]
+use super::users::Listed;
 use crate::limits;
 use crate::secret::{Secret, constant_time_eq};
 
@@ -177,6 +179,11 @@ impl AdmitPolicy {
         }
     }
 
+    /// Whether a client may send its password as it is.
+    pub(crate) fn takes_passwords(&self) -> bool {
+        self.cleartext.is_some()
+    }
+
     /// The weakest connection over which anything is allowed; `None` if nothing is over any.
     pub(crate) fn weakest(&self) -> Option<Channel> {
         #[cfg(feature = "scram")]
@@ -199,7 +206,7 @@ impl AdmitPolicy {
         &self,
         user: &[u8],
         credential: &Credential,
-        users: &Users,
+        kinds: Kinds,
         connection: ClientConnection,
     ) -> Asked {
         let over = |least: Option<Channel>| least.is_some_and(|least| connection.channel >= least);
@@ -220,25 +227,25 @@ impl AdmitPolicy {
         let cleartext = over(self.cleartext);
         match (scram, suits_scram(credential), suits_md5(credential)) {
             #[cfg(feature = "scram")]
-            (Some(offer), true, _) => Asked::Scram(offer, self.account(user, credential, users)),
+            (Some(offer), true, _) => Asked::Scram(offer, self.account(user, credential, kinds)),
             (_, _, true) if md5 => Asked::Md5,
             _ if cleartext && suits_cleartext(credential) => {
-                Asked::Cleartext(self.check(credential, users))
+                Asked::Cleartext(self.check(credential, kinds))
             }
             // What is listed serves for nothing that is allowed, or nothing is listed.
             #[cfg(feature = "scram")]
             (Some(offer), _, _) => {
-                Asked::Scram(offer, self.account(user, &Credential::None, users))
+                Asked::Scram(offer, self.account(user, &Credential::None, kinds))
             }
             _ if md5 => Asked::Md5,
-            _ if cleartext => Asked::Cleartext(self.check(credential, users)),
+            _ if cleartext => Asked::Cleartext(self.check(credential, kinds)),
             _ if self.certificates == Certificates::Proof => Asked::Certificate,
             _ => Asked::Impossible,
         }
     }
 
-    fn check(&self, credential: &Credential, users: &Users) -> Check {
-        Check::new(credential, users, self.iterations)
+    fn check(&self, credential: &Credential, kinds: Kinds) -> Check {
+        Check::new(credential, kinds, self.iterations)
     }
 
     #[cfg(feature = "scram")]
@@ -252,7 +259,7 @@ impl AdmitPolicy {
     }
 
     #[cfg(feature = "scram")]
-    fn account(&self, user: &[u8], credential: &Credential, users: &Users) -> Account {
+    fn account(&self, user: &[u8], credential: &Credential, kinds: Kinds) -> Account {
         let salt = keyed_code(self.mock.expose(), user);
         // As long as PostgreSQL's own.
         let salt = salt.expose().get(..16).unwrap_or_default();
@@ -267,7 +274,7 @@ impl AdmitPolicy {
                 Account::nobody(salt, self.iterations)
             }
         };
-        if users.hold_passwords() {
+        if kinds.passwords == Listed::Somebody {
             account.worked_for()
         } else {
             account

@@ -54,6 +54,6 @@ pub use replay::{Handshake, Replay};
 #[cfg(feature = "scram")]
 pub use scram_keys::{ScramKeys, ScramVerifier};
 
-pub use users::Users;
+pub use users::{FoundUser, UpstreamUser, UpstreamUsers, Users};
 
 pub use crate::secret::Secret;

@@ -94,6 +94,16 @@ pub struct Replay {
     end_point: Option<TlsEndPoint>,
     phase: Phase,
     collected: Collected,
+    scope: Scope,
+}
+
+/// What kind of session a login may open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Scope {
+    /// One that runs statements.
+    Statements,
+    /// Any.
+    Whole,
 }
 
 enum Phase {
@@ -173,6 +183,7 @@ impl Replay {
             end_point: None,
             phase: Phase::New(credential.into()),
             collected: Collected::default(),
+            scope: Scope::Statements,
         }
     }
 
@@ -183,17 +194,27 @@ impl Replay {
         Replay { end_point, ..self }
     }
 
+    /// The same login for the client's only session: it may ask for replication, which is never opened twice.
+    #[must_use]
+    pub fn of_the_only_session(self) -> Replay {
+        Replay {
+            scope: Scope::Whole,
+            ..self
+        }
+    }
+
     /// Appends the client's own StartupMessage, byte for byte, to `out`.
     ///
     /// # Errors
     ///
-    /// [`AuthError::Replication`] if the client may have asked for a replication session, [`AuthError::OutOfTurn`] if
-    /// the login has started before.
+    /// [`AuthError::Replication`] if the client may have asked for a replication session and this login is not of its
+    /// [only session](Replay::of_the_only_session), [`AuthError::OutOfTurn`] if the login has started before.
     pub fn start(&mut self, out: &mut BytesMut) -> Result<(), AuthError> {
         let Phase::New(credential) = mem::replace(&mut self.phase, Phase::Ended) else {
             return Err(AuthError::OutOfTurn);
         };
-        if self.params.replication() != Replication::Off {
+        let replicates = self.params.replication() != Replication::Off;
+        if replicates && self.scope == Scope::Statements {
             return Err(AuthError::Replication);
         }
         out.extend_from_slice(self.params.raw());

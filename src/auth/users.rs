@@ -3,6 +3,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::credential::{Credential, CredentialKind};
+use crate::wire::Printable;
 
 /// What further servers are logged in to with, by user name.
 ///
@@ -24,10 +25,26 @@ pub struct Users {
 }
 
 /// Which kinds were ever listed, which decides what a check of anybody's proof costs.
-#[derive(Default)]
-struct Kinds {
-    passwords: usize,
-    verifiers: usize,
+#[derive(Clone, Copy, Default)]
+pub(super) struct Kinds {
+    pub(super) passwords: Listed,
+    pub(super) verifiers: Listed,
+}
+
+/// Whether somebody has a credential of some kind.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Listed {
+    #[default]
+    Nobody,
+    Somebody,
+}
+
+impl Kinds {
+    /// Anybody may have anything.
+    pub(super) const ALL: Kinds = Kinds {
+        passwords: Listed::Somebody,
+        verifiers: Listed::Somebody,
+    };
 }
 
 impl Users {
@@ -35,10 +52,10 @@ impl Users {
     pub fn insert(&mut self, name: &[u8], credential: Credential) -> bool {
         match credential.kind() {
             CredentialKind::Password => {
-                self.kinds.passwords = self.kinds.passwords.saturating_add(1);
+                self.kinds.passwords = Listed::Somebody;
             }
             CredentialKind::ScramVerifier | CredentialKind::ScramKeys => {
-                self.kinds.verifiers = self.kinds.verifiers.saturating_add(1);
+                self.kinds.verifiers = Listed::Somebody;
             }
             CredentialKind::Md5Digest | CredentialKind::External | CredentialKind::None => {}
         }
@@ -56,16 +73,8 @@ impl Users {
         }
     }
 
-    /// Whether a password was ever listed.
-    #[cfg(feature = "scram")]
-    pub(super) fn hold_passwords(&self) -> bool {
-        self.kinds.passwords > 0
-    }
-
-    /// Whether a verifier was ever listed, or the keys of one.
-    #[cfg(feature = "scram")]
-    pub(super) fn hold_verifiers(&self) -> bool {
-        self.kinds.verifiers > 0
+    pub(super) fn kinds(&self) -> Kinds {
+        self.kinds
     }
 
     /// How many users are listed.
@@ -86,4 +95,85 @@ impl fmt::Debug for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Users({})", self.by_name.len())
     }
+}
+
+/// Whom servers know a client as that is somebody else to the proxy.
+///
+/// `Debug` shows the name alone.
+#[derive(Clone)]
+pub struct UpstreamUser {
+    /// The user of the StartupMessage that servers get.
+    pub name: Box<[u8]>,
+    /// What that user logs in with.
+    pub credential: Arc<Credential>,
+}
+
+impl UpstreamUser {
+    /// A user with a credential.
+    #[must_use]
+    pub fn new(name: &[u8], credential: Credential) -> UpstreamUser {
+        UpstreamUser {
+            name: name.into(),
+            credential: Arc::new(credential),
+        }
+    }
+}
+
+impl fmt::Debug for UpstreamUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UpstreamUser({})", Printable(&self.name))
+    }
+}
+
+/// Which clients servers know by another name, by the names that the proxy knows them by, compared byte for byte.
+///
+/// ```
+/// use pgturnout::auth::{Credential, UpstreamUser, UpstreamUsers};
+///
+/// let mut users = UpstreamUsers::default();
+/// users.insert(b"alice", UpstreamUser::new(b"app", Credential::password("secret")));
+/// assert_eq!(&*users.get(b"alice").unwrap().name, b"app");
+/// assert!(users.get(b"bob").is_none());
+/// ```
+#[derive(Clone, Default)]
+pub struct UpstreamUsers {
+    by_name: BTreeMap<Box<[u8]>, UpstreamUser>,
+}
+
+impl UpstreamUsers {
+    /// Has servers know a client as another user; whether the client's name was new.
+    pub fn insert(&mut self, client: &[u8], user: UpstreamUser) -> bool {
+        self.by_name.insert(client.into(), user).is_none()
+    }
+
+    /// Whom servers know this client as, if not by its own name.
+    #[must_use]
+    pub fn get(&self, client: &[u8]) -> Option<&UpstreamUser> {
+        self.by_name.get(client)
+    }
+
+    /// Whether every client has its own name everywhere.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+}
+
+/// Shows how many there are, and none of them.
+impl fmt::Debug for UpstreamUsers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UpstreamUsers({})", self.by_name.len())
+    }
+}
+
+/// What a caller has found of a user that asks to be let in.
+///
+/// `Debug` shows no secret.
+#[derive(Debug)]
+pub struct FoundUser {
+    /// What the client has to prove that it knows; [`Credential::None`] for a user that does not exist, who is asked and
+    /// refused like one with a wrong password.
+    pub credential: Credential,
+    /// Whom servers know it as, if not by its own name.
+    pub upstream: Option<UpstreamUser>,
 }

@@ -56,6 +56,13 @@ pub enum TlsRole {
 #[non_exhaustive]
 pub enum Action {
     /// Open a connection, then call [`Session::handle_connected`](super::Session::handle_connected).
+    ///
+    /// Which server that is the driver says: a destination is a place in the configuration, no address. A proxy in front of
+    /// several clusters can choose one here, by what the client has asked for
+    /// ([`client_startup`](super::Session::client_startup)) or the host name in its TLS handshake
+    /// ([`tls_info`](super::Session::tls_info)); both are known before the first of these, unless encryption is handed
+    /// through. What such clusters do not share (TLS, methods, users) takes a configuration for each, chosen before
+    /// [`Session::new`](super::Session::new), from the first bytes ([`detect`](crate::startup::detect)) or the port.
     Connect {
         /// The peer that the connection will be.
         peer: PeerId,
@@ -90,6 +97,13 @@ pub enum Action {
     /// [`cancel_target`](super::Session::cancel_target) names; if there is none, do nothing, but for a session that
     /// [`is_holding`](super::Session::is_holding) a request ask again when it is not.
     Cancel(CancelKey),
+    /// A client wants to be let in, and the caller knows what it has to prove ([`UserSource::Caller`](super::UserSource)).
+    /// Then call [`Session::handle_user`](super::Session::handle_user), before the login's deadline. Nobody has proven the
+    /// name; whoever opens a connection can have one looked up.
+    FindUser {
+        /// The user of the StartupMessage.
+        user: Box<[u8]>,
+    },
     /// An upstream asks for what only the caller can answer ([`Credential::External`](crate::auth::Credential::External)).
     /// Then call [`Session::handle_authentication`](super::Session::handle_authentication), before the login's deadline.
     Authenticate {
@@ -178,6 +192,11 @@ pub enum Event {
         /// How.
         method: Method,
     },
+    /// The caller could not look a user up; the client was told so.
+    UserNotFound {
+        /// Why, for a log.
+        why: String,
+    },
     /// There is only a SCRAM verifier of the user, and the login at the gate has not shown the keys that other upstreams
     /// are logged in to with.
     KeysNotLearnt {
@@ -196,6 +215,12 @@ pub enum Event {
     /// The writer says that it is a standby: it will refuse every write, and nothing is done about that here.
     WriterIsStandby {
         /// Where it is.
+        to: Destination,
+    },
+    /// The writer cannot be had, and the session runs on its reader alone
+    /// ([`WriterFailure::ReadOnly`](super::WriterFailure)).
+    ReadOnly {
+        /// Where the reader is, which stands for the writer from here on.
         to: Destination,
     },
     /// The session passes whole: nothing of it is read, split, counted or answered by us.
@@ -246,6 +271,14 @@ pub enum Event {
         peer: PeerId,
         /// The SQLSTATE that the client gets.
         state: SqlState,
+    },
+    /// A peer sent a message of a type that the protocol does not have. It is passed on as it is; a server closes the
+    /// connection for one.
+    UnknownMessage {
+        /// Who sent it.
+        peer: PeerId,
+        /// Its tag.
+        tag: u8,
     },
     /// The session will serve its reads from the writer until the pin is lifted.
     Pinned(crate::track::Pin),

@@ -8,15 +8,18 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-use super::client::{ClientPhase, Question, SessionKind, is_no_answer};
+use super::client::{ClientPhase, Question, is_no_answer};
 use super::leg::Hashing;
+use super::policy_login::LoginOutcome;
 use super::upstream::frame_limit;
-use super::{ClientAuth, CloseCause, Demand, Event, PeerId, Session, Tell};
-use crate::auth::{Accepted, Admission, Admitting, Credential, Rejected, ServerReport};
+use super::{Action, ClientAuth, CloseCause, Demand, Event, PeerId, Session, Tell, UserSource};
+use crate::auth::{
+    Accepted, Admission, AdmitNonces, Admitting, Credential, FoundUser, Rejected, ServerReport,
+};
 use crate::ledger::Fate;
 use crate::limits;
 use crate::route::Route;
-use crate::startup::ProtocolVersion;
+use crate::startup::{BuildError, ProtocolVersion, StartupParams};
 use crate::wire::{Header, sqlstate, tags};
 
 impl<R: Route> Session<R> {
@@ -28,29 +31,86 @@ impl<R: Route> Session<R> {
                 self.client.phase = ClientPhase::LoggingIn(Question::None);
                 self.dial(now, self.gate());
             }
-            ClientAuth::Terminate(_) if self.client.kind == SessionKind::Stream => {
-                let tell = Tell::fatal(
-                    sqlstate::FEATURE_NOT_SUPPORTED,
-                    "replication connections cannot be opened through a proxy that checks passwords itself",
-                );
-                let cause = CloseCause::ClientFault(Some(tell.state));
-                self.end(now, cause, Some(tell));
-            }
             ClientAuth::Terminate(policy) => {
                 let Some(startup) = self.client.startup.clone() else {
                     return;
                 };
-                let mut out = BytesMut::new();
-                self.client.minor = startup.negotiate(ProtocolVersion::V3_2, &mut out).minor;
-                let connection = self.client.connection();
-                let nonces = self.seed.admit_nonces();
-                let mut admission =
-                    Admission::new(startup.user(), &config.users, policy, connection, nonces);
-                let step = admission.start(&mut out);
-                self.client.phase = ClientPhase::Admitting(Box::new(admission), Hashing::Rest);
-                self.push(PeerId::CLIENT, &out);
-                self.admitting(now, step);
+                let user = startup.user();
+                match config.user_source {
+                    UserSource::Caller => {
+                        self.client.phase = ClientPhase::Finding;
+                        let user = user.into();
+                        self.act(Action::FindUser { user });
+                    }
+                    UserSource::Listed => {
+                        let (connection, nonces) = (self.client.connection(), self.nonces());
+                        let users = &config.users;
+                        let admission = Admission::new(user, users, policy, connection, nonces);
+                        self.ask_client(now, &startup, admission);
+                    }
+                }
             }
+        }
+    }
+
+    fn nonces(&self) -> AdmitNonces {
+        self.seed.admit_nonces()
+    }
+
+    /// The caller's answer to [`Action::FindUser`], or why there is none, in words for a log: the client is told that it
+    /// cannot be checked. If nobody is being looked up any more, the answer goes nowhere.
+    pub fn handle_user(&mut self, now: Instant, found: Result<FoundUser, String>) {
+        let config = Arc::clone(&self.config);
+        let (ClientPhase::Finding, ClientAuth::Terminate(policy), Some(startup)) = (
+            &self.client.phase,
+            &config.authentication,
+            self.client.startup.clone(),
+        ) else {
+            return;
+        };
+        match found {
+            Ok(found) => {
+                self.client.upstream_user = found.upstream;
+                let credential = Arc::new(found.credential);
+                let (connection, nonces) = (self.client.connection(), self.nonces());
+                let user = startup.user();
+                let admission =
+                    Admission::with_credential(user, credential, policy, connection, nonces);
+                self.ask_client(now, &startup, admission);
+            }
+            Err(why) => {
+                self.notify(Event::UserNotFound { why });
+                let why = "the proxy cannot look up its users now";
+                let tell = Tell::fatal(sqlstate::CANNOT_CONNECT_NOW, why);
+                self.end(now, CloseCause::ClientFault(Some(tell.state)), Some(tell));
+            }
+        }
+        self.couple(now);
+    }
+
+    /// Asks the client for its proof.
+    fn ask_client(&mut self, now: Instant, startup: &StartupParams, mut admission: Admission) {
+        let mut out = BytesMut::new();
+        self.client.minor = startup.negotiate(ProtocolVersion::V3_2, &mut out).minor;
+        let step = admission.start(&mut out);
+        self.client.phase = ClientPhase::Admitting(Box::new(admission), Hashing::Rest);
+        self.admitting(now, &out, step);
+    }
+
+    /// As whom, and with what, upstreams are logged in to in the client's name.
+    ///
+    /// # Errors
+    ///
+    /// Its startup packet does not take the other name.
+    pub(super) fn upstream_login(
+        &self,
+        startup: &StartupParams,
+    ) -> Result<(StartupParams, Arc<Credential>), BuildError> {
+        let user = startup.user();
+        let found = self.client.upstream_user.as_ref();
+        match found.or_else(|| self.config.upstream_users.get(user)) {
+            Some(other) => Ok((startup.as_user(&other.name)?, Arc::clone(&other.credential))),
+            None => Ok((startup.clone(), self.credential(user))),
         }
     }
 
@@ -62,8 +122,7 @@ impl<R: Route> Session<R> {
         let mut out = BytesMut::new();
         if *hashing == Hashing::Running {
             let step = admission.work(&mut out);
-            self.push(PeerId::CLIENT, &out);
-            self.admitting(now, step);
+            self.admitting(now, &out, step);
             return Demand::Again;
         }
         let header = match Header::parse_within(input, frame_limit(&self.config)) {
@@ -92,8 +151,7 @@ impl<R: Route> Session<R> {
         {
             return self.admit_fault(now);
         }
-        self.push(PeerId::CLIENT, &out);
-        self.admitting(now, step);
+        self.admitting(now, &out, step);
         Demand::Again
     }
 
@@ -103,7 +161,21 @@ impl<R: Route> Session<R> {
         Demand::Again
     }
 
-    fn admitting(&mut self, now: Instant, step: Admitting) {
+    /// Goes on with the client's login. `answer` is for the client, unless the policy has it told something else.
+    fn admitting(&mut self, now: Instant, answer: &[u8], step: Admitting) {
+        let outcome = match &step {
+            Admitting::Wait | Admitting::Working => None,
+            Admitting::Accepted(_) => Some(LoginOutcome::Accepted),
+            Admitting::Refused(rejected) => {
+                self.tally.refused(rejected.sqlstate());
+                Some(LoginOutcome::Refused(Some(rejected.sqlstate())))
+            }
+        };
+        if let Some(denial) = outcome.and_then(|outcome| self.judge_login(now, outcome)) {
+            self.deny_login(now, denial);
+            return;
+        }
+        self.push(PeerId::CLIENT, answer);
         match step {
             Admitting::Wait => self.hash(Hashing::Rest),
             Admitting::Working => self.hash(Hashing::Running),
@@ -124,7 +196,6 @@ impl<R: Route> Session<R> {
     }
 
     fn reject(&mut self, now: Instant, rejected: &Rejected) {
-        self.tally.refused(rejected.sqlstate());
         let tell = Tell::fatal(rejected.sqlstate(), rejected.to_string());
         let cause = CloseCause::ClientFault(Some(tell.state));
         self.end(now, cause, Some(tell));
@@ -155,7 +226,7 @@ impl<R: Route> Session<R> {
     }
 
     /// With what upstreams are logged in to in the client's name: what its proof has shown, else what is listed.
-    pub(super) fn credential(&self, user: &[u8]) -> Arc<Credential> {
+    fn credential(&self, user: &[u8]) -> Arc<Credential> {
         match &self.client.credential {
             Some(learnt) => Arc::clone(learnt),
             None => self.config.users.get(user),

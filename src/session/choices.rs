@@ -32,6 +32,17 @@ pub enum ReaderFailure {
     FailClient,
 }
 
+/// What happens when the writer cannot be had while a client logs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriterFailure {
+    /// The client is refused.
+    #[default]
+    FailClient,
+    /// The session runs on its reader alone, if there is one: nothing is split, and what writes the server refuses by itself
+    /// (`25006`). The client can see it by `in_hot_standby`. A session that has begun with the writer ends with it.
+    ReadOnly,
+}
+
 /// Whether reads that are not proven to be reads are tried on the reader first.
 ///
 /// For physical standbys: they refuse a write before they do it. A statement of an unknown function, by itself or in a batch

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `Opening` | SSLRequest, GSSENCRequest, CancelRequest or StartupMessage | a StartupMessage, a refusal |
 //! | `Securing` | nothing: TLS runs | the handshake's end |
+//! | `Finding` | nothing: the caller looks the user up | what it has found |
 //! | `Admitting` | answers to what we ask | the proof of who it is, a refusal |
 //! | `Opaque` | nothing that we read: they are the server's | the end of the stream |
 //! | `LoggingIn` | answers to what the gate asks, one frame for each question | ReadyForQuery of the gate, or its error |
@@ -16,6 +17,7 @@ use std::time::Instant;
 use super::begin::startup_mentions_catalog;
 use super::leg::{Duty, Hashing, LegId, Phase};
 use super::loss::Stream;
+use super::read_only::Served;
 use super::{
     Action, CloseCause, Config, Demand, Event, Gate, Life, PeerId, ReaderOpen, Relayed, Session,
     Tell, Timer, TlsRole,
@@ -23,7 +25,7 @@ use super::{
 use super::{TlsFailed, TlsInfo};
 use bytes::BytesMut;
 
-use crate::auth::{Admission, Channel, ClientConnection, Credential};
+use crate::auth::{Admission, Channel, ClientConnection, Credential, UpstreamUser};
 #[cfg(feature = "scram")]
 use crate::cancel::KeyWidth;
 use crate::ledger::Fate;
@@ -41,6 +43,7 @@ pub(super) enum ClientPhase {
     Opening(Negotiation),
     Securing(Negotiation, TlsNegotiation),
     Opaque(Passage),
+    Finding,
     Admitting(Box<Admission>, Hashing),
     LoggingIn(Question),
     Serving(CancelKey),
@@ -102,6 +105,8 @@ pub(super) struct Client {
     tls: Option<Box<TlsInfo>>,
     /// What its proof has shown, if it is more than what is listed.
     pub(super) credential: Option<Arc<Credential>>,
+    /// Whom upstreams know it as, if the caller has said so.
+    pub(super) upstream_user: Option<UpstreamUser>,
     /// What bytes are that come before our answer to a request for encryption has left.
     early: Option<Refusal>,
 }
@@ -109,7 +114,9 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(config: &Config) -> Client {
         Client {
-            phase: ClientPhase::Opening(Negotiation::new(config.client_tls)),
+            phase: ClientPhase::Opening(
+                Negotiation::new(config.client_tls).startup_body(config.limits.startup_body),
+            ),
             stream: Stream::Open,
             startup: None,
             kind: SessionKind::Requests,
@@ -117,6 +124,7 @@ impl Client {
             negotiated: None,
             tls: None,
             credential: None,
+            upstream_user: None,
             early: None,
         }
     }
@@ -127,6 +135,7 @@ impl Client {
             ClientPhase::Opening(_)
             | ClientPhase::Securing(..)
             | ClientPhase::Opaque(_)
+            | ClientPhase::Finding
             | ClientPhase::Admitting(..)
             | ClientPhase::LoggingIn(_)
             | ClientPhase::Over
@@ -156,6 +165,7 @@ impl Client {
     pub(super) fn wants_read(&self) -> bool {
         let open = match self.phase {
             ClientPhase::Opening(_)
+            | ClientPhase::Finding
             | ClientPhase::Admitting(..)
             | ClientPhase::Opaque(_)
             | ClientPhase::LoggingIn(_)
@@ -172,6 +182,7 @@ impl Client {
 
     pub(super) fn over(&mut self) {
         self.credential = None;
+        self.upstream_user = None;
         if !self.is_closed() {
             self.phase = ClientPhase::Over;
         }
@@ -179,6 +190,7 @@ impl Client {
 
     pub(super) fn closed(&mut self) {
         self.credential = None;
+        self.upstream_user = None;
         self.phase = ClientPhase::Closed;
     }
 
@@ -200,6 +212,9 @@ impl<R: Route> Session<R> {
             ClientPhase::Securing(_, TlsNegotiation::Direct) => Demand::Paused,
             ClientPhase::Securing(_, TlsNegotiation::Postgres) => self.no_bytes_yet(now, input),
             ClientPhase::Opaque(_) => self.opaque_client(input),
+            // It has nothing to say yet, but may leave.
+            ClientPhase::Finding if input.is_empty() => Demand::Bytes(1),
+            ClientPhase::Finding => Demand::Paused,
             ClientPhase::Admitting(..) => self.admit_input(now, input),
             ClientPhase::LoggingIn(question) => {
                 let question = *question;
@@ -368,9 +383,11 @@ impl<R: Route> Session<R> {
 
     /// The upstream that the client logs in to.
     pub(super) fn gate(&self) -> LegId {
-        match self.config.gate {
-            Gate::Reader if self.splits() => self.reader(),
-            Gate::Writer | Gate::Reader => self.writer(),
+        match (self.config.gate, self.served) {
+            (Gate::Reader, Served::AsConfigured) if self.splits() => self.reader(),
+            // The client has logged in to it before the writer was tried.
+            (Gate::Reader, Served::ByTheReader) => self.reader(),
+            (Gate::Writer | Gate::Reader, _) => self.writer(),
         }
     }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::choices::{
     Metadata, Optimistic, ReadYourWrites, ReaderFailure, ReaderOpen, RequestEvents, RouteTexts,
-    Split,
+    Split, WriterFailure,
 };
-use crate::auth::{AdmitPolicy, Channel, Method, Methods, Users};
+use crate::auth::{AdmitPolicy, Channel, Method, Methods, UpstreamUsers, Users};
 #[cfg(feature = "scram")]
 use crate::cancel::CancelRing;
 use crate::ledger::LedgerLimits;
@@ -52,6 +52,16 @@ pub enum ClientAuth {
     /// We do, by [`Config::users`]. Upstreams are logged in to in the client's name then, with what its proof has shown or
     /// what is listed.
     Terminate(AdmitPolicy),
+}
+
+/// Where it is looked up what a client has to prove, when we check it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UserSource {
+    /// In [`Config::users`].
+    #[default]
+    Listed,
+    /// The caller finds it, at leisure: [`Action::FindUser`](super::Action::FindUser).
+    Caller,
 }
 
 /// Which upstream the client logs in to through us, or we first in its name.
@@ -100,6 +110,9 @@ pub struct Limits {
     /// The size in bytes of the driver's read buffer for each peer: a request that fits it is looked at whole.
     /// The driver promises at least this much.
     pub read_buffer: usize,
+    /// The longest body of a startup packet in bytes, its length word not counted; more than a server takes
+    /// ([`limits::STARTUP_BODY_MAX`]) counts as that much. A client with a longer one is closed without an answer.
+    pub startup_body: u32,
     /// The longest message of the client in bytes, tag and length word included; more than a server takes
     /// ([`limits::MESSAGE_LENGTH_MAX`]) counts as that much. A longer one ends the session with an error (`08P01`) when its
     /// header has come, so nothing is buffered or sent on of it.
@@ -128,6 +141,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             read_buffer: limits::READ_BUFFER,
+            startup_body: limits::STARTUP_BODY_MAX,
             client_message: limits::MESSAGE_LENGTH_MAX.saturating_add(1),
             server_message: Header::FRAME_LEN_MAX,
             requests_in_flight: limits::REQUESTS_IN_FLIGHT,
@@ -209,11 +223,22 @@ pub enum ConfigError {
     /// Clients are to be checked here, none is offered TLS, and every method that is allowed needs it.
     #[error("every method by which clients may be checked needs TLS, which they are not offered")]
     MethodsNeedTls,
+    /// Clients are to be other users to the upstreams, or to be looked up by the caller, and their logins are relayed.
+    #[error(
+        "only clients that are checked here can be looked up by the caller or have another name upstream"
+    )]
+    RelayedUsers,
     /// The read buffer is too small for the messages that have to be looked at whole.
     #[error("the read buffer has to hold at least {least} bytes")]
     ReadBuffer {
         /// The least size in bytes.
         least: usize,
+    },
+    /// Startup packets may be so short that clients with a few settings have no room.
+    #[error("startup packets with bodies of at least {least} bytes have to be allowed")]
+    StartupBody {
+        /// The least length in bytes.
+        least: u32,
     },
     /// Messages may be shorter only than what has to be buffered anyway.
     #[error("messages of at least {least} bytes have to be allowed in both directions")]
@@ -265,8 +290,15 @@ pub struct Config {
     pub reader_open: ReaderOpen,
     /// What happens when it cannot be had.
     pub reader_failure: ReaderFailure,
+    /// What happens when the writer cannot be had while a client logs in.
+    pub writer_failure: WriterFailure,
     /// With what further upstreams are logged in to, and what clients are measured by if we check them.
     pub users: Users,
+    /// Where a client is looked up that we check.
+    pub user_source: UserSource,
+    /// Whom the upstreams know as somebody else than we do. Only for clients that we check: one whose login is relayed has
+    /// told the gate its own name.
+    pub upstream_users: UpstreamUsers,
     /// Which functions are reads.
     pub rules: Arc<Rules>,
     /// What events show.
@@ -299,7 +331,10 @@ impl Config {
             reserved: RESERVED_PARAMETERS.iter().copied().map(Box::from).collect(),
             reader_open: ReaderOpen::default(),
             reader_failure: ReaderFailure::default(),
+            writer_failure: WriterFailure::default(),
             users: Users::default(),
+            user_source: UserSource::default(),
+            upstream_users: UpstreamUsers::default(),
             rules: Arc::default(),
             route_texts: RouteTexts::default(),
             metadata: Metadata::default(),
@@ -356,6 +391,11 @@ impl Config {
                 least: limits::READ_BUFFER_MIN,
             });
         }
+        if self.limits.startup_body < limits::STARTUP_BODY_LEAST {
+            return Err(ConfigError::StartupBody {
+                least: limits::STARTUP_BODY_LEAST,
+            });
+        }
         let longest = self.limits.client_message.min(self.limits.server_message);
         if usize::try_from(longest).is_ok_and(|longest| longest < limits::READ_BUFFER_MIN) {
             return Err(ConfigError::MessageLength {
@@ -367,8 +407,11 @@ impl Config {
 
     /// Checks that some client can pass the check of clients, and that none can go around it.
     fn check_policy(&self) -> Result<(), ConfigError> {
-        let ClientAuth::Terminate(policy) = &self.authentication else {
-            return Ok(());
+        let own_names = self.upstream_users.is_empty() && self.user_source == UserSource::Listed;
+        let policy = match &self.authentication {
+            ClientAuth::Terminate(policy) => policy,
+            ClientAuth::Relay if own_names => return Ok(()),
+            ClientAuth::Relay => return Err(ConfigError::RelayedUsers),
         };
         match (policy.weakest(), self.client_tls) {
             (_, ClientTls::Passthrough) => Err(ConfigError::TerminateUnread),
@@ -426,8 +469,8 @@ impl Config {
             false => 0,
         };
         let password = match &self.authentication {
-            ClientAuth::Terminate(_) => limits::PASSWORD_HELD,
-            ClientAuth::Relay => 0,
+            ClientAuth::Terminate(policy) if policy.takes_passwords() => limits::PASSWORD_HELD,
+            ClientAuth::Terminate(_) | ClientAuth::Relay => 0,
         };
         let legs = external.saturating_add(limits::LOGIN_NOTICES_HELD);
         let peers = usize::from(super::leg::ports());

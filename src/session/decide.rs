@@ -44,6 +44,11 @@ impl<R: Route> Session<R> {
                 return Demand::Again;
             }
         };
+        if is_of_no_type(header.tag) {
+            // The writer gets it unread: a server refuses the type without waiting for the body.
+            self.requests.look.too_long();
+            return Demand::Again;
+        }
         match header.split(rest) {
             Some((body, _)) => self.look_at(input, header, body),
             None => {
@@ -291,4 +296,9 @@ impl<R: Route> Session<R> {
             }
         }
     }
+}
+
+/// Whether the protocol has no message of a client with this tag.
+fn is_of_no_type(tag: u8) -> bool {
+    matches!(Frontend::parse(tag, &[]), Ok(Frontend::Unknown { .. }))
 }

@@ -12,8 +12,9 @@ use bytes::BytesMut;
 
 use super::client::{Asked, ClientPhase, Question};
 use super::leg::{Attempt, Duty, LegId, Phase, Relay, RelayStage, Serving};
+use super::policy_login::LoginOutcome;
 use super::upstream::{frame_limit, is_refusal};
-use super::{Demand, Event, PeerId, Session, Tell};
+use super::{Demand, Denial, Event, PeerId, Session, Tell};
 use crate::auth::Parameters;
 #[cfg(feature = "scram")]
 use crate::auth::{Credential, Observer};
@@ -41,6 +42,8 @@ enum Step {
     Done,
     /// The gate refuses a login without TLS, and the client has not heard of it.
     NotInClear,
+    /// The policy denies the client its login, and it gets this.
+    Deny(Denial),
     /// The gate broke the protocol, or asks for what cannot be relayed.
     Fail(&'static str),
 }
@@ -70,7 +73,7 @@ impl<R: Route> Session<R> {
                 if matches!(step, Step::Refuse) {
                     self.count_refusal(&message);
                 }
-                step
+                self.judged(now, &message, step)
             }
             Err(_) => Step::Fail("a malformed message in its login"),
         };
@@ -78,13 +81,29 @@ impl<R: Route> Session<R> {
         Demand::Again
     }
 
+    /// What the policy makes of a message that tells the client how its login came out.
+    fn judged(&mut self, now: Instant, message: &Backend<'_>, step: Step) -> Step {
+        let outcome = match step {
+            Step::Forward | Step::Refuse => LoginOutcome::told_by(message),
+            Step::Ask(_)
+            | Step::Swallow
+            | Step::Replace(_)
+            | Step::AskInstead(_)
+            | Step::Done
+            | Step::NotInClear
+            | Step::Deny(_)
+            | Step::Fail(_) => None,
+        };
+        let denial = outcome.and_then(|outcome| self.judge_login(now, outcome));
+        denial.map_or(step, Step::Deny)
+    }
+
     fn relay_step(&mut self, id: LegId, message: &Backend<'_>) -> Step {
         if let Backend::NegotiateProtocolVersion { newest, options } = message {
             return self.negotiated(id, *newest, options);
         }
         let may_try_tls = self.may_try_tls(id);
-        let leg = self.legs.get_mut(id);
-        let Phase::Relaying(relay) = &mut leg.phase else {
+        let Phase::Relaying(relay) = &self.leg(id).phase else {
             return Step::Swallow;
         };
         let before = relay.stage;
@@ -92,6 +111,14 @@ impl<R: Route> Session<R> {
         if is_new && may_try_tls && is_refusal(message) {
             return Step::NotInClear;
         }
+        if let Backend::ErrorResponse(fields) = message {
+            if self.is_read_only_instead(id, fields.sqlstate()) {
+                return Step::Fail("it takes no sessions now");
+            }
+        }
+        let Phase::Relaying(relay) = &mut self.leg_mut(id).phase else {
+            return Step::Swallow;
+        };
         let step = relay_message(relay, message);
         if id == self.reader() {
             return for_reader(before, step);
@@ -158,6 +185,7 @@ impl<R: Route> Session<R> {
             | Step::AskInstead(_)
             | Step::Done
             | Step::NotInClear
+            | Step::Deny(_)
             | Step::Fail(_) => Fate::Discard,
         };
         if self
@@ -184,6 +212,7 @@ impl<R: Route> Session<R> {
             Step::Replace(bytes) => self.push(PeerId::CLIENT, &bytes),
             Step::Done => self.relay_done(now, id),
             Step::NotInClear => self.try_with_tls(now, id),
+            Step::Deny(denial) => self.deny_login(now, denial),
             Step::Fail(why) => self.leg_failed(now, id, why.to_owned()),
         }
     }

@@ -156,6 +156,8 @@ pub(super) enum Attempt {
     Redial,
     /// Twice.
     Second,
+    /// Another server is dialled in its place when its connection is closed.
+    Elsewhere,
 }
 
 /// What the gate has said of itself while the client logs in.

@@ -203,6 +203,8 @@ impl<R: Route> Session<R> {
     fn leg_ended(&mut self, now: Instant, leg: LegId, end: SourceEnd) {
         self.leg_mut(leg).stream = Stream::Over;
         if matches!(self.life, Life::Closing(_)) {
+            // It reads nothing more: the rest of what the client has announced must not hold up the end.
+            self.ledger.destination_ended(leg.peer().port());
             self.outbox.close(leg.peer(), CloseCause::SessionOver);
             return;
         }
@@ -408,13 +410,7 @@ impl<R: Route> Session<R> {
                 }
             }
             Timer::Retire(peer) => self.outbox.drop_now(peer, CloseCause::Timeout(timer)),
-            Timer::Shutdown => {
-                let tell = Tell::fatal(
-                    sqlstate::ADMIN_SHUTDOWN,
-                    "terminating connection because the proxy is shutting down",
-                );
-                self.end(now, CloseCause::Shutdown, Some(tell));
-            }
+            Timer::Shutdown => self.part(now),
             Timer::Drain => {
                 if matches!(self.life, Life::Live | Life::Finishing) {
                     self.end(now, CloseCause::ClientLeft, None);
@@ -481,7 +477,7 @@ impl<R: Route> Session<R> {
     }
 
     /// Closes an upstream's connection, with a Terminate where the server listens for one.
-    fn take_leave(&mut self, leg: LegId) {
+    pub(super) fn take_leave(&mut self, leg: LegId) {
         let open = match &self.leg(leg).phase {
             Phase::Absent => false,
             Phase::Serving(serving) => {

@@ -22,6 +22,9 @@
 //! | `upstream` | dialling, TLS and login of each upstream |
 //! | `policy`, `statement` | what the caller allows, and what it is shown of statements |
 //! | `deny` | what a server is sent in the place of what is denied, and the client in the place of its answer |
+//! | `read_only` | what becomes of a session whose writer cannot be had |
+//! | `policy_login` | what the caller hears of a login |
+//! | `parting` | the polite end of a session, at the driver's wish |
 //! | `look` | what the next request asks for, without claiming a byte of it |
 //! | `decide` | which upstream it goes to, and what has to happen first |
 //! | `requests` | the order of requests: batches, what is forced, what is dropped |
@@ -52,8 +55,11 @@ mod look;
 mod loss;
 mod metadata;
 mod outbox;
+mod parting;
 mod peer;
 mod policy;
+mod policy_login;
+mod read_only;
 mod replies;
 mod requests;
 mod spans;
@@ -74,12 +80,15 @@ use bytes::BytesMut;
 pub use action::{Action, CancelTarget, Demand, Event, Relayed, RouteReason, TlsRole, Transmit};
 pub use choices::{
     Metadata, Optimistic, ReadYourWrites, ReaderFailure, ReaderOpen, RequestEvents, RouteTexts,
-    Split,
+    Split, WriterFailure,
 };
-pub use config::{ClientAuth, Config, ConfigError, Gate, Limits, Role, Timeouts, Upstream};
+pub use config::{
+    ClientAuth, Config, ConfigError, Gate, Limits, Role, Timeouts, Upstream, UserSource,
+};
 pub use metadata::StatementKind;
 pub use peer::{CloseCause, Destination, Lifecycle, PeerId};
 pub use policy::{ConnectionFacts, ConnectionKind, Denial, Policy, Verdict};
+pub use policy_login::{LoginFacts, LoginOutcome};
 pub use statement::{Statement, StatementFacts, StatementText};
 pub use tally::Routes;
 pub use timers::Timer;
@@ -89,7 +98,7 @@ pub use upstream::ConnectFailed;
 use crate::auth::{AdmitNonces, ExternalAnswer};
 use crate::ledger::{Fate, Ledger};
 use crate::route::Route;
-use crate::startup::CancelKey;
+use crate::startup::{CancelKey, StartupParams};
 use crate::wire::{Severity, sqlstate::SqlState};
 use client::Client;
 use effects::Memory;
@@ -98,7 +107,9 @@ use leg::{Duty, Leg, LegId, PerLeg, Roles};
 use look::Seen;
 use metadata::Views;
 use outbox::Outbox;
+use parting::Parting;
 use policy::Hook;
+use read_only::Served;
 use requests::Requests;
 use spans::Spans;
 use tally::Tally;
@@ -168,6 +179,8 @@ pub struct Session<R> {
     outbox: Outbox,
     timers: Timers,
     life: Life,
+    parting: Parting,
+    served: Served,
     client: Client,
     legs: PerLeg<Leg>,
     roles: Roles,
@@ -190,6 +203,8 @@ impl<R: Route> Session<R> {
             outbox: Outbox::default(),
             timers: Timers::default(),
             life: Life::Live,
+            parting: Parting::default(),
+            served: Served::default(),
             client: Client::new(&config),
             legs: leg::legs(&config, seed.number()),
             roles: Roles::default(),
@@ -236,6 +251,9 @@ impl<R: Route> Session<R> {
         };
         if demand == Demand::Again && from == PeerId::CLIENT {
             self.client_gets_on(now);
+        }
+        if let Some(tag) = self.tally.take_unknown() {
+            self.notify(Event::UnknownMessage { peer: from, tag });
         }
         let demand = match demand {
             Demand::Bytes(_) => self
@@ -319,16 +337,6 @@ impl<R: Route> Session<R> {
         self.couple(now);
     }
 
-    /// Ends the session politely: requests in flight are answered, new ones are not taken, and the client is told.
-    pub fn shutdown(&mut self, now: Instant) {
-        if matches!(self.life, Life::Live) {
-            self.life = Life::Finishing;
-            self.timers
-                .start(now, self.config.timeouts.shutdown, Timer::Shutdown);
-            self.couple(now);
-        }
-    }
-
     /// What to write to a peer next. Changes nothing; report with [`Session::transmitted`] what was written.
     ///
     /// A splice whose source buffer is empty has nothing to write now.
@@ -402,6 +410,12 @@ impl<R: Route> Session<R> {
         }
     }
 
+    /// What the client has opened the session with: whom it says it is, and what it asks for. `None` before that, and for
+    /// encryption that is handed through.
+    pub fn client_startup(&self) -> Option<&StartupParams> {
+        self.client.startup.as_ref()
+    }
+
     /// The key that the client was given to cancel its requests with, once it is logged in.
     pub fn client_key(&self) -> Option<&CancelKey> {
         self.client.key()
@@ -468,18 +482,8 @@ impl<R: Route> Session<R> {
         if matches!(self.life, Life::Live | Life::Finishing) {
             self.leave_batch();
             self.retire_reader(now);
-            if matches!(self.life, Life::Finishing)
-                && self.nothing_in_flight()
-                && !self.was_refused()
-            {
-                self.end(
-                    now,
-                    CloseCause::Shutdown,
-                    Some(Tell::fatal(
-                        crate::wire::sqlstate::ADMIN_SHUTDOWN,
-                        "terminating connection because the proxy is shutting down",
-                    )),
-                );
+            if self.may_part() {
+                self.part(now);
             }
         }
     }

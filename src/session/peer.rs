@@ -99,6 +99,9 @@ pub enum CloseCause {
     Timeout(super::Timer),
     /// The driver asked for a shutdown.
     Shutdown,
+    /// The driver asked for the end of this session ([`Session::expel`](super::Session::expel)); the client was told this
+    /// SQLSTATE, if it could be told.
+    Expelled(SqlState),
     /// The driver broke its contract.
     Misuse(&'static str),
     /// The session is over, so this peer is not needed any more.
@@ -123,6 +126,9 @@ impl std::fmt::Display for CloseCause {
             CloseCause::Promoted(peer) => write!(f, "the {peer} is a standby no more"),
             CloseCause::Timeout(timer) => write!(f, "timed out: {timer}"),
             CloseCause::Shutdown => f.write_str("the proxy is shutting down"),
+            CloseCause::Expelled(state) => {
+                write!(f, "the session was ended by its proxy ({state})")
+            }
             CloseCause::Misuse(what) => write!(f, "the driver broke its contract: {what}"),
             CloseCause::SessionOver => f.write_str("the session is over"),
         }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::client::SessionKind;
 use super::effects::Prepared;
 use super::look::text_of;
+use super::policy_login::{LoginAsked, LoginFacts};
 use super::statement::{Statement, StatementFacts, StatementText};
 use super::{CloseCause, Demand, Session, Tell, TlsInfo};
 use crate::limits;
@@ -17,8 +18,8 @@ use crate::wire::{Header, Severity, SqlState, sqlstate};
 
 /// Allows or denies what a client wants, before any server hears of it.
 ///
-/// A session has one of its own ([`Session::set_policy`]), so a policy may count and remember. Both methods allow everything
-/// unless they are written. They are called in the middle of [`Session::handle_input`], so they have to answer at once.
+/// A session has one of its own ([`Session::set_policy`]), so a policy may count and remember. Every method allows everything
+/// unless it is written. They are called in the middle of [`Session::handle_input`], so they have to answer at once.
 ///
 /// ```
 /// use pgturnout::session::{ConnectionFacts, Denial, Policy, StatementFacts, Verdict};
@@ -51,6 +52,18 @@ pub trait Policy: Send + Sync {
     /// ([`CloseCause::ConnectionDenied`]); one that has begun a TLS handshake which is not ours is only closed.
     fn connection(&mut self, connection: &ConnectionFacts<'_>) -> Verdict {
         let _ = connection;
+        Verdict::Allow
+    }
+
+    /// Whether the client may learn how its login came out. Called once, when it has proven who it is, or was refused,
+    /// and has not been told: at the server's last word of a SASL exchange, AuthenticationOk or ErrorResponse, or at our own
+    /// verdict. It is not called for logins that end without an outcome (the client leaves, a server cannot be had), and
+    /// not for encryption that is handed through, whose logins nobody sees.
+    ///
+    /// A client that is denied gets this FATAL error in place of the outcome, as in [`connection`](Policy::connection). This
+    /// is where a [`Throttle`](crate::access::Throttle) counts.
+    fn login(&mut self, login: &LoginFacts<'_>) -> Verdict {
+        let _ = login;
         Verdict::Allow
     }
 
@@ -145,7 +158,7 @@ impl Denial {
         self.state.unwrap_or(sqlstate::INSUFFICIENT_PRIVILEGE)
     }
 
-    fn fatal(self, default: SqlState) -> Tell {
+    pub(super) fn fatal(self, default: SqlState) -> Tell {
         let state = self.state.unwrap_or(default);
         Tell {
             severity: Severity::Fatal,
@@ -220,6 +233,8 @@ pub struct ConnectionFacts<'a> {
     pub tls: Option<&'a TlsInfo>,
     /// Its StartupMessage; `None` when that is encrypted.
     pub startup: Option<&'a StartupParams>,
+    /// When it is asked for.
+    pub now: Instant,
 }
 
 impl<'a> ConnectionFacts<'a> {
@@ -251,8 +266,9 @@ impl std::fmt::Debug for ConnectionFacts<'_> {
 /// The caller's policy, if there is one, and what only the driver knows of the client.
 #[derive(Default)]
 pub(super) struct Hook {
-    policy: Option<Box<dyn Policy>>,
-    address: Option<IpAddr>,
+    pub(super) policy: Option<Box<dyn Policy>>,
+    pub(super) address: Option<IpAddr>,
+    pub(super) login: LoginAsked,
 }
 
 impl std::fmt::Debug for Hook {
@@ -305,6 +321,7 @@ impl<R: Route> Session<R> {
             address: self.hook.address,
             tls: self.client.tls_info(),
             startup: self.client.startup.as_ref(),
+            now,
         };
         let verdict = match &mut self.hook.policy {
             Some(policy) => policy.connection(&facts),
@@ -478,6 +495,11 @@ mod tests {
         }
     }
 
+    #[allow(clippy::disallowed_methods, reason = "no outcome depends on which")]
+    fn some_instant() -> Instant {
+        Instant::now()
+    }
+
     #[test]
     fn texts_are_not_shown() {
         let text = StatementText::Whole(b"select hidden");
@@ -498,6 +520,7 @@ mod tests {
             address: None,
             tls: None,
             startup: Some(&startup),
+            now: some_instant(),
         };
         let denial = Denial::new("hidden").with_detail("hidden");
         let denial = denial.with_hint("hidden");

@@ -50,6 +50,14 @@ impl Tally {
         }
     }
 
+    /// The tag of a message of an unknown type, if there was one since the last time.
+    pub(super) fn take_unknown(&mut self) -> Option<u8> {
+        let seen = self.client.take_unknown();
+        LegId::ALL
+            .into_iter()
+            .fold(seen, |seen, leg| self.leg(leg).take_unknown().or(seen))
+    }
+
     /// A text was looked at for its tables.
     pub(super) fn parsed(&mut self, to: LegId, view: &View) {
         match view {
@@ -131,6 +139,7 @@ impl Tally {
             | CloseCause::LoginFailed(_)
             | CloseCause::Timeout(_)
             | CloseCause::Shutdown
+            | CloseCause::Expelled(_)
             | CloseCause::Misuse(_)
             | CloseCause::SessionOver => return,
         };

@@ -20,6 +20,7 @@ use super::client::ClientPhase;
 use super::client::SessionKind;
 use super::leg::{Attempt, Awaits, Duty, Heard, LegId, Login, Phase, Relay, Serving};
 use super::loss::Stream;
+use super::read_only::Served;
 use super::{
     Action, ClientAuth, CloseCause, Config, Demand, Event, Life, PeerId, ReaderFailure, Session,
     Split, Timer, TlsFailed, TlsInfo, TlsRole,
@@ -46,6 +47,7 @@ impl<R: Route> Session<R> {
         self.config.split == Split::On
             && self.config.readers().next().is_some()
             && !self.is_relay_only()
+            && self.served == Served::AsConfigured
     }
 
     /// Whether the session is handed through whole: a replication connection has no requests to route.
@@ -100,10 +102,13 @@ impl<R: Route> Session<R> {
     /// The connection on which a login in clear was refused is closed.
     pub(super) fn redial_closed(&mut self, peer: PeerId) {
         let lives = matches!(self.life, Life::Live | Life::Finishing);
-        if let Some(id) = LegId::of(peer).filter(|id| self.leg(*id).attempt == Attempt::Redial) {
-            if lives {
-                self.connect(id, Attempt::Second);
-            }
+        let Some(id) = LegId::of(peer).filter(|_| lives) else {
+            return;
+        };
+        match self.leg(id).attempt {
+            Attempt::Redial => self.connect(id, Attempt::Second),
+            Attempt::Elsewhere => self.connect(id, Attempt::First),
+            Attempt::First | Attempt::Second => {}
         }
     }
 
@@ -112,7 +117,7 @@ impl<R: Route> Session<R> {
         let leg = self.leg(id);
         let policy = self.config.tls(leg.to);
         match leg.attempt {
-            Attempt::First => policy,
+            Attempt::First | Attempt::Elsewhere => policy,
             Attempt::Redial | Attempt::Second => policy.after_refusal().unwrap_or(policy),
         }
     }
@@ -278,7 +283,10 @@ impl<R: Route> Session<R> {
             );
             return;
         };
-        let credential = self.credential(startup.user());
+        let (startup, credential) = match self.upstream_login(&startup) {
+            Ok(login) => login,
+            Err(error) => return self.leg_failed(now, id, error.to_string()),
+        };
         let relays = matches!(self.config.authentication, ClientAuth::Relay);
         if relays && id == self.gate() && self.client.key().is_none() {
             self.leg_mut(id).phase = Phase::Relaying(Relay::new(credential));
@@ -299,6 +307,9 @@ impl<R: Route> Session<R> {
             self.nonce(id),
         )
         .bound_to(self.leg(id).end_point());
+        if self.is_relay_only() {
+            replay = replay.of_the_only_session();
+        }
         let mut hello = BytesMut::new();
         if let Err(error) = replay.start(&mut hello) {
             self.leg_failed(now, id, error.to_string());
@@ -499,6 +510,9 @@ impl<R: Route> Session<R> {
             to,
             why: why.clone(),
         });
+        if self.serve_read_only(now, id, state) {
+            return;
+        }
         let in_login = self.client.key().is_none();
         if id == self.writer()
             || in_login

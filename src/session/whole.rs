@@ -167,6 +167,7 @@ impl<R: Route> Session<R> {
             ClientPhase::Opaque(Passage::Request) => !passes,
             ClientPhase::Serving(_) => !self.is_relay_only(),
             ClientPhase::Opening(_)
+            | ClientPhase::Finding
             | ClientPhase::Admitting(..)
             | ClientPhase::LoggingIn(_)
             | ClientPhase::Over

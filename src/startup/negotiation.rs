@@ -3,7 +3,7 @@ use super::codes::{CANCEL_REQUEST, GSSENC_REQUEST, REQUEST_LENGTH, SSL_REQUEST};
 use super::detect::{First, TLS_HANDSHAKE};
 use super::params::StartupParams;
 use super::refusal::{Refusal, Request};
-use crate::limits::{CANCEL_SECRET_MAX, CANCEL_SECRET_MIN};
+use crate::limits::{CANCEL_SECRET_MAX, CANCEL_SECRET_MIN, STARTUP_BODY_MAX};
 use crate::wire::Reader;
 
 /// What a client is offered in the way of TLS.
@@ -100,6 +100,7 @@ pub enum Passage {
 #[derive(Debug)]
 pub struct Negotiation {
     policy: ClientTls,
+    startup_body: u32,
     phase: Phase,
 }
 
@@ -128,10 +129,21 @@ impl Negotiation {
     pub fn new(policy: ClientTls) -> Negotiation {
         Negotiation {
             policy,
+            startup_body: STARTUP_BODY_MAX,
             phase: Phase::Clear {
                 ssl: Asked::NotYet,
                 gss: Asked::NotYet,
             },
+        }
+    }
+
+    /// The same with a narrower limit of a StartupMessage's body, in bytes: a longer one is refused when its first eight
+    /// bytes are there. None is wider than [`STARTUP_BODY_MAX`], past which servers refuse.
+    #[must_use]
+    pub fn startup_body(self, most: u32) -> Negotiation {
+        Negotiation {
+            startup_body: most,
+            ..self
         }
     }
 
@@ -189,6 +201,9 @@ impl Negotiation {
             SSL_REQUEST => self.encryption(phase, Request::Ssl, announced, input),
             GSSENC_REQUEST => self.encryption(phase, Request::GssEnc, announced, input),
             CANCEL_REQUEST => cancel(phase, announced, length, input),
+            _version if announced.saturating_sub(4) > self.startup_body => {
+                Err(Refusal::Length { announced })
+            }
             _version => self.start(phase, length, input),
         }
     }

@@ -159,6 +159,31 @@ impl StartupParams {
             })
     }
 
+    /// The same packet in the name of another user: for a proxy whose clients are other users to it than to its servers.
+    /// Where the name was, the new one is; a database that the server would have made of the name is said instead.
+    ///
+    /// ```
+    /// use pgturnout::startup::{ProtocolVersion, StartupParams};
+    ///
+    /// let alice = StartupParams::build(ProtocolVersion::V3_0, [(&b"user"[..], &b"alice"[..])])?;
+    /// let app = alice.as_user(b"app")?;
+    /// assert_eq!((app.user(), app.database()), (&b"app"[..], &b"alice"[..]));
+    /// # Ok::<(), pgturnout::startup::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](StartupParams::build): the name is empty or holds a NUL, or makes the packet too long.
+    pub fn as_user(&self, name: &[u8]) -> Result<StartupParams, BuildError> {
+        let is_said = matches!(self.get(b"database"), Some([_, ..]));
+        let implied = (!is_said).then_some((&b"database"[..], self.database()));
+        let renamed = self.iter().map(|(key, value)| match key {
+            b"user" => (key, name),
+            _ => (key, value),
+        });
+        StartupParams::build(self.version, renamed.chain(implied))
+    }
+
     /// Answers the version as a server whose newest one is `newest`: appends a NegotiateProtocolVersion to `out` if the
     /// client asks for a newer one, or sends protocol options, of which none is known here. Returns the version that is
     /// spoken from then on. It goes out once, before the first message of the authentication.

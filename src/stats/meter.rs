@@ -14,6 +14,8 @@ use crate::wire::{Header, TransactionStatus};
 pub struct Meter {
     stats: Stats,
     transaction: Transaction,
+    /// The tag of the newest message of an unknown type, until somebody has asked for it.
+    unknown: Option<u8>,
 }
 
 impl Meter {
@@ -41,6 +43,7 @@ impl Meter {
         self.stats.count(Counter::MessagesFrontend, messages);
         if !is_frontend(tag) {
             self.stats.count(Counter::MessagesUnknown, messages);
+            self.unknown = Some(tag);
         }
     }
 
@@ -54,7 +57,10 @@ impl Meter {
         self.stats.count(Counter::MessagesBackend, 1);
         match heard {
             Heard::Plain => {}
-            Heard::Unknown => self.stats.count(Counter::MessagesUnknown, 1),
+            Heard::Unknown(tag) => {
+                self.stats.count(Counter::MessagesUnknown, 1);
+                self.unknown = Some(tag);
+            }
             Heard::Complete(counter, command) => {
                 self.stats.count(counter, 1);
                 self.transaction.ran(command, &mut self.stats);
@@ -70,11 +76,17 @@ impl Meter {
         }
     }
 
+    /// The tag of a message of an unknown type that was counted since the last time this was asked.
+    pub(crate) fn take_unknown(&mut self) -> Option<u8> {
+        self.unknown.take()
+    }
+
     /// So many messages of the server with the same tag, whose bodies count for nothing: rows, copy data.
     pub fn backend_run(&mut self, tag: u8, messages: u64) {
         self.stats.count(Counter::MessagesBackend, messages);
         if !is_backend(tag) {
             self.stats.count(Counter::MessagesUnknown, messages);
+            self.unknown = Some(tag);
         }
     }
 
@@ -130,7 +142,7 @@ pub(crate) enum Heard {
     /// Nothing.
     Plain,
     /// The protocol does not have it.
-    Unknown,
+    Unknown(u8),
     /// A statement is complete.
     Complete(Counter, Command),
     /// A statement ran, or a part of it, and none is complete by that.
@@ -156,7 +168,7 @@ impl Heard {
             backend::NOTICE_RESPONSE => Heard::Notice(notice_counter(severity(body))),
             backend::AUTHENTICATION if body.starts_with(&[0; 4]) => Heard::LoggedIn,
             tag if is_backend(tag) => Heard::Plain,
-            _ => Heard::Unknown,
+            _ => Heard::Unknown(tag),
         }
     }
 

@@ -6,6 +6,7 @@ mod login;
 #[path = "../session_support/mod.rs"]
 mod session_support;
 
+mod access;
 mod auth;
 mod bytes;
 mod migrate;
@@ -46,6 +47,11 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "so_many_entries_are_read",
     ),
     (
+        "STARTUP_BODY_LEAST",
+        "tests/session_access.rs",
+        "the_length_of_startup_packets_can_be_limited",
+    ),
+    (
         "STATEMENT_BODY",
         "tests/session_bounds.rs",
         "a_statement_of_any_length_finds_its_way",
@@ -64,7 +70,7 @@ fn source(path: &str) -> String {
 
 #[test]
 fn every_limit_has_its_test() {
-    let here: String = ["auth", "bytes", "migrate", "route", "session"]
+    let here: String = ["access", "auth", "bytes", "migrate", "route", "session"]
         .map(|name| source(&format!("tests/limits/{name}.rs")))
         .concat();
     let limits = source("src/limits.rs");

@@ -318,7 +318,10 @@ fn session_fixed() {
     config.upstreams[1].methods = Some(Methods::NONE.allow_external(Channel::VerifiedTls));
     assert_eq!(rest(&config) - least, 2 * limits::EXTERNAL_HELD);
     config.upstreams[1].methods = None;
-    config.authentication = ClientAuth::Terminate(AdmitPolicy::new([1; 32]));
+    let policy = || AdmitPolicy::new([1; 32]).allow_md5(Channel::Clear);
+    config.authentication = ClientAuth::Terminate(policy());
+    assert_eq!(rest(&config), least, "no password comes as it is");
+    config.authentication = ClientAuth::Terminate(policy().allow_cleartext());
     assert_eq!(rest(&config) - least, limits::PASSWORD_HELD);
 }
 

@@ -24,6 +24,7 @@ mod sim;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
 mod auth;
 mod cancel;
 mod copy;

@@ -2,11 +2,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgturnout::auth::ExternalAnswer;
+use pgturnout::auth::{ExternalAnswer, FoundUser};
 use pgturnout::route::Split;
 use pgturnout::session::{
-    Action, CloseCause, Config, ConnectFailed, Demand, Event, Lifecycle, PeerId, Role, Seed,
-    Session, Timer, TlsFailed, TlsInfo, TlsRole, Transmit, Upstream,
+    Action, CloseCause, Config, ConnectFailed, Demand, Denial, Event, Lifecycle, PeerId, Role,
+    Seed, Session, Timer, TlsFailed, TlsInfo, TlsRole, Transmit, Upstream,
 };
 use pgturnout::startup::{ProtocolVersion, StartupParams, TlsNegotiation, UpstreamTlsPolicy};
 
@@ -26,6 +26,8 @@ pub(crate) enum Chunk {
 pub(crate) enum Dial {
     Accept,
     Refuse,
+    /// And accept the next.
+    RefuseOnce,
     Hang,
 }
 
@@ -105,6 +107,8 @@ pub(crate) struct Rig {
     pub(crate) handshakes: Vec<(PeerId, bool)>,
     /// What upstreams asked of the caller.
     pub(crate) questions: Vec<(PeerId, Vec<u8>)>,
+    /// The users that the caller was asked to look up.
+    pub(crate) lookups: Vec<Vec<u8>>,
     /// The number of the last of these.
     pub(crate) question: u64,
     /// How often the session decided something about its input.
@@ -196,6 +200,7 @@ impl Rig {
             cancels: 0,
             handshakes: Vec::new(),
             questions: Vec::new(),
+            lookups: Vec::new(),
             question: 0,
             steps: 0,
             transcript: Vec::new(),
@@ -432,6 +437,17 @@ impl Rig {
         self.run();
     }
 
+    /// The caller has looked a user up.
+    pub(crate) fn found(&mut self, found: Result<FoundUser, String>) {
+        self.session.handle_user(self.now, found);
+        self.run();
+    }
+
+    pub(crate) fn expel(&mut self, denial: Denial) {
+        self.session.expel(self.now, denial);
+        self.run();
+    }
+
     /// The upstreams that requests were routed to since the last look.
     pub(crate) fn routed(&mut self) -> Vec<PeerId> {
         let routed = self.events.iter().filter_map(|event| match event {
@@ -608,6 +624,11 @@ impl Rig {
                         let failed = ConnectFailed("connection refused".to_owned());
                         self.session.handle_connected(self.now, peer, Err(failed));
                     }
+                    Dial::RefuseOnce => {
+                        slot.dial = Dial::Accept;
+                        let failed = ConnectFailed("connection refused".to_owned());
+                        self.session.handle_connected(self.now, peer, Err(failed));
+                    }
                     Dial::Hang => {}
                 }
             }
@@ -642,6 +663,7 @@ impl Rig {
                 slot.finished = true;
             }
             Action::Cancel(_) => self.cancels += 1,
+            Action::FindUser { user } => self.lookups.push(user.to_vec()),
             Action::Authenticate {
                 peer,
                 question,

@@ -346,10 +346,9 @@ impl Setup {
         let both = !self.is_opaque() && self.terminate
             || !whole && self.split && (self.gate_is_reader || self.fail_without_reader);
         let welcome = match self.start {
-            Start::Plain | Start::Options | Start::Extension => true,
+            Start::Plain | Start::Options | Start::Extension | Start::Replication => true,
             Start::Nobody | Start::Nowhere => false,
             Start::WrongPassword => self.login == Method::Trust,
-            Start::Replication => !self.terminate || self.is_opaque(),
         };
         welcome
             && self.encrypts_as_wanted()

@@ -1,0 +1,234 @@
+//! Who is let in beside the question of passwords: the throttle of failed logins and the file of what is denied.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use pgturnout::access::{
+    Attempt, BadDenyLine, DenyList, DenyRule, Outcome, Throttle, ThrottleLimits, Throttled,
+};
+use pgturnout::session::{
+    ConnectionFacts, Denial, LoginFacts, LoginOutcome, Policy, StatementFacts, Verdict,
+};
+use pgturnout::startup::StartupParams;
+
+use crate::Proxy;
+use crate::deny::Deny;
+
+/// Whether logins are held back after wrong guesses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guard {
+    Off,
+    On,
+}
+
+/// What all sessions share of it.
+pub(crate) struct Door {
+    throttle: Option<Mutex<Throttle>>,
+    denied: Option<DenyFile>,
+}
+
+/// The file and what was in it last.
+struct DenyFile {
+    path: PathBuf,
+    list: Mutex<Arc<DenyList>>,
+}
+
+/// Why the file cannot be used.
+#[derive(Debug)]
+pub(crate) enum Unusable {
+    Unreadable(std::io::Error),
+    Bad(BadDenyLine),
+}
+
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Unusable::Unreadable(error) => write!(f, "{error}"),
+            Unusable::Bad(bad) => write!(f, "{bad}"),
+        }
+    }
+}
+
+/// What came of reading the file again.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reread {
+    Same,
+    Changed,
+}
+
+fn read(path: &PathBuf) -> Result<DenyList, Unusable> {
+    let text = std::fs::read(path).map_err(Unusable::Unreadable)?;
+    DenyList::parse(&text).map_err(Unusable::Bad)
+}
+
+impl Door {
+    pub(crate) fn new(guard: Guard, deny_file: Option<PathBuf>) -> Result<Door, Unusable> {
+        let throttle = match guard {
+            Guard::Off => None,
+            Guard::On => Some(Mutex::new(Throttle::new(ThrottleLimits::default()))),
+        };
+        let denied = match deny_file {
+            None => None,
+            Some(path) => Some(DenyFile {
+                list: Mutex::new(Arc::new(read(&path)?)),
+                path,
+            }),
+        };
+        Ok(Door { throttle, denied })
+    }
+
+    /// Whether there is anything to ask.
+    fn is_guarded(&self) -> bool {
+        self.throttle.is_some() || self.denied.is_some()
+    }
+
+    /// Whether there is a file that may change.
+    pub(crate) fn has_list(&self) -> bool {
+        self.denied.is_some()
+    }
+
+    /// Reads the file again. One that cannot be used leaves what was read before.
+    pub(crate) fn reread(&self) -> Result<Reread, Unusable> {
+        let Some(file) = &self.denied else {
+            return Ok(Reread::Same);
+        };
+        let fresh = read(&file.path)?;
+        let mut list = file.list.lock().unwrap_or_else(PoisonError::into_inner);
+        if **list == fresh {
+            return Ok(Reread::Same);
+        }
+        *list = Arc::new(fresh);
+        Ok(Reread::Changed)
+    }
+
+    /// The rule by which this session is denied now.
+    pub(crate) fn denies(
+        &self,
+        address: IpAddr,
+        startup: Option<&StartupParams>,
+    ) -> Option<DenyRule> {
+        let file = self.denied.as_ref()?;
+        let list = Arc::clone(&file.list.lock().unwrap_or_else(PoisonError::into_inner));
+        let user = startup.map(StartupParams::user);
+        let database = startup.map(StartupParams::database);
+        let rule = list.find(Some(address), user, database, SystemTime::now())?;
+        Some(rule.clone())
+    }
+}
+
+/// What a client is told that is denied; the reason is the operator's.
+pub(crate) fn denial() -> Denial {
+    Denial::new("the proxy does not serve this client")
+}
+
+/// The door as one client meets it.
+struct Visitor {
+    proxy: Arc<Proxy>,
+    number: u64,
+    address: IpAddr,
+    attempt: Option<Attempt>,
+    /// What it may not run.
+    deny: Option<Deny>,
+}
+
+/// The policy of a session, if it needs one.
+pub(crate) fn policy(proxy: &Arc<Proxy>, number: u64, address: IpAddr) -> Option<Box<dyn Policy>> {
+    (proxy.door.is_guarded() || proxy.deny.is_some()).then(|| {
+        let visitor: Box<dyn Policy> = Box::new(Visitor {
+            proxy: Arc::clone(proxy),
+            number,
+            address,
+            attempt: None,
+            deny: proxy.deny.clone(),
+        });
+        visitor
+    })
+}
+
+impl Visitor {
+    fn throttled(&self, throttled: Throttled) -> Verdict {
+        let (number, address) = (self.number, self.address);
+        let line = format!("session {number} from {address} held back: {throttled}");
+        self.proxy.log.line(&line);
+        let denial = Denial::new(throttled.to_string());
+        Verdict::Deny(
+            denial
+                .with_sqlstate(Throttled::SQLSTATE)
+                .with_hint(Throttled::HINT),
+        )
+    }
+}
+
+impl Policy for Visitor {
+    fn statement(&mut self, facts: &StatementFacts<'_>) -> Verdict {
+        match &mut self.deny {
+            Some(deny) => deny.statement(facts),
+            None => Verdict::Allow,
+        }
+    }
+
+    fn connection(&mut self, connection: &ConnectionFacts<'_>) -> Verdict {
+        let (number, address) = (self.number, self.address);
+        if let Some(rule) = self.proxy.door.denies(address, connection.startup) {
+            let line = format!("session {number} from {address} denied by {rule}");
+            self.proxy.log.line(&line);
+            return Verdict::Deny(denial());
+        }
+        let (Some(throttle), Some(user)) = (&self.proxy.door.throttle, connection.user()) else {
+            return Verdict::Allow;
+        };
+        let mut throttle = throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        match throttle.begin(address, user, connection.now) {
+            Ok(attempt) => {
+                self.attempt = Some(attempt);
+                Verdict::Allow
+            }
+            Err(throttled) => self.throttled(throttled),
+        }
+    }
+
+    fn login(&mut self, login: &LoginFacts<'_>) -> Verdict {
+        let (Some(throttle), Some(attempt)) = (&self.proxy.door.throttle, self.attempt.take())
+        else {
+            return Verdict::Allow;
+        };
+        let outcome = match login.outcome {
+            LoginOutcome::Accepted => Outcome::Accepted,
+            LoginOutcome::Refused(Some(state)) => Outcome::of_refusal(state),
+            LoginOutcome::Refused(None) => Outcome::Other,
+        };
+        let mut throttle = throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        match throttle.settle(attempt, outcome, login.now) {
+            Ok(()) => Verdict::Allow,
+            Err(throttled) => self.throttled(throttled),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_used_leaves_what_was_read_before() {
+        let path = std::env::temp_dir().join(format!("pgturnout-{}-deny", std::process::id()));
+        let here = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+        std::fs::write(&path, "address 127.0.0.1 : here").unwrap();
+        let door = Door::new(Guard::Off, Some(path.clone())).unwrap();
+        let denied = || door.denies(here, None).map(|rule| rule.to_string());
+        assert_eq!(denied().unwrap(), "line 1: here");
+        assert_eq!(door.reread().unwrap(), Reread::Same);
+        std::fs::write(&path, "\nadress 127.0.0.1").unwrap();
+        let message = door.reread().unwrap_err().to_string();
+        assert!(message.starts_with("line 2: "), "{message}");
+        assert!(denied().is_some());
+        std::fs::write(&path, "address 127.0.0.2").unwrap();
+        assert_eq!(door.reread().unwrap(), Reread::Changed);
+        assert!(denied().is_none());
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(door.reread(), Err(Unusable::Unreadable(_))));
+        assert!(Door::new(Guard::Off, Some(path)).is_err());
+    }
+}

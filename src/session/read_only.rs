@@ -1,0 +1,67 @@
+//! A session whose writer cannot be had: its reader stands for it.
+
+use std::time::Instant;
+
+use super::leg::{Attempt, LegId, Phase, RelayStage};
+use super::{CloseCause, Event, Session, Timer, WriterFailure};
+use crate::route::Route;
+use crate::wire::SqlState;
+
+/// Who serves a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Served {
+    #[default]
+    AsConfigured,
+    /// Its reader alone, in the place of the writer.
+    ByTheReader,
+}
+
+/// Whether a server that says this takes sessions at another time: it starts, stops, or recovers (class 57).
+fn is_unavailable(state: SqlState) -> bool {
+    state.class() == *b"57"
+}
+
+impl<R: Route> Session<R> {
+    /// Whether a refusal of the writer is one of those that the reader can help with, and the client has not heard of it.
+    pub(super) fn is_read_only_instead(&self, id: LegId, state: Option<SqlState>) -> bool {
+        state.is_some_and(is_unavailable) && self.may_be_read_only(id)
+    }
+
+    /// Has the session served by its reader, if that may be; `state` is what the failure has. Whether it may.
+    pub(super) fn serve_read_only(&mut self, now: Instant, id: LegId, state: SqlState) -> bool {
+        let unreachable = state.class() == *b"08" || is_unavailable(state);
+        if !(unreachable && self.may_be_read_only(id)) {
+            return false;
+        }
+        let (peer, to) = (id.peer(), self.leg(self.reader()).to);
+        self.take_leave(self.reader());
+        self.timers.stop(Timer::Replay(peer));
+        let timeout = self.config.timeouts.dial;
+        self.timers.start(now, timeout, Timer::Dial(peer));
+        self.served = Served::ByTheReader;
+        let leg = self.leg_mut(id);
+        leg.to = to;
+        leg.attempt = Attempt::Elsewhere;
+        leg.phase = Phase::Closing;
+        self.notify(Event::ReadOnly { to });
+        self.outbox.drop_now(peer, CloseCause::LoginFailed(peer));
+        true
+    }
+
+    fn may_be_read_only(&self, id: LegId) -> bool {
+        let leg = self.leg(self.writer());
+        // What the gate has said to the client cannot be said again by another.
+        let unheard = match &leg.phase {
+            Phase::Relaying(relay) => relay.stage == RelayStage::Fresh,
+            Phase::Dialing | Phase::Asking(_) | Phase::Securing | Phase::Replaying(_) => true,
+            Phase::Absent | Phase::Opaque(_) | Phase::Serving(_) | Phase::Closing => false,
+        };
+        id == self.writer()
+            && unheard
+            && self.config.writer_failure == WriterFailure::ReadOnly
+            && self.served == Served::AsConfigured
+            && self.client.key().is_none()
+            && self.config.readers().next().is_some()
+            && !self.is_relay_only()
+    }
+}

@@ -1,0 +1,232 @@
+//! A9: what happens when the writer cannot be had while a client logs in.
+
+mod session_support;
+
+use pgturnout::auth::{AdmitPolicy, Channel};
+use pgturnout::session::{
+    ClientAuth, CloseCause, Config, Destination, Event, Gate, PeerId, Role, Timer, WriterFailure,
+};
+use pgturnout::startup::{ProtocolVersion, StartupParams};
+use session_support::{Dial, Rig, config, each, login, startup, upstream};
+
+const CLIENT: PeerId = PeerId::CLIENT;
+const WRITER: PeerId = PeerId::WRITER;
+const READER: PeerId = PeerId::READER;
+
+fn forgiving(gate: Gate) -> Config {
+    let mut config = config();
+    config.gate = gate;
+    config.writer_failure = WriterFailure::ReadOnly;
+    config
+}
+
+fn open(rig: &mut Rig) {
+    rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+}
+
+/// The standby, on the connection of the writer, is what serves.
+fn serves_alone(rig: &mut Rig) {
+    let told = |event: &Event| matches!(event, Event::ReadOnly { to: Destination(1) });
+    assert_eq!(rig.events.iter().filter(|event| told(event)).count(), 1);
+    assert!(!rig.is_open(READER));
+    rig.client("Q(select 1) Q(delete from t)");
+    rig.see(WRITER, "Q(select 1) Q(delete from t)");
+    rig.writer("T D(1) C(SELECT 1) Z(I) E(25006) Z(I)");
+    rig.see(CLIENT, "T D(1) C(SELECT 1) Z(I) E(25006) Z(I)");
+    let target = |rig: &Rig| rig.session.cancel_target().map(|target| target.to);
+    assert_eq!(target(rig), None);
+    rig.client("Q(select 2)");
+    assert_eq!(target(rig), Some(Destination(1)));
+}
+
+/// Its login, in which it says what it is.
+fn standby_in(rig: &mut Rig) {
+    rig.take_startup(WRITER);
+    rig.writer("R");
+    rig.writer(login(READER));
+}
+
+type Failing = fn(&mut Rig);
+
+/// How a writer fails whose first words the client has not heard.
+const FAILURES: [Failing; 5] = [
+    |rig| {
+        rig.dials(WRITER, Dial::RefuseOnce);
+        open(rig);
+    },
+    |rig| {
+        rig.dials(WRITER, Dial::Hang);
+        open(rig);
+        rig.dials(WRITER, Dial::Accept);
+        rig.expire(Timer::Dial(WRITER));
+    },
+    |rig| {
+        open(rig);
+        rig.take_startup(WRITER);
+        rig.eof(WRITER);
+    },
+    |rig| {
+        open(rig);
+        rig.take_startup(WRITER);
+        rig.reset(WRITER);
+    },
+    |rig| {
+        open(rig);
+        rig.take_startup(WRITER);
+        rig.writer("FATAL(57P03)");
+    },
+];
+
+#[test]
+fn the_reader_stands_for_a_writer_that_cannot_be_had() {
+    for failure in FAILURES {
+        each(
+            || forgiving(Gate::Writer),
+            |rig| {
+                failure(rig);
+                rig.see(CLIENT, "");
+                standby_in(rig);
+                assert!(rig.shown(CLIENT).contains("S(in_hot_standby,on)"));
+                serves_alone(rig);
+            },
+        );
+        each(config, |rig| {
+            failure(rig);
+            let told = rig.shown(CLIENT);
+            assert!(told.starts_with("FATAL("), "{told}");
+        });
+    }
+}
+
+fn trusting() -> Config {
+    let mut config = forgiving(Gate::Writer);
+    let policy = AdmitPolicy::new([9; 32]).allow_trust(Channel::Clear);
+    config.authentication = ClientAuth::Terminate(policy);
+    config
+}
+
+#[test]
+fn the_reader_stands_for_the_writer_of_a_client_that_we_check() {
+    for failure in FAILURES {
+        each(trusting, |rig| {
+            failure(rig);
+            rig.see(CLIENT, "R");
+            standby_in(rig);
+            assert!(rig.shown(CLIENT).contains("S(in_hot_standby,on)"));
+            serves_alone(rig);
+        });
+    }
+}
+
+/// The client has proven itself to the reader, which is logged in to once more, in its name.
+#[test]
+fn the_gate_stands_for_the_writer_behind_it() {
+    let failures: [Failing; 2] = [
+        |rig| rig.dials(WRITER, Dial::RefuseOnce),
+        |rig| rig.dials(WRITER, Dial::Accept),
+    ];
+    for (place, failure) in failures.into_iter().enumerate() {
+        each(
+            || forgiving(Gate::Reader),
+            |rig| {
+                failure(rig);
+                open(rig);
+                rig.reader_in();
+                if place == 1 {
+                    rig.take_startup(WRITER);
+                    rig.writer("FATAL(57P03)");
+                }
+                rig.see(CLIENT, "R");
+                rig.see(READER, "X");
+                standby_in(rig);
+                assert!(rig.shown(CLIENT).contains("S(in_hot_standby,on)"));
+                serves_alone(rig);
+            },
+        );
+    }
+}
+
+/// What is the client's or the configuration's to mend is told: the reader would say the same, or less.
+#[test]
+fn other_failures_are_told() {
+    for state in ["28P01", "28000", "3D000", "53300"] {
+        each(
+            || forgiving(Gate::Writer),
+            |rig| {
+                open(rig);
+                rig.take_startup(WRITER);
+                rig.writer(&format!("FATAL({state})"));
+                rig.see(CLIENT, &format!("FATAL({state})"));
+            },
+        );
+    }
+    each(trusting, |rig| {
+        open(rig);
+        rig.take_startup(WRITER);
+        rig.writer("FATAL(3D000)");
+        rig.see(CLIENT, "R FATAL(3D000)");
+    });
+}
+
+/// What the writer has asked the client cannot be taken back.
+#[test]
+fn a_writer_that_was_heard_is_not_replaced() {
+    each(
+        || forgiving(Gate::Writer),
+        |rig| {
+            open(rig);
+            rig.take_startup(WRITER);
+            rig.writer("Rmd5");
+            rig.see(CLIENT, "Rmd5");
+            rig.eof(WRITER);
+            rig.see(CLIENT, "FATAL(08006)");
+        },
+    );
+    each(
+        || forgiving(Gate::Writer),
+        |rig| {
+            rig.both();
+            rig.reset(WRITER);
+            rig.see(CLIENT, "FATAL(08006)");
+            assert_eq!(rig.cause(), CloseCause::UpstreamLost(WRITER));
+        },
+    );
+}
+
+#[test]
+fn a_reader_that_cannot_be_had_either_ends_it() {
+    each(
+        || forgiving(Gate::Writer),
+        |rig| {
+            rig.dials(WRITER, Dial::Refuse);
+            open(rig);
+            rig.see(CLIENT, "FATAL(08006)");
+            assert_eq!(rig.cause(), CloseCause::LoginFailed(WRITER));
+        },
+    );
+    let alone = || {
+        let mut config = forgiving(Gate::Writer);
+        config.upstreams = vec![upstream(Role::Writer)];
+        config
+    };
+    each(alone, |rig| {
+        rig.dials(WRITER, Dial::RefuseOnce);
+        open(rig);
+        rig.see(CLIENT, "FATAL(08006)");
+    });
+}
+
+/// A standby is not what a replication session asks for.
+#[test]
+fn replication_is_the_writers() {
+    let pairs = [(&b"user"[..], &b"alice"[..]), (b"replication", b"true")];
+    let packet = StartupParams::build(ProtocolVersion::V3_0, pairs).unwrap();
+    each(
+        || forgiving(Gate::Writer),
+        |rig| {
+            rig.dials(WRITER, Dial::RefuseOnce);
+            rig.raw(CLIENT, packet.raw());
+            rig.see(CLIENT, "FATAL(08006)");
+        },
+    );
+}
