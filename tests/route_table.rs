@@ -129,6 +129,7 @@ fn setting(change: &SettingChange, text: &[u8]) -> String {
     let kind = match change.kind {
         SettingKind::Set => "set",
         SettingKind::Reset => "reset",
+        SettingKind::Call => "call",
     };
     let scope = match change.scope {
         Scope::Session => "",

@@ -223,6 +223,8 @@ pub enum SettingKind {
     Set,
     /// `RESET name`, `SET name TO DEFAULT`: back to the startup value.
     Reset,
+    /// `SELECT set_config('name', 'value', …)`: the value is one string, which a list is still to be read from.
+    Call,
 }
 
 /// The values of a `SET`, as far as they are plain words, numbers and literals.
@@ -234,6 +236,20 @@ pub enum SettingValue {
     List(Vec<Box<[u8]>>),
     /// A form that is not decoded: an escape, an interval, a sign, an unknown grammar.
     Opaque,
+}
+
+impl SettingValue {
+    /// The value, if it is one and no list.
+    #[must_use]
+    pub fn single(&self) -> Option<&[u8]> {
+        match self {
+            SettingValue::List(items) => match items.as_slice() {
+                [item] => Some(item),
+                _ => None,
+            },
+            SettingValue::Default | SettingValue::Opaque => None,
+        }
+    }
 }
 
 impl fmt::Debug for SettingValue {
@@ -294,6 +310,8 @@ impl fmt::Debug for Name {
 pub enum PinKind {
     /// A temporary table, view, sequence, or anything in `pg_temp`.
     TemporaryObject,
+    /// A `search_path` with `pg_temp`: what is made without a schema may be temporary from then on.
+    TemporarySchema,
     /// An unlogged table or sequence, of which a standby has no content.
     UnloggedObject,
     /// `LISTEN`.
@@ -308,7 +326,8 @@ pub enum PinKind {
     SqlPrepare,
     /// `LOAD`.
     Load,
-    /// `set_config`: a setting changed by a name and a value that the text does not show.
+    /// `set_config` other than with literals in a SELECT of its own, `UPDATE pg_settings`: a setting changed by a name
+    /// and a value that the text does not show.
     SetConfig,
     /// `setseed`, `SET seed`.
     SetSeed,

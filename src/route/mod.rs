@@ -19,6 +19,7 @@
 
 mod builtins;
 mod cache;
+mod configure;
 mod encoding;
 #[cfg(feature = "inspect")]
 pub mod inspect;

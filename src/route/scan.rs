@@ -222,6 +222,7 @@ impl<'a> Scan<'a> {
             None => Head::None,
         };
         match head {
+            Head::Query if self.configure() => {}
             Head::Query => {
                 self.raise(Class::Read, Why::PlainSelect);
                 self.query();

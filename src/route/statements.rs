@@ -46,7 +46,7 @@ impl Scan<'_> {
     }
 
     /// Steps over a statement that is planned and not executed, so that the functions it names leave nothing behind.
-    fn explained(&mut self) {
+    pub(super) fn explained(&mut self) {
         self.executes = false;
         self.rest(false);
         self.executes = true;

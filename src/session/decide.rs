@@ -13,6 +13,7 @@ use super::{Demand, PeerId, RouteReason, Session, Timer};
 use crate::limits;
 use crate::route::{Class, Intent, Reason, Route, RouteContext, Target, Why};
 use crate::startup::StartupParams;
+use crate::track::Pin;
 use crate::track::pipeline::Kind;
 use crate::wire::tags::frontend as tag;
 use crate::wire::{Frontend, Header, Query};
@@ -24,6 +25,8 @@ enum Obstacle {
     Wait,
     /// The reader cannot serve it.
     NoReader,
+    /// The session is pinned now: its upstream is to be chosen anew.
+    Pinned,
 }
 
 impl<R: Route> Session<R> {
@@ -78,6 +81,7 @@ impl<R: Route> Session<R> {
             }
             Obstacle::Wait => Demand::Paused,
             Obstacle::NoReader => self.settle_on(LegId::Writer, RouteReason::ReaderDown),
+            Obstacle::Pinned => Demand::Again,
         }
     }
 
@@ -164,8 +168,9 @@ impl<R: Route> Session<R> {
         if matches!(leg.phase, Phase::Absent) && leg.retry_at.is_none_or(|at| at <= now) {
             self.dial(now, LegId::Reader);
         }
-        let leg = self.leg(LegId::Reader);
-        match &leg.phase {
+        let ended = self.leg(LegId::Reader).stream != Stream::Open;
+        let retried = self.leg(LegId::Reader).retry_at.is_some();
+        match &self.leg(LegId::Reader).phase {
             Phase::Absent | Phase::Closing => Obstacle::NoReader,
             // A reader that failed before is tried beside the requests, not in front of them.
             Phase::Dialing
@@ -174,7 +179,7 @@ impl<R: Route> Session<R> {
             | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_)
-                if leg.retry_at.is_some() =>
+                if retried =>
             {
                 Obstacle::NoReader
             }
@@ -184,9 +189,7 @@ impl<R: Route> Session<R> {
             | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_) => Obstacle::Wait,
-            Phase::Serving(serving) if serving.said_fatal() || leg.stream != Stream::Open => {
-                Obstacle::Wait
-            }
+            Phase::Serving(serving) if serving.said_fatal() || ended => Obstacle::Wait,
             // It is given up as soon as it has answered everything.
             Phase::Serving(serving)
                 if serving.is_promoted() && self.requests.batch == Batch::None =>
@@ -198,6 +201,11 @@ impl<R: Route> Session<R> {
             Phase::Serving(serving) if serving.stamp < self.memory.journal.stamp() => {
                 self.restore(now, LegId::Reader);
                 Obstacle::Wait
+            }
+            // A batch that stands there was begun when they were the same.
+            Phase::Serving(_) if self.requests.batch == Batch::None && self.reports_differ() => {
+                self.pin(Pin::SettingsDiffer);
+                Obstacle::Pinned
             }
             Phase::Serving(_) => Obstacle::None,
         }
@@ -271,7 +279,7 @@ impl<R: Route> Session<R> {
             .memory
             .journal
             .behind(from)
-            .map(|(stamp, change)| (stamp, change.text.clone()))
+            .map(|(stamp, text)| (stamp, text.into()))
             .collect();
         for (stamp, text) in behind {
             let mut frame = BytesMut::new();

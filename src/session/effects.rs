@@ -4,18 +4,16 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::begin::mentions_catalog;
 use super::leg::LegId;
 use super::{Config, Event, Session};
 use crate::auth::Parameters;
 use crate::route::{
-    Cache, Class, Effect, Encoding, Intent, Known, LexState, PinKind, Route, Scope, SettingChange,
-    SettingValue, StatementEffect,
+    Cache, Class, Effect, Encoding, Intent, Known, LexState, PinKind, Route, Scope, StatementEffect,
 };
 use crate::track::pipeline::{Kind, Owed};
 use crate::track::prepared::{Change, Definition, Reached, Statements, Ticket};
-use crate::track::settings::{self, Journal, JournalDoubt, Topic};
-use crate::track::{Pin, Pins};
+use crate::track::settings::{Journal, Topic};
+use crate::track::{Lift, Pin, Pins};
 
 /// What one request in flight costs at most beside the texts that it keeps: its place in the pipeline, its note, a
 /// pending change, the name in it and that name among all of them.
@@ -86,12 +84,14 @@ pub(super) struct Memory {
     /// What the request that is being forwarded asks for, for the event about it.
     pub(super) forwarded: Option<Arc<Intent>>,
     pub(super) outline: Option<String>,
-    lex: LexState,
-    search_path: SearchPath,
+    pub(super) lex: LexState,
+    pub(super) search_path: SearchPath,
     unit: Unit,
     in_flight: InFlight,
     /// The state of the journal that `lex` was made from.
-    seen_stamp: u64,
+    pub(super) seen_stamp: u64,
+    /// What of it cannot be repeated.
+    pub(super) obstacle: Option<Pin>,
     /// Bytes of texts that are kept for requests in flight.
     kept: usize,
 }
@@ -114,7 +114,7 @@ enum Unit {
 
 /// Whether the names of built-in functions still mean the built-in functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SearchPath {
+pub(super) enum SearchPath {
     /// pg_catalog is searched first, as it is unless a path says otherwise.
     CatalogFirst,
     /// A path that names pg_catalog was set at the start; where is not looked into.
@@ -181,6 +181,7 @@ impl Memory {
             unit: Unit::Fine,
             in_flight: InFlight::Plain,
             seen_stamp: 0,
+            obstacle: None,
             kept: 0,
             forwarded: None,
             outline: None,
@@ -234,17 +235,21 @@ impl Memory {
         }
     }
 
-    /// Looks again at what the journal says of the search path.
-    fn journal_changed(&mut self) {
-        let topic = Topic::Setting(b"search_path".as_slice().into());
-        let path = self.journal.get(&topic);
-        let mentions = path.is_some_and(|change| mentions_catalog(&change.text));
-        let first = !mentions && self.search_path == SearchPath::CatalogFirst;
-        self.lex.catalog_first = if first {
-            Known::Is(true)
-        } else {
-            Known::Unknown
-        };
+    /// Why reads stay with the writer, if they do.
+    pub(super) fn pinned(&self) -> Option<Pin> {
+        self.pins.first().or(self.obstacle)
+    }
+
+    /// The writer has committed a transaction.
+    fn committed(&mut self) {
+        self.journal.commit();
+        self.pins.commit();
+    }
+
+    /// The writer has rolled a transaction back.
+    fn rolled_back(&mut self) {
+        self.journal.rollback();
+        self.pins.rollback();
     }
 
     /// How texts are lexed now, given that nothing is in flight that could change it.
@@ -346,29 +351,44 @@ impl<R: Route> Session<R> {
     fn apply(&mut self, effects: &mut Effects, happened: &StatementEffect, tag: &[u8]) {
         match &happened.effect {
             Effect::Setting(change) => self.setting_changed(&effects.text.0, change),
-            Effect::ResetAll => self.stage(Topic::AllSettings, b"RESET ALL"),
+            Effect::ResetAll => self.stage_text(Topic::AllSettings, b"RESET ALL"),
             Effect::DiscardAll => {
                 self.confirm_dropped(effects);
                 if self.nothing_runs_behind() {
-                    self.memory.pins.discard_all();
+                    self.memory.pins.lift(Lift::DiscardAll);
+                    self.memory.pins.commit();
                     self.pin_for_startup();
                 }
-                self.stage(Topic::Session, b"DISCARD ALL");
+                self.stage_text(Topic::Session, b"DISCARD ALL");
                 self.memory.journal.commit();
+            }
+            Effect::DiscardTemp => {
+                if self.nothing_runs_behind() && makes_nothing_temporary(&effects.intent) {
+                    self.memory.pins.lift(Lift::DiscardTemp);
+                }
             }
             Effect::Deallocate(_) | Effect::DeallocateAll => self.confirm_dropped(effects),
             Effect::Commit { .. } | Effect::Rollback { .. } | Effect::PrepareTransaction => {
                 self.transaction_ended(tag);
             }
-            Effect::Savepoint(_) | Effect::RollbackToSavepoint(_) | Effect::Release(_) => {
-                self.memory.journal.nested()
+            Effect::Savepoint(name) => {
+                let kept = self.memory.journal.savepoint(&name.0);
+                self.doubt(kept);
+            }
+            Effect::RollbackToSavepoint(name) => {
+                self.memory.pins.rollback();
+                let known = self.memory.journal.rollback_to(&name.0);
+                self.doubt(known);
+            }
+            Effect::Release(name) => {
+                let known = self.memory.journal.release(&name.0);
+                self.doubt(known);
             }
             Effect::Begin(_)
             | Effect::SetTransaction(_)
             | Effect::Pin(_)
             | Effect::DiscardPlans
             | Effect::DiscardSequences
-            | Effect::DiscardTemp
             | Effect::UnlistenAll
             | Effect::CloseAll => {}
         }
@@ -392,41 +412,9 @@ impl<R: Route> Session<R> {
     /// COMMIT of a failed transaction is answered with ROLLBACK: the tag tells what happened.
     fn transaction_ended(&mut self, tag: &[u8]) {
         if tag == b"ROLLBACK" {
-            self.memory.journal.rollback();
+            self.memory.rolled_back();
         } else {
-            self.memory.journal.commit();
-        }
-    }
-
-    fn setting_changed(&mut self, text: &[u8], change: &SettingChange) {
-        if change.scope == Scope::Local {
-            return;
-        }
-        if keeps_idle_time(change) {
-            self.pin(Pin::IdleTimeout);
-            return;
-        }
-        let statement = text.get(change.statement.clone()).unwrap_or_default();
-        if !change.portable || statement.is_empty() || !can_run_on_a_standby(&change.name) {
-            self.pin(Pin::Setting);
-            return;
-        }
-        let topic = match &*change.name {
-            b"role" => Topic::Role,
-            b"session_authorization" => Topic::SessionAuthorization,
-            name => Topic::Setting(name.into()),
-        };
-        self.stage(topic, statement);
-    }
-
-    fn stage(&mut self, topic: Topic, text: &[u8]) {
-        match self.memory.journal.stage(settings::Change {
-            topic,
-            text: text.into(),
-        }) {
-            Ok(()) => {}
-            Err(JournalDoubt::Full) => self.pin(Pin::TooManySettings),
-            Err(JournalDoubt::Savepoint) => self.pin(Pin::Savepoint),
+            self.memory.committed();
         }
     }
 
@@ -438,13 +426,10 @@ impl<R: Route> Session<R> {
     /// The writer is outside any transaction: what was staged in an implicit one is decided.
     pub(super) fn unit_over(&mut self) {
         match std::mem::replace(&mut self.memory.unit, Unit::Fine) {
-            Unit::Fine => self.memory.journal.commit(),
-            Unit::Failed => self.memory.journal.rollback(),
+            Unit::Fine => self.memory.committed(),
+            Unit::Failed => self.memory.rolled_back(),
         }
-        if self.memory.seen_stamp != self.memory.journal.stamp() {
-            self.memory.seen_stamp = self.memory.journal.stamp();
-            self.memory.journal_changed();
-        }
+        self.journal_moved();
     }
 
     /// The writer is inside a transaction.
@@ -494,25 +479,17 @@ impl<R: Route> Session<R> {
     }
 }
 
-/// Settings that a standby refuses or that make its answers fail: the reads of a session that set them stay home.
-fn can_run_on_a_standby(name: &[u8]) -> bool {
-    !(name.starts_with(b"transaction_") || name.starts_with(b"default_transaction_"))
-}
-
-/// Whether it has the server end a session that idles, as the writer's does while its reads run elsewhere.
-fn keeps_idle_time(change: &SettingChange) -> bool {
-    let off = match &change.value {
-        SettingValue::List(items) => matches!(items.as_slice(), [item] if **item == *b"0"),
-        SettingValue::Default => true,
-        SettingValue::Opaque => false,
-    };
-    *change.name == *b"idle_session_timeout" && !off
+/// Whether no statement of a text makes a temporary object: one behind a DISCARD TEMP would outlive it.
+fn makes_nothing_temporary(intent: &Intent) -> bool {
+    let makes = Effect::Pin(PinKind::TemporaryObject);
+    intent.effects.iter().all(|effect| effect.effect != makes)
 }
 
 /// Which pins keep reads home. State that only statements which go to the writer anyway can see does not.
 fn pin_of(kind: PinKind) -> Option<Pin> {
     match kind {
         PinKind::TemporaryObject => Some(Pin::TemporaryObject),
+        PinKind::TemporarySchema => Some(Pin::TemporarySchema),
         PinKind::UnloggedObject => Some(Pin::UnloggedObject),
         PinKind::SetConfig => Some(Pin::SetConfig),
         PinKind::SetSeed => Some(Pin::SetSeed),

@@ -189,6 +189,11 @@ impl<R: Route> Session<R> {
 
     fn parameter_changed(&mut self, leg: LegId, body: Option<&[u8]>) {
         let parsed = body.map(|body| Backend::parse(tag::PARAMETER_STATUS, body));
+        if let Some(Ok(Backend::ParameterStatus { name, value })) = parsed {
+            if let Some(serving) = self.leg_mut(leg).serving_mut() {
+                serving.reported.learn(name, value);
+            }
+        }
         match (leg, parsed) {
             (LegId::Writer, Some(Ok(Backend::ParameterStatus { name, value }))) => {
                 self.memory.learn(name, value)

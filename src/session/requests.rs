@@ -294,7 +294,7 @@ impl<R: Route> Session<R> {
             Batch::On(LegId::Reader) => return None,
             Batch::None | Batch::Leaving | Batch::Broken(_) => {}
         }
-        if let Some(pin) = self.memory.pins.first() {
+        if let Some(pin) = self.memory.pinned() {
             return Some((LegId::Writer, RouteReason::Pinned(pin)));
         }
         let writer = self.leg(LegId::Writer).serving()?;

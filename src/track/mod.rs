@@ -7,5 +7,6 @@ pub mod settings;
 
 mod pending;
 mod pins;
+mod savepoints;
 
-pub use pins::{Pin, Pins};
+pub use pins::{Lift, Pin, Pins};
