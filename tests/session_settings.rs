@@ -272,8 +272,8 @@ fn a_batch_on_the_reader_is_not_compared() {
         rig.reader("1");
         rig.writer("S(TimeZone,CET)");
         rig.reader("S(TimeZone,UTC)");
-        rig.client("D(S,a) S");
-        rig.see(READER, "D(S,a) S");
+        rig.client("DS(a) S");
+        rig.see(READER, "DS(a) S");
         rig.reader("t n Z(I)");
         rig.take(CLIENT);
         read_on_the_writer(rig);

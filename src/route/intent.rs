@@ -322,8 +322,6 @@ pub enum PinKind {
     HoldCursor,
     /// A cursor that ends with its transaction.
     Cursor,
-    /// `PREPARE`.
-    SqlPrepare,
     /// `LOAD`.
     Load,
     /// `set_config` other than with literals in a SELECT of its own, `UPDATE pg_settings`: a setting changed by a name
@@ -339,10 +337,33 @@ pub enum PinKind {
     AmbiguousName,
     /// Code that the text does not show: an unknown function in a query. A policy may ignore it.
     UnknownCode,
-    /// `DO`, `CALL`, `EXECUTE`: a procedure of any content.
+    /// `DO`, `CALL`, `EXECUTE` in another statement: a procedure of any content.
     Procedure,
     /// `ALTER ROLE`, `ALTER DATABASE`, `ALTER SYSTEM` with `SET` or `RESET`: what later sessions start with.
     LoginDefaults,
+}
+
+/// What a `PREPARE` prepares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preparation {
+    /// The statement's name, of the same name space as those of the protocol.
+    pub name: Name,
+    /// The statement that is prepared, within the text.
+    pub statement: Range<usize>,
+    /// The OIDs of the types that are given for its first parameters.
+    pub types: Vec<u32>,
+    /// Whether a Parse of that range with those types prepares the same on another server whatever its lexing settings:
+    /// ASCII, no backslash, built-in types.
+    pub portable: bool,
+}
+
+/// The arguments of an `EXECUTE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arguments {
+    /// None, or constants: they call nothing.
+    Constant,
+    /// Expressions.
+    Any,
 }
 
 /// What the session must remember when a statement succeeds; a [`Effect::Pin`] as soon as it was sent.
@@ -386,6 +407,15 @@ pub enum Effect {
     Deallocate(Name),
     /// `DEALLOCATE ALL`.
     DeallocateAll,
+    /// `PREPARE name AS …`.
+    Prepare(Preparation),
+    /// `EXECUTE name`: whatever the statement of that name does.
+    Execute {
+        /// The statement's name.
+        name: Name,
+        /// What it is given.
+        arguments: Arguments,
+    },
     /// `UNLISTEN *`.
     UnlistenAll,
     /// `CLOSE ALL`.
@@ -474,6 +504,28 @@ impl Intent {
         }
     }
 
+    /// The statement that this text executes, when it is one `EXECUTE` with constants and nothing else: it does what that
+    /// statement does, and its class is that one's. By itself it counts as a write.
+    #[must_use]
+    pub fn sole_execute(&self) -> Option<&Name> {
+        match (self.statements, self.effects.as_slice()) {
+            (
+                1,
+                [
+                    StatementEffect {
+                        effect:
+                            Effect::Execute {
+                                name,
+                                arguments: Arguments::Constant,
+                            },
+                        ..
+                    },
+                ],
+            ) => Some(name),
+            _ => None,
+        }
+    }
+
     /// How many bytes it holds, itself included.
     pub(super) fn size(&self) -> usize {
         let slots = self
@@ -489,13 +541,42 @@ impl Intent {
 }
 
 impl Effect {
+    /// The prepared statement that it concerns, if it is one.
+    #[must_use]
+    pub fn statement(&self) -> Option<&Name> {
+        match self {
+            Effect::Prepare(preparation) => Some(&preparation.name),
+            Effect::Execute { name, .. } | Effect::Deallocate(name) => Some(name),
+            Effect::Begin(_)
+            | Effect::Commit { .. }
+            | Effect::Rollback { .. }
+            | Effect::Savepoint(_)
+            | Effect::RollbackToSavepoint(_)
+            | Effect::Release(_)
+            | Effect::PrepareTransaction
+            | Effect::SetTransaction(_)
+            | Effect::Setting(_)
+            | Effect::ResetAll
+            | Effect::DiscardAll
+            | Effect::DiscardPlans
+            | Effect::DiscardSequences
+            | Effect::DiscardTemp
+            | Effect::DeallocateAll
+            | Effect::UnlistenAll
+            | Effect::CloseAll
+            | Effect::Pin(_) => None,
+        }
+    }
+
     /// How many bytes it holds outside itself.
     fn heap(&self) -> usize {
         match self {
             Effect::Savepoint(name)
             | Effect::RollbackToSavepoint(name)
             | Effect::Release(name)
-            | Effect::Deallocate(name) => name.0.len(),
+            | Effect::Deallocate(name)
+            | Effect::Execute { name, .. } => name.0.len(),
+            Effect::Prepare(preparation) => preparation.heap(),
             Effect::Setting(change) => change.heap(),
             Effect::Begin(_)
             | Effect::Commit { .. }
@@ -512,6 +593,13 @@ impl Effect {
             | Effect::CloseAll
             | Effect::Pin(_) => 0,
         }
+    }
+}
+
+impl Preparation {
+    fn heap(&self) -> usize {
+        let types = self.types.capacity().saturating_mul(size_of::<u32>());
+        self.name.0.len().saturating_add(types)
     }
 }
 

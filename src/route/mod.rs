@@ -28,6 +28,7 @@ mod lex;
 mod names;
 mod outline;
 mod policy;
+mod prepare;
 mod query;
 mod rules;
 mod scan;
@@ -39,8 +40,9 @@ mod words;
 pub use cache::{Cache, CacheLimits};
 pub use encoding::{Encoding, Known, LexState};
 pub use intent::{
-    Access, Class, Deed, Doubt, Effect, Intent, Isolation, Name, PinKind, Reason, Scope,
-    SettingChange, SettingKind, SettingValue, StatementEffect, TransactionModes, Why,
+    Access, Arguments, Class, Deed, Doubt, Effect, Intent, Isolation, Name, PinKind, Preparation,
+    Reason, Scope, SettingChange, SettingKind, SettingValue, StatementEffect, TransactionModes,
+    Why,
 };
 pub use outline::outline;
 pub use policy::{Route, RouteContext, Split, Target, WriterOnly};

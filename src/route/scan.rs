@@ -245,7 +245,8 @@ impl<'a> Scan<'a> {
             Head::Create => self.create(),
             Head::Alter => self.alter(),
             Head::Dml | Head::Write => self.write(Why::Keyword),
-            Head::Execute | Head::Code => {
+            Head::Execute => self.execute(),
+            Head::Code => {
                 self.pin(PinKind::Procedure);
                 self.write(Why::Keyword);
             }

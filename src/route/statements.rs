@@ -271,21 +271,6 @@ impl Scan<'_> {
         }
     }
 
-    /// `PREPARE TRANSACTION 'id'` and `PREPARE name AS …`.
-    pub(super) fn prepare(&mut self) {
-        let prepare = self.token;
-        self.bump();
-        if self.token.word() == Some(Word::Transaction)
-            && matches!(self.peek().kind, Kind::Literal(_))
-        {
-            self.raise_at(Class::Transaction, Why::TransactionStatement, &prepare);
-            self.effect(Effect::PrepareTransaction);
-        } else {
-            self.raise_at(Class::Session, Why::SessionStatement, &prepare);
-            self.pin(PinKind::SqlPrepare);
-        }
-    }
-
     /// `LISTEN`, `LOAD`.
     pub(super) fn pinning(&mut self, head: Head) {
         self.raise(Class::Session, Why::SessionStatement);

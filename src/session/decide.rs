@@ -19,12 +19,14 @@ use crate::wire::tags::frontend as tag;
 use crate::wire::{Frontend, Header, Query};
 
 /// What keeps a request from being forwarded.
-enum Obstacle {
+pub(super) enum Obstacle {
     None,
     /// Something has to happen first.
     Wait,
     /// The reader cannot serve it.
     NoReader,
+    /// The reader refuses what the request needs there.
+    Refused,
     /// The session is pinned now: its upstream is to be chosen anew.
     Pinned,
 }
@@ -81,6 +83,7 @@ impl<R: Route> Session<R> {
             }
             Obstacle::Wait => Demand::Paused,
             Obstacle::NoReader => self.settle_on(LegId::Writer, RouteReason::ReaderDown),
+            Obstacle::Refused => self.settle_on(LegId::Writer, reason),
             Obstacle::Pinned => Demand::Again,
         }
     }
@@ -207,7 +210,7 @@ impl<R: Route> Session<R> {
                 self.pin(Pin::SettingsDiffer);
                 Obstacle::Pinned
             }
-            Phase::Serving(_) => Obstacle::None,
+            Phase::Serving(_) => self.mirror(now),
         }
     }
 

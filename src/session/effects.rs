@@ -32,6 +32,8 @@ pub(super) enum Note {
     Restore(u64),
     /// The Sync that ends our part of a batch on the reader.
     Leave,
+    /// The Sync behind a statement that the reader needs for an EXECUTE.
+    Mirror,
 }
 
 /// The effects of one request that have not happened yet.
@@ -42,8 +44,8 @@ pub(super) struct Effects {
     text: KeptText,
     /// How many statements of the text are complete.
     complete: u32,
-    /// The names that its DEALLOCATEs drop.
-    dropped: VecDeque<Ticket>,
+    /// The names that its PREPAREs give and its DEALLOCATEs drop.
+    named: VecDeque<Ticket>,
     /// The unnamed statement, which a simple Query drops.
     unnamed: Option<Ticket>,
 }
@@ -65,7 +67,7 @@ impl Note {
                 effects.unnamed = Some(ticket);
                 Note::Effects(effects)
             }
-            Note::Nothing | Note::Statement(_) | Note::Restore(_) | Note::Leave => {
+            Note::Nothing | Note::Statement(_) | Note::Restore(_) | Note::Leave | Note::Mirror => {
                 Note::Statement(ticket)
             }
         }
@@ -203,8 +205,9 @@ impl Memory {
     }
 
     /// A text is on its way to the upstream that serves now.
-    pub(super) fn sent_text(&mut self, intent: &Arc<Intent>) {
-        if intent.class >= Class::Transaction {
+    pub(super) fn sent_text(&mut self, leg: LegId, intent: &Arc<Intent>) {
+        // What an EXECUTE is sent to the reader for is a read.
+        if leg == LegId::Writer && intent.class >= Class::Transaction {
             self.in_flight = InFlight::MayOpen;
         }
         self.forwarded = Some(Arc::clone(intent));
@@ -267,15 +270,15 @@ impl<R: Route> Session<R> {
         if intent.effects.is_empty() {
             return Note::Nothing;
         }
-        let mut dropped = VecDeque::new();
+        let mut named = VecDeque::new();
         for effect in &intent.effects {
-            self.foresee(leg, &effect.effect, &mut dropped);
+            self.foresee(leg, &effect.effect, text, &mut named);
         }
         Note::Effects(Box::new(Effects {
             intent: Arc::clone(intent),
             text: self.keep_text(intent, text),
             complete: 0,
-            dropped,
+            named,
             unnamed: None,
         }))
     }
@@ -292,22 +295,27 @@ impl<R: Route> Session<R> {
     }
 
     /// What is safest assumed as soon as a statement is on its way.
-    fn foresee(&mut self, leg: LegId, effect: &Effect, dropped: &mut VecDeque<Ticket>) {
+    fn foresee(&mut self, leg: LegId, effect: &Effect, text: &[u8], named: &mut VecDeque<Ticket>) {
         match effect {
             Effect::Pin(kind) => {
                 if let Some(pin) = pin_of(*kind) {
                     self.pin(pin);
                 }
             }
+            Effect::Prepare(preparation) => {
+                let ticket = self.preparing(leg, preparation, text);
+                named.push_back(ticket);
+            }
+            Effect::Execute { name, .. } => self.executing(name),
             Effect::Deallocate(name) => {
                 let change = Change::Forget {
                     leg: leg.index(),
                     name: name.0.clone(),
                 };
-                dropped.push_back(self.memory.statements.sent(change));
+                named.push_back(self.memory.statements.sent(change));
             }
             Effect::DeallocateAll | Effect::DiscardAll => {
-                dropped.push_back(
+                named.push_back(
                     self.memory
                         .statements
                         .sent(Change::ForgetAll { leg: leg.index() }),
@@ -353,7 +361,7 @@ impl<R: Route> Session<R> {
             Effect::Setting(change) => self.setting_changed(&effects.text.0, change),
             Effect::ResetAll => self.stage_text(Topic::AllSettings, b"RESET ALL"),
             Effect::DiscardAll => {
-                self.confirm_dropped(effects);
+                self.confirm_named(effects);
                 if self.nothing_runs_behind() {
                     self.memory.pins.lift(Lift::DiscardAll);
                     self.memory.pins.commit();
@@ -367,7 +375,9 @@ impl<R: Route> Session<R> {
                     self.memory.pins.lift(Lift::DiscardTemp);
                 }
             }
-            Effect::Deallocate(_) | Effect::DeallocateAll => self.confirm_dropped(effects),
+            Effect::Prepare(_) | Effect::Deallocate(_) | Effect::DeallocateAll => {
+                self.confirm_named(effects)
+            }
             Effect::Commit { .. } | Effect::Rollback { .. } | Effect::PrepareTransaction => {
                 self.transaction_ended(tag);
             }
@@ -386,6 +396,7 @@ impl<R: Route> Session<R> {
             }
             Effect::Begin(_)
             | Effect::SetTransaction(_)
+            | Effect::Execute { .. }
             | Effect::Pin(_)
             | Effect::DiscardPlans
             | Effect::DiscardSequences
@@ -403,8 +414,8 @@ impl<R: Route> Session<R> {
         })
     }
 
-    fn confirm_dropped(&mut self, effects: &mut Effects) {
-        if let Some(ticket) = effects.dropped.pop_front() {
+    fn confirm_named(&mut self, effects: &mut Effects) {
+        if let Some(ticket) = effects.named.pop_front() {
             self.memory.statements.confirmed(ticket);
         }
     }
@@ -440,21 +451,21 @@ impl<R: Route> Session<R> {
     /// A request is answered: what is left of its note did not happen.
     pub(super) fn answered(&mut self, note: Note) {
         match note {
-            Note::Nothing | Note::Restore(_) | Note::Leave => {}
+            Note::Nothing | Note::Restore(_) | Note::Leave | Note::Mirror => {}
             Note::Statement(ticket) => self.memory.statements.confirmed(ticket),
             Note::Effects(effects) => {
                 if let Some(ticket) = effects.unnamed {
                     self.memory.statements.confirmed(ticket);
                 }
-                self.refuse_dropped(*effects);
+                self.refuse_named(*effects);
             }
         }
     }
 
     /// The names that a request did not come to drop are still there.
-    fn refuse_dropped(&mut self, effects: Effects) {
+    fn refuse_named(&mut self, effects: Effects) {
         self.memory.kept = self.memory.kept.saturating_sub(effects.text.0.len());
-        for ticket in effects.dropped {
+        for ticket in effects.named {
             self.memory.statements.refused(ticket, Reached::Server);
         }
     }
@@ -467,13 +478,13 @@ impl<R: Route> Session<R> {
     /// A request that the server refused.
     pub(super) fn undone(&mut self, note: Note, reached: Reached) {
         match note {
-            Note::Nothing | Note::Restore(_) | Note::Leave => {}
+            Note::Nothing | Note::Restore(_) | Note::Leave | Note::Mirror => {}
             Note::Statement(ticket) => self.memory.statements.refused(ticket, reached),
             Note::Effects(effects) => {
                 if let Some(ticket) = effects.unnamed {
                     self.memory.statements.refused(ticket, reached);
                 }
-                self.refuse_dropped(*effects);
+                self.refuse_named(*effects);
             }
         }
     }
@@ -486,7 +497,7 @@ fn makes_nothing_temporary(intent: &Intent) -> bool {
 }
 
 /// Which pins keep reads home. State that only statements which go to the writer anyway can see does not.
-fn pin_of(kind: PinKind) -> Option<Pin> {
+pub(super) fn pin_of(kind: PinKind) -> Option<Pin> {
     match kind {
         PinKind::TemporaryObject => Some(Pin::TemporaryObject),
         PinKind::TemporarySchema => Some(Pin::TemporarySchema),
@@ -502,7 +513,6 @@ fn pin_of(kind: PinKind) -> Option<Pin> {
         | PinKind::AdvisoryLock
         | PinKind::HoldCursor
         | PinKind::Cursor
-        | PinKind::SqlPrepare
         | PinKind::SequenceState
         | PinKind::UnknownCode => None,
     }

@@ -11,7 +11,7 @@ use super::{Demand, PeerId, Session};
 use crate::error::Malformed;
 use crate::ledger::Fate;
 use crate::limits;
-use crate::route::{Effect, Intent, Route};
+use crate::route::{Intent, Route};
 use crate::track::Pin;
 use crate::track::pipeline::{Kind, Owner};
 use crate::track::prepared::{Change, Reached, Repair, key};
@@ -181,7 +181,7 @@ impl<R: Route> Session<R> {
         if !self.repair_for(leg, &intent, text) || !self.end_repair(leg) {
             return Plan::Full;
         }
-        self.memory.sent_text(&intent);
+        self.memory.sent_text(leg, &intent);
         self.memory.outline = self.outline_of(text);
         let note = self.note_effects(leg, &intent, text);
         // A simple Query drops the unnamed statement.
@@ -205,7 +205,7 @@ impl<R: Route> Session<R> {
         if !self.repair_executed(leg, &intent, parse.text) {
             return Plan::Full;
         }
-        self.memory.sent_text(&intent);
+        self.memory.sent_text(leg, &intent);
         self.memory.outline = self.outline_of(parse.text);
         let name: Box<[u8]> = key(parse.name).into();
         match self.memory.statements.define(&name, body, intent) {
@@ -244,7 +244,7 @@ impl<R: Route> Session<R> {
             self.memory.portals.close(portal);
             return Plan::Request(Kind::Bind, Note::Nothing);
         };
-        self.memory.sent_text(&definition.meta);
+        self.memory.sent_text(leg, &definition.meta);
         let limit = self.config.limits.portals;
         if !self.memory.portals.bind(portal, definition, limit) {
             self.pin(Pin::Unaccounted);
@@ -327,10 +327,11 @@ impl<R: Route> Session<R> {
     /// Whether there was room to.
     fn repair_for(&mut self, leg: LegId, intent: &Intent, text: &[u8]) -> bool {
         for effect in &intent.effects {
-            if let Effect::Deallocate(name) = &effect.effect {
-                if !self.repair(leg, key(&name.0)) {
-                    return false;
-                }
+            let Some(name) = effect.effect.statement() else {
+                continue;
+            };
+            if !self.repair(leg, key(&name.0)) {
+                return false;
             }
         }
         self.repair_executed(leg, intent, text)
@@ -338,6 +339,9 @@ impl<R: Route> Session<R> {
 
     /// Makes an upstream have the statements that an EXECUTE in a text may run. Whether there was room to.
     fn repair_executed(&mut self, leg: LegId, intent: &Intent, text: &[u8]) -> bool {
+        if let Some(name) = intent.sole_execute() {
+            return self.repair(leg, key(&name.0));
+        }
         intent.class.is_read() || !names_execute(text) || self.repair_missing(leg)
     }
 

@@ -11,7 +11,7 @@ use super::leg::LegId;
 use super::requests::Batch;
 use super::{RouteReason, Session};
 use crate::limits;
-use crate::route::{Class, Intent, LexState, Route, Why};
+use crate::route::{Class, Intent, LexState, Name, Route, Why};
 use crate::track::Pin;
 use crate::track::prepared::key;
 use crate::wire::{Frontend, Header, Reader, Target, tags::frontend as tag};
@@ -37,6 +37,19 @@ pub(super) struct Look {
     portals: Portals,
     /// How many portals the segment opened.
     binds: usize,
+    /// What an EXECUTE in it runs.
+    pub(super) mirror: Mirror,
+}
+
+/// A statement that the reader has to have before the segment is sent there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Mirror {
+    /// None but those that messages name: they are repaired on the way.
+    None,
+    /// The one of this name.
+    Needed(Name),
+    /// The same; if it is not there it is on its way, or was refused.
+    Sent(Name),
 }
 
 /// Whether every portal that the segment opened was run to its end in it.
@@ -80,6 +93,7 @@ impl Look {
             bound: None,
             portals: Portals::Finished,
             binds: 0,
+            mirror: Mirror::None,
         }
     }
 
@@ -157,7 +171,8 @@ impl<R: Route> Session<R> {
         match message {
             Frontend::Query(query) => {
                 let intent = self.intent_of(query.text);
-                look.join(intent.class, intent.reason.why);
+                let (class, why) = self.class_of(look, &intent);
+                look.join(class, why);
                 self.outline(look, query.text);
                 if look.len > 0 {
                     // Behind an Execute without Sync it leaves a transaction open (PostgreSQL 18).

@@ -53,6 +53,7 @@ mod reported;
 mod requests;
 mod settings;
 mod spans;
+mod sql_prepare;
 mod tally;
 mod timers;
 mod tls;

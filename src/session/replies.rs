@@ -381,6 +381,9 @@ impl<R: Route> Session<R> {
                 self.timers.stop(Timer::Restore(leg.peer()));
             }
         } else if let Some(note) = note {
+            if matches!(note, Note::Mirror) {
+                self.timers.stop(Timer::Restore(leg.peer()));
+            }
             self.answered(note);
         }
         if empty && status == TransactionStatus::Idle && self.requests.batch == Batch::None {
