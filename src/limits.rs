@@ -202,7 +202,7 @@ pub const JOURNAL_BYTES: usize = LEDGER_OWNED_PER_QUEUE / 2;
 pub const JOURNAL_SAVEPOINTS: usize = 64;
 
 /// Bytes that a savepoint takes at most: its name of 63, its place, in a list that grows by doubling.
-pub const SAVEPOINT_HELD: usize = 160;
+pub const SAVEPOINT_HELD: usize = 128;
 
 /// The longest value of a setting that an upstream reports and that is kept to be compared with the other's, in bytes: a
 /// search path of a dozen names. Nine of them are kept of each upstream.

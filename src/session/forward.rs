@@ -337,12 +337,12 @@ impl<R: Route> Session<R> {
         self.repair_executed(leg, intent, text)
     }
 
-    /// Makes an upstream have the statements that an EXECUTE in a text may run. Whether there was room to.
+    /// Makes an upstream have the statements that an EXECUTE in a text may run, or that it lists. Whether there was room to.
     fn repair_executed(&mut self, leg: LegId, intent: &Intent, text: &[u8]) -> bool {
         if let Some(name) = intent.sole_execute() {
             return self.repair(leg, key(&name.0));
         }
-        intent.class.is_read() || !names_execute(text) || self.repair_missing(leg)
+        intent.class.is_read() || !asks_for_statements(text) || self.repair_missing(leg)
     }
 
     /// Makes an upstream have every statement that the client has. Whether there was room to.
@@ -426,11 +426,13 @@ impl<R: Route> Session<R> {
     }
 }
 
-/// Whether a text may run a prepared statement by its name.
-fn names_execute(text: &[u8]) -> bool {
-    let word = b"execute";
-    text.windows(word.len())
-        .any(|window| window.eq_ignore_ascii_case(word))
+/// Whether a text may run a prepared statement by its name, or show which there are.
+fn asks_for_statements(text: &[u8]) -> bool {
+    let says = |word: &[u8]| {
+        let mut windows = text.windows(word.len());
+        windows.any(|window| window.eq_ignore_ascii_case(word))
+    };
+    says(b"execute") || says(b"pg_prepared_statement")
 }
 
 /// Whether a message with this tag is looked into before it is forwarded.

@@ -170,6 +170,15 @@ mod tests {
         assert_eq!(known(&savepoints), 2);
     }
 
+    /// Where one name is as long as names are, and the list has just grown.
+    #[test]
+    fn one_takes_so_much() {
+        let entry = std::mem::size_of::<Savepoint>();
+        let most = 63_usize.next_multiple_of(16) + 2 * entry;
+        let held = crate::limits::SAVEPOINT_HELD;
+        assert!((most..most + entry).contains(&held), "{most}");
+    }
+
     #[test]
     fn so_many_are_kept() {
         for (more, lost) in [(0, false), (1, true)] {
