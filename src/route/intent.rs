@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
+pub use super::setting::{Scope, SettingChange, SettingKind, SettingValue};
+
 /// What kind of work a text is, weakest first.
 ///
 /// The order is the join: the class of a text is the greatest class of its statements, and the class of a batch the
@@ -205,94 +207,6 @@ pub struct TransactionModes {
     pub access: Option<Access>,
     /// The isolation level.
     pub isolation: Option<Isolation>,
-}
-
-/// How long a setting lasts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// To the end of the session, unless its transaction rolls back.
-    Session,
-    /// To the end of the transaction.
-    Local,
-}
-
-/// What a settings statement does to the name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SettingKind {
-    /// `SET name TO value`.
-    Set,
-    /// `RESET name`, `SET name TO DEFAULT`: back to the startup value.
-    Reset,
-    /// `SELECT set_config('name', 'value', …)`: the value is one string, which a list is still to be read from.
-    Call,
-}
-
-/// The values of a `SET`, as far as they are plain words, numbers and literals.
-#[derive(Clone, PartialEq, Eq)]
-pub enum SettingValue {
-    /// `DEFAULT`, or none because the statement is a `RESET`.
-    Default,
-    /// The list, unquoted and with unquoted words folded.
-    List(Vec<Box<[u8]>>),
-    /// A form that is not decoded: an escape, an interval, a sign, an unknown grammar.
-    Opaque,
-}
-
-impl SettingValue {
-    /// The value, if it is one and no list.
-    #[must_use]
-    pub fn single(&self) -> Option<&[u8]> {
-        match self {
-            SettingValue::List(items) => match items.as_slice() {
-                [item] => Some(item),
-                _ => None,
-            },
-            SettingValue::Default | SettingValue::Opaque => None,
-        }
-    }
-}
-
-impl fmt::Debug for SettingValue {
-    /// Names the form, never the value: it may be a secret.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SettingValue::Default => f.write_str("Default"),
-            SettingValue::List(items) => write!(f, "List(<{} values>)", items.len()),
-            SettingValue::Opaque => f.write_str("Opaque"),
-        }
-    }
-}
-
-/// One setting changed by one statement.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SettingChange {
-    /// The canonical name, ASCII lower case: `TIME ZONE` is `timezone`, `NAMES` is `client_encoding`, `SCHEMA` is
-    /// `search_path`, `SESSION AUTHORIZATION` is `session_authorization`.
-    pub name: Box<[u8]>,
-    /// For the session or for the transaction.
-    pub scope: Scope,
-    /// Set or reset.
-    pub kind: SettingKind,
-    /// The value, for those who must know it.
-    pub value: SettingValue,
-    /// That one statement within the text, without its semicolon.
-    pub statement: Range<usize>,
-    /// Whether that range, sent alone, means the same on another server whatever its lexing settings: ASCII, no
-    /// backslash, plain literals and names only, one setting.
-    pub portable: bool,
-}
-
-impl fmt::Debug for SettingChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SettingChange")
-            .field("name", &format_args!("<{} bytes>", self.name.len()))
-            .field("scope", &self.scope)
-            .field("kind", &self.kind)
-            .field("value", &self.value)
-            .field("statement", &self.statement)
-            .field("portable", &self.portable)
-            .finish()
-    }
 }
 
 /// A name that the client wrote, folded as the server folds it. Its `Debug` shows the length only.
@@ -600,18 +514,5 @@ impl Preparation {
     fn heap(&self) -> usize {
         let types = self.types.capacity().saturating_mul(size_of::<u32>());
         self.name.0.len().saturating_add(types)
-    }
-}
-
-impl SettingChange {
-    fn heap(&self) -> usize {
-        let items = match &self.value {
-            SettingValue::List(items) => items.as_slice(),
-            SettingValue::Default | SettingValue::Opaque => &[],
-        };
-        let bytes = items
-            .iter()
-            .map(|item| item.len().saturating_add(size_of::<Box<[u8]>>()));
-        bytes.fold(self.name.len(), usize::saturating_add)
     }
 }

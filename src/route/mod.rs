@@ -32,6 +32,7 @@ mod prepare;
 mod query;
 mod rules;
 mod scan;
+mod setting;
 mod settings;
 mod statements;
 mod tables;
