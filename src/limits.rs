@@ -220,6 +220,17 @@ pub const JOURNAL_ENTRIES: usize = 256;
 /// own messages to an upstream that has to run them all.
 pub const JOURNAL_BYTES: usize = LEDGER_OWNED_PER_QUEUE / 2;
 
+/// Savepoints remembered in one transaction, those that one name was given to in a row being one. Frameworks nest them as
+/// deep as their calls, some ten; with more of them a transaction that changes settings pins its session.
+pub const JOURNAL_SAVEPOINTS: usize = 64;
+
+/// Bytes that a savepoint takes at most: its name of 63, its place, in a list that grows by doubling.
+pub const SAVEPOINT_HELD: usize = 128;
+
+/// The longest value of a setting that an upstream reports and that is kept to be compared with the other's, in bytes: a
+/// search path of a dozen names. Nine of them are kept of each upstream.
+pub const REPORTED_VALUE_MAX: usize = 1_024;
+
 /// Portals whose statements are remembered in one transaction.
 pub const PORTALS: usize = 256;
 
@@ -298,8 +309,8 @@ pub const DENIALS_IN_FLIGHT: usize = 16;
 /// has more than a handful.
 pub const ACTIONS: usize = 64;
 
-/// Everything of a session that has no limit of its own: startup packets, parameters and keys of three peers, the
-/// tables of the maps, and the session itself.
+/// Everything of a session that has no limit of its own: startup packets, parameters and keys of three peers, values of
+/// [`REPORTED_VALUE_MAX`], the tables of the maps, and the session itself.
 pub const SESSION_FIXED: usize = 262_144;
 
 // Migration.

@@ -1,8 +1,8 @@
 //! Law L5, by example: every text of `tests/data/route.txt` and what `scan` makes of it.
 
 use pgturnout::route::{
-    Access, Effect, Encoding, Intent, Isolation, Known, LexState, Rules, Scope, SettingChange,
-    SettingKind, SettingValue, TransactionModes, scan,
+    Access, Arguments, Effect, Encoding, Intent, Isolation, Known, LexState, Rules, Scope,
+    SettingChange, SettingKind, SettingValue, TransactionModes, scan,
 };
 
 /// One line of the table.
@@ -129,6 +129,7 @@ fn setting(change: &SettingChange, text: &[u8]) -> String {
     let kind = match change.kind {
         SettingKind::Set => "set",
         SettingKind::Reset => "reset",
+        SettingKind::Call => "call",
     };
     let scope = match change.scope {
         Scope::Session => "",
@@ -158,6 +159,24 @@ fn effects(intent: &Intent, text: &[u8]) -> String {
         Effect::SetTransaction(m) => format!("transaction{}", modes(*m)),
         Effect::Setting(change) => setting(change, text),
         Effect::Deallocate(n) => format!("deallocate({})", name(&n.0)),
+        Effect::Prepare(p) => {
+            let stuck = if p.portable { "" } else { ",stuck" };
+            let types: Vec<String> = p.types.iter().map(u32::to_string).collect();
+            let statement = name(&text[p.statement.clone()]).replace(' ', "_");
+            format!(
+                "prepare({},[{}],<{statement}>{stuck})",
+                name(&p.name.0),
+                types.join(",")
+            )
+        }
+        Effect::Execute {
+            name: n,
+            arguments: Arguments::Constant,
+        } => format!("execute({})", name(&n.0)),
+        Effect::Execute {
+            name: n,
+            arguments: Arguments::Any,
+        } => format!("execute({},any)", name(&n.0)),
         Effect::Pin(kind) => format!("{kind:?}"),
         other => format!("{other:?}"),
     };

@@ -65,16 +65,22 @@ fn a_batch_deallocates_a_statement_that_only_the_reader_has() {
     });
 }
 
-/// EXECUTE runs on the writer and names a statement of the protocol.
+/// EXECUTE names a statement of the protocol, and runs on the writer where it is no read by itself.
 #[test]
 fn execute_finds_a_statement_that_only_the_reader_has() {
-    each(config, |rig| {
-        prepared(rig);
-        rig.client("Q(execute s)");
-        rig.see(WRITER, "P(s,select 1) S Q(execute s)");
-        rig.writer(&format!("1 Z(I) {ROW}"));
-        rig.see(CLIENT, ROW);
-    });
+    for text in [
+        "execute s(random())",
+        "explain execute s",
+        "select name from pg_prepared_statements",
+    ] {
+        each(config, |rig| {
+            prepared(rig);
+            rig.client(&format!("Q({text})"));
+            rig.see(WRITER, &format!("P(s,select 1) S Q({text})"));
+            rig.writer(&format!("1 Z(I) {ROW}"));
+            rig.see(CLIENT, ROW);
+        });
+    }
 }
 
 /// Names that the client has closed cost nothing, however many they become.

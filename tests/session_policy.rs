@@ -435,7 +435,7 @@ fn the_policy_is_asked_about_texts_that_cannot_be_seen() {
     });
 }
 
-/// What is bound or run without a Parse that is remembered has a text that nobody knows.
+/// What is bound or run has the text that prepared it, in SQL too; a cursor's, and what was prepared unseen, nobody knows.
 #[test]
 fn the_policy_sees_what_is_bound_and_run() {
     each(config, |rig| {
@@ -455,8 +455,8 @@ fn the_policy_sees_what_is_bound_and_run() {
             asked.take(),
             [
                 "2 Session Q prepare s as select 1",
-                "3 Unreadable B(p,s) Unknown",
-                "3 Unreadable E(p) Unknown",
+                "3 Read B(p,s) select 1",
+                "3 Read E(p) select 1",
                 "3 Unreadable E(cursor) Unknown",
                 "4 Read P() select 2",
                 "5 Unreadable P() TooLong",

@@ -466,10 +466,10 @@ fn a_notification_of_the_writer_waits_for_the_readers_reply() {
 fn parameters_and_notifications_of_the_reader_are_not_the_clients() {
     each(config, |rig| {
         rig.both();
-        rig.reader("S(TimeZone,x) A(news) N(00000)");
+        rig.reader("S(default_transaction_read_only,on) A(news) N(00000)");
         rig.see(CLIENT, "");
         rig.client("Q(select 1)");
-        rig.reader("T S(TimeZone,UTC) N(01000) D(1) C(SELECT 1) A(x) Z(I)");
+        rig.reader("T S(server_version,18) N(01000) D(1) C(SELECT 1) A(x) Z(I)");
         rig.see(CLIENT, "T N(01000) D(1) C(SELECT 1) Z(I)");
     });
 }

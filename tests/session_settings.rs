@@ -3,6 +3,7 @@
 mod session_support;
 
 use pgturnout::session::{Event, PeerId};
+use pgturnout::track::Pin;
 use session_support::{Rig, config, each};
 
 const CLIENT: PeerId = PeerId::CLIENT;
@@ -26,12 +27,16 @@ fn read_behind(rig: &mut Rig, restored: &[&str]) {
         let all: Vec<String> = restored.iter().map(|text| format!("Q({text})")).collect();
         rig.see(READER, &all.join(" "));
         for _ in restored {
-            rig.reader("S(TimeZone,x) C(SET) Z(I)");
+            rig.reader("S(scram_iterations,x) C(SET) Z(I)");
         }
     }
     rig.see(READER, "Q(select 1)");
     rig.reader(ROW);
     rig.see(CLIENT, ROW);
+}
+
+fn pinned(rig: &mut Rig, pin: Pin) -> bool {
+    rig.has_event(|event| *event == Event::Pinned(pin))
 }
 
 fn read_on_the_writer(rig: &mut Rig) {
@@ -188,6 +193,93 @@ fn a_setting_that_the_reader_refuses_pins() {
     });
 }
 
+/// The client sees the writer's parameters, one consistent stream: nothing of what a reader says of itself.
+#[test]
+fn parameters_of_a_reader_are_nobodys() {
+    each(config, |rig| {
+        rig.both();
+        write(rig, "set timezone = 'UTC'", "C(SET) S(TimeZone,UTC) Z(I)");
+        rig.client("Q(select 1)");
+        rig.see(READER, "Q(set timezone = 'UTC')");
+        rig.reader("C(SET) S(TimeZone,UTC) S(application_name,) Z(I)");
+        rig.see(READER, "Q(select 1)");
+        rig.reader("S(in_hot_standby,on) S(default_transaction_read_only,on) T D(1)");
+        rig.reader("S(server_version,18) C(SELECT 1) Z(I)");
+        rig.see(CLIENT, ROW);
+        write(
+            rig,
+            "set application_name = ''",
+            "C(SET) S(default_transaction_read_only,off) S(application_name,) Z(I)",
+        );
+        read_behind(rig, &["set application_name = ''"]);
+    });
+}
+
+/// A function changed it, or what SET means depends on what was set when it ran.
+#[test]
+fn a_reader_that_reports_other_settings_is_not_asked() {
+    for (text, answer, restored) in [
+        (
+            "select f()",
+            "S(DateStyle,German) T D(1) C(SELECT 1) Z(I)",
+            "",
+        ),
+        (
+            "set datestyle = ymd",
+            "C(SET) S(DateStyle,German) Z(I)",
+            "C(SET) S(DateStyle,ISO) Z(I)",
+        ),
+    ] {
+        each(config, |rig| {
+            rig.both();
+            write(rig, "set datestyle = iso", "C(SET) S(DateStyle,ISO) Z(I)");
+            rig.client("Q(select 1)");
+            rig.see(READER, "Q(set datestyle = iso)");
+            rig.reader("C(SET) S(DateStyle,ISO) Z(I)");
+            rig.see(READER, "Q(select 1)");
+            rig.reader(ROW);
+            rig.see(CLIENT, ROW);
+            write(rig, text, answer);
+            rig.client("Q(select 1)");
+            if !restored.is_empty() {
+                rig.see(READER, &format!("Q({text})"));
+                rig.reader(restored);
+            }
+            rig.see(READER, "");
+            rig.see(WRITER, "Q(select 1)");
+            rig.writer(ROW);
+            rig.see(CLIENT, ROW);
+            assert!(pinned(rig, Pin::SettingsDiffer));
+            read_on_the_writer(rig);
+            write(rig, "discard all", "C(DISCARD ALL) S(DateStyle,ISO) Z(I)");
+            rig.client("Q(select 1)");
+            rig.see(READER, "Q(DISCARD ALL)");
+            rig.reader("C(DISCARD ALL) Z(I)");
+            rig.see(READER, "Q(select 1)");
+            rig.reader(ROW);
+            rig.see(CLIENT, ROW);
+        });
+    }
+}
+
+/// What stands on the reader has been begun there.
+#[test]
+fn a_batch_on_the_reader_is_not_compared() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(a,select 1) H");
+        rig.see(READER, "P(a,select 1) H");
+        rig.reader("1");
+        rig.writer("S(TimeZone,CET)");
+        rig.reader("S(TimeZone,UTC)");
+        rig.client("DS(a) S");
+        rig.see(READER, "DS(a) S");
+        rig.reader("t n Z(I)");
+        rig.take(CLIENT);
+        read_on_the_writer(rig);
+    });
+}
+
 #[test]
 fn a_reader_that_is_dialled_again_gets_every_setting() {
     each(config, |rig| {
@@ -210,7 +302,8 @@ fn a_reader_that_is_dialled_again_gets_every_setting() {
 fn state_that_cannot_be_repeated_pins() {
     for text in [
         "create temp table t (a int)",
-        "select set_config('timezone', 'UTC', false)",
+        "select set_config('timezone', 'U' || 'TC', false)",
+        "select set_config('timezone', 'UTC', false) from t",
         "load 'plpgsql'",
         "select setseed(0.5)",
         "set default_transaction_read_only = on",
@@ -240,17 +333,297 @@ fn state_that_cannot_be_repeated_pins() {
     }
 }
 
+/// S03.
 #[test]
-fn settings_under_savepoints_pin() {
+fn settings_under_savepoints_follow_them() {
+    for (inside, end, restored) in [
+        ("rollback to a", "commit", vec!["set timezone = 'UTC'"]),
+        (
+            "release a",
+            "commit",
+            vec!["set timezone = 'UTC'", "set search_path = x"],
+        ),
+        ("release a", "rollback", vec![]),
+        ("ROLLBACK TRANSACTION TO A", "rollback", vec![]),
+        (
+            "rollback to savepoint A; set search_path = y",
+            "commit",
+            vec!["set timezone = 'UTC'", "set search_path = y"],
+        ),
+        ("savepoint a; rollback to a", "commit and chain", vec![]),
+    ] {
+        each(config, |rig| {
+            rig.both();
+            write(rig, "begin", "C(BEGIN) Z(T)");
+            write(rig, "set timezone = 'UTC'", "C(SET) Z(T)");
+            write(rig, "savepoint a", "C(SAVEPOINT) Z(T)");
+            write(rig, "set search_path = x", "C(SET) Z(T)");
+            write(rig, "set local search_path = l", "C(SET) Z(T)");
+            let answers = inside.split(';').map(|one| match one.trim_start() {
+                text if text.starts_with("set") => "C(SET)",
+                text if text.starts_with("sav") => "C(SAVEPOINT)",
+                text if text.starts_with("rel") => "C(RELEASE)",
+                _ => "C(ROLLBACK)",
+            });
+            let answers: Vec<&str> = answers.collect();
+            write(rig, inside, &format!("{} Z(T)", answers.join(" ")));
+            match end {
+                "commit" => write(rig, end, "C(COMMIT) Z(I)"),
+                "rollback" => write(rig, end, "C(ROLLBACK) Z(I)"),
+                _ => {
+                    // What was set is the session's now: the next transaction takes back its own.
+                    write(rig, end, "C(COMMIT) Z(T)");
+                    write(rig, "set timezone = 'CET'", "C(SET) Z(T)");
+                    write(rig, "rollback", "C(ROLLBACK) Z(I)");
+                    return read_behind(rig, &["set timezone = 'UTC'", "set search_path = x"]);
+                }
+            }
+            read_behind(rig, &restored);
+        });
+    }
+}
+
+/// The transaction is failed until the ROLLBACK TO, with which what was set since the savepoint is gone.
+#[test]
+fn a_statement_that_fails_under_a_savepoint() {
+    for (end, restored) in [
+        ("C(COMMIT) Z(I)", vec!["set timezone = 'UTC'"]),
+        ("C(ROLLBACK) Z(I)", vec![]),
+    ] {
+        each(config, |rig| {
+            rig.both();
+            write(
+                rig,
+                "begin; set timezone = 'UTC'; savepoint a; set search_path = x",
+                "C(BEGIN) C(SET) C(SAVEPOINT) C(SET) Z(T)",
+            );
+            write(rig, "select 1/0", "E(22012) Z(E)");
+            if !restored.is_empty() {
+                write(rig, "rollback to a", "C(ROLLBACK) Z(T)");
+            }
+            write(rig, "commit", end);
+            read_behind(rig, &restored);
+        });
+    }
+}
+
+/// By the extended protocol, in one pipeline.
+#[test]
+fn savepoints_in_a_pipeline() {
+    each(config, |rig| {
+        rig.both();
+        let all = "P(,begin) B(,) E P(,savepoint a) B(,) E P(,set timezone = 'UTC') B(,) E \
+                   P(,rollback to a) B(,) E P(,set search_path = x) B(,) E P(,commit) B(,) E S";
+        rig.client(all);
+        rig.see(
+            WRITER,
+            &all.split_whitespace().collect::<Vec<_>>().join(" "),
+        );
+        rig.writer(
+            "1 2 C(BEGIN) 1 2 C(SAVEPOINT) 1 2 C(SET) 1 2 C(ROLLBACK) 1 2 C(SET) 1 2 C(COMMIT) Z(I)",
+        );
+        rig.take(CLIENT);
+        read_behind(rig, &["set search_path = x"]);
+    });
+}
+
+#[test]
+fn settings_under_too_many_savepoints_pin() {
     each(config, |rig| {
         rig.both();
         write(rig, "begin", "C(BEGIN) Z(T)");
-        write(rig, "savepoint a", "C(SAVEPOINT) Z(T)");
+        for n in 0..=pgturnout::limits::JOURNAL_SAVEPOINTS {
+            write(rig, &format!("savepoint a{n}"), "C(SAVEPOINT) Z(T)");
+        }
         write(rig, "set timezone = 'UTC'", "C(SET) Z(T)");
-        write(rig, "rollback to a", "C(ROLLBACK) Z(T)");
+        write(rig, "rollback to a0", "C(ROLLBACK) Z(T)");
         write(rig, "commit", "C(COMMIT) Z(I)");
+        assert!(pinned(rig, Pin::Savepoint));
+        read_on_the_writer(rig);
+        write(rig, "discard all", "C(DISCARD ALL) Z(I)");
+        read_behind(rig, &["DISCARD ALL"]);
+    });
+}
+
+/// S01: a set_config with literals is a SET.
+#[test]
+fn a_set_config_with_literals_is_a_set() {
+    const DONE: &str = "T D(x) C(SELECT 1)";
+    each(config, |rig| {
+        rig.both();
+        let text = "select set_config('search_path', 'a, b', false) as it";
+        write(rig, text, &format!("{DONE} Z(I)"));
+        rig.client("Q(select 1)");
+        rig.see(
+            READER,
+            "Q(select pg_catalog.set_config('search_path', 'a, b', false))",
+        );
+        // The row of ours is nobody's.
+        rig.reader("T D(a) C(SELECT 1) Z(I)");
+        rig.see(READER, "Q(select 1)");
+        rig.reader(ROW);
+        rig.see(CLIENT, ROW);
+        // Built-ins are built-ins as before: the path does not name their schema.
+        rig.client("Q(select now())");
+        rig.see(READER, "Q(select now())");
+        rig.reader(ROW);
+        rig.see(CLIENT, ROW);
+        write(rig, "begin", "C(BEGIN) Z(T)");
+        write(rig, "savepoint a", "C(SAVEPOINT) Z(T)");
+        let text = "select set_config('TimeZone', 'it''s', false), set_config('my.a', '1', true)";
+        write(rig, text, &format!("{DONE} Z(T)"));
+        write(rig, "release a", "C(RELEASE) Z(T)");
+        let text = "select set_config('Role', 'bob', true)";
+        write(rig, text, &format!("{DONE} Z(T)"));
+        write(rig, "commit", "C(COMMIT) Z(I)");
+        read_behind(
+            rig,
+            &["select pg_catalog.set_config('timezone', 'it''s', false)"],
+        );
+        write(rig, "set timezone = 'UTC'", "C(SET) Z(I)");
+        read_behind(rig, &["set timezone = 'UTC'"]);
+    });
+}
+
+#[test]
+fn a_set_config_with_computed_arguments_pins_up_to_discard_all() {
+    each(config, |rig| {
+        rig.both();
+        let text = "select set_config(name, value, false) from t";
+        write(rig, text, "T D(x) C(SELECT 1) Z(I)");
+        assert!(pinned(rig, Pin::SetConfig));
+        write(rig, "reset all", "C(RESET) Z(I)");
+        read_on_the_writer(rig);
+        write(rig, "discard all", "C(DISCARD ALL) Z(I)");
+        read_behind(rig, &["DISCARD ALL"]);
+    });
+}
+
+#[test]
+fn custom_settings_follow_their_session() {
+    each(config, |rig| {
+        rig.both();
+        write(rig, "set my.Setting = 'a'", "C(SET) Z(I)");
+        write(rig, "set my.other to 1, 2", "C(SET) Z(I)");
+        read_behind(rig, &["set my.Setting = 'a'", "set my.other to 1, 2"]);
+        write(rig, "reset MY.setting", "C(RESET) Z(I)");
+        read_behind(rig, &["reset MY.setting"]);
+    });
+}
+
+/// What cannot be repeated keeps reads home as long as it holds: by PostgreSQL's rules, as what can be repeated.
+#[test]
+fn a_pin_of_a_setting_ends_with_the_setting() {
+    for (set, end, restored) in [
+        (
+            "set default_transaction_read_only = on",
+            "set default_transaction_read_only = off",
+            "set default_transaction_read_only = off",
+        ),
+        (
+            "set default_transaction_isolation = serializable",
+            "reset default_transaction_isolation",
+            "reset default_transaction_isolation",
+        ),
+        (
+            "set session characteristics as transaction isolation level serializable",
+            "set session characteristics as transaction isolation level repeatable read",
+            "set session characteristics as transaction isolation level repeatable read",
+        ),
+        (
+            "set time zone interval '1' hour",
+            "set timezone = 'UTC'",
+            "set timezone = 'UTC'",
+        ),
+        ("set idle_session_timeout = '2s'", "reset all", "RESET ALL"),
+        (
+            "set idle_session_timeout = '2s'",
+            "set idle_session_timeout = 0",
+            "set idle_session_timeout = 0",
+        ),
+    ] {
+        each(config, |rig| {
+            rig.both();
+            write(rig, "begin", "C(BEGIN) Z(T)");
+            write(rig, "savepoint a", "C(SAVEPOINT) Z(T)");
+            write(rig, set, "C(SET) Z(T)");
+            write(rig, "rollback to a", "C(ROLLBACK) Z(T)");
+            write(rig, "commit", "C(COMMIT) Z(I)");
+            read_behind(rig, &[]);
+            write(rig, set, "C(SET) Z(I)");
+            assert!(rig.has_event(|event| matches!(event, Event::Pinned(_))));
+            read_on_the_writer(rig);
+            write(rig, "begin", "C(BEGIN) Z(T)");
+            write(rig, end, "C(SET) Z(T)");
+            write(rig, "rollback", "C(ROLLBACK) Z(I)");
+            read_on_the_writer(rig);
+            write(rig, end, "C(SET) Z(I)");
+            read_behind(rig, &[restored]);
+        });
+    }
+}
+
+#[test]
+fn discard_temp_unpins_when_it_is_committed() {
+    each(config, |rig| {
+        rig.both();
+        write(rig, "create temp table t (a int)", "C(CREATE TABLE) Z(I)");
+        write(rig, "begin", "C(BEGIN) Z(T)");
+        write(rig, "discard temp", "C(DISCARD TEMP) Z(T)");
+        write(rig, "rollback", "C(ROLLBACK) Z(I)");
+        read_on_the_writer(rig);
+        write(
+            rig,
+            "discard temp; select 1/0",
+            "C(DISCARD TEMP) E(22012) Z(I)",
+        );
+        read_on_the_writer(rig);
+        write(
+            rig,
+            "discard temp; create temp table t (a int)",
+            "C(DISCARD TEMP) C(CREATE TABLE) Z(I)",
+        );
+        read_on_the_writer(rig);
+        rig.client("Q(discard temp) Q(create temp table u (a int))");
+        rig.take(WRITER);
+        rig.writer("C(DISCARD TEMP) Z(I) C(CREATE TABLE) Z(I)");
+        rig.take(CLIENT);
+        read_on_the_writer(rig);
+        write(rig, "discard temp", "C(DISCARD TEMP) Z(I)");
+        read_behind(rig, &[]);
+    });
+}
+
+/// With it first in the path, the next table may be temporary again.
+#[test]
+fn discard_temp_does_not_unpin_from_a_search_path() {
+    each(config, |rig| {
+        rig.both();
+        write(rig, "set search_path = pg_temp, public", "C(SET) Z(I)");
+        write(rig, "discard temp", "C(DISCARD TEMP) Z(I)");
         read_on_the_writer(rig);
     });
+}
+
+/// What PostgreSQL keeps for statements that go to the writer anyway keeps no read there.
+#[test]
+fn state_that_only_the_writer_is_asked_for_pins_nothing() {
+    for text in [
+        "listen c",
+        "select pg_advisory_lock(1)",
+        "declare c cursor with hold for select 1",
+        "select nextval('s')",
+        "prepare p as select 1",
+    ] {
+        each(config, |rig| {
+            rig.both();
+            write(rig, text, "C(OK) Z(I)");
+            for asks in ["fetch c", "select pg_listening_channels()"] {
+                write(rig, asks, "C(OK) Z(I)");
+            }
+            read_behind(rig, &[]);
+        });
+    }
 }
 
 /// An unlogged table outlives DISCARD ALL.

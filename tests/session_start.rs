@@ -96,11 +96,11 @@ fn startup_settings_that_splitting_cannot_keep_pin() {
         ),
         ("idle_session_timeout", "2s", Pin::IdleTimeout),
         ("options", "-c idle_session_timeout=60000", Pin::IdleTimeout),
-        ("search_path", "pg_temp, public", Pin::TemporaryObject),
+        ("search_path", "pg_temp, public", Pin::TemporarySchema),
         (
             "options",
             "-c search_path=public,\\ pg\\_temp",
-            Pin::TemporaryObject,
+            Pin::TemporarySchema,
         ),
     ] {
         each(config, |rig| {

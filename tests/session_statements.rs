@@ -384,13 +384,13 @@ fn a_name_prepared_behind_an_unanswered_deallocate_lives() {
     });
 }
 
-/// A statement that PREPARE made is the writer's.
+/// A statement that PREPARE made is the writer's, if it cannot be told to the reader.
 #[test]
 fn what_prepare_made_is_bound_on_the_writer() {
     each(config, |rig| {
         rig.both();
-        rig.client("Q(prepare s as select 1)");
-        rig.see(WRITER, "Q(prepare s as select 1)");
+        rig.client("Q(prepare s(mood) as select 1)");
+        rig.see(WRITER, "Q(prepare s(mood) as select 1)");
         rig.writer("C(PREPARE) Z(I)");
         rig.client("B(,s) E S");
         rig.see(WRITER, "B(,s) E S");

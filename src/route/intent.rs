@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::form::Form;
+pub use super::setting::{Scope, SettingChange, SettingKind, SettingValue};
 
 /// What kind of work a text is, weakest first.
 ///
@@ -231,78 +232,6 @@ pub struct TransactionModes {
     pub isolation: Option<Isolation>,
 }
 
-/// How long a setting lasts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// To the end of the session, unless its transaction rolls back.
-    Session,
-    /// To the end of the transaction.
-    Local,
-}
-
-/// What a settings statement does to the name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SettingKind {
-    /// `SET name TO value`.
-    Set,
-    /// `RESET name`, `SET name TO DEFAULT`: back to the startup value.
-    Reset,
-}
-
-/// The values of a `SET`, as far as they are plain words, numbers and literals.
-#[derive(Clone, PartialEq, Eq)]
-pub enum SettingValue {
-    /// `DEFAULT`, or none because the statement is a `RESET`.
-    Default,
-    /// The list, unquoted and with unquoted words folded.
-    List(Vec<Box<[u8]>>),
-    /// A form that is not decoded: an escape, an interval, a sign, an unknown grammar.
-    Opaque,
-}
-
-impl fmt::Debug for SettingValue {
-    /// Names the form, never the value: it may be a secret.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SettingValue::Default => f.write_str("Default"),
-            SettingValue::List(items) => write!(f, "List(<{} values>)", items.len()),
-            SettingValue::Opaque => f.write_str("Opaque"),
-        }
-    }
-}
-
-/// One setting changed by one statement.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SettingChange {
-    /// The canonical name, ASCII lower case: `TIME ZONE` is `timezone`, `NAMES` is `client_encoding`, `SCHEMA` is
-    /// `search_path`, `SESSION AUTHORIZATION` is `session_authorization`.
-    pub name: Box<[u8]>,
-    /// For the session or for the transaction.
-    pub scope: Scope,
-    /// Set or reset.
-    pub kind: SettingKind,
-    /// The value, for those who must know it.
-    pub value: SettingValue,
-    /// That one statement within the text, without its semicolon.
-    pub statement: Range<usize>,
-    /// Whether that range, sent alone, means the same on another server whatever its lexing settings: ASCII, no
-    /// backslash, plain literals and names only, one setting.
-    pub portable: bool,
-}
-
-impl fmt::Debug for SettingChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SettingChange")
-            .field("name", &format_args!("<{} bytes>", self.name.len()))
-            .field("scope", &self.scope)
-            .field("kind", &self.kind)
-            .field("value", &self.value)
-            .field("statement", &self.statement)
-            .field("portable", &self.portable)
-            .finish()
-    }
-}
-
 /// A name that the client wrote, folded as the server folds it. Its `Debug` shows the length only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Name(pub Box<[u8]>);
@@ -318,6 +247,8 @@ impl fmt::Debug for Name {
 pub enum PinKind {
     /// A temporary table, view, sequence, or anything in `pg_temp`.
     TemporaryObject,
+    /// A `search_path` with `pg_temp`: what is made without a schema may be temporary from then on.
+    TemporarySchema,
     /// An unlogged table or sequence, of which a standby has no content.
     UnloggedObject,
     /// `LISTEN`.
@@ -328,11 +259,10 @@ pub enum PinKind {
     HoldCursor,
     /// A cursor that ends with its transaction.
     Cursor,
-    /// `PREPARE`.
-    SqlPrepare,
     /// `LOAD`.
     Load,
-    /// `set_config`: a setting changed by a name and a value that the text does not show.
+    /// `set_config` other than with literals in a SELECT of its own, `UPDATE pg_settings`: a setting changed by a name
+    /// and a value that the text does not show.
     SetConfig,
     /// `setseed`, `SET seed`.
     SetSeed,
@@ -344,10 +274,33 @@ pub enum PinKind {
     AmbiguousName,
     /// Code that the text does not show: an unknown function in a query. A policy may ignore it.
     UnknownCode,
-    /// `DO`, `CALL`, `EXECUTE`: a procedure of any content.
+    /// `DO`, `CALL`, `EXECUTE` in another statement: a procedure of any content.
     Procedure,
     /// `ALTER ROLE`, `ALTER DATABASE`, `ALTER SYSTEM` with `SET` or `RESET`: what later sessions start with.
     LoginDefaults,
+}
+
+/// What a `PREPARE` prepares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preparation {
+    /// The statement's name, of the same name space as those of the protocol.
+    pub name: Name,
+    /// The statement that is prepared, within the text.
+    pub statement: Range<usize>,
+    /// The OIDs of the types that are given for its first parameters.
+    pub types: Vec<u32>,
+    /// Whether a Parse of that range with those types prepares the same on another server whatever its lexing settings:
+    /// ASCII, no backslash, built-in types.
+    pub portable: bool,
+}
+
+/// The arguments of an `EXECUTE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arguments {
+    /// None, or constants: they call nothing.
+    Constant,
+    /// Expressions.
+    Any,
 }
 
 /// What the session must remember when a statement succeeds; a [`Effect::Pin`] as soon as it was sent.
@@ -391,6 +344,15 @@ pub enum Effect {
     Deallocate(Name),
     /// `DEALLOCATE ALL`.
     DeallocateAll,
+    /// `PREPARE name AS …`.
+    Prepare(Preparation),
+    /// `EXECUTE name`: whatever the statement of that name does.
+    Execute {
+        /// The statement's name.
+        name: Name,
+        /// What it is given.
+        arguments: Arguments,
+    },
     /// `UNLISTEN *`.
     UnlistenAll,
     /// `CLOSE ALL`.
@@ -486,6 +448,28 @@ impl Intent {
         }
     }
 
+    /// The statement that this text executes, when it is one `EXECUTE` with constants and nothing else: it does what that
+    /// statement does, and its class is that one's. By itself it counts as a write.
+    #[must_use]
+    pub fn sole_execute(&self) -> Option<&Name> {
+        match (self.statements, self.effects.as_slice()) {
+            (
+                1,
+                [
+                    StatementEffect {
+                        effect:
+                            Effect::Execute {
+                                name,
+                                arguments: Arguments::Constant,
+                            },
+                        ..
+                    },
+                ],
+            ) => Some(name),
+            _ => None,
+        }
+    }
+
     /// How many bytes it holds, itself included.
     pub(super) fn size(&self) -> usize {
         let slots = self
@@ -501,13 +485,42 @@ impl Intent {
 }
 
 impl Effect {
+    /// The prepared statement that it concerns, if it is one.
+    #[must_use]
+    pub fn statement(&self) -> Option<&Name> {
+        match self {
+            Effect::Prepare(preparation) => Some(&preparation.name),
+            Effect::Execute { name, .. } | Effect::Deallocate(name) => Some(name),
+            Effect::Begin(_)
+            | Effect::Commit { .. }
+            | Effect::Rollback { .. }
+            | Effect::Savepoint(_)
+            | Effect::RollbackToSavepoint(_)
+            | Effect::Release(_)
+            | Effect::PrepareTransaction
+            | Effect::SetTransaction(_)
+            | Effect::Setting(_)
+            | Effect::ResetAll
+            | Effect::DiscardAll
+            | Effect::DiscardPlans
+            | Effect::DiscardSequences
+            | Effect::DiscardTemp
+            | Effect::DeallocateAll
+            | Effect::UnlistenAll
+            | Effect::CloseAll
+            | Effect::Pin(_) => None,
+        }
+    }
+
     /// How many bytes it holds outside itself.
     fn heap(&self) -> usize {
         match self {
             Effect::Savepoint(name)
             | Effect::RollbackToSavepoint(name)
             | Effect::Release(name)
-            | Effect::Deallocate(name) => name.0.len(),
+            | Effect::Deallocate(name)
+            | Effect::Execute { name, .. } => name.0.len(),
+            Effect::Prepare(preparation) => preparation.heap(),
             Effect::Setting(change) => change.heap(),
             Effect::Begin(_)
             | Effect::Commit { .. }
@@ -527,15 +540,9 @@ impl Effect {
     }
 }
 
-impl SettingChange {
+impl Preparation {
     fn heap(&self) -> usize {
-        let items = match &self.value {
-            SettingValue::List(items) => items.as_slice(),
-            SettingValue::Default | SettingValue::Opaque => &[],
-        };
-        let bytes = items
-            .iter()
-            .map(|item| item.len().saturating_add(size_of::<Box<[u8]>>()));
-        bytes.fold(self.name.len(), usize::saturating_add)
+        let types = self.types.capacity().saturating_mul(size_of::<u32>());
+        self.name.0.len().saturating_add(types)
     }
 }

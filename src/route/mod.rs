@@ -20,6 +20,7 @@
 mod boundaries;
 mod builtins;
 mod cache;
+mod configure;
 mod encoding;
 mod facts;
 mod form;
@@ -30,9 +31,11 @@ mod lex;
 mod names;
 mod outline;
 mod policy;
+mod prepare;
 mod query;
 mod rules;
 mod scan;
+mod setting;
 mod settings;
 mod statements;
 mod suspect;
@@ -45,8 +48,9 @@ pub use encoding::{Encoding, Known, LexState};
 pub use facts::{BadFact, Facts};
 pub use form::Form;
 pub use intent::{
-    Access, Class, Deed, Doubt, Effect, Intent, Isolation, Name, PinKind, Reason, Scope,
-    SettingChange, SettingKind, SettingValue, StatementEffect, TransactionModes, Why,
+    Access, Arguments, Class, Deed, Doubt, Effect, Intent, Isolation, Name, PinKind, Preparation,
+    Reason, Scope, SettingChange, SettingKind, SettingValue, StatementEffect, TransactionModes,
+    Why,
 };
 pub use outline::outline;
 pub use policy::{Route, RouteContext, Split, Target, WriterOnly};

@@ -6,6 +6,18 @@ use super::lex::{Kind, Lexer, Token};
 /// The bytes of an identifier that count: `NAMEDATALEN` less one; the server cuts the rest off.
 pub(super) const LONGEST: usize = 63;
 
+/// The names and old names by which one setting is known, and its canonical name: `map_old_guc_names` of `guc.c`.
+const OLD_NAMES: &[(&[u8], &[u8])] = &[
+    (b"sort_mem", b"work_mem"),
+    (b"vacuum_mem", b"maintenance_work_mem"),
+];
+
+/// The canonical name of a setting, of which this is the name in lower case.
+pub(super) fn setting(name: &[u8]) -> Vec<u8> {
+    let old = OLD_NAMES.iter().find(|(old, _)| *old == name);
+    old.map_or(name, |(_, new)| new).to_vec()
+}
+
 /// A name folded into a buffer of its own, so that comparing it allocates nothing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Folded {

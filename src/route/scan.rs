@@ -233,6 +233,7 @@ impl<'a> Scan<'a> {
         };
         self.has_form(Form::of(head));
         match head {
+            Head::Query if self.configure() => {}
             Head::Query => {
                 self.raise(Class::Read, Why::PlainSelect);
                 self.query();
@@ -255,7 +256,8 @@ impl<'a> Scan<'a> {
             Head::Create => self.create(),
             Head::Alter => self.alter(),
             Head::Dml | Head::Write | Head::Notify | Head::Maintain => self.write(Why::Keyword),
-            Head::Execute | Head::Code => {
+            Head::Execute => self.execute(),
+            Head::Code => {
                 self.pin(PinKind::Procedure);
                 self.write(Why::Keyword);
             }

@@ -10,12 +10,6 @@ use super::scan::Scan;
 use super::words::Word;
 use crate::limits;
 
-/// The names and old names by which one setting is known, and its canonical name: `map_old_guc_names` of `guc.c`.
-const OLD_NAMES: &[(&[u8], &[u8])] = &[
-    (b"sort_mem", b"work_mem"),
-    (b"vacuum_mem", b"maintenance_work_mem"),
-];
-
 impl Scan<'_> {
     /// `SET`, in all its forms.
     pub(super) fn set(&mut self) {
@@ -194,8 +188,7 @@ impl Scan<'_> {
             name.push(b'.');
             self.bump();
         }
-        let old = OLD_NAMES.iter().find(|(old, _)| *old == name.as_slice());
-        Some(old.map_or(name, |(_, new)| new.to_vec()))
+        Some(names::setting(&name))
     }
 
     /// The value after `TO`, to the end of the statement.
@@ -329,10 +322,7 @@ impl Scan<'_> {
         let end = self.last.end;
         let statement = self.first.start..end;
         let text = self.text(&Token { end, ..self.first });
-        if name == b"search_path" && names::mentions(text, b"pg_temp") {
-            // What is made without a schema may be temporary from now on.
-            self.pin(PinKind::TemporaryObject);
-        }
+        self.note_temporary_path(name, text);
         let portable = understood && text.is_ascii() && !text.contains(&b'\\');
         self.effect(Effect::Setting(SettingChange {
             name: name.into(),
@@ -342,6 +332,14 @@ impl Scan<'_> {
             statement,
             portable,
         }));
+    }
+
+    /// If this is a search path that names the temporary schema, what is made without a schema may be temporary from now
+    /// on.
+    pub(super) fn note_temporary_path(&mut self, name: &[u8], value: &[u8]) {
+        if name == b"search_path" && names::mentions(value, b"pg_temp") {
+            self.pin(PinKind::TemporarySchema);
+        }
     }
 
     /// `DISCARD`.
@@ -382,20 +380,10 @@ fn isolation_name(isolation: Isolation) -> &'static [u8] {
     }
 }
 
-fn single(value: &SettingValue) -> Option<&[u8]> {
-    match value {
-        SettingValue::List(items) => match items.as_slice() {
-            [item] => Some(item),
-            _ => None,
-        },
-        SettingValue::Default | SettingValue::Opaque => None,
-    }
-}
-
 /// The access mode that a value of `transaction_read_only` means, by the rules for booleans (`parse_bool`), of which
 /// only the full words are taken.
 fn access(value: &SettingValue) -> Option<Access> {
-    let item = single(value)?.to_ascii_lowercase();
+    let item = value.single()?.to_ascii_lowercase();
     match item.as_slice() {
         b"on" | b"true" | b"yes" | b"1" => Some(Access::ReadOnly),
         b"off" | b"false" | b"no" | b"0" => Some(Access::ReadWrite),
@@ -404,7 +392,7 @@ fn access(value: &SettingValue) -> Option<Access> {
 }
 
 fn isolation(value: &SettingValue) -> Option<Isolation> {
-    let item = single(value)?.to_ascii_lowercase();
+    let item = value.single()?.to_ascii_lowercase();
     let levels = [
         Isolation::ReadUncommitted,
         Isolation::ReadCommitted,

@@ -47,7 +47,7 @@ impl Scan<'_> {
     }
 
     /// Steps over a statement that is planned and not executed, so that the functions it names leave nothing behind.
-    fn explained(&mut self) {
+    pub(super) fn explained(&mut self) {
         self.executes = false;
         self.rest(false);
         self.executes = true;
@@ -275,22 +275,6 @@ impl Scan<'_> {
             } else {
                 Effect::Savepoint(name)
             });
-        }
-    }
-
-    /// `PREPARE TRANSACTION 'id'` and `PREPARE name AS …`.
-    pub(super) fn prepare(&mut self) {
-        let prepare = self.token;
-        self.bump();
-        if self.token.word() == Some(Word::Transaction)
-            && matches!(self.peek().kind, Kind::Literal(_))
-        {
-            self.raise_at(Class::Transaction, Why::TransactionStatement, &prepare);
-            self.has_form(Form::Transaction);
-            self.effect(Effect::PrepareTransaction);
-        } else {
-            self.raise_at(Class::Session, Why::SessionStatement, &prepare);
-            self.pin(PinKind::SqlPrepare);
         }
     }
 

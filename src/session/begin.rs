@@ -125,7 +125,7 @@ fn startup_pins(startup: &StartupParams) -> impl Iterator<Item = Pin> {
     [
         (serializable, Pin::Serializable),
         (idle, Pin::IdleTimeout),
-        (temporary, Pin::TemporaryObject),
+        (temporary, Pin::TemporarySchema),
     ]
     .into_iter()
     .filter_map(|(holds, pin)| holds.then_some(pin))

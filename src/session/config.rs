@@ -155,6 +155,7 @@ impl Default for Limits {
             journal: JournalLimits {
                 entries: limits::JOURNAL_ENTRIES,
                 bytes: limits::JOURNAL_BYTES,
+                savepoints: limits::JOURNAL_SAVEPOINTS,
             },
             portals: limits::PORTALS,
             texts: CacheLimits {
@@ -440,6 +441,10 @@ impl Config {
             limits.ledger.memory_bound(ports),
             limits.statements.bytes,
             limits.journal.bytes.saturating_mul(2),
+            limits
+                .journal
+                .savepoints
+                .saturating_mul(limits::SAVEPOINT_HELD),
             requests,
             portals,
             texts,

@@ -14,17 +14,22 @@ use super::{Demand, RouteReason, Session, Timer};
 use crate::limits;
 use crate::route::{Class, Intent, Route, RouteContext, Target, Why};
 use crate::startup::StartupParams;
+use crate::track::Pin;
 use crate::track::pipeline::Kind;
 use crate::wire::tags::frontend as tag;
 use crate::wire::{Frontend, Header, Query};
 
 /// What keeps a request from being forwarded.
-enum Obstacle {
+pub(super) enum Obstacle {
     None,
     /// Something has to happen first.
     Wait,
     /// The reader cannot serve it.
     NoReader,
+    /// The reader refuses what the request needs there.
+    Refused,
+    /// The session is pinned now: its upstream is to be chosen anew.
+    Pinned,
 }
 
 impl<R: Route> Session<R> {
@@ -91,6 +96,8 @@ impl<R: Route> Session<R> {
             },
             Obstacle::Wait => Demand::Paused,
             Obstacle::NoReader => self.settle_on(self.writer(), RouteReason::ReaderDown),
+            Obstacle::Refused => self.settle_on(self.writer(), reason),
+            Obstacle::Pinned => Demand::Again,
         }
     }
 
@@ -183,8 +190,9 @@ impl<R: Route> Session<R> {
         if matches!(leg.phase, Phase::Absent) && leg.retry_at.is_none_or(|at| at <= now) {
             self.dial(now, self.reader());
         }
-        let leg = self.leg(self.reader());
-        match &leg.phase {
+        let ended = self.leg(self.reader()).stream != Stream::Open;
+        let retried = self.leg(self.reader()).retry_at.is_some();
+        match &self.leg(self.reader()).phase {
             Phase::Absent | Phase::Closing => Obstacle::NoReader,
             // A reader that failed before is tried beside the requests, not in front of them.
             Phase::Dialing
@@ -193,7 +201,7 @@ impl<R: Route> Session<R> {
             | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_)
-                if leg.retry_at.is_some() =>
+                if retried =>
             {
                 Obstacle::NoReader
             }
@@ -203,9 +211,7 @@ impl<R: Route> Session<R> {
             | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_) => Obstacle::Wait,
-            Phase::Serving(serving) if serving.said_fatal() || leg.stream != Stream::Open => {
-                Obstacle::Wait
-            }
+            Phase::Serving(serving) if serving.said_fatal() || ended => Obstacle::Wait,
             // It is given up as soon as it has answered everything.
             Phase::Serving(serving)
                 if serving.is_promoted() && self.requests.batch == Batch::None =>
@@ -218,7 +224,12 @@ impl<R: Route> Session<R> {
                 self.restore(now, self.reader());
                 Obstacle::Wait
             }
-            Phase::Serving(_) => Obstacle::None,
+            // A batch that stands there was begun when they were the same.
+            Phase::Serving(_) if self.requests.batch == Batch::None && self.reports_differ() => {
+                self.pin(Pin::SettingsDiffer);
+                Obstacle::Pinned
+            }
+            Phase::Serving(_) => self.mirror(now),
         }
     }
 
@@ -285,7 +296,7 @@ impl<R: Route> Session<R> {
             .memory
             .journal
             .behind(from)
-            .map(|(stamp, change)| (stamp, change.text.clone()))
+            .map(|(stamp, text)| (stamp, text.into()))
             .collect();
         for (stamp, text) in behind {
             let mut frame = BytesMut::new();

@@ -4,21 +4,19 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::begin::mentions_catalog;
 use super::deny::Denied;
 use super::fresh::Question;
-use super::leg::LegId;
+use super::leg::{Duty, LegId};
 use super::trial::RefusedTexts;
 use super::{Config, Event, Session};
 use crate::auth::Parameters;
 use crate::route::{
-    Cache, Class, Effect, Encoding, Intent, Known, LexState, PinKind, Route, Scope, SettingChange,
-    SettingValue, StatementEffect,
+    Cache, Class, Effect, Encoding, Intent, Known, LexState, PinKind, Route, Scope, StatementEffect,
 };
 use crate::track::pipeline::{Kind, Owed};
 use crate::track::prepared::{Change, Definition, Reached, Statements, Ticket};
-use crate::track::settings::{self, Journal, JournalDoubt, Topic};
-use crate::track::{Pin, Pins};
+use crate::track::settings::{Journal, Topic};
+use crate::track::{Lift, Pin, Pins};
 
 /// What one request in flight costs at most beside the texts that it keeps: its place in the pipeline, its note, a
 /// pending change, the name in it and that name among all of them.
@@ -41,6 +39,8 @@ pub(super) enum Note {
     Question(Question),
     /// What stands in the place of a message that is denied.
     Denied(Box<Denied>),
+    /// The Sync behind a statement that the reader needs for an EXECUTE.
+    Mirror,
 }
 
 /// The effects of one request that have not happened yet.
@@ -51,8 +51,8 @@ pub(super) struct Effects {
     text: KeptText,
     /// How many statements of the text are complete.
     complete: u32,
-    /// The names that its DEALLOCATEs drop.
-    dropped: VecDeque<Ticket>,
+    /// The names that its PREPAREs give and its DEALLOCATEs drop.
+    named: VecDeque<Ticket>,
     /// The unnamed statement, which a simple Query drops.
     unnamed: Option<Ticket>,
 }
@@ -78,6 +78,7 @@ impl Note {
             | Note::Statement(_)
             | Note::Restore(_)
             | Note::Leave
+            | Note::Mirror
             | Note::Question(_)
             | Note::Denied(_) => Note::Statement(ticket),
         }
@@ -97,12 +98,14 @@ pub(super) struct Memory {
     /// What the request that is being forwarded asks for, for the event about it.
     pub(super) forwarded: Option<Arc<Intent>>,
     pub(super) outline: Option<String>,
-    lex: LexState,
-    search_path: SearchPath,
+    pub(super) lex: LexState,
+    pub(super) search_path: SearchPath,
     unit: Unit,
     in_flight: InFlight,
     /// The state of the journal that `lex` was made from.
-    seen_stamp: u64,
+    pub(super) seen_stamp: u64,
+    /// What of it cannot be repeated.
+    pub(super) obstacle: Option<Pin>,
     /// Bytes of texts that are kept for requests in flight.
     kept: usize,
 }
@@ -125,7 +128,7 @@ enum Unit {
 
 /// Whether the names of built-in functions still mean the built-in functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SearchPath {
+pub(super) enum SearchPath {
     /// pg_catalog is searched first, as it is unless a path says otherwise.
     CatalogFirst,
     /// A path that names pg_catalog was set at the start; where is not looked into.
@@ -193,6 +196,7 @@ impl Memory {
             unit: Unit::Fine,
             in_flight: InFlight::Plain,
             seen_stamp: 0,
+            obstacle: None,
             kept: 0,
             forwarded: None,
             outline: None,
@@ -214,8 +218,9 @@ impl Memory {
     }
 
     /// A text is on its way to the upstream that serves now.
-    pub(super) fn sent_text(&mut self, intent: &Arc<Intent>) {
-        if intent.class >= Class::Transaction {
+    pub(super) fn sent_text(&mut self, duty: Duty, intent: &Arc<Intent>) {
+        // What an EXECUTE is sent to the reader for is a read.
+        if duty == Duty::Writer && intent.class >= Class::Transaction {
             self.in_flight = InFlight::MayOpen;
         }
         self.forwarded = Some(Arc::clone(intent));
@@ -246,17 +251,21 @@ impl Memory {
         }
     }
 
-    /// Looks again at what the journal says of the search path.
-    fn journal_changed(&mut self) {
-        let topic = Topic::Setting(b"search_path".as_slice().into());
-        let path = self.journal.get(&topic);
-        let mentions = path.is_some_and(|change| mentions_catalog(&change.text));
-        let first = !mentions && self.search_path == SearchPath::CatalogFirst;
-        self.lex.catalog_first = if first {
-            Known::Is(true)
-        } else {
-            Known::Unknown
-        };
+    /// Why reads stay with the writer, if they do.
+    pub(super) fn pinned(&self) -> Option<Pin> {
+        self.pins.first().or(self.obstacle)
+    }
+
+    /// The writer has committed a transaction.
+    fn committed(&mut self) {
+        self.journal.commit();
+        self.pins.commit();
+    }
+
+    /// The writer has rolled a transaction back.
+    fn rolled_back(&mut self) {
+        self.journal.rollback();
+        self.pins.rollback();
     }
 
     /// How texts are lexed now, given that nothing is in flight that could change it.
@@ -274,15 +283,15 @@ impl<R: Route> Session<R> {
         if intent.effects.is_empty() {
             return Note::Nothing;
         }
-        let mut dropped = VecDeque::new();
+        let mut named = VecDeque::new();
         for effect in &intent.effects {
-            self.foresee(leg, &effect.effect, &mut dropped);
+            self.foresee(leg, &effect.effect, text, &mut named);
         }
         Note::Effects(Box::new(Effects {
             intent: Arc::clone(intent),
             text: self.keep_text(intent, text),
             complete: 0,
-            dropped,
+            named,
             unnamed: None,
         }))
     }
@@ -299,22 +308,27 @@ impl<R: Route> Session<R> {
     }
 
     /// What is safest assumed as soon as a statement is on its way.
-    fn foresee(&mut self, leg: LegId, effect: &Effect, dropped: &mut VecDeque<Ticket>) {
+    fn foresee(&mut self, leg: LegId, effect: &Effect, text: &[u8], named: &mut VecDeque<Ticket>) {
         match effect {
             Effect::Pin(kind) => {
                 if let Some(pin) = pin_of(*kind) {
                     self.pin(pin);
                 }
             }
+            Effect::Prepare(preparation) => {
+                let ticket = self.preparing(leg, preparation, text);
+                named.push_back(ticket);
+            }
+            Effect::Execute { name, .. } => self.executing(name),
             Effect::Deallocate(name) => {
                 let change = Change::Forget {
                     leg: leg.index(),
                     name: name.0.clone(),
                 };
-                dropped.push_back(self.memory.statements.sent(change));
+                named.push_back(self.memory.statements.sent(change));
             }
             Effect::DeallocateAll | Effect::DiscardAll => {
-                dropped.push_back(
+                named.push_back(
                     self.memory
                         .statements
                         .sent(Change::ForgetAll { leg: leg.index() }),
@@ -358,29 +372,47 @@ impl<R: Route> Session<R> {
     fn apply(&mut self, effects: &mut Effects, happened: &StatementEffect, tag: &[u8]) {
         match &happened.effect {
             Effect::Setting(change) => self.setting_changed(&effects.text.0, change),
-            Effect::ResetAll => self.stage(Topic::AllSettings, b"RESET ALL"),
+            Effect::ResetAll => self.stage_text(Topic::AllSettings, b"RESET ALL"),
             Effect::DiscardAll => {
-                self.confirm_dropped(effects);
+                self.confirm_named(effects);
                 if self.nothing_runs_behind() {
-                    self.memory.pins.discard_all();
+                    self.memory.pins.lift(Lift::DiscardAll);
+                    self.memory.pins.commit();
                     self.pin_for_startup();
                 }
-                self.stage(Topic::Session, b"DISCARD ALL");
+                self.stage_text(Topic::Session, b"DISCARD ALL");
                 self.memory.journal.commit();
             }
-            Effect::Deallocate(_) | Effect::DeallocateAll => self.confirm_dropped(effects),
+            Effect::DiscardTemp => {
+                if self.nothing_runs_behind() && makes_nothing_temporary(&effects.intent) {
+                    self.memory.pins.lift(Lift::DiscardTemp);
+                }
+            }
+            Effect::Prepare(_) | Effect::Deallocate(_) | Effect::DeallocateAll => {
+                self.confirm_named(effects)
+            }
             Effect::Commit { .. } | Effect::Rollback { .. } | Effect::PrepareTransaction => {
                 self.transaction_ended(tag);
             }
-            Effect::Savepoint(_) | Effect::RollbackToSavepoint(_) | Effect::Release(_) => {
-                self.memory.journal.nested()
+            Effect::Savepoint(name) => {
+                let kept = self.memory.journal.savepoint(&name.0);
+                self.doubt(kept);
+            }
+            Effect::RollbackToSavepoint(name) => {
+                self.memory.pins.rollback();
+                let known = self.memory.journal.rollback_to(&name.0);
+                self.doubt(known);
+            }
+            Effect::Release(name) => {
+                let known = self.memory.journal.release(&name.0);
+                self.doubt(known);
             }
             Effect::Begin(_)
             | Effect::SetTransaction(_)
+            | Effect::Execute { .. }
             | Effect::Pin(_)
             | Effect::DiscardPlans
             | Effect::DiscardSequences
-            | Effect::DiscardTemp
             | Effect::UnlistenAll
             | Effect::CloseAll => {}
         }
@@ -395,8 +427,8 @@ impl<R: Route> Session<R> {
         })
     }
 
-    fn confirm_dropped(&mut self, effects: &mut Effects) {
-        if let Some(ticket) = effects.dropped.pop_front() {
+    fn confirm_named(&mut self, effects: &mut Effects) {
+        if let Some(ticket) = effects.named.pop_front() {
             self.memory.statements.confirmed(ticket);
         }
     }
@@ -404,41 +436,9 @@ impl<R: Route> Session<R> {
     /// COMMIT of a failed transaction is answered with ROLLBACK: the tag tells what happened.
     fn transaction_ended(&mut self, tag: &[u8]) {
         if tag == b"ROLLBACK" {
-            self.memory.journal.rollback();
+            self.memory.rolled_back();
         } else {
-            self.memory.journal.commit();
-        }
-    }
-
-    fn setting_changed(&mut self, text: &[u8], change: &SettingChange) {
-        if change.scope == Scope::Local {
-            return;
-        }
-        if keeps_idle_time(change) {
-            self.pin(Pin::IdleTimeout);
-            return;
-        }
-        let statement = text.get(change.statement.clone()).unwrap_or_default();
-        if !change.portable || statement.is_empty() || !can_run_on_a_standby(&change.name) {
-            self.pin(Pin::Setting);
-            return;
-        }
-        let topic = match &*change.name {
-            b"role" => Topic::Role,
-            b"session_authorization" => Topic::SessionAuthorization,
-            name => Topic::Setting(name.into()),
-        };
-        self.stage(topic, statement);
-    }
-
-    fn stage(&mut self, topic: Topic, text: &[u8]) {
-        match self.memory.journal.stage(settings::Change {
-            topic,
-            text: text.into(),
-        }) {
-            Ok(()) => {}
-            Err(JournalDoubt::Full) => self.pin(Pin::TooManySettings),
-            Err(JournalDoubt::Savepoint) => self.pin(Pin::Savepoint),
+            self.memory.committed();
         }
     }
 
@@ -450,13 +450,10 @@ impl<R: Route> Session<R> {
     /// The writer is outside any transaction: what was staged in an implicit one is decided.
     pub(super) fn unit_over(&mut self) {
         match std::mem::replace(&mut self.memory.unit, Unit::Fine) {
-            Unit::Fine => self.memory.journal.commit(),
-            Unit::Failed => self.memory.journal.rollback(),
+            Unit::Fine => self.memory.committed(),
+            Unit::Failed => self.memory.rolled_back(),
         }
-        if self.memory.seen_stamp != self.memory.journal.stamp() {
-            self.memory.seen_stamp = self.memory.journal.stamp();
-            self.memory.journal_changed();
-        }
+        self.journal_moved();
     }
 
     /// The writer is inside a transaction.
@@ -467,22 +464,22 @@ impl<R: Route> Session<R> {
     /// A request is answered: what is left of its note did not happen.
     pub(super) fn answered(&mut self, note: Note) {
         match note {
-            Note::Nothing | Note::Restore(_) | Note::Leave | Note::Question(_) => {}
+            Note::Nothing | Note::Restore(_) | Note::Leave | Note::Mirror | Note::Question(_) => {}
             Note::Statement(ticket) => self.memory.statements.confirmed(ticket),
             Note::Denied(denied) => self.denied_undone(*denied, Reached::Server),
             Note::Effects(effects) => {
                 if let Some(ticket) = effects.unnamed {
                     self.memory.statements.confirmed(ticket);
                 }
-                self.refuse_dropped(*effects);
+                self.refuse_named(*effects);
             }
         }
     }
 
     /// The names that a request did not come to drop are still there.
-    fn refuse_dropped(&mut self, effects: Effects) {
+    fn refuse_named(&mut self, effects: Effects) {
         self.memory.kept = self.memory.kept.saturating_sub(effects.text.0.len());
-        for ticket in effects.dropped {
+        for ticket in effects.named {
             self.memory.statements.refused(ticket, Reached::Server);
         }
     }
@@ -495,7 +492,7 @@ impl<R: Route> Session<R> {
     /// A request that the server refused.
     pub(super) fn undone(&mut self, note: Note, reached: Reached) {
         match note {
-            Note::Nothing | Note::Restore(_) | Note::Leave => {}
+            Note::Nothing | Note::Restore(_) | Note::Leave | Note::Mirror => {}
             Note::Question(question) => self.question_is_lost(question),
             Note::Statement(ticket) => self.memory.statements.refused(ticket, reached),
             Note::Denied(denied) => self.denied_undone(*denied, reached),
@@ -503,31 +500,23 @@ impl<R: Route> Session<R> {
                 if let Some(ticket) = effects.unnamed {
                     self.memory.statements.refused(ticket, reached);
                 }
-                self.refuse_dropped(*effects);
+                self.refuse_named(*effects);
             }
         }
     }
 }
 
-/// Settings that a standby refuses or that make its answers fail: the reads of a session that set them stay home.
-fn can_run_on_a_standby(name: &[u8]) -> bool {
-    !(name.starts_with(b"transaction_") || name.starts_with(b"default_transaction_"))
-}
-
-/// Whether it has the server end a session that idles, as the writer's does while its reads run elsewhere.
-fn keeps_idle_time(change: &SettingChange) -> bool {
-    let off = match &change.value {
-        SettingValue::List(items) => matches!(items.as_slice(), [item] if **item == *b"0"),
-        SettingValue::Default => true,
-        SettingValue::Opaque => false,
-    };
-    *change.name == *b"idle_session_timeout" && !off
+/// Whether no statement of a text makes a temporary object: one behind a DISCARD TEMP would outlive it.
+fn makes_nothing_temporary(intent: &Intent) -> bool {
+    let makes = Effect::Pin(PinKind::TemporaryObject);
+    intent.effects.iter().all(|effect| effect.effect != makes)
 }
 
 /// Which pins keep reads home. State that only statements which go to the writer anyway can see does not.
-fn pin_of(kind: PinKind) -> Option<Pin> {
+pub(super) fn pin_of(kind: PinKind) -> Option<Pin> {
     match kind {
         PinKind::TemporaryObject => Some(Pin::TemporaryObject),
+        PinKind::TemporarySchema => Some(Pin::TemporarySchema),
         PinKind::UnloggedObject => Some(Pin::UnloggedObject),
         PinKind::SetConfig => Some(Pin::SetConfig),
         PinKind::SetSeed => Some(Pin::SetSeed),
@@ -540,7 +529,6 @@ fn pin_of(kind: PinKind) -> Option<Pin> {
         | PinKind::AdvisoryLock
         | PinKind::HoldCursor
         | PinKind::Cursor
-        | PinKind::SqlPrepare
         | PinKind::SequenceState
         | PinKind::UnknownCode => None,
     }

@@ -12,7 +12,7 @@ use super::{Demand, PeerId, Session};
 use crate::error::Malformed;
 use crate::ledger::Fate;
 use crate::limits;
-use crate::route::{Effect, Intent, Route};
+use crate::route::{Intent, Route};
 use crate::track::Pin;
 use crate::track::pipeline::{Kind, Owner};
 use crate::track::prepared::{Change, Reached, Repair, key};
@@ -222,7 +222,7 @@ impl<R: Route> Session<R> {
         if !self.repair_for(leg, &intent, text) || !self.end_repair(leg) {
             return Plan::Full;
         }
-        self.memory.sent_text(&intent);
+        self.memory.sent_text(self.duty(leg), &intent);
         self.may_write(leg, &intent);
         self.memory.outline = self.outline_of(text);
         let note = self.note_effects(leg, &intent, text);
@@ -243,7 +243,7 @@ impl<R: Route> Session<R> {
         if !self.repair_executed(leg, &intent, parse.text) {
             return Plan::Full;
         }
-        self.memory.sent_text(&intent);
+        self.memory.sent_text(self.duty(leg), &intent);
         self.may_write(leg, &intent);
         self.memory.outline = self.outline_of(parse.text);
         let name: Box<[u8]> = key(parse.name).into();
@@ -283,8 +283,8 @@ impl<R: Route> Session<R> {
             self.memory.portals.close(portal);
             return Plan::Request(Kind::Bind, Note::Nothing);
         };
+        self.memory.sent_text(self.duty(leg), &definition.meta);
         self.may_write(leg, &definition.meta);
-        self.memory.sent_text(&definition.meta);
         let limit = self.config.limits.portals;
         if !self.memory.portals.bind(portal, definition, limit) {
             self.pin(Pin::Unaccounted);
@@ -381,18 +381,22 @@ impl<R: Route> Session<R> {
     /// Whether there was room to.
     fn repair_for(&mut self, leg: LegId, intent: &Intent, text: &[u8]) -> bool {
         for effect in &intent.effects {
-            if let Effect::Deallocate(name) = &effect.effect {
-                if !self.repair(leg, key(&name.0)) {
-                    return false;
-                }
+            let Some(name) = effect.effect.statement() else {
+                continue;
+            };
+            if !self.repair(leg, key(&name.0)) {
+                return false;
             }
         }
         self.repair_executed(leg, intent, text)
     }
 
-    /// Makes an upstream have the statements that an EXECUTE in a text may run. Whether there was room to.
+    /// Makes an upstream have the statements that an EXECUTE in a text may run, or that it lists. Whether there was room to.
     fn repair_executed(&mut self, leg: LegId, intent: &Intent, text: &[u8]) -> bool {
-        intent.class.is_read() || !names_execute(text) || self.repair_missing(leg)
+        if let Some(name) = intent.sole_execute() {
+            return self.repair(leg, key(&name.0));
+        }
+        intent.class.is_read() || !asks_for_statements(text) || self.repair_missing(leg)
     }
 
     /// Makes an upstream have every statement that the client has. Whether there was room to.
@@ -475,11 +479,13 @@ impl<R: Route> Session<R> {
     }
 }
 
-/// Whether a text may run a prepared statement by its name.
-fn names_execute(text: &[u8]) -> bool {
-    let word = b"execute";
-    text.windows(word.len())
-        .any(|window| window.eq_ignore_ascii_case(word))
+/// Whether a text may run a prepared statement by its name, or show which there are.
+fn asks_for_statements(text: &[u8]) -> bool {
+    let says = |word: &[u8]| {
+        let mut windows = text.windows(word.len());
+        windows.any(|window| window.eq_ignore_ascii_case(word))
+    };
+    says(b"execute") || says(b"pg_prepared_statement")
 }
 
 /// Whether a message with this tag is looked into before it is forwarded.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::effects::Note;
 use super::loss::Stream;
+use super::reported::Reported;
 use super::{Config, Destination, PeerId, TlsInfo};
 #[cfg(feature = "scram")]
 use crate::auth::Observer;
@@ -263,7 +264,10 @@ pub(super) enum Restore {
 pub(super) struct Serving {
     pub(super) pipeline: Pipeline<Note>,
     pub(super) status: TransactionStatus,
+    /// What its login has brought.
     pub(super) parameters: Parameters,
+    /// What it says of its settings now.
+    pub(super) reported: Reported,
     pub(super) key: Option<CancelKey>,
     /// The newest change of the journal that it has run.
     pub(super) stamp: u64,
@@ -279,6 +283,7 @@ impl Serving {
         Serving {
             pipeline: Pipeline::new(),
             status: TransactionStatus::Idle,
+            reported: Reported::of(&parameters),
             parameters,
             key,
             stamp,

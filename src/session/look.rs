@@ -11,7 +11,7 @@ use super::requests::Batch;
 use super::trial::can_be_tried;
 use super::{RouteReason, Session};
 use crate::limits;
-use crate::route::{Class, Intent, LexState, Route, Why};
+use crate::route::{Class, Intent, LexState, Name, Route, Why};
 use crate::track::Pin;
 use crate::track::prepared::key;
 use crate::wire::{Frontend, Header, Reader, Target, tags::frontend as tag};
@@ -40,6 +40,8 @@ pub(super) struct Look {
     /// How many messages it has so far.
     messages: usize,
     shape: Shape,
+    /// What an EXECUTE in it runs.
+    pub(super) mirror: Mirror,
 }
 
 /// Whether a segment is one request that could be tried somewhere, and repeated if it is refused.
@@ -51,6 +53,17 @@ enum Shape {
     Whole,
     /// It is not.
     Other,
+}
+
+/// A statement that the reader has to have before the segment is sent there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Mirror {
+    /// None but those that messages name: they are repaired on the way.
+    None,
+    /// The one of this name.
+    Needed(Name),
+    /// The same; if it is not there it is on its way, or was refused.
+    Sent(Name),
 }
 
 /// Whether every portal that the segment opened was run to its end in it.
@@ -96,6 +109,7 @@ impl Look {
             binds: 0,
             messages: 0,
             shape: Shape::Open,
+            mirror: Mirror::None,
         }
     }
 
@@ -250,7 +264,11 @@ impl<R: Route> Session<R> {
     /// Looks at a Query, which ends its segment.
     fn look_at_query(&mut self, look: &mut Look, text: &[u8]) {
         let intent = self.intent_of(text);
-        self.join_text(look, &intent, text);
+        let (class, why) = self.class_of(look, &intent);
+        match look.mirror {
+            Mirror::None => self.join_text(look, &intent, text),
+            Mirror::Needed(_) | Mirror::Sent(_) => look.join(class, why),
+        }
         self.outline(look, text);
         if look.len > 0 {
             // Behind an Execute without Sync it leaves a transaction open (PostgreSQL 18).

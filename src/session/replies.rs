@@ -253,6 +253,11 @@ impl<R: Route> Session<R> {
 
     fn parameter_changed(&mut self, leg: LegId, body: Option<&[u8]>) {
         let parsed = body.map(|body| Backend::parse(tag::PARAMETER_STATUS, body));
+        if let Some(Ok(Backend::ParameterStatus { name, value })) = parsed {
+            if let Some(serving) = self.leg_mut(leg).serving_mut() {
+                serving.reported.learn(name, value);
+            }
+        }
         match (self.duty(leg), parsed) {
             (Duty::Writer, Some(Ok(Backend::ParameterStatus { name, value }))) => {
                 self.memory.learn(name, value)
@@ -458,6 +463,9 @@ impl<R: Route> Session<R> {
         } else if let Some(Note::Question(question)) = note {
             self.question_is_over(leg, question);
         } else if let Some(note) = note {
+            if matches!(note, Note::Mirror) {
+                self.timers.stop(Timer::Restore(leg.peer()));
+            }
             self.answered(note);
         }
         if empty && status == TransactionStatus::Idle && self.requests.batch == Batch::None {

@@ -316,7 +316,7 @@ impl<R: Route> Session<R> {
             }
             Batch::None | Batch::Leaving | Batch::Broken(_) => {}
         }
-        if let Some(pin) = self.memory.pins.first() {
+        if let Some(pin) = self.memory.pinned() {
             return Some((self.writer(), RouteReason::Pinned(pin)));
         }
         let writer = self.leg(self.writer()).serving()?;

@@ -8,6 +8,7 @@ pub mod settings;
 mod lsn;
 mod pending;
 mod pins;
+mod savepoints;
 
 pub use lsn::Lsn;
-pub use pins::{Pin, Pins};
+pub use pins::{Lift, Pin, Pins};

@@ -6,13 +6,15 @@
 pub enum Pin {
     /// Temporary objects exist there, and may shadow permanent ones.
     TemporaryObject,
+    /// The search path names the schema of temporary objects: what is made without a schema may be one.
+    TemporarySchema,
     /// Unlogged tables or sequences were made, which a standby cannot read.
     UnloggedObject,
     /// A setting was changed in a way that cannot be repeated elsewhere.
     Setting,
-    /// A setting was changed by `set_config`.
+    /// A setting was changed by `set_config` with a name or a value that was computed, or through `pg_settings`.
     SetConfig,
-    /// Settings were changed under savepoints.
+    /// Settings were changed under more savepoints than are remembered.
     Savepoint,
     /// More settings were changed than are remembered.
     TooManySettings,
@@ -22,6 +24,8 @@ pub enum Pin {
     UnreadStatement,
     /// The reader refused to take over the session's settings.
     RestoreFailed,
+    /// The reader reports other values of the session's settings than the writer.
+    SettingsDiffer,
     /// A procedure ran that may have changed settings or made temporary objects.
     Procedure,
     /// The session's transactions are serializable unless they say otherwise, which a standby refuses.
@@ -40,21 +44,34 @@ pub enum Pin {
     Lexing,
 }
 
+/// What takes a pin off, when it is committed on the writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lift {
+    /// `DISCARD ALL`.
+    DiscardAll,
+    /// `DISCARD TEMP`.
+    DiscardTemp,
+}
+
 impl Pin {
-    /// Whether DISCARD ALL on the writer ends it.
-    fn ends_with_discard_all(self) -> bool {
+    /// Whether it ends with what the session has done now.
+    fn ends_with(self, lift: Lift) -> bool {
         match self {
-            Pin::TemporaryObject
+            Pin::TemporaryObject => match lift {
+                Lift::DiscardAll | Lift::DiscardTemp => true,
+            },
+            Pin::TemporarySchema
             | Pin::Setting
             | Pin::SetConfig
             | Pin::Savepoint
             | Pin::TooManySettings
             | Pin::RestoreFailed
+            | Pin::SettingsDiffer
             | Pin::Procedure
             | Pin::Serializable
             | Pin::IdleTimeout
             | Pin::UnreadStatement
-            | Pin::Unaccounted => true,
+            | Pin::Unaccounted => lift == Lift::DiscardAll,
             Pin::UnloggedObject
             | Pin::TooManyStatements
             | Pin::LoginDefaults
@@ -69,14 +86,16 @@ impl std::fmt::Display for Pin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Pin::TemporaryObject => "temporary objects",
+            Pin::TemporarySchema => "the schema of temporary objects in search_path",
             Pin::UnloggedObject => "unlogged objects",
             Pin::Setting => "a setting that cannot be repeated elsewhere",
-            Pin::SetConfig => "set_config",
-            Pin::Savepoint => "settings changed under a savepoint",
+            Pin::SetConfig => "set_config with a name or a value that the text does not show",
+            Pin::Savepoint => "settings changed under too many savepoints",
             Pin::TooManySettings => "too many settings",
             Pin::TooManyStatements => "too many prepared statements",
             Pin::UnreadStatement => "a statement too long to be read",
             Pin::RestoreFailed => "the reader refused the session's settings",
+            Pin::SettingsDiffer => "the reader reports other settings than the writer",
             Pin::Procedure => "a procedure of unknown content",
             Pin::Serializable => "serializable transactions, which a standby refuses",
             Pin::IdleTimeout => "idle_session_timeout",
@@ -89,33 +108,51 @@ impl std::fmt::Display for Pin {
     }
 }
 
-/// The pins that hold now, oldest first.
+/// The pins that hold now.
 #[derive(Debug, Default)]
-pub struct Pins(Vec<Pin>);
+pub struct Pins {
+    /// Oldest first.
+    held: Vec<Pin>,
+    /// Those that the transaction that runs takes off, if it commits.
+    lifting: Vec<Pin>,
+}
 
 impl Pins {
-    /// Adds a pin; whether it is a new one.
+    /// Adds a pin; whether it is a new one. What was about to take it off came before it.
     pub fn add(&mut self, pin: Pin) -> bool {
-        if self.0.contains(&pin) {
+        self.lifting.retain(|lifting| *lifting != pin);
+        if self.held.contains(&pin) {
             return false;
         }
-        self.0.push(pin);
+        self.held.push(pin);
         true
     }
 
     /// The oldest pin that holds.
     pub fn first(&self) -> Option<Pin> {
-        self.0.first().copied()
+        self.held.first().copied()
     }
 
     /// Every pin that holds, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = Pin> {
-        self.0.iter().copied()
+        self.held.iter().copied()
     }
 
-    /// DISCARD ALL succeeded on the writer.
-    pub fn discard_all(&mut self) {
-        self.0.retain(|pin| !pin.ends_with_discard_all());
+    /// What takes pins off has succeeded in the transaction that runs.
+    pub fn lift(&mut self, lift: Lift) {
+        let ended = self.held.iter().filter(|pin| pin.ends_with(lift));
+        self.lifting = ended.copied().collect();
+    }
+
+    /// The transaction that ran is committed.
+    pub fn commit(&mut self) {
+        let lifting = std::mem::take(&mut self.lifting);
+        self.held.retain(|pin| !lifting.contains(pin));
+    }
+
+    /// The transaction that ran is rolled back, or a part of it: it takes off nothing.
+    pub fn rollback(&mut self) {
+        self.lifting.clear();
     }
 }
 
@@ -123,8 +160,9 @@ impl Pins {
 mod tests {
     use super::*;
 
-    const ALL: [Pin; 17] = [
+    const ALL: [Pin; 19] = [
         Pin::TemporaryObject,
+        Pin::TemporarySchema,
         Pin::UnloggedObject,
         Pin::Setting,
         Pin::SetConfig,
@@ -133,6 +171,7 @@ mod tests {
         Pin::TooManyStatements,
         Pin::UnreadStatement,
         Pin::RestoreFailed,
+        Pin::SettingsDiffer,
         Pin::Procedure,
         Pin::Serializable,
         Pin::IdleTimeout,
@@ -161,7 +200,8 @@ mod tests {
         for pin in ALL {
             pins.add(pin);
         }
-        pins.discard_all();
+        pins.lift(Lift::DiscardAll);
+        pins.commit();
         let left: Vec<Pin> = pins.iter().collect();
         assert_eq!(
             left,
@@ -174,5 +214,27 @@ mod tests {
                 Pin::Lexing
             ]
         );
+    }
+
+    #[test]
+    fn a_pin_is_taken_off_when_that_is_committed_and_no_new_one() {
+        let mut pins = Pins::default();
+        let objects = [Pin::TemporaryObject, Pin::TemporarySchema];
+        for pin in objects {
+            pins.add(pin);
+        }
+        pins.lift(Lift::DiscardTemp);
+        assert_eq!(pins.iter().count(), 2);
+        pins.rollback();
+        pins.commit();
+        assert_eq!(pins.iter().count(), 2);
+        pins.lift(Lift::DiscardTemp);
+        assert!(!pins.add(Pin::TemporaryObject));
+        pins.commit();
+        assert_eq!(pins.iter().count(), 2);
+        pins.lift(Lift::DiscardTemp);
+        pins.commit();
+        let left: Vec<Pin> = pins.iter().collect();
+        assert_eq!(left, [Pin::TemporarySchema]);
     }
 }

@@ -21,13 +21,20 @@ pub fn key(name: &[u8]) -> &[u8] {
     name.get(..NAME_BYTES).unwrap_or(name)
 }
 
-/// What is remembered of one Parse. `Debug` shows the length of its text.
+/// What is remembered of one Parse, or of a PREPARE. `Debug` shows the length of its text.
 pub struct Definition<M> {
-    /// The body of the Parse message: name, text and parameter types, byte for byte.
+    /// The body of the Parse message: name, text and parameter types, byte for byte. Empty if the statement is known by
+    /// its name alone, and no other upstream can have it.
     pub body: Box<[u8]>,
     /// What the session knows of the text.
     pub meta: M,
     version: u64,
+}
+
+impl<M> Definition<M> {
+    fn is_repeatable(&self) -> bool {
+        !self.body.is_empty()
+    }
 }
 
 impl<M: std::fmt::Debug> std::fmt::Debug for Definition<M> {
@@ -405,10 +412,8 @@ impl<M> Statements<M> {
     pub fn missing(&self, leg: usize) -> Vec<Box<[u8]>> {
         let lacks = |entry: &Entry<M>| {
             let held = entry.held.get(leg).copied().unwrap_or(ABSENT);
-            entry
-                .current
-                .as_ref()
-                .is_some_and(|current| current.version != held)
+            let current = entry.current.as_ref();
+            current.is_some_and(|current| current.version != held && current.is_repeatable())
         };
         let names = self.entries.iter().filter(|(_, entry)| lacks(entry));
         names.map(|(name, _)| name.clone()).collect()
@@ -457,7 +462,7 @@ impl<M> Statements<M> {
         match &entry.current {
             None if held == ABSENT => Repair::None,
             None => Repair::Close,
-            Some(current) if current.version == held => Repair::None,
+            Some(current) if current.version == held || !current.is_repeatable() => Repair::None,
             Some(current) if held == ABSENT || name.is_empty() => {
                 Repair::Parse(Arc::clone(current))
             }
@@ -597,6 +602,16 @@ mod tests {
         let ticket = define(&mut statements, WRITER, b"", b"two");
         statements.confirmed(ticket);
         assert_eq!(repair(&statements, READER, b""), "parse two");
+    }
+
+    #[test]
+    fn what_is_known_by_its_name_alone_is_repaired_nowhere() {
+        let mut statements = statements();
+        let ticket = define(&mut statements, WRITER, b"s", b"");
+        statements.confirmed(ticket);
+        assert!(statements.meaning(b"s").definition.is_some());
+        assert_eq!(repair(&statements, READER, b"s"), "none");
+        assert_eq!(statements.missing(READER).len(), 0);
     }
 
     /// P02: a late reply does not touch a newer definition of the same name.

@@ -1,9 +1,13 @@
 //! The journal of settings: what the client established with SET and RESET, by PostgreSQL's transaction rules.
 //!
-//! A change takes effect for the session when its transaction commits; a rollback forgets it. The journal keeps, per
-//! setting, the statement that set it last, in order, so that an upstream that is behind is brought up by running the
-//! statements that it has not run yet. `RESET ALL` and `DISCARD ALL` supersede everything before them and stay in the
-//! journal themselves.
+//! A change takes effect for the session when its transaction commits; a rollback forgets it, and one to a savepoint
+//! forgets what was changed since. The journal keeps, per setting, the statement that set it last, in order, so that an
+//! upstream that is behind is brought up by running the statements that it has not run yet. `RESET ALL` and `DISCARD
+//! ALL` supersede everything before them and stay in the journal themselves. A change that cannot be repeated is in it
+//! too: while nothing supersedes it, no other upstream can be brought up.
+
+use super::Pin;
+use super::savepoints::Savepoints;
 
 /// What a committed change was about: a later one about the same replaces it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,21 +45,40 @@ fn is_cumulative(name: &[u8]) -> bool {
     name == b"datestyle"
 }
 
-/// One statement that changes the session, as the client sent it. `Debug` shows the length of its text.
-#[derive(Clone, PartialEq, Eq)]
+/// One statement that changes the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// What it is about.
     pub topic: Topic,
-    /// The statement's text, which means the same whatever the lexical settings are.
-    pub text: Box<[u8]>,
+    /// How another upstream gets it.
+    pub repeat: Repeat,
 }
 
-impl std::fmt::Debug for Change {
+/// How a change is repeated. `Debug` shows the length of its text.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Repeat {
+    /// By this text, which means the same whatever the lexical settings are.
+    Text(Box<[u8]>),
+    /// Not at all, for this reason.
+    Not(Pin),
+}
+
+impl Repeat {
+    /// The text; empty if there is none.
+    pub fn text(&self) -> &[u8] {
+        match self {
+            Repeat::Text(text) => text,
+            Repeat::Not(_) => &[],
+        }
+    }
+}
+
+impl std::fmt::Debug for Repeat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Change")
-            .field("topic", &self.topic)
-            .field("text", &format_args!("<{} bytes>", self.text.len()))
-            .finish()
+        match self {
+            Repeat::Text(text) => write!(f, "Text(<{} bytes>)", text.len()),
+            Repeat::Not(pin) => f.debug_tuple("Not").field(pin).finish(),
+        }
     }
 }
 
@@ -65,24 +88,15 @@ struct Entry {
     change: Change,
 }
 
-/// How the transaction that runs now treats changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scope {
-    /// No savepoint was set: commit takes all, rollback none.
-    Whole,
-    /// A savepoint was set while changes were or could be staged: what a rollback takes back is not known here.
-    Nested,
-}
-
 /// The journal holds more than it may, or cannot tell any more what the session's settings are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JournalDoubt {
     /// Too many settings or too many bytes.
     #[error("too many settings to remember")]
     Full,
-    /// Settings were changed under savepoints.
-    #[error("settings were changed under a savepoint")]
-    Savepoint,
+    /// Settings were changed under more savepoints than are remembered.
+    #[error("settings were changed under too many savepoints")]
+    Savepoints,
 }
 
 /// The bounds of a [`Journal`].
@@ -92,14 +106,18 @@ pub struct JournalLimits {
     pub entries: usize,
     /// How many bytes of statement text are kept.
     pub bytes: usize,
+    /// How many savepoints of one transaction are kept.
+    pub savepoints: usize,
 }
 
 /// The settings that the client established.
 #[derive(Debug)]
 pub struct Journal {
     entries: Vec<Entry>,
+    /// What the transaction that runs has changed.
     staged: Vec<Change>,
-    scope: Scope,
+    /// Its savepoints, each with how many changes came before it.
+    savepoints: Savepoints,
     stamp: u64,
     limits: JournalLimits,
 }
@@ -110,7 +128,7 @@ impl Journal {
         Journal {
             entries: Vec::new(),
             staged: Vec::new(),
-            scope: Scope::Whole,
+            savepoints: Savepoints::new(limits.savepoints),
             stamp: 0,
             limits,
         }
@@ -121,7 +139,7 @@ impl Journal {
         self.stamp
     }
 
-    /// How many bytes of statement text are kept.
+    /// How many bytes of statement text and names are kept.
     pub fn retained(&self) -> usize {
         let entries = self.entries.iter().map(|entry| &entry.change);
         entries
@@ -130,12 +148,24 @@ impl Journal {
             .fold(0, usize::saturating_add)
     }
 
-    /// The statements that an upstream with this stamp has not run, oldest first, each with its stamp.
-    pub fn behind(&self, stamp: u64) -> impl Iterator<Item = (u64, &Change)> {
+    /// The texts that an upstream with this stamp has not run, oldest first, each with its stamp. With an
+    /// [`obstacle`](Journal::obstacle) they are not all there is to it.
+    pub fn behind(&self, stamp: u64) -> impl Iterator<Item = (u64, &[u8])> {
         self.entries
             .iter()
             .filter(move |entry| entry.stamp > stamp)
-            .map(|entry| (entry.stamp, &entry.change))
+            .map(|entry| (entry.stamp, entry.change.repeat.text()))
+    }
+
+    /// Why no other upstream can be brought up, if one cannot: the oldest committed change that cannot be repeated and
+    /// that nothing has superseded.
+    pub fn obstacle(&self) -> Option<Pin> {
+        self.entries
+            .iter()
+            .find_map(|entry| match entry.change.repeat {
+                Repeat::Text(_) => None,
+                Repeat::Not(pin) => Some(pin),
+            })
     }
 
     /// The newest committed change about a topic, unless something later superseded it.
@@ -152,9 +182,16 @@ impl Journal {
     /// # Errors
     /// [`JournalDoubt`] when it cannot be kept; the journal is not to be relied on from then on.
     pub fn stage(&mut self, change: Change) -> Result<(), JournalDoubt> {
-        if self.scope == Scope::Nested {
-            return Err(JournalDoubt::Savepoint);
+        if self.savepoints.are_lost() {
+            return Err(JournalDoubt::Savepoints);
         }
+        let mut place = 0_usize;
+        let since = self.savepoints.newest_mark();
+        self.staged.retain(|earlier| {
+            let stays = place < since || !change.topic.supersedes(&earlier.topic);
+            place = place.saturating_add(1);
+            stays
+        });
         let held = self.entries.len().saturating_add(self.staged.len());
         let bytes = self.retained().saturating_add(cost(&change));
         if held >= self.limits.entries || bytes > self.limits.bytes {
@@ -164,15 +201,45 @@ impl Journal {
         Ok(())
     }
 
-    /// A savepoint was set, rolled back to or released.
-    pub fn nested(&mut self) {
-        self.scope = Scope::Nested;
+    /// `SAVEPOINT name` succeeded.
+    ///
+    /// # Errors
+    /// [`JournalDoubt`] when what is staged already may be taken back unseen.
+    pub fn savepoint(&mut self, name: &[u8]) -> Result<(), JournalDoubt> {
+        self.savepoints.set(name, self.staged.len());
+        self.check_savepoints()
     }
 
-    /// The transaction that ran is committed. What was staged before its first savepoint survives whatever was
-    /// rolled back later, and nothing is staged after one.
+    /// `ROLLBACK TO name` succeeded: what was staged since that savepoint never happened.
+    ///
+    /// # Errors
+    /// [`JournalDoubt`] when there is no telling what was taken back.
+    pub fn rollback_to(&mut self, name: &[u8]) -> Result<(), JournalDoubt> {
+        if let Some(mark) = self.savepoints.roll_back_to(name) {
+            self.staged.truncate(mark);
+        }
+        self.check_savepoints()
+    }
+
+    /// `RELEASE name` succeeded: that savepoint and those set behind it are gone, what was staged stays.
+    ///
+    /// # Errors
+    /// [`JournalDoubt`] when what is staged already may be taken back unseen.
+    pub fn release(&mut self, name: &[u8]) -> Result<(), JournalDoubt> {
+        self.savepoints.release(name);
+        self.check_savepoints()
+    }
+
+    fn check_savepoints(&self) -> Result<(), JournalDoubt> {
+        if self.savepoints.are_lost() && !self.staged.is_empty() {
+            return Err(JournalDoubt::Savepoints);
+        }
+        Ok(())
+    }
+
+    /// The transaction that ran is committed.
     pub fn commit(&mut self) {
-        self.scope = Scope::Whole;
+        self.savepoints.clear();
         for change in std::mem::take(&mut self.staged) {
             self.keep(change);
         }
@@ -180,7 +247,7 @@ impl Journal {
 
     /// The transaction that ran is rolled back: nothing staged in it ever happened.
     pub fn rollback(&mut self) {
-        self.scope = Scope::Whole;
+        self.savepoints.clear();
         self.staged.clear();
     }
 
@@ -204,7 +271,7 @@ fn cost(change: &Change) -> usize {
         Topic::Setting(name) => name.len(),
         Topic::SessionAuthorization | Topic::Role | Topic::AllSettings | Topic::Session => 0,
     };
-    name.saturating_add(change.text.len())
+    name.saturating_add(change.repeat.text().len())
 }
 
 #[cfg(test)]
@@ -215,27 +282,28 @@ mod tests {
         Journal::new(JournalLimits {
             entries: 4,
             bytes: 100,
+            savepoints: 2,
         })
     }
 
     fn set(name: &str, text: &str) -> Change {
         Change {
             topic: Topic::Setting(name.as_bytes().into()),
-            text: text.as_bytes().into(),
+            repeat: Repeat::Text(text.as_bytes().into()),
         }
     }
 
     fn about(topic: Topic, text: &str) -> Change {
         Change {
             topic,
-            text: text.as_bytes().into(),
+            repeat: Repeat::Text(text.as_bytes().into()),
         }
     }
 
     fn texts(journal: &Journal, stamp: u64) -> Vec<String> {
         journal
             .behind(stamp)
-            .map(|(_, change)| change.text.escape_ascii().to_string())
+            .map(|(_, text)| text.escape_ascii().to_string())
             .collect()
     }
 
@@ -267,7 +335,7 @@ mod tests {
         assert_eq!(texts(&journal, between), ["set a=2"]);
         assert_eq!(texts(&journal, journal.stamp()).len(), 0);
         let topic = Topic::Setting(b"a".as_slice().into());
-        assert_eq!(&*journal.get(&topic).unwrap().text, b"set a=2");
+        assert_eq!(journal.get(&topic).unwrap().repeat.text(), b"set a=2");
     }
 
     #[test]
@@ -310,17 +378,89 @@ mod tests {
     }
 
     #[test]
-    fn a_change_under_a_savepoint_is_doubt() {
+    fn a_savepoint_takes_back_what_was_staged_since() {
         let mut journal = journal();
         journal.stage(set("a", "set a=1")).unwrap();
-        journal.nested();
+        journal.savepoint(b"s").unwrap();
+        journal.stage(set("a", "set a=2")).unwrap();
+        journal.stage(set("b", "set b=2")).unwrap();
+        journal.rollback_to(b"s").unwrap();
+        // It is still there.
+        journal.stage(set("b", "set b=3")).unwrap();
+        journal.rollback_to(b"s").unwrap();
+        journal.stage(set("c", "set c=4")).unwrap();
+        journal.release(b"s").unwrap();
+        journal.commit();
+        assert_eq!(texts(&journal, 0), ["set a=1", "set c=4"]);
+        // The next transaction has none.
+        assert_eq!(journal.rollback_to(b"s"), Ok(()));
         assert_eq!(
-            journal.stage(set("a", "set a=2")),
-            Err(JournalDoubt::Savepoint)
+            journal.stage(set("a", "set a=5")),
+            Err(JournalDoubt::Savepoints)
+        );
+    }
+
+    #[test]
+    fn what_a_savepoint_may_bring_back_is_kept_under_it() {
+        let mut journal = journal();
+        journal.stage(set("a", "set a=1")).unwrap();
+        journal.stage(set("a", "set a=2")).unwrap();
+        journal.savepoint(b"s").unwrap();
+        journal.stage(set("a", "set a=3")).unwrap();
+        journal.stage(set("a", "set a=4")).unwrap();
+        assert_eq!(journal.staged.len(), 2);
+        journal.rollback_to(b"s").unwrap();
+        journal.commit();
+        assert_eq!(texts(&journal, 0), ["set a=2"]);
+    }
+
+    /// With more savepoints than are kept, only a transaction that changes no setting is certain.
+    #[test]
+    fn too_many_savepoints_are_doubt_where_settings_are_changed() {
+        let mut journal = journal();
+        for name in [b"s1", b"s2"] {
+            journal.savepoint(name).unwrap();
+        }
+        assert_eq!(journal.stage(set("a", "set a=1")), Ok(()));
+        assert_eq!(journal.savepoint(b"s3"), Err(JournalDoubt::Savepoints));
+        journal.rollback();
+        for name in [b"s1", b"s2", b"s3"] {
+            assert_eq!(journal.savepoint(name), Ok(()));
+        }
+        assert_eq!(
+            journal.stage(set("a", "set a=1")),
+            Err(JournalDoubt::Savepoints)
         );
         journal.commit();
-        assert_eq!(texts(&journal, 0), ["set a=1"]);
-        assert_eq!(journal.stage(set("a", "set a=3")), Ok(()));
+        assert_eq!(journal.stage(set("a", "set a=1")), Ok(()));
+    }
+
+    #[test]
+    fn what_cannot_be_repeated_is_an_obstacle_until_it_is_superseded() {
+        let not = |name: &str| Change {
+            topic: Topic::Setting(name.as_bytes().into()),
+            repeat: Repeat::Not(Pin::Setting),
+        };
+        for (end, left) in [
+            (set("a", "reset a"), None),
+            (set("b", "reset b"), Some(Pin::Setting)),
+            (about(Topic::AllSettings, "reset all"), None),
+            (about(Topic::Session, "discard all"), None),
+        ] {
+            let mut journal = journal();
+            journal.stage(not("a")).unwrap();
+            assert_eq!(journal.obstacle(), None);
+            journal.rollback();
+            journal.commit();
+            assert_eq!(journal.obstacle(), None);
+            committed(&mut journal, not("a"));
+            assert_eq!(journal.obstacle(), Some(Pin::Setting));
+            journal.stage(end.clone()).unwrap();
+            journal.rollback();
+            assert_eq!(journal.obstacle(), Some(Pin::Setting));
+            committed(&mut journal, end);
+            assert_eq!(journal.obstacle(), left);
+        }
     }
 
     #[test]
@@ -333,6 +473,7 @@ mod tests {
         let mut journal = Journal::new(JournalLimits {
             entries: 4,
             bytes: 100,
+            savepoints: 2,
         });
         assert_eq!(
             journal.stage(set("a", &"x".repeat(100))),

@@ -61,6 +61,16 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/session_memory.rs",
         "a_journal_at_its_limit_is_repeated_whole",
     ),
+    (
+        "SAVEPOINT_HELD",
+        "src/track/savepoints.rs",
+        "one_takes_so_much",
+    ),
+    (
+        "REPORTED_VALUE_MAX",
+        "src/session/reported.rs",
+        "values_are_kept_up_to_a_length_and_not_shown",
+    ),
 ];
 
 fn source(path: &str) -> String {

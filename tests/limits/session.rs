@@ -208,6 +208,21 @@ fn journal_entries() {
 }
 
 #[test]
+fn journal_savepoints() {
+    let most = limits::JOURNAL_SAVEPOINTS;
+    for (count, pinned) in [(most, false), (most + 1, true)] {
+        let mut rig = rig();
+        for n in 0..count {
+            rig.client(&format!("Q(savepoint a{n})"));
+            rig.writer("C(SAVEPOINT) Z(T)");
+        }
+        rig.client("Q(set a.b = 1)");
+        rig.writer("C(SET) Z(T)");
+        assert_eq!(is_pinned(&rig), pinned, "{count} savepoints");
+    }
+}
+
+#[test]
 fn portals() {
     for (count, pinned) in [(limits::PORTALS, false), (limits::PORTALS + 1, true)] {
         let mut rig = rig();
@@ -301,6 +316,7 @@ fn session_fixed() {
     limits.requests_in_flight = 0;
     limits.portals = 0;
     limits.journal.bytes = 0;
+    limits.journal.savepoints = 0;
     limits.statements.bytes = 0;
     limits.texts.texts = 0;
     limits.texts.bytes = 0;

@@ -282,3 +282,203 @@ fn starts_afresh_after_discard_all() {
     assert_eq!(errors(&trace), ["42P01"]);
     assert_eq!(values(&trace), ["2024-07-01 00:00:00+00", "1"]);
 }
+
+/// S03: by PostgreSQL's own account, whatever happens under savepoints.
+#[test]
+fn reads_see_settings_that_outlive_their_savepoints() {
+    let Some(lab) = Lab::new("state::savepoints") else {
+        return;
+    };
+    let shows = "select current_setting('state.a', true), current_setting('TimeZone')";
+    let script = Script::new()
+        .parameter("timezone", "UTC")
+        .query("begin; set state.a = '1'")
+        .query("savepoint s; set state.a = '2'; set timezone = 'Asia/Tokyo'")
+        .query("savepoint S; set state.a = '3'")
+        .query("rollback to s")
+        .query("release s")
+        .query("select 1/0")
+        .query("rollback to s")
+        .query("set local timezone = 'Europe/Berlin'")
+        .query("commit")
+        .query(shows)
+        .query("begin; savepoint a; set state.a = '4'; release a; rollback")
+        .query(shows)
+        .query("begin; savepoint a; set state.a = '5'; release a; savepoint b; reset timezone")
+        .query("rollback to b; commit and chain")
+        .query("set state.a = '6'; rollback")
+        .query(shows)
+        .query("set state.a = '7'; select 1/0")
+        .query(shows)
+        .extended("set state.a = '8'", &[])
+        .query(shows)
+        .query("begin; reset state.a; savepoint a; set role none; rollback to a; commit")
+        .query(shows);
+    let trace = lab.same(&script);
+    assert_eq!(errors(&trace), ["22012", "22012"]);
+    assert_eq!(values(&trace)[0], "1");
+}
+
+#[test]
+fn reads_see_what_set_config_sets() {
+    let Some(lab) = Lab::new("state::set_config") else {
+        return;
+    };
+    let shows = "select current_setting('state.b', true), current_setting('search_path')";
+    let script = Script::new()
+        .query("select set_config('state.b', 'it''s', false), set_config('Search_Path', 'a, \"B c\"', false)")
+        .query(shows)
+        .query("begin; select set_config('state.b', 'gone', true)")
+        .query(shows)
+        .query("commit")
+        .query(shows)
+        .query("begin; savepoint s; select set_config('state.b', 'gone', false); rollback to s; commit")
+        .query(shows)
+        .query("select pg_catalog.set_config('role', 'none', false) as \"from\"")
+        .query("select set_config('timezone', 'nowhere', false)")
+        .query("select set_config('state.b', upper('computed'), false)")
+        .query(shows)
+        .query("discard all")
+        .query(shows);
+    assert_eq!(errors(&lab.same(&script)), ["22023"]);
+}
+
+/// What a function sets for itself ends with it. What it sets for the session is seen where servers report it.
+#[test]
+fn reads_see_what_functions_leave_behind() {
+    let Some(lab) = Lab::new("state::functions") else {
+        return;
+    };
+    let time = "select '2024-07-01 00:00Z'::timestamptz";
+    let script = Script::new()
+        .setup(
+            "create or replace function state_own() returns text language sql volatile \
+             set timezone = 'Asia/Tokyo' as $$ select '2024-07-01 00:00Z'::timestamptz::text $$; \
+             create or replace function state_leak() returns text language sql volatile \
+             as $$ select set_config('timezone', 'Asia/Tokyo', false) $$",
+        )
+        .parameter("timezone", "UTC")
+        .query(time)
+        .query("select state_own()")
+        .query(time)
+        .query("select state_leak()")
+        .query(time)
+        .query("discard all")
+        .query(time);
+    let trace = lab.same(&script);
+    assert_eq!(values(&trace)[4], "2024-07-01 09:00:00+09");
+}
+
+/// The order of dates is set while a SET LOCAL has another style: what is left of both is not what the SET says.
+#[test]
+fn reads_see_what_a_set_local_has_a_part_in() {
+    let Some(lab) = Lab::new("state::in_part") else {
+        return;
+    };
+    let date = "select date '2024-07-01', date '02-03-2004'";
+    let script = Script::new()
+        .parameter("DateStyle", "ISO, MDY")
+        .query("begin; set local datestyle = german; set datestyle = ymd; commit")
+        .query(date)
+        .query("show datestyle")
+        .query("discard all")
+        .query(date);
+    lab.same(&script);
+}
+
+/// What keeps reads on the primary, and what sends them back to the standby.
+#[test]
+fn pins_end_with_their_reason() {
+    let Some(lab) = Lab::new("state::unpinned") else {
+        return;
+    };
+    let mut client = lab.client();
+    let here = "select pg_is_in_recovery()";
+    for (pin, stays, lift) in [
+        (
+            "create temp table state_u (a int)",
+            "reset all",
+            "discard temp",
+        ),
+        (
+            "create temp table state_u (a int)",
+            "discard plans",
+            "discard all",
+        ),
+        (
+            "set default_transaction_read_only = on",
+            "deallocate all",
+            "reset default_transaction_read_only",
+        ),
+        (
+            "set default_transaction_isolation = serializable",
+            "discard temp",
+            "set default_transaction_isolation = 'read committed'",
+        ),
+        (
+            "set time zone interval '1' hour",
+            "reset datestyle",
+            "reset all",
+        ),
+        (
+            "select set_config('timezone', upper('utc'), false)",
+            "reset all",
+            "discard all",
+        ),
+    ] {
+        assert_eq!(client.value(here), "t", "before {pin}");
+        client.run(pin);
+        assert_eq!(client.value(here), "f", "{pin}");
+        client.run(stays);
+        assert_eq!(client.value(here), "f", "{pin}; {stays}");
+        client.run(lift);
+        assert_eq!(client.value(here), "t", "{pin}; {lift}");
+    }
+    for free in [
+        "listen state_u",
+        "select pg_advisory_lock(8)",
+        "declare state_u cursor with hold for select 1",
+        "set my.custom = 'x'",
+        "begin; savepoint s; set my.custom = 'y'; rollback to s; commit",
+        "prepare state_u as select 1",
+    ] {
+        client.run(free);
+        assert_eq!(client.value(here), "t", "{free}");
+    }
+}
+
+/// A read that was prepared in SQL runs where reads run, with the types and the name that it was given.
+#[test]
+fn executes_on_the_standby_what_is_prepared_in_sql() {
+    let Some(lab) = Lab::new("state::execute") else {
+        return;
+    };
+    let mut client = lab.client();
+    client.run("prepare here as select pg_is_in_recovery()");
+    assert_eq!(client.value("execute here"), "t");
+    client.run("begin");
+    assert_eq!(client.value("execute here"), "f");
+    client.run("commit");
+    assert_eq!(client.value("EXECUTE Here;"), "t");
+    client.run("deallocate here");
+    client.run("prepare here(int) as select pg_is_in_recovery()::text || $1");
+    assert_eq!(client.value("execute here(-1)"), "true-1");
+    let script = Script::new()
+        .setup("drop table if exists state_e; create table state_e (a int); grant all on state_e to public")
+        .query("prepare p (text, numeric(4,1), bool, double precision) as select $1, $2 / 3, $3, $4 / 3")
+        .query("execute p('1', 2, 't', 4)")
+        .query("execute p(1, 2, true, 4)")
+        .query("execute p('1')")
+        .query("execute p('1', 'two', true, 4)")
+        .query("prepare p as select 1")
+        .query("begin; prepare q as select count(*) from state_e; rollback")
+        .query("execute q")
+        .query("deallocate p; prepare p as insert into state_e values (1) returning a")
+        .query("execute p; execute q")
+        .query("execute q")
+        .query("discard all")
+        .query("execute q")
+        .query("select 1");
+    let trace = lab.same(&script);
+    assert_eq!(errors(&trace), ["42601", "22P02", "42P05", "26000"]);
+}

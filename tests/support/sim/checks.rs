@@ -356,7 +356,7 @@ fn next_frame(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
 fn is_of_the_client(world: &World<'_>, tag: u8, body: &[u8]) -> bool {
     let text = body.strip_suffix(b"\0").unwrap_or(body);
     match tag {
-        b'P' => contains(&world.heard, body),
+        b'P' => contains(&world.heard, body) || said_in_prepare(world, body),
         b'C' => {
             let ours = body.starts_with(b"Spgturnout_fence_");
             let name = match body.get(1..).unwrap_or_default() {
@@ -367,14 +367,34 @@ fn is_of_the_client(world: &World<'_>, tag: u8, body: &[u8]) -> bool {
             ours != contains(&world.heard, name)
         }
         b'Q' => {
-            [&b"RESET ALL"[..], b"DISCARD ALL"].contains(&text) || {
-                let statements: Vec<&[u8]> = text.split(|byte| *byte == b';').collect();
-                let said = |one: &&[u8]| contains(&world.heard, one.trim_ascii());
-                statements.iter().all(said)
-            }
+            [&b"RESET ALL"[..], b"DISCARD ALL"].contains(&text)
+                || {
+                    let statements: Vec<&[u8]> = text.split(|byte| *byte == b';').collect();
+                    let said = |one: &&[u8]| contains(&world.heard, one.trim_ascii());
+                    statements.iter().all(said)
+                }
+                || said_in_set_config(world, text)
         }
         _ => true,
     }
+}
+
+/// Whether a Parse prepares what a PREPARE of the client's does.
+fn said_in_prepare(world: &World<'_>, body: &[u8]) -> bool {
+    let Ok(Frontend::Parse(Parse { name, text, .. })) = Frontend::parse(b'P', body) else {
+        return false;
+    };
+    !name.is_empty() && [name, text].iter().all(|word| contains(&world.heard, word))
+}
+
+/// Whether a text sets what a set_config of the client's did, to the same value.
+fn said_in_set_config(world: &World<'_>, text: &[u8]) -> bool {
+    let arguments = text.strip_prefix(b"select pg_catalog.set_config(");
+    let value = arguments.and_then(|arguments| {
+        let comma = arguments.iter().position(|byte| *byte == b',')?;
+        arguments.get(comma..)
+    });
+    value.is_some_and(|value| contains(&world.heard, value))
 }
 
 /// Bytes of a peer were written to another, or dropped.

@@ -245,7 +245,7 @@ impl<'c, 'b> Program<'c, 'b> {
     }
 
     fn request(&mut self) {
-        match self.choices.below(24) {
+        match self.choices.below(25) {
             0..=6 => {
                 let text = self.statements.any(self.choices);
                 self.say(ClientMessage::Query(text));
@@ -260,6 +260,7 @@ impl<'c, 'b> Program<'c, 'b> {
             20 => self.set_and_read(),
             21 => self.kept_on_the_writer(),
             22 => self.role_and_name_again(),
+            23 => self.prepared_in_sql(),
             _ => self.oddity(),
         }
     }

@@ -535,6 +535,7 @@ fn tighten(config: &mut Config) {
     limits.statements.body = 256;
     limits.journal.entries = 4;
     limits.journal.bytes = 512;
+    limits.journal.savepoints = 2;
     limits.portals = 2;
     limits.texts.texts = 4;
     limits.texts.bytes = 512;

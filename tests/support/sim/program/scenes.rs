@@ -28,25 +28,51 @@ impl Program<'_, '_> {
         }
     }
 
-    /// Settings that a part of a transaction takes back, or the whole of it.
+    /// Settings that parts of a transaction take back, or the whole of it.
     pub(super) fn settings_under_a_savepoint(&mut self) {
         self.query("begin");
-        for step in 0..4 {
-            if self.choices.percent(50) {
-                let text = self.statements.setting(self.choices);
-                self.query(&text);
-            }
-            match step {
-                0 => self.query("savepoint a"),
-                1 => {
-                    let end = self.choices.one(&["rollback to a", "release a"]);
-                    self.query(end);
-                }
-                _ => {}
-            }
+        self.query("savepoint a");
+        for _ in 0..2 + self.choices.below(6) {
+            let text = match self.choices.below(12) {
+                0 => "savepoint a".to_owned(),
+                1 => "savepoint b".to_owned(),
+                2 | 3 => "rollback to a".to_owned(),
+                4 => "rollback to b".to_owned(),
+                5 => "release a".to_owned(),
+                6 => self.statements.failing(self.choices),
+                7 => "set application_name = 'under'; savepoint b".to_owned(),
+                _ => self.statements.setting(self.choices),
+            };
+            self.query(&text);
         }
-        let end = self.choices.one(&["commit", "rollback"]);
+        let end = self
+            .choices
+            .one(&["commit", "commit", "rollback", "commit and chain"]);
         self.query(end);
+        if end == "commit and chain" {
+            self.query("rollback");
+        }
+        self.query("select current_setting('application_name')");
+    }
+
+    /// A statement that is prepared in SQL, under a name that Bind takes, too.
+    pub(super) fn prepared_in_sql(&mut self) {
+        for _ in 0..3 + self.choices.below(4) {
+            let text = self.statements.in_sql(self.choices);
+            self.query(&text);
+        }
+        if self.choices.percent(30) {
+            self.say(ClientMessage::Bind {
+                portal: String::new(),
+                statement: "q".to_owned(),
+                values: Vec::new(),
+            });
+            self.say(ClientMessage::Execute {
+                portal: String::new(),
+                max_rows: 0,
+            });
+            self.say(ClientMessage::Sync);
+        }
         self.query("select 1");
     }
 

@@ -75,7 +75,7 @@ impl Statements {
     }
 
     pub(super) fn setting(&mut self, choices: &mut Choices<'_>) -> String {
-        match choices.below(15) {
+        match choices.below(18) {
             0 => format!("set application_name = 'app{}'", choices.below(3)),
             1 => "set search_path = app, public".to_owned(),
             2 => "set local application_name = 'local'".to_owned(),
@@ -89,6 +89,10 @@ impl Statements {
             }
             8 => "show application_name".to_owned(),
             9 => "select set_config('application_name', 'configured', false)".to_owned(),
+            15 => "select set_config('application_name', upper('abc'), false)".to_owned(),
+            16 => "select set_config('my.a', 'x', true), set_config('TimeZone', 'UTC', false)"
+                .to_owned(),
+            17 => "set my.a = 'custom'".to_owned(),
             10 => "set statement_timeout = 1000".to_owned(),
             11 => "set role m_role".to_owned(),
             12 => "reset role".to_owned(),
@@ -137,6 +141,23 @@ impl Statements {
             16 => "deallocate s1".to_owned(),
             17 => "create temp table tmp (a int)".to_owned(),
             _ => "discard plans".to_owned(),
+        }
+    }
+
+    /// PREPARE, EXECUTE or DEALLOCATE of the one statement that has this name.
+    pub(super) fn in_sql(&mut self, choices: &mut Choices<'_>) -> String {
+        let n = self.next();
+        match choices.below(14) {
+            0 | 1 => "prepare q as select 1".to_owned(),
+            2 => "prepare q as select current_setting('application_name')".to_owned(),
+            3 => "prepare q (int) as select v from t where id = $1".to_owned(),
+            4 => format!("prepare q as insert into t values ({n}, 'sql')"),
+            5 => "prepare q as select set_config('application_name', 'q', false)".to_owned(),
+            6 => "deallocate q".to_owned(),
+            7 => choices.one(&["deallocate all", "discard all"]).to_owned(),
+            8 => "execute q(1)".to_owned(),
+            9 => "execute q; select 1".to_owned(),
+            _ => "execute q".to_owned(),
         }
     }
 

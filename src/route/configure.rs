@@ -1,0 +1,138 @@
+//! `SELECT set_config('name', 'value', false)`: a SET in the form of a query.
+//!
+//! It is told from other queries by reading ahead: nothing but calls with literals, each with a label or none.
+
+use super::intent::{Class, Deed, Effect, Scope, SettingChange, SettingKind, SettingValue, Why};
+use super::lex::{Kind, Lexer, Quote, Token};
+use super::names::{self, Folded};
+use super::rules::{Schema, Verdict};
+use super::scan::Scan;
+use super::words::Word;
+use crate::limits;
+
+/// One call.
+#[derive(Debug)]
+struct Call {
+    name: Vec<u8>,
+    value: Box<[u8]>,
+    scope: Scope,
+}
+
+impl Scan<'_> {
+    /// Reads such a statement to its end. `false`, and no step, if it is another.
+    pub(super) fn configure(&mut self) -> bool {
+        if self.token.word() != Some(Word::Select) {
+            return false;
+        }
+        let mut ahead = self.lexer.clone();
+        let calls = self.calls(&mut ahead);
+        #[cfg(test)]
+        self.lexer.steps.set(ahead.steps.get());
+        let Some(calls) = calls else {
+            return false;
+        };
+        let first = self.first;
+        let why = Why::Function(Deed::SetConfig);
+        self.raise_at(Class::Session, why, &first);
+        self.explained();
+        let statement = first.start..self.last.end;
+        let text = self.text(&Token {
+            end: self.last.end,
+            ..first
+        });
+        let portable = text.is_ascii() && !text.contains(&b'\\');
+        for call in calls {
+            self.note_temporary_path(&call.name, &call.value);
+            self.effect(Effect::Setting(SettingChange {
+                name: call.name.into(),
+                scope: call.scope,
+                kind: SettingKind::Call,
+                value: SettingValue::List(vec![call.value]),
+                statement: statement.clone(),
+                portable,
+            }));
+        }
+        true
+    }
+
+    /// The calls that follow `SELECT`, if they are all there is.
+    fn calls(&self, ahead: &mut Lexer<'_>) -> Option<Vec<Call>> {
+        let mut calls = Vec::new();
+        while calls.len() < limits::SCAN_EFFECTS_MAX {
+            calls.push(self.one_call(ahead)?);
+            let mut next = ahead.next();
+            if next.word() == Some(Word::As) {
+                if !ahead.next().is_name() {
+                    return None;
+                }
+                next = ahead.next();
+            }
+            match next.kind {
+                Kind::Comma => {}
+                Kind::Semicolon | Kind::End => return Some(calls),
+                Kind::Word(_)
+                | Kind::Quoted
+                | Kind::EscapedName
+                | Kind::Literal(_)
+                | Kind::Number
+                | Kind::Param
+                | Kind::Open
+                | Kind::Close
+                | Kind::Dot
+                | Kind::Cast
+                | Kind::Op(_)
+                | Kind::Doubt(_) => return None,
+            }
+        }
+        None
+    }
+
+    /// `[pg_catalog.]set_config('name', 'value', true | false)`.
+    fn one_call(&self, ahead: &mut Lexer<'_>) -> Option<Call> {
+        let mut token = ahead.next();
+        let folded = |token: &Token, ahead: &Lexer<'_>| Folded::new(token, ahead.text(token));
+        let mut name = token.is_name().then(|| folded(&token, ahead))??;
+        if name.as_bytes() == b"pg_catalog" {
+            expect(ahead, Kind::Dot)?;
+            token = ahead.next();
+            name = token.is_name().then(|| folded(&token, ahead))??;
+        } else if !self.catalog_first {
+            return None;
+        }
+        let is_ours = name.as_bytes() == b"set_config"
+            && self.rules.judge(Schema::None, &name) == Verdict::Not(Deed::SetConfig);
+        if !is_ours {
+            return None;
+        }
+        expect(ahead, Kind::Open)?;
+        let name = literal(ahead)?;
+        expect(ahead, Kind::Comma)?;
+        let value = literal(ahead)?;
+        expect(ahead, Kind::Comma)?;
+        let scope = match ahead.next().word() {
+            Some(Word::True) => Scope::Local,
+            Some(Word::False) => Scope::Session,
+            Some(_) | None => return None,
+        };
+        expect(ahead, Kind::Close)?;
+        let name = names::setting(&name.to_ascii_lowercase());
+        // The transaction's own settings have rules of their own, and the seed is none.
+        let plain = !name.starts_with(b"transaction_") && name != b"seed";
+        plain.then(|| Call {
+            name,
+            value: value.into(),
+            scope,
+        })
+    }
+}
+
+fn expect(ahead: &mut Lexer<'_>, kind: Kind) -> Option<()> {
+    (ahead.next().kind == kind).then_some(())
+}
+
+/// What a plain literal says.
+fn literal(ahead: &mut Lexer<'_>) -> Option<Vec<u8>> {
+    let token = ahead.next();
+    let plain = token.kind == Kind::Literal(Quote::Plain);
+    plain.then(|| names::undouble(ahead.text(&token), b'\''))
+}

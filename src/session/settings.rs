@@ -1,0 +1,139 @@
+//! Settings that the client changes, and what follows from them.
+
+use super::begin::mentions_catalog;
+use super::effects::{Memory, SearchPath};
+use super::{Event, Session};
+use crate::route::{Known, Route, Scope, SettingChange, SettingKind, SettingValue};
+use crate::track::Pin;
+use crate::track::settings::{Change, JournalDoubt, Repeat, Topic};
+
+impl Memory {
+    /// Looks again at what the journal says of the search path.
+    pub(super) fn journal_changed(&mut self) {
+        let topic = Topic::Setting(b"search_path".as_slice().into());
+        let path = self.journal.get(&topic);
+        let mentions = path.is_some_and(|change| match &change.repeat {
+            Repeat::Text(text) => mentions_catalog(text.strip_prefix(SET_CONFIG).unwrap_or(text)),
+            Repeat::Not(_) => true,
+        });
+        let first = !mentions && self.search_path == SearchPath::CatalogFirst;
+        self.lex.catalog_first = if first {
+            Known::Is(true)
+        } else {
+            Known::Unknown
+        };
+    }
+}
+
+impl<R: Route> Session<R> {
+    /// What is committed may have changed the journal.
+    pub(super) fn journal_moved(&mut self) {
+        if self.memory.seen_stamp == self.memory.journal.stamp() {
+            return;
+        }
+        self.memory.seen_stamp = self.memory.journal.stamp();
+        self.memory.journal_changed();
+        let obstacle = self.memory.journal.obstacle();
+        let before = std::mem::replace(&mut self.memory.obstacle, obstacle);
+        if obstacle != before && self.splits() {
+            if let Some(pin) = obstacle {
+                self.notify(Event::Pinned(pin));
+            }
+        }
+    }
+
+    pub(super) fn setting_changed(&mut self, text: &[u8], change: &SettingChange) {
+        if change.scope == Scope::Local {
+            return;
+        }
+        let topic = match &*change.name {
+            b"role" => Topic::Role,
+            b"session_authorization" => Topic::SessionAuthorization,
+            name => Topic::Setting(name.into()),
+        };
+        let statement = text.get(change.statement.clone()).unwrap_or_default();
+        let repeat = if keeps_idle_time(change) {
+            Repeat::Not(Pin::IdleTimeout)
+        } else if !change.portable || statement.is_empty() || !can_run_on_a_standby(change) {
+            Repeat::Not(Pin::Setting)
+        } else {
+            Repeat::Text(match change.kind {
+                SettingKind::Set | SettingKind::Reset => statement.into(),
+                SettingKind::Call => {
+                    let value = change.value.single().unwrap_or_default();
+                    set_config(&change.name, value).into()
+                }
+            })
+        };
+        self.stage(topic, repeat);
+    }
+
+    pub(super) fn stage_text(&mut self, topic: Topic, text: &[u8]) {
+        self.stage(topic, Repeat::Text(text.into()));
+    }
+
+    fn stage(&mut self, topic: Topic, repeat: Repeat) {
+        let staged = self.memory.journal.stage(Change { topic, repeat });
+        self.doubt(staged);
+    }
+
+    /// What the journal cannot tell any more pins.
+    pub(super) fn doubt(&mut self, kept: Result<(), JournalDoubt>) {
+        match kept {
+            Ok(()) => {}
+            Err(JournalDoubt::Full) => self.pin(Pin::TooManySettings),
+            Err(JournalDoubt::Savepoints) => self.pin(Pin::Savepoint),
+        }
+    }
+}
+
+/// Whether a setting can be repeated on a standby, which refuses some, and with some refuses every answer: the reads of a
+/// session that sets those stay home. Their values that do no harm take the others back.
+fn can_run_on_a_standby(change: &SettingChange) -> bool {
+    let value = match &change.value {
+        SettingValue::List(items) => items.first().map(|item| item.to_ascii_lowercase()),
+        SettingValue::Default => return !change.name.starts_with(b"transaction_"),
+        SettingValue::Opaque => None,
+    };
+    let harmless: &[&[u8]] = match &*change.name {
+        b"default_transaction_read_only" | b"default_transaction_deferrable" => &[b"off", b"false"],
+        b"default_transaction_isolation" => {
+            &[b"read uncommitted", b"read committed", b"repeatable read"]
+        }
+        name => {
+            let refused =
+                name.starts_with(b"transaction_") || name.starts_with(b"default_transaction_");
+            return !refused;
+        }
+    };
+    value.is_some_and(|value| harmless.contains(&value.as_slice()))
+}
+
+/// How a set_config of the client's is repeated, whatever is searched first.
+const SET_CONFIG: &[u8] = b"select pg_catalog.set_config(";
+
+fn set_config(name: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut text = SET_CONFIG.to_vec();
+    for argument in [name, value] {
+        text.push(b'\'');
+        for byte in argument {
+            text.push(*byte);
+            if *byte == b'\'' {
+                text.push(b'\'');
+            }
+        }
+        text.extend(b"', ");
+    }
+    text.extend(b"false)");
+    text
+}
+
+/// Whether it has the server end a session that idles, as the writer's does while its reads run elsewhere.
+fn keeps_idle_time(change: &SettingChange) -> bool {
+    let off = match &change.value {
+        SettingValue::List(_) => change.value.single() == Some(b"0"),
+        SettingValue::Default => true,
+        SettingValue::Opaque => false,
+    };
+    *change.name == *b"idle_session_timeout" && !off
+}

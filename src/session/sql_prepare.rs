@@ -1,0 +1,168 @@
+//! Statements that the client prepares and executes in SQL. They are one set with those of the protocol: what PREPARE
+//! gives a name to is remembered as if it had come in a Parse, and is parsed on the reader when it is first used there.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::decide::Obstacle;
+use super::effects::{Note, Prepared, pin_of};
+use super::leg::LegId;
+use super::look::{Certainty, Look, Mirror};
+use super::requests::{Batch, SYNC};
+use super::{PeerId, Session, Timer};
+use crate::route::{Class, Effect, Intent, Name, PinKind, Preparation, Route, Why};
+use crate::track::Pin;
+use crate::track::pipeline::Kind;
+use crate::track::prepared::{Change, Repair, Ticket, key};
+
+impl<R: Route> Session<R> {
+    /// A PREPARE is on its way to an upstream.
+    pub(super) fn preparing(
+        &mut self,
+        leg: LegId,
+        preparation: &Preparation,
+        text: &[u8],
+    ) -> Ticket {
+        let name: Box<[u8]> = key(&preparation.name.0).into();
+        let statement = text.get(preparation.statement.clone());
+        let repeatable = statement.filter(|text| preparation.portable && !text.is_empty());
+        let (body, intent) = match repeatable {
+            Some(statement) => (
+                parse_body(&name, statement, &preparation.types),
+                self.intent_of(statement),
+            ),
+            None => (Vec::new(), Arc::new(unseen())),
+        };
+        let leg = leg.index();
+        let change = match self.memory.statements.define(&name, &body, intent) {
+            Some(definition) => Change::Define {
+                leg,
+                name,
+                definition,
+            },
+            None => {
+                // What the name meant before must not be taken for what it means now.
+                self.pin(Pin::TooManyStatements);
+                Change::Forget { leg, name }
+            }
+        };
+        self.memory.statements.sent(change)
+    }
+
+    /// An EXECUTE is on its way: what its statement leaves in the session is assumed at once.
+    pub(super) fn executing(&mut self, name: &Name) {
+        let (known, settled) = self.executed(name);
+        let Some(definition) = known.filter(|_| settled) else {
+            return self.pin(Pin::Procedure);
+        };
+        if definition.meta.class == Class::Unreadable {
+            self.pin(Pin::Unaccounted);
+        }
+        for effect in &definition.meta.effects {
+            match &effect.effect {
+                Effect::Pin(kind) => {
+                    if let Some(pin) = pin_of(*kind) {
+                        self.pin(pin);
+                    }
+                }
+                Effect::Begin(_)
+                | Effect::Commit { .. }
+                | Effect::Rollback { .. }
+                | Effect::Savepoint(_)
+                | Effect::RollbackToSavepoint(_)
+                | Effect::Release(_)
+                | Effect::PrepareTransaction
+                | Effect::SetTransaction(_)
+                | Effect::Setting(_)
+                | Effect::ResetAll
+                | Effect::DiscardAll
+                | Effect::DiscardPlans
+                | Effect::DiscardSequences
+                | Effect::DiscardTemp
+                | Effect::Prepare(_)
+                | Effect::Execute { .. }
+                | Effect::Deallocate(_)
+                | Effect::DeallocateAll
+                | Effect::UnlistenAll
+                | Effect::CloseAll => self.pin(Pin::Procedure),
+            }
+        }
+    }
+
+    /// What a name in SQL means, and whether that is certain.
+    fn executed(&self, name: &Name) -> (Option<Prepared>, bool) {
+        let meaning = self.memory.statements.meaning(key(&name.0));
+        (meaning.definition.cloned(), meaning.settled)
+    }
+
+    /// What a text asks for that is sent by itself: an EXECUTE what its statement does.
+    pub(super) fn class_of(&self, look: &mut Look, intent: &Intent) -> (Class, Why) {
+        let own = (intent.class, intent.reason.why);
+        let alone = look.len == 0 && self.requests.batch == Batch::None;
+        let Some(name) = intent.sole_execute().filter(|_| alone) else {
+            return own;
+        };
+        let (known, settled) = self.executed(name);
+        if !settled {
+            look.certainty = Certainty::Tentative;
+        }
+        match known {
+            Some(known) if known.meta.class.is_read() => {
+                look.mirror = Mirror::Needed(name.clone());
+                (Class::Read, known.meta.reason.why)
+            }
+            Some(_) | None => own,
+        }
+    }
+
+    /// What an EXECUTE runs has to be on the reader before it is sent there: were it refused behind it, the server would
+    /// know no statement of that name.
+    pub(super) fn mirror(&mut self, now: Instant) -> Obstacle {
+        let (name, tried) = match &self.requests.look.mirror {
+            Mirror::None => return Obstacle::None,
+            Mirror::Needed(name) => (name.clone(), false),
+            Mirror::Sent(name) => (name.clone(), true),
+        };
+        let leg = self.reader();
+        let name = key(&name.0);
+        match self.memory.statements.repair(leg.index(), name) {
+            Repair::None => return Obstacle::None,
+            Repair::Wait => return Obstacle::Wait,
+            Repair::Close | Repair::Parse(_) | Repair::Replace(_) if tried => {
+                return Obstacle::Refused;
+            }
+            Repair::Close | Repair::Parse(_) | Repair::Replace(_) => {}
+        }
+        let (to, client) = (leg.peer().port(), PeerId::CLIENT.port());
+        if !self.repair(leg, name) || !self.ledger.room_for_both(to, SYNC.len(), client) {
+            return Obstacle::Wait;
+        }
+        self.requests.look.mirror = Mirror::Sent(Name(name.into()));
+        self.inject(leg, &SYNC, Kind::Sync, Note::Mirror);
+        self.memory.statements.synced();
+        let timeout = self.config.timeouts.replay;
+        self.timers
+            .start(now, timeout, Timer::Restore(PeerId::READER));
+        Obstacle::Wait
+    }
+}
+
+/// The body of a Parse.
+fn parse_body(name: &[u8], text: &[u8], types: &[u32]) -> Vec<u8> {
+    let count = u16::try_from(types.len()).unwrap_or(0);
+    let mut body = [name, b"\0", text, b"\0", &count.to_be_bytes()].concat();
+    for oid in types {
+        body.extend(oid.to_be_bytes());
+    }
+    body
+}
+
+/// What a statement may do that is known by its name alone.
+fn unseen() -> Intent {
+    let mut intent = Intent::opaque(Why::Keyword);
+    intent.effects.push(crate::route::StatementEffect {
+        index: 0,
+        effect: Effect::Pin(PinKind::Procedure),
+    });
+    intent
+}
