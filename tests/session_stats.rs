@@ -884,6 +884,23 @@ fn requests_without_an_answer_of_their_own_do_not_shift_the_others() {
     });
 }
 
+/// What stands between a Query that the server skips and the Sync behind it belongs to no request to come.
+#[test]
+fn what_a_failed_batch_skips_begins_nothing_that_is_answered() {
+    each(with_events, |rig| {
+        rig.both();
+        rig.client("P(,delete from) B(,) Q(delete from t)");
+        rig.writer("E(42601)");
+        assert_eq!(spans(rig), "2>writer 2<writer");
+        rig.client("B(,) S P(,delete from t) S");
+        rig.writer("Z(I) 1 Z(I)");
+        let told = spans(rig);
+        let (_, behind) = told.split_once(" 2=writer:I ").expect("it is answered");
+        assert!(told.contains("5>writer"), "{told}");
+        assert_eq!(behind, "5<writer 5=writer:I");
+    });
+}
+
 #[test]
 fn requests_of_a_lost_reader_end_without_a_status() {
     each(with_events, |rig| {

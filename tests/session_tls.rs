@@ -223,6 +223,25 @@ fn allow_is_in_clear_first() {
     });
 }
 
+/// What the client is owed of the connection that refuses is sent before that closes, and not twice.
+#[test]
+fn the_version_passes_before_allow_tries_again() {
+    each(allow(Role::Writer), |rig| {
+        rig.takes(CLIENT, false);
+        rig.raw(CLIENT, &startup(ProtocolVersion::V3_2));
+        let answer = negotiates(0, &[]);
+        let refusal = [answer.clone(), backend("FATAL(28000)")].concat();
+        rig.raw(WRITER, &refusal);
+        assert!(tried_again(rig, WRITER) && !rig.is_dead());
+        rig.takes(CLIENT, true);
+        assert_eq!(rig.take(CLIENT), answer);
+        rig.raw(WRITER, b"S");
+        rig.raw(WRITER, &answer);
+        rig.writer("Rmd5");
+        assert_eq!(rig.take(CLIENT), backend("Rmd5"));
+    });
+}
+
 /// Only a refusal of the kind of connection, only before the client has heard of anything, and only once.
 #[test]
 fn allow_tries_again_once_and_not_for_everything() {

@@ -3,7 +3,7 @@
 //! | variable | what |
 //! |---|---|
 //! | `PGTURNOUT_SEEDS=n` | how many seeds; without it a few hundred |
-//! | `PGTURNOUT_SEED=x` | the first of them; alone, only this one |
+//! | `PGTURNOUT_SEED=x` | the first of them, as 100000 of 300000 with `PGTURNOUT_SEEDS=300000`; alone, only this one |
 //! | `PGTURNOUT_SHRINK=n` | how many failing seeds of each check are shrunk and told (1) |
 //! | `PGTURNOUT_SCENARIO=file` | a scenario to be told in words by `a_scenario_in_words` |
 

@@ -51,9 +51,15 @@ impl Outbox {
         self.plan(peer, Plan::Finish);
     }
 
-    /// Plans to close a connection behind what was queued for it.
+    /// Plans to close a connection behind what was queued for it. One that is to close already does so for its first
+    /// cause, and no later.
     pub(super) fn close(&mut self, peer: PeerId, cause: CloseCause) {
-        self.plan(peer, Plan::Close(cause));
+        match self.plans.get(peer.index()) {
+            Some(Plan::Close(_) | Plan::Drop(_)) => {}
+            Some(Plan::Nothing | Plan::Secure(_) | Plan::Finish) | None => {
+                self.plan(peer, Plan::Close(cause));
+            }
+        }
     }
 
     /// Plans to close a connection whatever was queued for it.
@@ -105,5 +111,32 @@ fn due(peer: PeerId, plan: &mut Plan, ledger: &Ledger) -> Option<Action> {
             *plan = waiting;
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Fate, LedgerLimits};
+    use crate::session::Timer;
+
+    #[test]
+    fn a_connection_closes_once_for_its_first_cause_and_no_later() {
+        let mut ledger = Ledger::new(3, LedgerLimits::default());
+        let (reader, client) = (PeerId::READER, PeerId::CLIENT);
+        let claimed = ledger.claim(reader.port(), Fate::To(client.port()), 5);
+        assert!(claimed.is_ok());
+        let mut outbox = Outbox::default();
+        outbox.close(reader, CloseCause::UpstreamEnded(reader));
+        outbox.close(reader, CloseCause::SessionOver);
+        assert!(outbox.poll(&ledger).is_none());
+        let cause = CloseCause::Timeout(Timer::Retire(reader));
+        outbox.drop_now(reader, cause.clone());
+        outbox.close(reader, CloseCause::SessionOver);
+        let close = outbox.poll(&ledger);
+        assert!(
+            matches!(close, Some(Action::Close { peer, cause: of }) if peer == reader && of == cause)
+        );
+        assert!(outbox.poll(&ledger).is_none());
     }
 }

@@ -64,9 +64,13 @@ impl<R: Route> Session<R> {
             frontend::QUERY | frontend::FUNCTION_CALL | frontend::SYNC
         );
         // What the server skips, or a copy swallows, has no ReadyForQuery of its own.
-        if ends && self.spans.of(leg).len() < self.owed_ready(leg) {
+        let (known, owed) = (self.spans.of(leg).len(), self.owed_ready(leg));
+        if ends && known < owed {
             let request = self.spans.open.take();
             self.spans.of(leg).push_back(request);
+        } else if frame == frontend::SYNC && owed > 0 {
+            // Its ReadyForQuery ends a request that a skipped Query seemed to end. What came between was skipped too.
+            self.spans.open = None;
         }
     }
 

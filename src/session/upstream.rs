@@ -96,7 +96,9 @@ impl<R: Route> Session<R> {
         leg.phase = Phase::Closing;
         let to = leg.to;
         self.notify(Event::TlsAfterRefusal { peer, to });
-        self.outbox.drop_now(peer, CloseCause::LoginFailed(peer));
+        // It reads nothing more. What the client is to have of it is the version that it has negotiated.
+        self.ledger.destination_ended(peer.port());
+        self.outbox.close(peer, CloseCause::LoginFailed(peer));
     }
 
     /// The connection on which a login in clear was refused is closed.

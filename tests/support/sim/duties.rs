@@ -48,7 +48,10 @@ pub(crate) fn action(world: &mut World<'_>, action: &Action) {
         Action::Notify(Event::UpstreamFailed {
             peer: PeerId::READER,
             ..
-        }) => world.duties.reader_failed = Some(world.now),
+        }) => {
+            // Time may have passed since, but no more than since the driver had nothing left to do.
+            world.duties.reader_failed = Some(world.acted);
+        }
         Action::Notify(Event::TlsAfterRefusal { .. }) => world.duties.for_tls = true,
         Action::Notify(event) => tells(world, event),
         _ => {}
