@@ -186,8 +186,9 @@ fn wrong(world: &World<'_>, timer: Timer, begun: Instant, closing: bool) -> Opti
             let moved = since != begun && answered == clocks.readies[peer.index()];
             moved.then(|| "it has answered nothing that would give it more time".to_owned())
         }
+        // A connection that was asked for and given up again the driver may not have heard of.
+        Timer::Retire(peer) if state(peer) == State::Closed => None,
         Timer::Retire(_) => {
-            // A connection that was asked for and given up again the driver may not have heard of.
             let before = clocks.seen.iter().find(|(of, ..)| *of == timer);
             let moved = before.is_some_and(|(_, since, _)| *since != begun);
             moved.then(|| "it was given up before".to_owned())
