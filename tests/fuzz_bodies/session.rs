@@ -66,9 +66,9 @@ fn event(world: &mut World, feed: &mut Feed<'_>) {
     }
 }
 
-/// How much of an input makes a conversation that is heard byte by byte: some sixty turns. Each byte of it costs some
+/// How much of an input makes a conversation that is heard byte by byte: some thirty turns. Each byte of it costs some
 /// microseconds, and what two chunkings can disagree about needs no more turns than that.
-const CHUNKS_LONGEST: usize = 256;
+const CHUNKS_LONGEST: usize = 128;
 
 /// A conversation in turns with servers that behave, heard whole and heard byte by byte: everybody gets the same bytes
 /// and the same things happen (L2).
