@@ -48,12 +48,12 @@ pub(crate) fn admission(data: &[u8]) {
         }
         let mut said = client.answer(&out);
         out.clear();
-        let tag = if feed.below(16) == 1 {
-            honest = false;
-            feed.byte()
-        } else {
-            b'p'
+        let tag = match feed.below(16) {
+            1 => feed.byte(),
+            _ => b'p',
         };
+        // The byte drawn can be the right one, and then nothing was changed.
+        honest &= tag == b'p';
         honest &= !tamper(&mut feed, &mut said);
         state = server.handle(tag, &said, &mut out);
     }

@@ -3,8 +3,9 @@
 use bytes::BytesMut;
 use pgturnout::cancel::{CancelMap, SourceCheck};
 use pgturnout::startup::{
-    CancelKey, ClientTls, Detected, Negotiation, Opened, Passage, ProtocolVersion, StartupParams,
-    TlsNegotiation, Upgrade, UpgradeFault, UpstreamTls, UpstreamTlsPolicy, detect, encode_startup,
+    CancelKey, ClientTls, Detected, Negotiation, Opened, Passage, ProtocolVersion, Refusal,
+    StartupParams, TlsNegotiation, Upgrade, UpgradeFault, UpstreamTls, UpstreamTlsPolicy, detect,
+    encode_startup,
 };
 use pgturnout::wire::Backend;
 
@@ -184,10 +185,20 @@ fn detected(bytes: &[u8]) {
             Ok(Opened::Start { params, .. }) => params.version() == version,
             opened => matches!(opened, Ok(Opened::Need(_)) | Err(_)),
         },
-        Detected::Other => opened.is_err(),
+        Detected::Other => opened_whole(bytes, opened).is_err(),
         Detected::NeedMore(_) => false,
     };
     assert!(fits, "{found:?} is opened as something else");
+}
+
+/// What becomes of the packet when all of it is there: a version that no server speaks is answered, and that only then.
+fn opened_whole(bytes: &[u8], opened: Result<Opened, Refusal>) -> Result<Opened, Refusal> {
+    let Ok(Opened::Need(length)) = opened else {
+        return opened;
+    };
+    let mut packet = bytes.to_vec();
+    packet.resize(length, 0);
+    Negotiation::new(ClientTls::Allow).handle(&packet, false)
 }
 
 /// A key that a client makes up finds nobody, and what is made of it looks like it and like no other.

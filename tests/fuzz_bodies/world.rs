@@ -202,6 +202,8 @@ pub(crate) struct World {
     now: Instant,
     options: Options,
     read_buffer: usize,
+    /// Who sent something last.
+    speaker: PeerId,
     story: Story,
     relays_blindly: bool,
     /// Both servers behaved so far.
@@ -232,6 +234,7 @@ impl World {
             now,
             options,
             read_buffer,
+            speaker: PeerId::CLIENT,
             story: Story::default(),
             relays_blindly: false,
             honest: true,
@@ -241,6 +244,7 @@ impl World {
     /// The peer sends these bytes, if it is connected.
     pub(crate) fn says(&mut self, from: PeerId, bytes: &[u8]) {
         self.relays_blindly |= contains(bytes, b"replication");
+        self.speaker = from;
         let peer = &mut self.peers[from.index()];
         if peer.link == Link::Open {
             peer.wire.extend_from_slice(bytes);
@@ -357,11 +361,7 @@ impl World {
     }
 
     fn turn(&mut self) -> bool {
-        let mut moved = false;
-        for peer in PeerId::ALL {
-            moved |= self.read(peer);
-            moved |= self.decide(peer);
-        }
+        let mut moved = self.listen();
         for peer in PeerId::ALL {
             moved |= self.write(peer);
         }
@@ -370,6 +370,15 @@ impl World {
             moved = true;
         }
         moved
+    }
+
+    /// Reads from one peer, or has its messages decided. Who spoke last is only asked when all others are stuck:
+    /// what they hold back may go on after any message of it, whether the next came in the same piece or not.
+    fn listen(&mut self) -> bool {
+        let speaker = self.speaker;
+        let others = PeerId::ALL.into_iter().filter(|peer| *peer != speaker);
+        let mut peers = others.chain([speaker]);
+        peers.any(|peer| self.decide(peer) || self.read(peer))
     }
 
     fn read(&mut self, from: PeerId) -> bool {
@@ -384,11 +393,18 @@ impl World {
         true
     }
 
+    /// Decides one message of a peer, or as many as there are if nobody else waits for a turn.
     fn decide(&mut self, from: PeerId) -> bool {
+        let waits = |peer: &Peer| !peer.buffer.is_empty() || !peer.wire.is_empty();
+        let others = PeerId::ALL.into_iter().filter(|peer| *peer != from);
+        let most = match others.map(|peer| &self.peers[peer.index()]).any(waits) {
+            true => 1,
+            false => usize::MAX,
+        };
         let peer = &mut self.peers[from.index()];
         let before = peer.buffer.len();
         let mut again = 0;
-        loop {
+        while again < most {
             match self.session.handle_input(self.now, from, &peer.buffer) {
                 Demand::Again => again += 1,
                 Demand::Bytes(n) => {
