@@ -359,11 +359,8 @@ fn is_of_the_client(world: &World<'_>, tag: u8, body: &[u8]) -> bool {
         b'P' => contains(&world.heard, body) || said_in_prepare(world, body),
         b'C' => {
             let ours = body.starts_with(b"Spgturnout_fence_");
-            let name = match body.get(1..).unwrap_or_default() {
-                // Servers know a longer name by its first 63 bytes.
-                [cut @ .., 0] if cut.len() == 63 => cut,
-                whole => whole,
-            };
+            // Servers know a longer name by its first 63 bytes; one that PREPARE made stands in a text.
+            let name = text.get(1..).unwrap_or_default();
             ours != contains(&world.heard, name)
         }
         b'Q' => {

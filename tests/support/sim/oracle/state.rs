@@ -34,7 +34,9 @@ pub(super) fn effects(
     };
     let fine = match extent {
         Extent::Whole if world.strikes.contains(&Fault::Cancel) => {
-            is_subsequence(&direct.writes, &ours) && is_subsequence(&ours, &unfailed.writes)
+            // What fails by itself may be what a later text would have been read by.
+            ours == direct.writes
+                || is_subsequence(&direct.writes, &ours) && is_subsequence(&ours, &unfailed.writes)
         }
         Extent::Whole => ours == direct.writes,
         Extent::Beginning if unseen_failures(world) => {
