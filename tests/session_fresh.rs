@@ -190,6 +190,25 @@ fn an_answer_that_does_not_come() {
     });
 }
 
+/// A notice that comes meanwhile is none of the question's.
+#[test]
+fn a_notice_beside_a_question() {
+    each(replayed, |rig| {
+        rig.both();
+        wrote(rig);
+        rig.client("Q(select 1)");
+        rig.see(WRITER, ASKS_THE_WRITER);
+        rig.writer("N(01000)");
+        rig.see(CLIENT, "N(01000)");
+        says(rig, WRITER, "0/5");
+        rig.see(READER, ASKS_THE_READER);
+        rig.reader("N(01000)");
+        rig.see(CLIENT, "");
+        says(rig, READER, "0/5");
+        served_by(rig, READER);
+    });
+}
+
 /// A reader that says nothing is given up, and the read does not wait for it.
 #[test]
 fn a_reader_that_does_not_answer() {

@@ -2,7 +2,9 @@
 
 mod session_support;
 
-use pgturnout::session::{CloseCause, Config, Event, Optimistic, PeerId, RequestEvents};
+use pgturnout::session::{
+    CloseCause, Config, Event, Optimistic, PeerId, ReadYourWrites, RequestEvents,
+};
 use pgturnout::wire::Fields;
 use session_support::frames::raw;
 use session_support::{Rig, config, each};
@@ -57,6 +59,7 @@ fn told(rig: &mut Rig) -> Vec<String> {
             reason,
             ..
         } => Some(format!("{request} {peer} {reason}")),
+        Event::RequestBegan { request, peer } => Some(format!("{request} began {peer}")),
         Event::ReaderRefused { request, state, .. } => Some(format!("{request} refused {state}")),
         Event::ResponseEnded { request, peer, .. } => Some(format!("{request} ended {peer}")),
         _ => None,
@@ -94,6 +97,7 @@ fn what_the_reader_refuses_runs_on_the_writer_once_and_is_a_write_from_then_on()
             told(rig),
             [
                 "2 reader UnknownFunction",
+                "2 began reader",
                 "2 refused 25006",
                 "2 writer refused by the reader",
                 "2 ended writer"
@@ -152,6 +156,32 @@ fn nothing_of_a_refusal_reaches_the_client() {
             answers(rig, WRITER, ROW);
         });
     }
+}
+
+/// What the reader still says to a question of ours is no answer to what is tried behind it.
+#[test]
+fn a_refusal_behind_the_rest_of_an_answer_of_ours() {
+    let both = || {
+        let mut config = optimistic();
+        config.read_your_writes = ReadYourWrites::Replayed;
+        config
+    };
+    each(both, |rig| {
+        rig.both();
+        goes(rig, "Q(insert into t values(1))", WRITER);
+        answers(rig, WRITER, "C(INSERT 0 1) Z(I)");
+        rig.client(ASKED);
+        rig.see(WRITER, "Q(select pg_catalog.pg_current_wal_insert_lsn())");
+        rig.writer("T D(0/5) C(SELECT 1) Z(I)");
+        rig.see(READER, "Q(select pg_catalog.pg_last_wal_replay_lsn())");
+        rig.reader("T D(0/5)");
+        arrives(rig, ASKED, READER);
+        in_vain(rig, "C(SELECT 1) Z(I)");
+        in_vain(rig, REFUSED);
+        arrives(rig, ASKED, WRITER);
+        answers(rig, WRITER, ROW);
+        rig.silence();
+    });
 }
 
 /// What has been sent cannot be taken back: the client gets the error, and the text counts as a write no more than before.
@@ -402,12 +432,23 @@ fn a_reader_that_is_lost() {
         });
         each(optimistic, |rig| {
             rig.both();
+            rig.events.clear();
             goes(rig, ASKED, READER);
             rig.reader("E(25006)");
             how(rig, READER);
             rig.see(CLIENT, "");
             arrives(rig, ASKED, WRITER);
             answers(rig, WRITER, ROW);
+            assert_eq!(
+                told(rig),
+                [
+                    "2 reader UnknownFunction",
+                    "2 began reader",
+                    "2 refused 25006",
+                    "2 writer refused by the reader",
+                    "2 ended writer"
+                ]
+            );
         });
     }
 }

@@ -154,7 +154,7 @@ fn each_invariant_has_its_check() {
             assert!(found, "{place} is not there");
         }
     }
-    assert_eq!(expected, 47);
+    assert_eq!(expected, 49);
 }
 
 proptest! {

@@ -288,7 +288,7 @@ impl<R: Route> Session<R> {
         self.leg_down(now, leg, cause);
         let first = lost_by(cut, serving.newest, &owed);
         let failed = match self.is_refusing(leg) {
-            true => self.forget_refused(owed),
+            true => self.forget_refused(leg, owed),
             false => self.answer_for_the_lost(owed, skips, first),
         };
         self.refusal_is_over(leg);

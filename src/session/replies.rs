@@ -232,15 +232,9 @@ impl<R: Route> Session<R> {
             Ok(beginning) => beginning,
             Err(needed) => return Demand::Bytes(needed),
         };
-        let head = self
-            .leg(leg)
-            .serving()
-            .and_then(|serving| serving.pipeline.head())
-            .map(|owed| owed.owner);
-        let unasked = self.unasked(leg);
         let owner = match header.tag {
-            tag::NOTICE_RESPONSE => head.unwrap_or(unasked),
-            _ => unasked,
+            tag::NOTICE_RESPONSE => self.owner_of_notice(leg),
+            _ => self.unasked(leg),
         };
         if !self.claim_reply(leg, header, beginning, owner) {
             return Demand::Paused;
@@ -249,6 +243,15 @@ impl<R: Route> Session<R> {
             self.parameter_changed(leg, body);
         }
         Demand::Again
+    }
+
+    /// A notice is about what is being answered. No question of ours gives rise to one.
+    fn owner_of_notice(&self, leg: LegId) -> Owner {
+        let serving = self.leg(leg).serving();
+        match serving.and_then(|serving| serving.pipeline.head()) {
+            Some(head) if !matches!(head.note, Note::Question(_)) => head.owner,
+            Some(_) | None => self.unasked(leg),
+        }
     }
 
     fn parameter_changed(&mut self, leg: LegId, body: Option<&[u8]>) {

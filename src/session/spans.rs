@@ -16,6 +16,8 @@ pub(super) struct Spans {
     open: Option<u64>,
     /// Those of each upstream, oldest first; `None` for a Sync that ends nothing.
     owed: PerLeg<VecDeque<Option<u64>>>,
+    /// The newest request that began. One that a reader refuses goes on elsewhere, and does not begin again.
+    begun: Option<u64>,
     /// The newest request of which an answer began.
     answering: Option<u64>,
 }
@@ -57,7 +59,10 @@ impl<R: Route> Session<R> {
         if begins && self.spans.open.is_none() {
             let (request, peer) = (self.requests.newest(), leg.peer());
             self.spans.open = Some(request);
-            self.notify(Event::RequestBegan { request, peer });
+            if self.spans.begun != Some(request) {
+                self.spans.begun = Some(request);
+                self.notify(Event::RequestBegan { request, peer });
+            }
         }
         let ends = matches!(
             frame,
@@ -110,6 +115,11 @@ impl<R: Route> Session<R> {
         if frame == backend::READY_FOR_QUERY {
             self.spans.of(leg).pop_front();
         }
+    }
+
+    /// An upstream is lost that has refused all that it owed: that goes on elsewhere.
+    pub(super) fn refused_lost(&mut self, leg: LegId) {
+        self.spans.of(leg).clear();
     }
 
     /// An upstream is lost, and what it owed is answered by us.

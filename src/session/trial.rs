@@ -15,7 +15,7 @@ use super::{CloseCause, Demand, Event, Optimistic, PeerId, RouteReason, Session}
 use crate::ledger::Fate;
 use crate::limits;
 use crate::route::{Class, Effect, Intent, PinKind, Route};
-use crate::track::pipeline::Owed;
+use crate::track::pipeline::{Owed, Owner};
 use crate::track::prepared::{Change, Reached, key};
 use crate::wire::{
     Backend, Fields, Frontend, Header, SqlState, Target as Object, sqlstate, tags::backend,
@@ -212,6 +212,9 @@ impl<R: Route> Session<R> {
             Trial::Open(tried) if tried.leg == leg => {}
             Trial::Open(_) | Trial::None | Trial::Refused(..) | Trial::Over => return None,
         }
+        if self.answers_ours(leg) {
+            return None;
+        }
         match verdict(input, self.config.limits.read_buffer) {
             Verdict::Open(needed) => Some(Demand::Bytes(needed)),
             Verdict::Accepted => {
@@ -223,6 +226,13 @@ impl<R: Route> Session<R> {
                 None
             }
         }
+    }
+
+    /// Whether an upstream has not yet answered something of ours that stands in front of the client's requests.
+    fn answers_ours(&self, leg: LegId) -> bool {
+        let serving = self.leg(leg).serving();
+        let head = serving.and_then(|serving| serving.pipeline.head());
+        head.is_some_and(|owed| owed.owner == Owner::Injected)
     }
 
     /// The answer to a tried request is the client's, whatever it is: the request in its buffer is done with.
@@ -288,7 +298,8 @@ impl<R: Route> Session<R> {
     }
 
     /// What a lost reader owed of a request that it had refused is nobody's: the writer runs it.
-    pub(super) fn forget_refused(&mut self, owed: Vec<Owed<Note>>) -> usize {
+    pub(super) fn forget_refused(&mut self, leg: LegId, owed: Vec<Owed<Note>>) -> usize {
+        self.refused_lost(leg);
         for item in owed {
             self.undone(item.note, Reached::Server);
         }

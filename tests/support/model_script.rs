@@ -477,7 +477,13 @@ pub(crate) struct Trace {
 }
 
 /// Columns whose values are of the moment, or of the planner.
-const BLANK: [&str; 3] = ["now", "pg_backend_pid", "QUERY PLAN"];
+const BLANK: [&str; 5] = [
+    "now",
+    "pg_backend_pid",
+    "pg_current_wal_insert_lsn",
+    "pg_last_wal_replay_lsn",
+    "QUERY PLAN",
+];
 
 impl Trace {
     /// The words since the last call, as a line.

@@ -10,7 +10,8 @@ use super::duties;
 use super::fault::Damage;
 use super::needles;
 use super::oracle;
-use super::server::{Impostor, Node, PASSWORD, Server, ServerPhase};
+use super::reads;
+use super::server::{Impostor, PASSWORD, Server, ServerPhase};
 use super::setup::{Caller, Tls};
 use super::verdict;
 use super::world::{Happened, Sent, State, World};
@@ -96,6 +97,8 @@ checks! {
     Notation,
     /// No server hears of what the caller's policy denies.
     Denied,
+    /// A read sees what its session wrote, where that is asked for.
+    Fresh,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -321,6 +324,13 @@ fn injected(world: &mut World<'_>, to: PeerId, bytes: &[u8]) {
     world.injected[to.index()].extend_from_slice(bytes);
     while let Some((tag, body)) = next_frame(&mut world.injected[to.index()]) {
         let stands_in = world.setup.judges() && verdict::stands_in(tag, &body);
+        let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
+        let frame = [&[tag][..], &length.to_be_bytes(), &body].concat();
+        if reads::is_tried(world, to, &frame) {
+            world.clocks.passed_on(to);
+            tries(world, to, tag);
+            continue;
+        }
         // What stands in for the client's may take as long as the client's.
         if !stands_in {
             let now = world.now;
@@ -344,6 +354,14 @@ fn injected(world: &mut World<'_>, to: PeerId, bytes: &[u8]) {
     }
 }
 
+/// A copy of a message of the client's has left for an upstream, which may refuse it.
+fn tries(world: &mut World<'_>, to: PeerId, tag: u8) {
+    world.client_serves = Some(to);
+    world.reader_asked |= to == PeerId::READER;
+    conduct::asks_who_writes(world, to);
+    reads::reads(world, tag);
+}
+
 fn next_frame(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     let header = Header::parse(bytes).ok()??;
     let body = header.split(bytes)?.0.to_vec();
@@ -364,13 +382,12 @@ fn is_of_the_client(world: &World<'_>, tag: u8, body: &[u8]) -> bool {
             ours != contains(&world.heard, name)
         }
         b'Q' => {
-            [&b"RESET ALL"[..], b"DISCARD ALL"].contains(&text)
-                || {
-                    let statements: Vec<&[u8]> = text.split(|byte| *byte == b';').collect();
-                    let said = |one: &&[u8]| contains(&world.heard, one.trim_ascii());
-                    statements.iter().all(said)
-                }
-                || said_in_set_config(world, text)
+            let made = [&b"RESET ALL"[..], b"DISCARD ALL"].contains(&text);
+            made || reads::is_question(world, text) || said_in_set_config(world, text) || {
+                let statements: Vec<&[u8]> = text.split(|byte| *byte == b';').collect();
+                let said = |one: &&[u8]| contains(&world.heard, one.trim_ascii());
+                statements.iter().all(said)
+            }
         }
         _ => true,
     }
@@ -396,6 +413,8 @@ fn said_in_set_config(world: &World<'_>, text: &[u8]) -> bool {
 
 /// Bytes of a peer were written to another, or dropped.
 pub(crate) fn taken(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, bytes: &[u8]) {
+    let tried = from == PeerId::CLIENT && reads::was_tried(world, to, bytes);
+    let to = if tried { Some(PeerId::READER) } else { to };
     let asks = world.client.is_ready() || world.lies(PeerId::CLIENT);
     if from == PeerId::CLIENT && asks && to.is_some() {
         world.client_serves = to;
@@ -411,6 +430,10 @@ pub(crate) fn taken(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, byt
             world.broken(Check::Conservation, format!("from the client: {why}"));
         }
         conduct::begins(world, before);
+        if to == Some(PeerId::READER) && !tried {
+            let begun = world.from_client.begun()[before..].to_vec();
+            begun.iter().for_each(|(_, tag)| reads::reads(world, *tag));
+        }
     }
 }
 
@@ -527,16 +550,17 @@ fn rested(world: &mut World<'_>) {
 /// Counts what the client was told, message by message, as the session does where it decides. A session that ended may
 /// have counted what never arrived.
 fn counted(world: &mut World<'_>) {
+    let heard =
+        world.damage < Damage::Anything && matches!(world.session.lifecycle(), Lifecycle::Live);
+    if heard && let Some(detail) = spans(&world.told, world.damage) {
+        return world.broken(Check::Counted, detail);
+    }
     let told_all = world.damage == Damage::None
         && !world.is_whole()
         && world.client.is_ready()
         && matches!(world.session.lifecycle(), Lifecycle::Live);
     if !told_all {
         return;
-    }
-    let times = spans(&world.told);
-    if let Some(detail) = times {
-        return world.broken(Check::Counted, detail);
     }
     let mut meter = Meter::default();
     for frame in world.client.login.iter().chain(&world.client.frames) {
@@ -568,8 +592,8 @@ fn counted(world: &mut World<'_>) {
 }
 
 /// What is wrong with the events about the time of requests: each begins once, its answer once behind that, and ends
-/// once behind that, all in one order. What a server skips has no answer.
-fn spans(told: &[Event]) -> Option<String> {
+/// once behind that, all in one order. What a server skips has no answer, and what is lost with one may have none.
+fn spans(told: &[Event], damage: Damage) -> Option<String> {
     let (mut began, mut answered, mut ended) = (Vec::new(), Vec::new(), Vec::new());
     for event in told {
         match event {
@@ -585,8 +609,8 @@ fn spans(told: &[Event]) -> Option<String> {
         .into_iter()
         .all(|numbers| rises(numbers))
         && among(&answered, &began)
-        && among(&ended, &answered)
-        && answered.len() <= ended.len() + 1;
+        && among(&ended, &began)
+        && (damage > Damage::None || among(&ended, &answered) && answered.len() <= ended.len() + 1);
     (!fine).then(|| format!("began {began:?}, answered {answered:?}, ended {ended:?}"))
 }
 
@@ -644,23 +668,9 @@ fn late_events(world: &mut World<'_>) {
 }
 
 fn writes(world: &mut World<'_>) {
-    let refused: Vec<String> = world
-        .cluster
-        .refusals()
-        .iter()
-        .filter(|write| write.node == Node::Standby)
-        .chain(
-            world
-                .cluster
-                .writes()
-                .iter()
-                .filter(|write| write.node == Node::Standby),
-        )
-        .map(|write| write.text.clone())
-        .collect();
-    // Whatever a client says, an honest standby is asked for nothing that writes.
+    // Whatever a client says, an honest standby is asked for nothing that writes, but what is tried there.
     if !duties::servers_lie(world)
-        && let Some(text) = refused.first()
+        && let Some(text) = reads::wrongly_asked(world)
     {
         world.broken(Check::WrongWrite, format!("on the standby: {text:?}"));
     }

@@ -88,8 +88,14 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
             Check::LoginOrder,
             format!("bytes for the {to} after some were stuffed behind an SSLRequest"),
         );
-    } else if to == PeerId::READER
-        && matches!(sent, Sent::Spliced(PeerId::CLIENT, _))
+    } else if matches!(sent, Sent::Spliced(PeerId::CLIENT, _)) {
+        asks_who_writes(world, to);
+    }
+}
+
+/// A message of the client's has left for an upstream.
+pub(crate) fn asks_who_writes(world: &mut World<'_>, to: PeerId) {
+    if to == PeerId::READER
         && world.client.is_ready()
         && world.takes_writes[to.index()]
         && !world.lies(to)

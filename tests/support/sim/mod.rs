@@ -8,7 +8,7 @@
 //! | `event`, `fault`, `message`, `setup`, `text` | a scenario, and its text |
 //! | `verdict` | what the caller's policy denies in it |
 //! | `world`, `client`, `server`, `meter` | the driver and the network, the client, PostgreSQL, the heap |
-//! | `checks`, `conduct`, `duties`, `deadlines`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
+//! | `checks`, `conduct`, `duties`, `deadlines`, `reads`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
 //! | `catalogue` | which situations were seen |
 //! | `run`, `shrink` | a scenario under every chunking, and the least part of it that still fails |
 //! | `campaign` | many seeds, and the report of one that fails |
@@ -30,6 +30,7 @@ pub(crate) mod meter;
 mod needles;
 pub(crate) mod oracle;
 pub(crate) mod program;
+mod reads;
 pub(crate) mod run;
 pub(crate) mod server;
 pub(crate) mod setup;

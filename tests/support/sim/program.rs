@@ -1,6 +1,7 @@
 //! Scenarios out of choices: what a client says, how the network moves it, and what goes wrong.
 
 mod faults;
+mod reads;
 mod scenes;
 mod statements;
 
@@ -26,6 +27,7 @@ pub(crate) fn scenario(choices: &mut Choices<'_>) -> Scenario {
     program.company = setup.clients > 1;
     program.write();
     let (setup, events) = judged(setup, program.events, choices);
+    let (setup, events) = reads::watched(setup, events, choices);
     Scenario {
         setup: faults::equipped(setup, &events),
         events,
@@ -50,10 +52,9 @@ pub(crate) fn untimely(nth: usize, choices: &mut Choices<'_>) -> Scenario {
     };
     let mut program = Program::new(choices);
     program.untimely(nth);
-    Scenario {
-        setup,
-        events: program.events,
-    }
+    let events = program.events;
+    let (setup, events) = reads::watched(setup, events, choices);
+    Scenario { setup, events }
 }
 
 /// A scenario for one fault in one phase: the `nth` such pair, of which there are some hundreds.
@@ -65,6 +66,7 @@ pub(crate) fn stricken(nth: usize, choices: &mut Choices<'_>) -> Scenario {
     let mut program = Program::new(choices);
     program.stricken(nth);
     let events = program.events;
+    let (setup, events) = reads::watched(setup, events, choices);
     Scenario {
         setup: faults::equipped(setup, &events),
         events,
@@ -81,6 +83,7 @@ pub(crate) fn staged(nth: usize, choices: &mut Choices<'_>) -> Scenario {
     let mut program = Program::new(choices);
     program.staged(nth, &mut setup);
     let (setup, events) = judged(setup, program.events, choices);
+    let (setup, events) = reads::watched(setup, events, choices);
     Scenario {
         setup: faults::equipped(setup, &events),
         events,
@@ -100,6 +103,7 @@ pub(crate) fn wild(choices: &mut Choices<'_>) -> Scenario {
             events.push(Event::Calm);
         }
     }
+    let (setup, events) = reads::watched(setup, events, choices);
     Scenario { setup, events }
 }
 

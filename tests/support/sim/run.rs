@@ -39,6 +39,9 @@ impl Story {
     /// first is the network's affair.
     fn closed(&self) -> Vec<(PeerId, CloseCause)> {
         let mut closes = self.closes.clone();
+        // A reader that nothing was asked of was dialled or not, as reads that went to the writer were looked at or not.
+        let needed = self.routes.contains(&PeerId::READER);
+        closes.retain(|close| needed || *close != (PeerId::READER, CloseCause::SessionOver));
         closes.sort_by_key(|(peer, _)| peer.index());
         closes
     }

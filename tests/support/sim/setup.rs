@@ -1,6 +1,7 @@
 //! What a scenario is played on: the session's configuration and the habits of its peers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 #[cfg(feature = "scram")]
 use pgturnout::auth::Secret;
@@ -8,8 +9,8 @@ use pgturnout::auth::{AdmitPolicy, Channel, Credential, Methods};
 #[cfg(feature = "scram")]
 use pgturnout::cancel::CancelRing;
 use pgturnout::session::{
-    ClientAuth, Config, Gate, Metadata, ReaderFailure, ReaderOpen, RequestEvents, Role, Split,
-    Upstream,
+    ClientAuth, Config, Gate, Metadata, Optimistic, ReadYourWrites, ReaderFailure, ReaderOpen,
+    RequestEvents, Role, Split, Upstream,
 };
 use pgturnout::startup::{ClientTls, ProtocolVersion, TlsNegotiation, UpstreamTlsPolicy};
 
@@ -21,6 +22,9 @@ pub(crate) const END_POINT: &[u8] = b"the hash of some certificate ...";
 
 /// The user of every session.
 pub(crate) const USER: &str = "alice";
+
+/// For how long reads follow a write to the writer, where it is for a time.
+pub(crate) const WINDOW: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Setup {
@@ -69,6 +73,10 @@ pub(crate) struct Setup {
     pub(crate) server_version: u32,
     /// The caller has a policy that denies some of what the client says.
     pub(crate) judged: bool,
+    /// Whether reads see what the session wrote.
+    pub(crate) fresh: Fresh,
+    /// Reads that are not proven to be reads are tried on the reader.
+    pub(crate) optimistic: bool,
     /// Nobody opens the client's connection: its bytes are all in the scenario.
     pub(crate) wild: bool,
 }
@@ -122,6 +130,23 @@ const CALLERS: [(Caller, &str); 6] = [
     (Caller::Silent, "silent"),
     (Caller::Wrong, "wrong"),
     (Caller::Sorry, "sorry"),
+];
+
+/// What reads do behind a write of their session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fresh {
+    /// Nothing.
+    Off,
+    /// They go to the writer for [`WINDOW`].
+    For,
+    /// They go there until the reader has replayed it.
+    Replayed,
+}
+
+const FRESH: [(Fresh, &str); 3] = [
+    (Fresh::Off, "off"),
+    (Fresh::For, "for"),
+    (Fresh::Replayed, "replayed"),
 ];
 
 /// How a client introduces itself.
@@ -199,6 +224,8 @@ impl Setup {
             tight: false,
             server_version: 15,
             judged: false,
+            fresh: Fresh::Off,
+            optimistic: false,
             wild: false,
         }
     }
@@ -281,6 +308,8 @@ impl Setup {
                 false => choices.one(&[15, 18]),
             },
             judged: false,
+            fresh: Fresh::Off,
+            optimistic: false,
             wild: false,
         };
         // Not a choice of its own, so that what follows is chosen as before.
@@ -451,6 +480,15 @@ impl Setup {
             true => ReaderFailure::FailClient,
             false => ReaderFailure::UseWriter,
         };
+        config.read_your_writes = match self.fresh {
+            Fresh::Off => ReadYourWrites::Off,
+            Fresh::For => ReadYourWrites::For(WINDOW),
+            Fresh::Replayed => ReadYourWrites::Replayed,
+        };
+        config.optimistic = match self.optimistic {
+            true => Optimistic::On,
+            false => Optimistic::Off,
+        };
         config.client_tls = match self.client_tls {
             Offer::Disable => ClientTls::Disable,
             Offer::Allow => ClientTls::Allow,
@@ -548,6 +586,7 @@ impl std::fmt::Display for Setup {
         let login = METHODS.iter().find(|(method, _)| *method == self.login);
         let caller = CALLERS.iter().find(|(caller, _)| *caller == self.caller);
         let start = STARTS.iter().find(|(start, _)| *start == self.start);
+        let fresh = FRESH.iter().find(|(fresh, _)| *fresh == self.fresh);
         write!(
             f,
             "split={} gate-is-reader={} reader-at-login={} fail-without-reader={} client-tls={} \
@@ -555,7 +594,7 @@ impl std::fmt::Display for Setup {
              upstream-direct={} servers-have-tls={} servers-want-tls={} login={} terminate={} \
              verifier={} caller={} bound={} ring={} minor={} start={} clients={} \
              readers={} rude={} lag={} tight={} \
-             server-version={} judged={} wild={}",
+             server-version={} judged={} read-your-writes={} optimistic={} wild={}",
             self.split,
             self.gate_is_reader,
             self.reader_at_login,
@@ -583,6 +622,8 @@ impl std::fmt::Display for Setup {
             self.tight,
             self.server_version,
             self.judged,
+            fresh.map_or("?", |(_, name)| name),
+            self.optimistic,
             self.wild,
         )
     }
@@ -636,6 +677,8 @@ impl Setup {
             "tight" => self.tight = parsed(value)?,
             "server-version" => self.server_version = parsed(value)?,
             "judged" => self.judged = parsed(value)?,
+            "read-your-writes" => self.fresh = named(&FRESH, value)?,
+            "optimistic" => self.optimistic = parsed(value)?,
             "wild" => self.wild = parsed(value)?,
             other => return Err(format!("{other:?} is no part of a set-up")),
         }

@@ -4,6 +4,7 @@ use pgturnout::wire::Backend;
 
 use super::super::client::Frame;
 use super::super::fault::Fault;
+use super::super::reads;
 use super::super::world::{OUTSIDE, World};
 
 /// A trace as words; what differs between any two servers is left out.
@@ -13,7 +14,8 @@ pub(crate) fn seen_by(frames: &[Frame], world: &World<'_>) -> Vec<String> {
     // restored there, so the server may refuse what it would have looked at.
     let mut failed = None;
     // A standby that was promoted goes its own way until the session notices.
-    let outdated = world.setup.lag || world.strikes.contains(&Fault::Promote);
+    let lags = world.setup.lag && !reads::are_all_fresh(world);
+    let outdated = lags || world.strikes.contains(&Fault::Promote);
     for frame in frames {
         let word = show(frame);
         if is_ready(&word) {

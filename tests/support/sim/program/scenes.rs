@@ -10,7 +10,7 @@ use super::super::setup::{Method, Setup};
 use super::Program;
 
 /// How many plays [`Program::staged`] chooses from.
-const PLAYS: usize = 13;
+const PLAYS: usize = 16;
 
 impl Program<'_, '_> {
     /// Everybody takes their time.
@@ -258,6 +258,9 @@ impl Program<'_, '_> {
             10 => self.reader_comes_back(),
             11 => self.asked_behind_a_shutdown(),
             12 => self.given_up_in_an_answer(),
+            13 => self.written_and_read(setup),
+            14 => self.tried(setup),
+            15 => self.another_standby(setup),
             _ => {
                 setup.tight = true;
                 self.dropped_by_what_is_not_known();
@@ -374,7 +377,7 @@ impl Program<'_, '_> {
         }
     }
 
-    fn parse(&mut self, name: &str, text: &str) {
+    pub(super) fn parse(&mut self, name: &str, text: &str) {
         self.say(ClientMessage::Parse {
             name: name.to_owned(),
             text: text.to_owned(),
@@ -389,7 +392,7 @@ impl Program<'_, '_> {
         });
     }
 
-    fn run(&mut self, name: &str) {
+    pub(super) fn run(&mut self, name: &str) {
         self.bind("", name);
         self.say(ClientMessage::Execute {
             portal: String::new(),
@@ -397,7 +400,7 @@ impl Program<'_, '_> {
         });
     }
 
-    fn sync(&mut self) {
+    pub(super) fn sync(&mut self) {
         self.say(ClientMessage::Sync);
         if self.choices.percent(60) {
             self.events.push(Event::Calm);
@@ -405,7 +408,7 @@ impl Program<'_, '_> {
     }
 
     /// The reader is gone, now or when it is asked next.
-    fn loss(&mut self) -> Event {
+    pub(super) fn loss(&mut self) -> Event {
         let fault = match self.choices.below(4) {
             0 => Fault::Reset(PeerId::READER),
             1 => Fault::Eof(PeerId::READER),

@@ -24,6 +24,10 @@ pub(crate) struct Write {
     pub(crate) text: String,
 }
 
+/// Where the log begins, and how long each record of it is: some commits on, positions have another first half.
+const LOG_BEGINS: u64 = 0xFFFF_FF40;
+const RECORD: u64 = 0x60;
+
 /// The process id of whoever notifies from outside.
 const OUTSIDE: u32 = i32::MAX as u32;
 
@@ -75,6 +79,12 @@ pub(crate) struct Cluster {
     recovers: [bool; 2],
     log: Vec<Record>,
     replayed: usize,
+    /// How many records the primary has made, those that nobody replays any more among them, and how many there were
+    /// behind the last of each server process.
+    made: usize,
+    made_by: Vec<(u32, usize)>,
+    /// What the standby has before it replays anything.
+    beginning: Tables,
     next_row: u64,
     locks: Vec<Lock>,
     /// Who waits for whom.
@@ -108,11 +118,14 @@ impl Cluster {
             writes: Vec::new(),
             refusals: Vec::new(),
             standby: tables.clone(),
+            beginning: tables.clone(),
             primary: tables,
             sequences: [[0; SEQUENCES.len()]; 2],
             recovers: [false, true],
             log: Vec::new(),
             replayed: 0,
+            made: 0,
+            made_by: Vec::new(),
             next_row,
             locks: Vec::new(),
             waits: Vec::new(),
@@ -132,6 +145,37 @@ impl Cluster {
             }
         }
         self.replayed = end;
+    }
+
+    /// In the standby's place is another one, which has replayed nothing yet.
+    pub(crate) fn begin_anew(&mut self) {
+        if self.recovers(Node::Standby) {
+            self.standby = self.beginning.clone();
+            self.sequences[1] = Default::default();
+            self.replayed = 0;
+            self.keep_up();
+        }
+    }
+
+    /// How many records of the log there were when the last of one of these processes was made.
+    pub(crate) fn committed(&self, is_own: impl Fn(u32) -> bool) -> usize {
+        let own = self.made_by.iter().filter(|(backend, _)| is_own(*backend));
+        own.map(|(_, made)| *made).max().unwrap_or(0)
+    }
+
+    /// How many records the standby has applied.
+    pub(crate) fn replayed(&self) -> usize {
+        self.replayed
+    }
+
+    /// Where the primary's log ends, as a server shows it.
+    pub(super) fn end_of_log(&self) -> String {
+        position(self.made)
+    }
+
+    /// How far a server has replayed that log; one that was a primary from the beginning has not.
+    pub(super) fn replayed_on(&self, node: Node) -> Option<String> {
+        (node == Node::Standby).then(|| position(self.replayed))
     }
 
     /// How many records the standby has not applied.
@@ -195,17 +239,23 @@ impl Cluster {
         }
     }
 
-    pub(super) fn commit(&mut self, node: Node, ops: Vec<Op>) {
+    pub(super) fn commit(&mut self, node: Node, backend: u32, ops: Vec<Op>) {
         let tables = match node {
             Node::Primary => &mut self.primary,
             Node::Standby => &mut self.standby,
         };
         ops.iter().for_each(|op| tables.apply(op));
-        self.record(node, Record::Commit(ops));
+        self.record(node, backend, Record::Commit(ops));
     }
 
-    fn record(&mut self, node: Node, record: Record) {
-        if node == Node::Primary && self.recovers(Node::Standby) {
+    fn record(&mut self, node: Node, backend: u32, record: Record) {
+        if node != Node::Primary {
+            return;
+        }
+        self.made += 1;
+        self.made_by.retain(|(other, _)| *other != backend);
+        self.made_by.push((backend, self.made));
+        if self.recovers(Node::Standby) {
             self.log.push(record);
             self.keep_up();
         }
@@ -236,9 +286,9 @@ impl Cluster {
         self.sequences[node as usize][sequence]
     }
 
-    pub(super) fn set_value(&mut self, node: Node, sequence: usize, value: i64) {
+    pub(super) fn set_value(&mut self, node: Node, backend: u32, sequence: usize, value: i64) {
         self.sequences[node as usize][sequence] = value;
-        self.record(node, Record::Sequence(sequence, value));
+        self.record(node, backend, Record::Sequence(sequence, value));
     }
 
     /// Takes a lock, or says who has it.
@@ -380,4 +430,10 @@ impl Cluster {
         self.unlisten(backend, None);
         self.notifications.retain(|n| n.to != backend);
     }
+}
+
+/// Where the log ends behind so many records.
+fn position(records: usize) -> String {
+    let at = LOG_BEGINS + RECORD * records as u64;
+    format!("{:X}/{:X}", at >> 32, at & 0xFFFF_FFFF)
 }

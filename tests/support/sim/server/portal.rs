@@ -122,7 +122,7 @@ pub(super) fn describe(columns: &[Column], format: impl Fn(usize) -> i16, io: &m
             let size: i16 = match column.oid {
                 oid::BOOL => 1,
                 oid::INT4 => 4,
-                oid::INT8 | oid::TIMESTAMPTZ | oid::FLOAT8 => 8,
+                oid::INT8 | oid::TIMESTAMPTZ | oid::FLOAT8 | oid::PG_LSN => 8,
                 oid::NAME => 64,
                 oid::VOID => 4,
                 _ => -1,

@@ -174,7 +174,7 @@ impl Session {
         self.hold_cursors(io)?;
         let tx = std::mem::replace(&mut self.tx, Tx::new());
         if !tx.ops.is_empty() {
-            io.cluster.commit(self.node, tx.ops);
+            io.cluster.commit(self.node, self.backend, tx.ops);
         }
         for listen in tx.listens {
             match listen {

@@ -11,6 +11,7 @@ use super::super::catalogue::Phase;
 use super::super::checks::{self, Check};
 use super::super::cursor::Cursor;
 use super::super::fault::Fault;
+use super::super::reads;
 use super::super::server::{Judgement, Node, Server};
 use super::super::setup::{END_POINT, Method, Tls};
 use super::happened::{Happened, Sent, shown};
@@ -154,6 +155,9 @@ impl World<'_> {
         for tag in self.seen.arrived(peer, &meant) {
             self.clocks.heard(peer, tag);
             self.goodbye |= peer == PeerId::CLIENT && tag == b'X';
+            if peer == PeerId::WRITER && tag == b'Z' {
+                reads::writer_is_ready(self);
+            }
         }
         self.hears_of_promotion(peer, &meant);
         if peer == PeerId::CLIENT {
@@ -369,6 +373,7 @@ impl World<'_> {
         }
         link.state = State::Open;
         self.backends += 1;
+        self.meets_another(peer);
         let node = match peer {
             PeerId::WRITER => Node::Primary,
             _ => Node::Standby,
@@ -413,6 +418,14 @@ impl World<'_> {
         self.injected[peer.index()].clear();
         self.meter
             .measure(|| self.session.handle_connected(now, peer, Ok(())));
+    }
+
+    /// Where there are several standbys that lag, the next connection is to one that has replayed nothing yet.
+    fn meets_another(&mut self, peer: PeerId) {
+        let several = self.setup.lag && self.setup.readers > 1 && self.setup.clients == 1;
+        if peer == PeerId::READER && several {
+            self.cluster.begin_anew();
+        }
     }
 
     /// A TLS handshake is over.

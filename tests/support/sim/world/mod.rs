@@ -36,6 +36,7 @@ use super::event::{Event, Scenario};
 use super::fault::{Damage, Fault};
 use super::message::ClientMessage;
 use super::meter::Meter;
+use super::reads::Reads;
 use super::server::{Cluster, Impostor, Server, TlsAnswer};
 use super::setup::Setup;
 use super::verdict;
@@ -111,6 +112,7 @@ pub(crate) struct World<'s> {
     /// What the driver was asked.
     pub(crate) duties: Asked,
     pub(crate) closes: Vec<(PeerId, CloseCause)>,
+    pub(crate) reads: Reads,
     /// All that the client said once it was logged in, for the one server that it is compared with.
     pub(crate) said: Vec<u8>,
     pub(crate) meter: Meter,
@@ -228,6 +230,7 @@ impl<'s> World<'s> {
             told: Vec::new(),
             duties: Asked::default(),
             closes: Vec::new(),
+            reads: Reads::default(),
             said: Vec::new(),
             meter,
             violation: None,

@@ -203,6 +203,14 @@ impl Session {
         match name {
             "now" => Ok(Value::text("2026-01-01 00:00:00+00")),
             "pg_is_in_recovery" => Ok(Value::Bool(self.recovers)),
+            "pg_current_wal_insert_lsn" if self.recovers => {
+                Err(Fault::new("55000", "recovery is in progress").into())
+            }
+            "pg_current_wal_insert_lsn" => Ok(Value::text(io.cluster.end_of_log())),
+            "pg_last_wal_replay_lsn" => {
+                let replayed = io.cluster.replayed_on(self.node);
+                Ok(replayed.map_or(Value::Null, Value::text))
+            }
             "pg_backend_pid" => Ok(Value::Int(self.backend.into())),
             "current_user" | "user" => Ok(Value::Text(self.current_user())),
             "session_user" => Ok(Value::Text(
@@ -321,7 +329,7 @@ impl Session {
                     io.cluster.value(self.node, which) + 1
                 }
             };
-            io.cluster.set_value(self.node, which, value);
+            io.cluster.set_value(self.node, self.backend, which, value);
             self.values.of[which] = Some(value);
         }
         match which.and_then(|which| self.values.of[which]) {

@@ -18,13 +18,14 @@ type Signature = (&'static [u32], u32, Kind);
 /// What a call of so many arguments means.
 pub(super) fn signature(name: &str, count: usize) -> Option<Signature> {
     use Kind::{Aggregate, Immutable, Other};
-    use oid::{BOOL, FLOAT8, INT4, INT8, NAME, REGCLASS, TEXT, TIMESTAMPTZ, VOID};
+    use oid::{BOOL, FLOAT8, INT4, INT8, NAME, PG_LSN, REGCLASS, TEXT, TIMESTAMPTZ, VOID};
     Some(match (name, count) {
         ("upper" | "lower", 1) => (&[TEXT], TEXT, Immutable),
         ("length", 1) => (&[TEXT], INT4, Immutable),
         ("repeat", 2) => (&[TEXT, INT4], TEXT, Immutable),
         ("now", 0) => (&[], TIMESTAMPTZ, Other),
         ("pg_is_in_recovery", 0) => (&[], BOOL, Other),
+        ("pg_current_wal_insert_lsn" | "pg_last_wal_replay_lsn", 0) => (&[], PG_LSN, Other),
         ("pg_backend_pid", 0) => (&[], INT4, Other),
         ("current_user" | "session_user" | "user", 0) => (&[], NAME, Other),
         ("current_setting", 1) => (&[TEXT], TEXT, Other),

@@ -24,6 +24,7 @@ pub(super) mod oid {
     pub(crate) const NUMERIC: u32 = 1700;
     pub(crate) const REGCLASS: u32 = 2205;
     pub(crate) const VOID: u32 = 2278;
+    pub(crate) const PG_LSN: u32 = 3220;
 }
 
 #[derive(Clone, PartialEq, Debug)]

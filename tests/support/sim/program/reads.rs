@@ -1,0 +1,209 @@
+//! Reads behind writes, and reads that may be writes.
+
+use pgturnout::session::PeerId;
+
+use super::super::catalogue::Phase;
+use super::super::checks::NEEDLE;
+use super::super::choices::Choices;
+use super::super::event::Event;
+use super::super::fault::{Aside, Fault};
+use super::super::message::ClientMessage;
+use super::super::setup::{Fresh, Setup};
+use super::Program;
+
+/// Has some of the sessions keep an eye on their writes and try what may be a read, and makes something of it. Chosen
+/// behind everything else, so that the rest of a scenario is what it is without.
+pub(super) fn watched(
+    mut setup: Setup,
+    mut events: Vec<Event>,
+    choices: &mut Choices<'_>,
+) -> (Setup, Vec<Event>) {
+    if setup.fresh == Fresh::Off {
+        setup.fresh = choices.weighted(&[(6, Fresh::Off), (2, Fresh::For), (3, Fresh::Replayed)]);
+        setup.lag |= setup.fresh != Fresh::Off && choices.percent(50);
+    }
+    setup.optimistic |= choices.percent(30);
+    if setup.optimistic {
+        for (at, event) in events.iter_mut().enumerate() {
+            if let Event::Say(ClientMessage::Query(text) | ClientMessage::Parse { text, .. }) =
+                event
+                && is_plain(text)
+                && choices.percent(20)
+            {
+                *text = doubtful(5_000 + at, choices);
+            }
+        }
+    }
+    if setup.lag && setup.fresh != Fresh::Off {
+        events = catching_up(events, choices);
+    }
+    (setup, events)
+}
+
+/// Whether a text stands for itself: nothing in the scenario depends on it.
+fn is_plain(text: &str) -> bool {
+    let begins = ["select ", "insert ", "update ", "values "];
+    begins.iter().any(|word| text.starts_with(word)) && !text.contains("$1")
+}
+
+/// A statement that nobody can tell to be a read or a write.
+fn doubtful(n: usize, choices: &mut Choices<'_>) -> String {
+    match choices.below(8) {
+        0..=2 => format!("select f_write({n})"),
+        3 => format!("select f_write({n}), '{NEEDLE}'"),
+        4 => format!("select f_read({n}), f_write({n})"),
+        5 => "select id, f_read(id) from t order by id".to_owned(),
+        6 => format!("select f_read({n}), repeat('x', 3000)"),
+        _ => format!("select f_read({n})"),
+    }
+}
+
+/// The standby catches up now and then.
+fn catching_up(events: Vec<Event>, choices: &mut Choices<'_>) -> Vec<Event> {
+    let mut out = Vec::with_capacity(events.len());
+    for event in events {
+        out.push(event);
+        if choices.percent(12) {
+            let count = choices.one(&[1, 1, 2, 9]);
+            out.push(Event::Fault(Fault::Replay(count)));
+        }
+    }
+    out
+}
+
+impl Program<'_, '_> {
+    /// Reads behind a write, while the standby catches up and time passes, or on another standby.
+    pub(super) fn written_and_read(&mut self, setup: &mut Setup) {
+        setup.lag = true;
+        setup.fresh = self
+            .choices
+            .weighted(&[(3, Fresh::Replayed), (2, Fresh::For)]);
+        self.query("select id from t order by id");
+        for _ in 0..1 + self.choices.below(2) {
+            match self.choices.below(4) {
+                0 => {
+                    self.query("begin");
+                    let text = self.statements.write(self.choices);
+                    self.query(&text);
+                    self.query("commit");
+                }
+                1 => {
+                    let text = self.statements.write(self.choices);
+                    self.parse("w", &text);
+                    self.run("w");
+                    self.sync();
+                }
+                _ => {
+                    let text = self.statements.write(self.choices);
+                    self.query(&text);
+                }
+            }
+            self.reads_of_it();
+        }
+    }
+
+    fn reads_of_it(&mut self) {
+        for _ in 0..1 + self.choices.below(4) {
+            match self.choices.below(9) {
+                0..=3 => {
+                    let count = 1 + self.choices.below(3);
+                    self.events.push(Event::Fault(Fault::Replay(count)));
+                }
+                4 => {
+                    let time = self.choices.one(&[300, 1_000, 1_900, 2_000]);
+                    self.events.push(Event::Fault(Fault::Clock(time)));
+                }
+                6 => {
+                    // While it is asked how far it is.
+                    self.say(ClientMessage::Query("select 1".to_owned()));
+                    self.events.push(Event::Arrive(PeerId::CLIENT, 100_000));
+                    let notice = Fault::Async(PeerId::WRITER, Aside::Notice);
+                    self.events.push(Event::Fault(notice));
+                }
+                5 => {
+                    let peer = self.choices.one(&[PeerId::READER, PeerId::WRITER]);
+                    let fault = Fault::FailNext(peer, "40001".to_owned());
+                    self.events.push(Event::Fault(fault));
+                }
+                _ => {}
+            }
+            match self.choices.below(4) {
+                0 => self.query("select v from t where id = 1"),
+                1 => {
+                    self.parse("r", "select id, v from t");
+                    self.run("r");
+                    self.say(ClientMessage::CloseStatement("r".to_owned()));
+                    self.sync();
+                }
+                _ => self.query("table t"),
+            }
+        }
+    }
+
+    /// The reader has it all and is lost; the next one may not have.
+    pub(super) fn another_standby(&mut self, setup: &mut Setup) {
+        (setup.lag, setup.fresh) = (true, Fresh::Replayed);
+        (setup.clients, setup.readers) = (1, 2);
+        let text = self.statements.write(self.choices);
+        self.query(&text);
+        self.events.push(Event::Calm);
+        self.events.push(Event::Fault(Fault::Replay(9)));
+        for _ in 0..2 {
+            self.query("table t");
+            self.events.push(Event::Calm);
+        }
+        let loss = self.choices.one(&[Fault::Reset, Fault::Eof, Fault::Mute]);
+        let fault = loss(PeerId::READER);
+        let phase = self.choices.one(&[Phase::Idle, Phase::Asked]);
+        self.events
+            .push(Event::Aim(PeerId::READER, phase, 0, fault));
+        self.query("select 1");
+        self.events.push(Event::Calm);
+        self.events.push(Event::Fault(Fault::Clock(60_000)));
+        // The first read asks for the reader, and does not wait for it.
+        for _ in 0..2 {
+            self.query("select 1");
+            self.events.push(Event::Calm);
+        }
+    }
+
+    /// What may be a read is tried: again with the same text, in batches, with what is behind it, and the reader is
+    /// perhaps gone on the way.
+    pub(super) fn tried(&mut self, setup: &mut Setup) {
+        setup.optimistic = true;
+        let same = doubtful(4_000, self.choices);
+        for n in 0..1 + self.choices.below(4) {
+            let text = match self.choices.percent(30) {
+                true => same.clone(),
+                false => doubtful(4_001 + n, self.choices),
+            };
+            if self.choices.percent(25) {
+                let loss = self.loss();
+                self.events.push(loss);
+            }
+            match self.choices.below(4) {
+                0 => {
+                    let name = self.choices.one(&["", "s1"]);
+                    self.parse(name, &text);
+                    if self.choices.percent(50) {
+                        self.say(ClientMessage::DescribeStatement(name.to_owned()));
+                    }
+                    if self.choices.percent(40) {
+                        self.sync();
+                    }
+                    self.run(name);
+                    if name == "s1" {
+                        self.say(ClientMessage::CloseStatement(name.to_owned()));
+                    }
+                    self.sync();
+                }
+                1 => {
+                    self.say(ClientMessage::Query(text));
+                    self.say(ClientMessage::Query("table t".to_owned()));
+                }
+                _ => self.query(&text),
+            }
+        }
+        self.query("table t");
+    }
+}

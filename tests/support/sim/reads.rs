@@ -1,0 +1,157 @@
+//! Reads that must see what their session wrote, and reads that are tried on the reader.
+
+use std::time::Instant;
+
+use pgturnout::session::{Event, PeerId};
+use pgturnout::wire::Header;
+
+use super::checks::Check;
+use super::fault::Fault;
+use super::server::{Node, Write};
+use super::setup::{Fresh, WINDOW};
+use super::world::World;
+
+/// What a session with its eye on its writes asks its servers.
+const QUESTIONS: [&[u8]; 2] = [
+    b"select pg_catalog.pg_current_wal_insert_lsn()",
+    b"select pg_catalog.pg_last_wal_replay_lsn()",
+];
+
+/// What is remembered of a session's writes and of what it tries.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
+    /// How far the log was when the writer's last answer was taken, as far as the session wrote it, and when that grew.
+    written: usize,
+    at: Option<Instant>,
+    /// The request that was tried last, how much of its copy is still to come, and how much of the client's own bytes
+    /// was dropped.
+    request: Vec<u8>,
+    to_come: usize,
+    dropped: usize,
+}
+
+/// Whether a session of this world may ask that of its own accord.
+pub(crate) fn is_question(world: &World<'_>, text: &[u8]) -> bool {
+    world.setup.fresh == Fresh::Replayed && QUESTIONS.contains(&text)
+}
+
+/// The session has taken a ReadyForQuery of the writer.
+pub(crate) fn writer_is_ready(world: &mut World<'_>) {
+    let written = world.cluster.committed(|backend| world.is_own(backend));
+    if written > world.reads.written {
+        world.reads.written = written;
+        world.reads.at = Some(world.now);
+    }
+}
+
+/// Whether every row that the client is told must be one that a server without a standby has.
+pub(crate) fn are_all_fresh(world: &World<'_>) -> bool {
+    match world.setup.fresh {
+        Fresh::Off => false,
+        Fresh::For => world.now - world.start < WINDOW,
+        Fresh::Replayed => true,
+    }
+}
+
+/// A message of the client's has left for the reader: what it reads is as new as what its session wrote. Nothing is
+/// written from when it was decided until it has left.
+pub(crate) fn reads(world: &mut World<'_>, tag: u8) {
+    if !matches!(tag, b'Q' | b'B') || !world.client.is_ready() || !world.servers_are_honest() {
+        return;
+    }
+    let written = world.cluster.committed(|backend| world.is_own(backend));
+    let (replayed, since) = (
+        world.cluster.replayed(),
+        world.reads.at.map(|at| world.now - at),
+    );
+    let stale = match world.setup.fresh {
+        Fresh::Off => None,
+        Fresh::For => since
+            .filter(|since| *since < WINDOW)
+            .map(|since| format!("{since:?} behind a write")),
+        Fresh::Replayed => (replayed < written)
+            .then(|| format!("which has replayed {replayed} of {written} changes")),
+    };
+    if let Some(how) = stale {
+        let tag = char::from(tag);
+        world.broken(Check::Fresh, format!("{tag} for the reader, {how}"));
+    }
+}
+
+/// A message of ours for an upstream. Whether it is a part of a copy of the client's next request, for which the reader
+/// is tried.
+pub(crate) fn is_tried(world: &mut World<'_>, to: PeerId, frame: &[u8]) -> bool {
+    if !world.setup.optimistic || to != PeerId::READER {
+        return false;
+    }
+    let reads = &world.reads;
+    let rest = &reads.request[reads.request.len() - reads.to_come..];
+    if !rest.starts_with(frame) {
+        let request = first_request(&world.links[PeerId::CLIENT.index()].buffer);
+        if !request.starts_with(frame) {
+            return false;
+        }
+        world.reads.to_come = request.len();
+        world.reads.dropped = 0;
+        world.reads.request = request;
+    }
+    world.reads.to_come -= frame.len();
+    true
+}
+
+/// The session has taken these bytes of the client. Whether they are of a request that the reader was tried for and is
+/// done with.
+pub(crate) fn was_tried(world: &mut World<'_>, to: Option<PeerId>, bytes: &[u8]) -> bool {
+    let reads = &mut world.reads;
+    let rest = &reads.request[reads.dropped..];
+    let of_it = to.is_none() && !bytes.is_empty() && rest.starts_with(bytes);
+    match of_it {
+        true => reads.dropped += bytes.len(),
+        false if reads.to_come == 0 => reads.request.clear(),
+        false => {}
+    }
+    if reads.request.is_empty() {
+        reads.dropped = 0;
+    }
+    of_it
+}
+
+/// The messages at the front of a client's bytes up to the one that ends a request.
+fn first_request(buffer: &[u8]) -> Vec<u8> {
+    let mut rest = buffer;
+    while let Ok(Some(header)) = Header::parse(rest) {
+        let Some((_, behind)) = header.split(rest) else {
+            break;
+        };
+        rest = behind;
+        if matches!(header.tag, b'Q' | b'S') {
+            return buffer[..buffer.len() - rest.len()].to_vec();
+        }
+    }
+    Vec::new()
+}
+
+/// What the standby was asked to write and should not have been.
+pub(crate) fn wrongly_asked(world: &World<'_>) -> Option<String> {
+    let on_standby = |write: &&Write| write.node == Node::Standby && world.is_own(write.backend);
+    let refused: Vec<&Write> = world.cluster.refusals().iter().filter(on_standby).collect();
+    let done = world.cluster.writes().iter().find(on_standby);
+    // One refusal for each of which the driver was told, and one that each lost connection may have held.
+    let told = |event: &&Event| matches!(event, Event::ReaderRefused { .. });
+    let lost = world
+        .closes
+        .iter()
+        .filter(|(peer, _)| *peer == PeerId::READER);
+    let may = match world.setup.optimistic {
+        true => world.told.iter().filter(told).count() + lost.count(),
+        false => 0,
+    };
+    let wrong = refused.get(may).copied();
+    let wrong = wrong.or(done.filter(|_| !writes_anywhere(world)));
+    wrong.map(|write| write.text.clone())
+}
+
+/// Whether a request that is tried may have met a standby that was promoted and has not said so yet.
+pub(crate) fn writes_anywhere(world: &World<'_>) -> bool {
+    world.setup.optimistic && world.strikes.contains(&Fault::Promote)
+}
