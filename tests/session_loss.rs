@@ -77,6 +77,19 @@ fn a_reader_that_dies_between_the_messages_of_a_reply() {
     });
 }
 
+/// What a request has failed with it does not fail with again.
+#[test]
+fn a_reader_that_dies_behind_its_error() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        rig.reader("E(57014)");
+        rig.eof(READER);
+        rig.see(CLIENT, "E(57014) Z(I)");
+        goes_on_with_the_writer(rig);
+    });
+}
+
 #[test]
 fn a_reader_that_dies_inside_a_message_tears_the_clients_stream() {
     each(config, |rig| {

@@ -411,12 +411,10 @@ impl<N> Pipeline<N> {
         if let Taking::Copy { swallowed, .. } = self.taking {
             self.uncertain = swallowed;
             self.taking = Taking::Requests;
-            if head.kind == Kind::Query {
-                // All that is left of its answer is what a Sync's is.
-                head.kind = Kind::Sync;
-            }
         }
         if head.kind.ends_with_ready() {
+            // All that is left of its answer is what a Sync's is.
+            head.kind = Kind::Sync;
             return Some((owner, Vec::new()));
         }
         let mut dropped = Vec::new();
