@@ -29,7 +29,7 @@ fn main() {
             let mut scenario = program::scenario(&mut Choices::of_seed(seed));
             scenario
                 .events
-                .retain(|event| !matches!(event, Event::Fault(_) | Event::Raw(_)));
+                .retain(|event| !matches!(event, Event::Fault(_) | Event::Aim(..) | Event::Raw(_)));
             scenario
         })
         .collect();

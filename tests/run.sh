@@ -147,8 +147,15 @@ crate() {
 simulation() {
   local seeds=${PGTURNOUT_SEEDS:-}
   [ -n "${PGTURNOUT_SEED:-}" ] || seeds=${seeds:-20000}
-  suite "simulation" 1800 env ${seeds:+PGTURNOUT_SEEDS="$seeds"} cargo test --release \
+  # Five minutes for the usual number, and as many for the build; as long as it takes for whoever asks for more.
+  local limit=600
+  [ "$seeds" = 20000 ] || limit=86400
+  suite "simulation" "$limit" env ${seeds:+PGTURNOUT_SEEDS="$seeds"} cargo test --release \
     --all-features --test simulation -- --nocapture
+  # Where the parser of the feature inspect is not built in, every session tells the tables of its statements: the parser
+  # takes more stack than a simulated session has.
+  suite "simulation, with metadata" 600 env PGTURNOUT_SEED=0 PGTURNOUT_SEEDS=4000 cargo test --release \
+    --no-default-features --features scram --test simulation -- --nocapture every_law
 }
 
 # Every test target but the live one, which has a part of its own.

@@ -92,15 +92,7 @@ fn play_seed(seed: u64, seen: &mut Seen) -> Result<(), Violation> {
         }
         Err(why) => return Err(Violation::new(Check::Notation, why)),
     }
-    // Other orders and repetitions are seldom another story than other chunkings: some of the seeds do for them.
-    careful(|| {
-        run::play(&scenario, seen)?;
-        match seed % 8 {
-            1 => run::play_twice(&scenario, seen),
-            2 | 6 => run::play_reordered(&scenario, seen),
-            _ => Ok(()),
-        }
-    })
+    attempt(&scenario, seen)
 }
 
 /// Plays these seeds on all cores.

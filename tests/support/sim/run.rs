@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgturnout::session::{CloseCause, Event as Told, PeerId, Timer};
+use pgturnout::session::{CloseCause, Event as Told, PeerId, StatementKind, Timer};
 
 use super::catalogue::Seen;
 use super::checks::{Check, Violation};
@@ -62,7 +62,8 @@ impl Story {
     /// transaction was open by the time that the next request was decided, which is the reason of some of those that
     /// would have gone the same way without it. What does not fit beside what is in flight pins the session. A request
     /// that nothing answers has begun or not, as its server was known to skip it or not. A reader that nothing was asked of
-    /// is ready before the session ends, or is not.
+    /// is ready before the session ends, or is not. What a Bind or an Execute runs whose Parse is being answered
+    /// is known, or is not any more.
     fn told_in_any_order(&self) -> Vec<String> {
         let is_answered = |number: &u64| {
             let of_it = |event: &Told| matches!(event, Told::ResponseBegan { request, .. } if request == number);
@@ -73,6 +74,9 @@ impl Story {
             .iter()
             .filter(|event| match event {
                 Told::Pinned(_) => false,
+                Told::Statement { kind, .. } => {
+                    !matches!(kind, StatementKind::Bind | StatementKind::Execute)
+                }
                 Told::RequestBegan { request, .. } => is_answered(request),
                 Told::UpstreamReady { peer, .. } => {
                     *peer != PeerId::READER || self.routes.contains(peer)
@@ -126,7 +130,14 @@ pub(crate) fn tell(scenario: &Scenario, chunking: Chunking) -> String {
     }
     world.log = Some(Vec::new());
     world.play(scenario);
-    world.log.take().unwrap_or_default().join("\n")
+    let mut lines = world.log.take().unwrap_or_default();
+    if let Some(violation) = &world.violation {
+        lines.push(format!(
+            "broken: {:?}: {}",
+            violation.check, violation.detail
+        ));
+    }
+    lines.join("\n")
 }
 
 /// Plays a scenario with a driver that turns to its peers in another order: that changes nothing either.
