@@ -74,8 +74,9 @@ simulate() { # CHECKS
 }
 
 run_test() { # TARGET NAME
-  local log=$copy/log
-  (cd "$copy" && CARGO_TARGET_DIR=$target CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo test -q --test "$1" -- \
+  local log=$copy/log of=(--test "$1")
+  if [ "$1" = lib ]; then of=(--lib); fi
+  (cd "$copy" && CARGO_TARGET_DIR=$target CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo test -q "${of[@]}" -- \
     "$2") >"$log" 2>&1 && return 0
   if ! grep -q '^test result: FAILED' "$log"; then
     sed -n '/^error/,+12p' "$log" >&2
@@ -120,6 +121,13 @@ try() { # PATCH
   rows="$rows$(cat "$target/rows/$name")
 "
 }
+
+# What breaks without a fault finds none.
+control=$(seeds=2000 simulate none)
+if [ -n "$control" ]; then
+  printf 'canaries.sh: without any fault this breaks: %s\n' "$control" >&2
+  exit 1
+fi
 
 for patch in tests/canaries/*.patch; do
   name=$(basename "$patch" .patch)
