@@ -4,7 +4,8 @@ mod session_support;
 
 use pgturnout::auth::{AdmitPolicy, Channel};
 use pgturnout::session::{
-    ClientAuth, CloseCause, Config, Destination, Event, Gate, PeerId, Role, Timer, WriterFailure,
+    ClientAuth, CloseCause, Config, Destination, Event, Gate, PeerId, Role, Split, Timer,
+    WriterFailure,
 };
 use pgturnout::startup::{ProtocolVersion, StartupParams};
 use session_support::{Dial, Rig, config, each, login, startup, upstream};
@@ -143,6 +144,25 @@ fn the_gate_stands_for_the_writer_behind_it() {
                 serves_alone(rig);
             },
         );
+    }
+}
+
+/// A session that is not split logs in to its writer, and to who stands for it: there is no other gate that could have let
+/// the client in.
+#[test]
+fn nobody_is_let_in_by_a_gate_that_was_not_asked() {
+    let whole = || {
+        let mut config = forgiving(Gate::Reader);
+        config.split = Split::Off;
+        config
+    };
+    for failure in FAILURES {
+        each(whole, |rig| {
+            failure(rig);
+            rig.take_startup(WRITER);
+            rig.writer("Rmd5");
+            rig.see(CLIENT, "Rmd5");
+        });
     }
 }
 

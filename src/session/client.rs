@@ -20,7 +20,7 @@ use super::loss::Stream;
 use super::read_only::Served;
 use super::{
     Action, CloseCause, Config, Demand, Event, Gate, Life, PeerId, ReaderOpen, Relayed, Session,
-    Tell, Timer, TlsRole,
+    Split, Tell, Timer, TlsRole,
 };
 use super::{TlsFailed, TlsInfo};
 use bytes::BytesMut;
@@ -385,8 +385,8 @@ impl<R: Route> Session<R> {
     pub(super) fn gate(&self) -> LegId {
         match (self.config.gate, self.served) {
             (Gate::Reader, Served::AsConfigured) if self.splits() => self.reader(),
-            // The client has logged in to it before the writer was tried.
-            (Gate::Reader, Served::ByTheReader) => self.reader(),
+            // The client has logged in to it before the writer was tried, if the session was to be split.
+            (Gate::Reader, Served::ByTheReader) if self.config.split == Split::On => self.reader(),
             (Gate::Writer | Gate::Reader, _) => self.writer(),
         }
     }
