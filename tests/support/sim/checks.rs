@@ -6,6 +6,7 @@ use pgturnout::wire::{Frontend, Header, Parse, Query};
 
 use super::conduct;
 use super::deadlines;
+use super::door;
 use super::duties;
 use super::fault::Damage;
 use super::needles;
@@ -447,6 +448,7 @@ fn link_is_secure(world: &World<'_>, peer: PeerId) -> bool {
 pub(crate) fn action(world: &mut World<'_>, action: &Action) {
     shown(world, "an action", &format!("{action:?}"));
     conduct::action(world, action);
+    door::action(world, action);
     duties::action(world, action);
     match action {
         Action::Connect { peer, .. }
@@ -628,6 +630,7 @@ pub(crate) fn ended(world: &mut World<'_>) {
         return;
     }
     step(world);
+    door::ended(world);
     late_events(world);
     for peer in PeerId::ALL {
         if world.links[peer.index()].state != State::Closed {
@@ -658,6 +661,8 @@ fn late_events(world: &mut World<'_>) {
     }
     world.session.handle_timeout(now);
     world.session.shutdown(now);
+    world.session.expel(now, door::expulsion());
+    world.session.handle_user(now, Err(String::new()));
     if let Some(action) = world.session.poll_action() {
         world.broken(
             Check::NothingAfterClose,

@@ -7,6 +7,7 @@ use pgturnout::wire::Backend;
 use super::catalogue::Phase;
 use super::checks::{self, Check};
 use super::client::Frame;
+use super::door;
 use super::duties;
 use super::fault::{Damage, Fault};
 use super::oracle;
@@ -282,7 +283,7 @@ fn hears_the_writer(world: &mut World<'_>) {
         aside.count()
     };
     let heard = asides(&world.client.login) + asides(&world.client.frames);
-    let said = asides(&oracle::login(&world.setup)) + world.writer_asides;
+    let said = asides(&oracle::login(world)) + world.writer_asides;
     if heard < said {
         world.broken(
             Check::Direct,
@@ -331,7 +332,7 @@ fn hears_notifications(world: &mut World<'_>) {
 
 /// The client was told at its login what the primary tells, and a key that is its own.
 fn told_at_login(world: &mut World<'_>) {
-    let demoted = world.strikes.contains(&Fault::Demote);
+    let demoted = world.strikes.contains(&Fault::Demote) || door::is_promoted(world);
     let parameters = |frames: &[Frame]| {
         let mut told: Vec<Frame> = frames
             .iter()
@@ -345,7 +346,7 @@ fn told_at_login(world: &mut World<'_>) {
         told
     };
     let ours = parameters(&world.client.login);
-    let theirs = parameters(&oracle::login(&world.setup));
+    let theirs = parameters(&oracle::login(world));
     if ours != theirs {
         let list = |frames: &[Frame]| {
             frames

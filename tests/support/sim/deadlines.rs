@@ -155,7 +155,8 @@ fn wrong(world: &World<'_>, timer: Timer, begun: Instant, closing: bool) -> Opti
             (begun != world.start).then(|| "the client came at first".to_owned())
         }
         Timer::Dial(peer) => {
-            let again = world.setup.servers_want_tls && !world.links[peer.index()].secure;
+            let again = world.setup.servers_want_tls && !world.links[peer.index()].secure
+                || world.setup.read_only && peer == PeerId::WRITER;
             if state(peer) == State::Closed || again {
                 // The driver has not heard of it yet, perhaps not even of the end of a connection without TLS.
                 return None;

@@ -4,11 +4,12 @@
 use std::time::Instant;
 
 use pgturnout::session::{
-    Action, CancelTarget, CloseCause, Destination, Event, Lifecycle, PeerId, Role, RouteReason,
-    TlsRole,
+    Action, CancelTarget, CloseCause, Config, Destination, Event, Lifecycle, PeerId, Role,
+    RouteReason, TlsRole,
 };
 
 use super::checks::Check;
+use super::door;
 use super::fault::{Damage, Fault};
 use super::oracle;
 use super::setup::Caller;
@@ -23,6 +24,14 @@ pub(crate) struct Asked {
     reader_failed: Option<Instant>,
     /// The reader's connection follows a refusal without TLS.
     for_tls: bool,
+}
+
+impl Asked {
+    /// Whether a peer was dialled where a reader is.
+    pub(crate) fn is_at_a_reader(&self, config: &Config, peer: PeerId) -> bool {
+        let at = self.to[peer.index()].and_then(|to| config.upstreams.get(to.0));
+        at.is_some_and(|upstream| upstream.role == Role::Reader)
+    }
 }
 
 /// The session asks for something.
@@ -61,7 +70,7 @@ pub(crate) fn action(world: &mut World<'_>, action: &Action) {
 /// A peer is dialled where a server of its kind is, and a reader that failed not at once again.
 fn dials(world: &mut World<'_>, peer: PeerId, to: Destination) {
     let role = match peer {
-        PeerId::WRITER => Role::Writer,
+        PeerId::WRITER if !door::is_read_only(world) => Role::Writer,
         _ => Role::Reader,
     };
     let known = world.config.upstreams.get(to.0);
@@ -225,9 +234,14 @@ fn reads_are_read(world: &mut World<'_>) {
             }
         )
     });
-    let wrong = wrong.or(not_split.filter(|_| world.setup.split));
+    let splits = world.setup.split && !door::is_read_only(world);
+    let wrong = wrong.or(not_split.filter(|_| splits));
     if let Some(event) = wrong.cloned() {
         world.broken(Check::Told, format!("a read is not read: {event:?}"));
+    }
+    // Nobody else is left to read.
+    if door::is_read_only(world) {
+        return;
     }
     let down = world.told.iter().any(|event| {
         matches!(

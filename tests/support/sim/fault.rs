@@ -62,6 +62,8 @@ pub(crate) enum Fault {
     Demote,
     /// Somebody else locks the table until the faults end: statements that touch it wait.
     Lock,
+    /// The caller puts the client out.
+    Expel,
     /// The time up to the next deadline passes.
     Deadline,
     /// So many milliseconds pass.
@@ -147,7 +149,7 @@ const AT_PEER: [(&str, AtPeer); 10] = [
 ];
 
 /// Faults of no peer.
-const AT_ALL: [(&str, Fault); 7] = [
+const AT_ALL: [(&str, Fault); 8] = [
     ("promote", Fault::Promote),
     ("demote", Fault::Demote),
     ("lock", Fault::Lock),
@@ -155,6 +157,7 @@ const AT_ALL: [(&str, Fault); 7] = [
     ("stray-cancel", Fault::StrayCancel),
     ("shut-down-proxy", Fault::ShutDownProxy),
     ("deadline", Fault::Deadline),
+    ("expel", Fault::Expel),
 ];
 
 impl Fault {
@@ -184,6 +187,7 @@ impl Fault {
             Fault::Cancel => "cancel",
             Fault::StrayCancel => "stray-cancel",
             Fault::ShutDownProxy => "shut-down-proxy",
+            Fault::Expel => "expel",
             Fault::Promote => "promote",
             Fault::Demote => "demote",
             Fault::Lock => "lock",
@@ -229,6 +233,7 @@ impl Fault {
             Fault::Cancel
             | Fault::StrayCancel
             | Fault::ShutDownProxy
+            | Fault::Expel
             | Fault::Promote
             | Fault::Demote
             | Fault::Lock
@@ -252,7 +257,9 @@ impl Fault {
                 Damage::Requests
             }
             Fault::Lie(..) | Fault::Garble(..) | Fault::Misuse(..) => Damage::Anything,
-            Fault::ShutDownProxy | Fault::Clock(_) | Fault::Deadline => Damage::Session,
+            Fault::ShutDownProxy | Fault::Expel | Fault::Clock(_) | Fault::Deadline => {
+                Damage::Session
+            }
             Fault::Reset(peer)
             | Fault::Eof(peer)
             | Fault::RefuseDial(peer)
@@ -358,6 +365,7 @@ impl std::fmt::Display for Fault {
             | Fault::Cancel
             | Fault::StrayCancel
             | Fault::ShutDownProxy
+            | Fault::Expel
             | Fault::Promote
             | Fault::Demote
             | Fault::Lock

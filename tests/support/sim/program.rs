@@ -1,5 +1,6 @@
 //! Scenarios out of choices: what a client says, how the network moves it, and what goes wrong.
 
+mod door;
 mod faults;
 mod reads;
 mod scenes;
@@ -28,6 +29,7 @@ pub(crate) fn scenario(choices: &mut Choices<'_>) -> Scenario {
     program.write();
     let (setup, events) = judged(setup, program.events, choices);
     let (setup, events) = reads::watched(setup, events, choices);
+    let (setup, events) = door::opened(setup, events, choices);
     Scenario {
         setup: faults::equipped(setup, &events),
         events,
@@ -54,6 +56,7 @@ pub(crate) fn untimely(nth: usize, choices: &mut Choices<'_>) -> Scenario {
     program.untimely(nth);
     let events = program.events;
     let (setup, events) = reads::watched(setup, events, choices);
+    let (setup, events) = door::opened(setup, events, choices);
     Scenario { setup, events }
 }
 
@@ -67,6 +70,7 @@ pub(crate) fn stricken(nth: usize, choices: &mut Choices<'_>) -> Scenario {
     program.stricken(nth);
     let events = program.events;
     let (setup, events) = reads::watched(setup, events, choices);
+    let (setup, events) = door::opened(setup, events, choices);
     Scenario {
         setup: faults::equipped(setup, &events),
         events,
@@ -84,6 +88,7 @@ pub(crate) fn staged(nth: usize, choices: &mut Choices<'_>) -> Scenario {
     program.staged(nth, &mut setup);
     let (setup, events) = judged(setup, program.events, choices);
     let (setup, events) = reads::watched(setup, events, choices);
+    let (setup, events) = door::opened(setup, events, choices);
     Scenario {
         setup: faults::equipped(setup, &events),
         events,
@@ -104,6 +109,7 @@ pub(crate) fn wild(choices: &mut Choices<'_>) -> Scenario {
         }
     }
     let (setup, events) = reads::watched(setup, events, choices);
+    let (setup, events) = door::opened(setup, events, choices);
     Scenario { setup, events }
 }
 

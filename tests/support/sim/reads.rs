@@ -6,6 +6,7 @@ use pgturnout::session::{Event, PeerId};
 use pgturnout::wire::Header;
 
 use super::checks::Check;
+use super::door;
 use super::fault::Fault;
 use super::server::{Node, Write};
 use super::setup::{Fresh, WINDOW};
@@ -146,6 +147,11 @@ pub(crate) fn wrongly_asked(world: &World<'_>) -> Option<String> {
         true => world.told.iter().filter(told).count() + lost.count(),
         false => 0,
     };
+    if door::is_read_only(world) {
+        return done
+            .filter(|_| !door::is_promoted(world))
+            .map(|write| write.text.clone());
+    }
     let wrong = refused.get(may).copied();
     let wrong = wrong.or(done.filter(|_| !writes_anywhere(world)));
     wrong.map(|write| write.text.clone())

@@ -10,7 +10,7 @@ use super::event::{Event, Scenario};
 use super::fault::{Damage, Fault};
 use super::message::ClientMessage;
 use super::oracle;
-use super::setup::Caller;
+use super::setup::{Caller, Finder};
 use super::world::{Chunking, Happened, Order, Sent, World};
 
 /// What is compared between two runs of a scenario.
@@ -207,7 +207,9 @@ fn ordered(
                 _ => None,
             })
             .collect(),
-        paced: is_paced(scenario) && scenario.setup.caller != Caller::Silent,
+        paced: is_paced(scenario)
+            && scenario.setup.caller != Caller::Silent
+            && scenario.setup.finder != Finder::Silent,
         happened: world.happened.to_vec(),
         told: std::mem::take(&mut world.told),
         closes: std::mem::take(&mut world.closes),

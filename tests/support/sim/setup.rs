@@ -5,12 +5,12 @@ use std::time::Duration;
 
 #[cfg(feature = "scram")]
 use pgturnout::auth::Secret;
-use pgturnout::auth::{AdmitPolicy, Channel, Credential, Methods};
+use pgturnout::auth::{AdmitPolicy, Channel, Credential, FoundUser, Methods, UpstreamUser};
 #[cfg(feature = "scram")]
 use pgturnout::cancel::CancelRing;
 use pgturnout::session::{
     ClientAuth, Config, Gate, Metadata, Optimistic, ReadYourWrites, ReaderFailure, ReaderOpen,
-    RequestEvents, Role, Split, Upstream,
+    RequestEvents, Role, Split, Upstream, UserSource, WriterFailure,
 };
 use pgturnout::startup::{ClientTls, ProtocolVersion, TlsNegotiation, UpstreamTlsPolicy};
 
@@ -22,6 +22,9 @@ pub(crate) const END_POINT: &[u8] = b"the hash of some certificate ...";
 
 /// The user of every session.
 pub(crate) const USER: &str = "alice";
+
+/// Whom servers know it as, where that is somebody else.
+const RENAMED: &str = "u_md5";
 
 /// For how long reads follow a write to the writer, where it is for a time.
 pub(crate) const WINDOW: Duration = Duration::from_secs(2);
@@ -79,6 +82,14 @@ pub(crate) struct Setup {
     pub(crate) optimistic: bool,
     /// Nobody opens the client's connection: its bytes are all in the scenario.
     pub(crate) wild: bool,
+    /// The session is served by its reader where the writer cannot be had.
+    pub(crate) read_only: bool,
+    /// Who knows what a client has to prove that the proxy checks.
+    pub(crate) finder: Finder,
+    /// The servers know the client by another name.
+    pub(crate) renamed: bool,
+    /// What the caller says to how a login came out.
+    pub(crate) logins: Logins,
 }
 
 /// What a client that encrypts finds.
@@ -130,6 +141,46 @@ const CALLERS: [(Caller, &str); 6] = [
     (Caller::Silent, "silent"),
     (Caller::Wrong, "wrong"),
     (Caller::Sorry, "sorry"),
+];
+
+/// Who looks users up, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finder {
+    /// The proxy, in its list.
+    Listed,
+    /// The caller, at once.
+    Prompt,
+    /// When nothing else happens any more.
+    Late,
+    /// Not before the faults end.
+    Silent,
+    /// It cannot.
+    Sorry,
+}
+
+const FINDERS: [(Finder, &str); 5] = [
+    (Finder::Listed, "listed"),
+    (Finder::Prompt, "prompt"),
+    (Finder::Late, "late"),
+    (Finder::Silent, "silent"),
+    (Finder::Sorry, "sorry"),
+];
+
+/// What the caller's policy does about logins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Logins {
+    /// There is none.
+    Unasked,
+    /// It hears of them.
+    Allowed,
+    /// It denies each, however it came out.
+    Denied,
+}
+
+const LOGINS: [(Logins, &str); 3] = [
+    (Logins::Unasked, "unasked"),
+    (Logins::Allowed, "allowed"),
+    (Logins::Denied, "denied"),
 ];
 
 /// What reads do behind a write of their session.
@@ -227,6 +278,10 @@ impl Setup {
             fresh: Fresh::Off,
             optimistic: false,
             wild: false,
+            read_only: false,
+            finder: Finder::Listed,
+            renamed: false,
+            logins: Logins::Unasked,
         }
     }
 
@@ -311,6 +366,10 @@ impl Setup {
             fresh: Fresh::Off,
             optimistic: false,
             wild: false,
+            read_only: false,
+            finder: Finder::Listed,
+            renamed: false,
+            logins: Logins::Unasked,
         };
         // Not a choice of its own, so that what follows is chosen as before.
         let bound = encrypted && setup.reader_at_login;
@@ -379,7 +438,9 @@ impl Setup {
             Start::Nobody | Start::Nowhere => false,
             Start::WrongPassword => self.login == Method::Trust,
         };
+        let denied = self.logins == Logins::Denied && !self.is_opaque();
         welcome
+            && !denied
             && self.encrypts_as_wanted()
             && self.has_tls_enough()
             && (encrypted || !both || self.login != Method::Cleartext)
@@ -414,6 +475,31 @@ impl Setup {
             Start::Plain | Start::Nobody | Start::Nowhere | Start::WrongPassword => {}
         }
         pairs
+    }
+
+    /// The same as a server gets them.
+    pub(crate) fn upstream_parameters(&self) -> Vec<(&'static [u8], &'static [u8])> {
+        let mut pairs = self.parameters();
+        if self.renamed && self.start != Start::Nobody {
+            pairs[0].1 = RENAMED.as_bytes();
+        }
+        pairs
+    }
+
+    fn other_user(&self) -> UpstreamUser {
+        UpstreamUser::new(RENAMED.as_bytes(), Credential::password(PASSWORD))
+    }
+
+    /// What the caller finds of a user.
+    pub(crate) fn found(&self, user: &[u8]) -> FoundUser {
+        let known = user == USER.as_bytes();
+        FoundUser {
+            credential: match known && self.login != Method::Trust {
+                true => self.listed(),
+                false => Credential::None,
+            },
+            upstream: (known && self.renamed).then(|| self.other_user()),
+        }
     }
 
     pub(crate) fn password(&self) -> &'static str {
@@ -480,6 +566,15 @@ impl Setup {
             true => ReaderFailure::FailClient,
             false => ReaderFailure::UseWriter,
         };
+        if self.read_only {
+            config.writer_failure = WriterFailure::ReadOnly;
+        }
+        if self.finder != Finder::Listed {
+            config.user_source = UserSource::Caller;
+        } else if self.renamed {
+            let user = self.other_user();
+            config.upstream_users.insert(USER.as_bytes(), user);
+        }
         config.read_your_writes = match self.fresh {
             Fresh::Off => ReadYourWrites::Off,
             Fresh::For => ReadYourWrites::For(WINDOW),
@@ -587,6 +682,8 @@ impl std::fmt::Display for Setup {
         let caller = CALLERS.iter().find(|(caller, _)| *caller == self.caller);
         let start = STARTS.iter().find(|(start, _)| *start == self.start);
         let fresh = FRESH.iter().find(|(fresh, _)| *fresh == self.fresh);
+        let finder = FINDERS.iter().find(|(finder, _)| *finder == self.finder);
+        let logins = LOGINS.iter().find(|(logins, _)| *logins == self.logins);
         write!(
             f,
             "split={} gate-is-reader={} reader-at-login={} fail-without-reader={} client-tls={} \
@@ -594,7 +691,8 @@ impl std::fmt::Display for Setup {
              upstream-direct={} servers-have-tls={} servers-want-tls={} login={} terminate={} \
              verifier={} caller={} bound={} ring={} minor={} start={} clients={} \
              readers={} rude={} lag={} tight={} \
-             server-version={} judged={} read-your-writes={} optimistic={} wild={}",
+             server-version={} judged={} read-your-writes={} optimistic={} wild={} \
+             read-only={} finder={} renamed={} logins={}",
             self.split,
             self.gate_is_reader,
             self.reader_at_login,
@@ -625,6 +723,10 @@ impl std::fmt::Display for Setup {
             fresh.map_or("?", |(_, name)| name),
             self.optimistic,
             self.wild,
+            self.read_only,
+            finder.map_or("?", |(_, name)| name),
+            self.renamed,
+            logins.map_or("?", |(_, name)| name),
         )
     }
 }
@@ -643,9 +745,20 @@ impl Setup {
     }
 
     /// The same without what no proxy may be set up with: to check clients whose encryption is not its own.
-    fn sound(self) -> Setup {
+    pub(crate) fn sound(self) -> Setup {
         let terminate = self.terminate && self.client_tls != Offer::Passthrough;
-        Setup { terminate, ..self }
+        // Whom the proxy does not check it cannot look up or know by another name.
+        let finder = match terminate {
+            true => self.finder,
+            false => Finder::Listed,
+        };
+        let renamed = self.renamed && terminate && self.caller == Caller::Nobody;
+        Setup {
+            terminate,
+            finder,
+            renamed,
+            ..self
+        }
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
@@ -680,6 +793,10 @@ impl Setup {
             "read-your-writes" => self.fresh = named(&FRESH, value)?,
             "optimistic" => self.optimistic = parsed(value)?,
             "wild" => self.wild = parsed(value)?,
+            "read-only" => self.read_only = parsed(value)?,
+            "finder" => self.finder = named(&FINDERS, value)?,
+            "renamed" => self.renamed = parsed(value)?,
+            "logins" => self.logins = named(&LOGINS, value)?,
             other => return Err(format!("{other:?} is no part of a set-up")),
         }
         Ok(())

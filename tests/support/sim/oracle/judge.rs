@@ -8,6 +8,7 @@ use std::ops::Range;
 use pgturnout::session::{Lifecycle, PeerId};
 
 use super::super::checks::Check;
+use super::super::door;
 use super::super::fault::{Damage, Fault};
 use super::super::setup::Fresh;
 use super::super::world::World;
@@ -31,7 +32,10 @@ pub(super) enum Extent {
 /// Compares what the client saw with what one server would have told it, as far as the faults allow.
 pub(crate) fn compare(world: &mut World<'_>) {
     fatal_is_last(world);
-    if world.damage >= Damage::Anything || !world.client.is_ready() && world.said.is_empty() {
+    if world.damage >= Damage::Anything
+        || !world.client.is_ready() && world.said.is_empty()
+        || door::is_promoted(world)
+    {
         return;
     }
     if !world.client.is_ready() {
@@ -54,7 +58,7 @@ pub(crate) fn compare(world: &mut World<'_>) {
     match search.explain(Vec::new(), Vec::new()) {
         Ok(direct) => {
             let answered = ours.iter().filter(|answer| is_whole(answer)).count();
-            let unfailed = super::direct(&world.setup, &world.said, &[]);
+            let unfailed = super::direct(world, &world.said, &[]);
             state::effects(world, &direct, &unfailed, extent, answered);
             state::sessions(world, &direct, &unfailed);
         }
@@ -172,7 +176,7 @@ impl Search<'_, '_> {
 
     fn play(&mut self, failures: &[Failure]) -> Direct {
         self.plays += 1;
-        direct(&self.world.setup, &self.world.said, failures)
+        direct(self.world, &self.world.said, failures)
     }
 
     /// The check that a difference breaks.
@@ -230,7 +234,7 @@ impl Search<'_, '_> {
     /// count on it.
     fn missing(&self, failures: &[Failure]) -> Option<(usize, String)> {
         let asked = up_to_flush(&self.world.said);
-        let owed = direct(&self.world.setup, asked, failures).frames;
+        let owed = direct(self.world, asked, failures).frames;
         let owed = answers(&seen_by(&owed, self.world));
         let last = self.ours.len().saturating_sub(1);
         if owed.len() > self.ours.len() {

@@ -15,6 +15,7 @@ use pgturnout::wire::{Backend, Header};
 
 use super::checks::Check;
 use super::client::Frame;
+use super::door;
 use super::fault::Damage;
 use super::server::{Cluster, Executed, Judgement, Login, Node, Server, ServerOptions};
 use super::setup::Setup;
@@ -52,30 +53,33 @@ pub(crate) enum Failure {
     Demoted(usize),
 }
 
-/// A primary that has let the client in, and what it told it on the way.
-fn let_in(setup: &Setup, cluster: &mut Cluster) -> (Server, Vec<Frame>) {
+/// A server that has let the client in, and what it told it on the way.
+fn let_in(setup: &Setup, node: Node, cluster: &mut Cluster) -> (Server, Vec<Frame>) {
     let options = ServerOptions {
         version: setup.server_version,
         login: Login::Trust,
         ..ServerOptions::default()
     };
-    let mut server = Server::new(Node::Primary, 1, options);
-    let params = StartupParams::build(setup.version(), setup.parameters()).expect("a packet");
+    let mut server = Server::new(node, 1, options);
+    let params =
+        StartupParams::build(setup.version(), setup.upstream_parameters()).expect("a packet");
     server.receive(params.raw());
     while server.step(cluster) {}
     let told = frames(&server.output());
     (server, told)
 }
 
-/// What a primary tells at the client's login.
-pub(crate) fn login(setup: &Setup) -> Vec<Frame> {
-    let_in(setup, &mut Cluster::new()).1
+/// What the one server tells at the client's login.
+pub(crate) fn login(world: &World<'_>) -> Vec<Frame> {
+    let_in(&world.setup, door::node(world), &mut Cluster::new()).1
 }
 
-/// Plays what the client said to a primary of its own, on which this goes wrong.
-pub(crate) fn direct(setup: &Setup, said: &[u8], failures: &[Failure]) -> Direct {
+/// Plays what the client said to a server of its own, on which this goes wrong: a primary, or a standby where the
+/// reader serves alone.
+pub(crate) fn direct(world: &World<'_>, said: &[u8], failures: &[Failure]) -> Direct {
+    let setup = &world.setup;
     let mut cluster = Cluster::new();
-    let (mut server, _) = let_in(setup, &mut cluster);
+    let (mut server, _) = let_in(setup, door::node(world), &mut cluster);
     let mut demoted = None;
     for failure in failures {
         match failure {
@@ -128,7 +132,7 @@ pub(crate) fn direct(setup: &Setup, said: &[u8], failures: &[Failure]) -> Direct
 pub(crate) fn owed(world: &World<'_>) -> usize {
     match world.damage {
         Damage::None => {
-            let asked = direct(&world.setup, up_to_flush(&world.said), &[]).frames;
+            let asked = direct(world, up_to_flush(&world.said), &[]).frames;
             seen_by(&asked, world).len()
         }
         Damage::Requests | Damage::Session | Damage::Anything => 0,
@@ -192,7 +196,8 @@ fn frames(mut bytes: &[u8]) -> Vec<Frame> {
 }
 
 fn never_let_in(world: &mut World<'_>) {
-    let may_fail = world.damage > Damage::None || !world.setup.lets_client_in();
+    let may_fail =
+        world.damage > Damage::None && !door::must_serve(world) || !world.setup.lets_client_in();
     let alive = matches!(
         world.session.lifecycle(),
         pgturnout::session::Lifecycle::Live

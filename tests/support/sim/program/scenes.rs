@@ -315,9 +315,13 @@ impl Program<'_, '_> {
             Event::Arrive(writer, 100_000),
             Event::Arrive(reader, rest),
             Event::Leave(client, 100_000),
+            Event::Calm,
+            // The reader says something within a copy of its own, too.
+            Event::Aim(reader, Phase::CopyOut, 0, Fault::Async(reader, aside)),
         ] {
             self.events.push(event);
         }
+        self.query("copy t to stdout");
     }
 
     /// The reader breaks the protocol while the client does not read what it has said before.

@@ -9,7 +9,7 @@ use pgturnout::wire::{Backend, Header};
 use super::super::checks::Check;
 use super::super::fault::Damage;
 use super::super::server::PASSWORD;
-use super::super::setup::{Caller, Setup};
+use super::super::setup::{Caller, Finder, Setup};
 use super::{State, World};
 
 /// What is known of one connection's login.
@@ -45,6 +45,36 @@ impl World<'_> {
         })
     }
 
+    /// A user is to be looked up.
+    pub(super) fn finds(&mut self, user: &[u8]) {
+        self.door.asked = Some(user.to_vec());
+        match self.setup.finder {
+            Finder::Listed => self.broken(Check::Total, "there is nobody to ask for users"),
+            Finder::Silent if self.faults_are_over => self.found(),
+            Finder::Late | Finder::Silent => {}
+            Finder::Prompt | Finder::Sorry => self.found(),
+        }
+    }
+
+    fn found(&mut self) {
+        let Some(user) = self.door.asked.take() else {
+            return;
+        };
+        self.door.answered = true;
+        let found = match self.setup.finder {
+            Finder::Sorry => {
+                self.damage = self.damage.max(Damage::Session);
+                Err("the directory is away".to_owned())
+            }
+            Finder::Listed | Finder::Prompt | Finder::Late | Finder::Silent => {
+                Ok(self.setup.found(&user))
+            }
+        };
+        self.log(|| format!("    the caller has looked for a user: {}", found.is_ok()));
+        let now = self.now;
+        self.meter.measure(|| self.session.handle_user(now, found));
+    }
+
     /// Nothing else happens: who takes their time answers. Whether anybody did.
     pub(super) fn late_answers(&mut self) -> bool {
         let due = match self.setup.caller {
@@ -53,6 +83,16 @@ impl World<'_> {
             Caller::Nobody | Caller::Prompt | Caller::Wrong | Caller::Sorry => false,
         };
         let mut moved = false;
+        let finds = match self.setup.finder {
+            Finder::Late => true,
+            Finder::Silent => self.faults_are_over,
+            Finder::Listed | Finder::Prompt | Finder::Sorry => false,
+        };
+        if finds && self.door.asked.is_some() {
+            self.found();
+            self.digest();
+            moved = true;
+        }
         for peer in PeerId::ALL {
             if due && self.asked[peer.index()].question.is_some() {
                 self.caller_answers(peer);

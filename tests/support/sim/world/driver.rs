@@ -343,6 +343,7 @@ impl World<'_> {
             } => {
                 self.asks_the_caller(*peer, *question, request.body());
             }
+            Action::FindUser { user } => self.finds(user),
             Action::Finish { peer } => {
                 if let Some(server) = &mut self.servers[peer.index()] {
                     server.eof();
@@ -374,14 +375,18 @@ impl World<'_> {
         link.state = State::Open;
         self.backends += 1;
         self.meets_another(peer);
-        let node = match peer {
-            PeerId::WRITER => Node::Primary,
-            _ => Node::Standby,
+        let node = match self.duties.is_at_a_reader(&self.config, peer) {
+            false => Node::Primary,
+            true => Node::Standby,
         };
         let mut options = self.setup.server();
         options.end_to_end = self.is_opaque();
         options.end_point = options.end_point.filter(|_| !self.is_opaque());
-        if let Some(state) = self.refuses_login[peer.index()].clone() {
+        // Who takes no sessions now is the primary.
+        let stands_in = peer == PeerId::WRITER && node == Node::Standby;
+        if let Some(state) = self.refuses_login[peer.index()].clone()
+            && !(stands_in && state == "57P03")
+        {
             options.refuse_login = Some(state.clone());
             self.strikes(&Fault::RefuseLogin(peer, state));
         }

@@ -9,6 +9,7 @@ use pgturnout::startup::CancelKey;
 
 use super::super::checks::{self, Check};
 use super::super::deadlines;
+use super::super::door;
 use super::super::duties;
 use super::super::fault::{Aside, Fault, Misuse};
 use super::super::server::Server;
@@ -90,7 +91,7 @@ impl World<'_> {
             }
             Fault::Misuse(peer, misuse) => return self.is_misuse(*peer, *misuse),
             Fault::Cancel | Fault::StrayCancel => return self.session.client_key().is_some(),
-            Fault::ShutDownProxy => {
+            Fault::ShutDownProxy | Fault::Expel => {
                 return matches!(self.session.lifecycle(), Lifecycle::Live);
             }
             Fault::Promote | Fault::Demote | Fault::Lock => return true,
@@ -148,13 +149,19 @@ impl World<'_> {
             Fault::Async(peer, aside) => self.aside(*peer, *aside),
             Fault::Cancel => self.cancel(),
             Fault::StrayCancel => self.stray_cancel(),
-            Fault::ShutDownProxy => {
+            Fault::ShutDownProxy | Fault::Expel => {
                 let now = self.now;
+                if !self.clocks.was_shut_down() {
+                    self.door.expelled = *fault == Fault::Expel;
+                }
                 self.clocks.shut_down(now);
                 let ahead = self.links[0].buffer.len();
                 let offset = self.from_client.passed() + ahead;
                 self.shut_down_at.get_or_insert(offset);
-                self.meter.measure(|| self.session.shutdown(now));
+                self.meter.measure(|| match fault {
+                    Fault::Expel => self.session.expel(now, door::expulsion()),
+                    _ => self.session.shutdown(now),
+                });
                 self.digest();
             }
             Fault::Promote => self.cluster.promote(),

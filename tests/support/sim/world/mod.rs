@@ -31,6 +31,7 @@ use super::checks::{self, Check, Violation};
 use super::client::Client;
 use super::cursor::Cursor;
 use super::deadlines::{self, Clocks};
+use super::door::Door;
 use super::duties::Asked;
 use super::event::{Event, Scenario};
 use super::fault::{Damage, Fault};
@@ -39,7 +40,6 @@ use super::meter::Meter;
 use super::reads::Reads;
 use super::server::{Cluster, Impostor, Server, TlsAnswer};
 use super::setup::Setup;
-use super::verdict;
 pub(crate) use faults::OUTSIDE;
 pub(crate) use happened::{Happened, Sent};
 use link::End;
@@ -107,6 +107,7 @@ pub(crate) struct World<'s> {
     aims: Vec<(PeerId, Phase, usize, Fault)>,
     /// A cancel has come whose request is not sent yet.
     cancels_later: bool,
+    pub(crate) door: Door,
     pub(crate) happened: [Vec<Happened>; PeerId::COUNT],
     pub(crate) told: Vec<Told>,
     /// What the driver was asked.
@@ -184,8 +185,9 @@ impl<'s> World<'s> {
         let seed = Seed::new(std::array::from_fn(|at| checks::SEED_BYTES[at % 16]));
         let mut session =
             meter.measure(|| Session::new(Arc::clone(&config), route::Split, seed, start));
-        if setup.judged {
-            session.set_policy(Box::new(verdict::Judge));
+        let door = Door::default();
+        if let Some(policy) = door.policy(setup) {
+            session.set_policy(policy);
         }
         let (client, first) = Client::new(setup);
         let mut cluster = Cluster::new();
@@ -209,6 +211,7 @@ impl<'s> World<'s> {
             strikes: Vec::new(),
             aims: Vec::new(),
             cancels_later: false,
+            door,
             damage: match setup.wild {
                 true => Damage::Anything,
                 false => Damage::None,

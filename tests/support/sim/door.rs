@@ -1,0 +1,367 @@
+//! The front door: sessions that their reader serves alone, users whom the caller looks up, what its policy says to
+//! logins, and clients that it puts out.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pgturnout::session::{
+    Action, CloseCause, Denial, Event, LoginFacts, LoginOutcome, PeerId, Policy, StatementFacts,
+    Verdict,
+};
+use pgturnout::wire::Backend;
+
+use super::checks::Check;
+use super::client::Frame;
+use super::fault::{Damage, Fault};
+use super::oracle;
+use super::server::Node;
+use super::setup::{Caller, Finder, Logins, Method, Setup, Start};
+use super::verdict::Judge;
+use super::world::World;
+
+/// What a client is told that is put out, and one whose login is denied.
+const EXPELLED: &str = "the rules have changed";
+const DENIED: &str = "nobody is let in today";
+
+/// What is remembered of who comes in, and who is put out.
+#[derive(Default)]
+pub(crate) struct Door {
+    /// The user who is being looked up, and whether one was.
+    pub(crate) asked: Option<Vec<u8>>,
+    pub(crate) answered: bool,
+    /// Whether the session was ended by an expulsion first.
+    pub(crate) expelled: bool,
+    /// What the policy was told of logins.
+    heard: Arc<Mutex<Vec<LoginOutcome>>>,
+}
+
+/// The caller's policy.
+struct Doorman {
+    judge: Option<Judge>,
+    logins: Logins,
+    heard: Arc<Mutex<Vec<LoginOutcome>>>,
+}
+
+impl Policy for Doorman {
+    fn login(&mut self, login: &LoginFacts<'_>) -> Verdict {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.push(login.outcome);
+        match self.logins {
+            Logins::Denied => Verdict::Deny(Denial::new(DENIED)),
+            Logins::Unasked | Logins::Allowed => Verdict::Allow,
+        }
+    }
+
+    fn statement(&mut self, facts: &StatementFacts<'_>) -> Verdict {
+        match &mut self.judge {
+            Some(judge) => judge.statement(facts),
+            None => Verdict::Allow,
+        }
+    }
+}
+
+impl Door {
+    /// The policy of a session, if it has one.
+    pub(crate) fn policy(&self, setup: &Setup) -> Option<Box<dyn Policy>> {
+        let asked = setup.judged || setup.logins != Logins::Unasked;
+        asked.then(|| {
+            Box::new(Doorman {
+                judge: setup.judged.then_some(Judge),
+                logins: setup.logins,
+                heard: Arc::clone(&self.heard),
+            }) as Box<dyn Policy>
+        })
+    }
+
+    fn heard(&self) -> Vec<LoginOutcome> {
+        let heard = self.heard.lock();
+        heard.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// With what a client is put out.
+pub(crate) fn expulsion() -> Denial {
+    Denial::new(EXPELLED)
+}
+
+/// Whether the session said that its reader serves it alone.
+pub(crate) fn is_read_only(world: &World<'_>) -> bool {
+    let told = |event: &Event| matches!(event, Event::ReadOnly { .. });
+    world.told.iter().any(told)
+}
+
+/// Whether the standby that serves a session alone may take writes.
+pub(crate) fn is_promoted(world: &World<'_>) -> bool {
+    is_read_only(world) && world.strikes.contains(&Fault::Promote)
+}
+
+/// What stands for all the servers of a session.
+pub(crate) fn node(world: &World<'_>) -> Node {
+    match is_read_only(world) {
+        true => Node::Standby,
+        false => Node::Primary,
+    }
+}
+
+/// Whether nothing has gone wrong but that the writer could not be had, and the client had not heard of it.
+pub(crate) fn must_serve(world: &World<'_>) -> bool {
+    let setup = &world.setup;
+    // The word of a server that has asked or told the client something is passed on.
+    let unheard = setup.terminate
+        || setup.login == Method::Trust && setup.minor == 0 && setup.start == Start::Plain;
+    let excused = |fault: &Fault| match fault {
+        Fault::RefuseDial(PeerId::WRITER) => true,
+        Fault::RefuseLogin(PeerId::WRITER, state) => state == "57P03" && unheard,
+        other => other.damage() == Damage::None,
+    };
+    setup.read_only
+        && !world.is_whole()
+        && !setup.servers_want_tls
+        && setup.finder != Finder::Sorry
+        && !matches!(setup.caller, Caller::Wrong | Caller::Sorry)
+        && world.strikes.iter().all(excused)
+}
+
+/// The session asks for something.
+pub(crate) fn action(world: &mut World<'_>, action: &Action) {
+    match action {
+        Action::FindUser { user } => asks_for(world, user),
+        Action::Connect { peer, .. } => {
+            let finds = world.setup.finder != Finder::Listed && !world.lies(PeerId::CLIENT);
+            if finds && !world.door.answered {
+                let detail = format!("the {peer} is dialled for a user who was not looked up");
+                world.broken(Check::LoginOrder, detail);
+            }
+            if *peer == PeerId::READER && is_read_only(world) {
+                world.broken(Check::Direct, "a reader beside the one that serves alone");
+            }
+        }
+        Action::Notify(event @ Event::ReadOnly { .. }) => {
+            let failed = |event: &Event| matches!(event, Event::UpstreamFailed { peer, .. } if *peer == PeerId::WRITER);
+            let late = world.told.contains(&Event::LoggedIn);
+            let cause = world.setup.read_only && world.told.iter().any(failed);
+            if is_read_only(world) || late || !cause {
+                world.broken(Check::Told, format!("{event:?} out of place"));
+            }
+        }
+        Action::Notify(Event::UnknownMessage { peer, .. }) if !world.lies(*peer) => {
+            let detail = format!("a message that nobody knows, which the {peer} never sent");
+            world.broken(Check::Told, detail);
+        }
+        _ => {}
+    }
+}
+
+fn asks_for(world: &mut World<'_>, user: &[u8]) {
+    let parameters = world.setup.parameters();
+    let wrong = !world.lies(PeerId::CLIENT) && user != parameters[0].1;
+    if wrong || world.door.answered || world.door.asked.is_some() {
+        let user = user.escape_ascii();
+        world.broken(Check::LoginOrder, format!("{user} is looked up"));
+    }
+}
+
+/// The session is over.
+pub(crate) fn ended(world: &mut World<'_>) {
+    if world.damage >= Damage::Anything || world.is_opaque() {
+        return;
+    }
+    let proven = |frame: &Frame| frame.tag == b'R' && frame.body == [0; 4];
+    if world.client.is_ready() && !world.client.login.iter().any(proven) {
+        world.broken(
+            Check::LoginOrder,
+            "a client was let in that has proven nothing",
+        );
+    }
+    heard_of_the_login(world);
+    strangers_are_alike(world);
+    put_out(world);
+}
+
+fn shown(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
+/// The SQLSTATE and the words of an error.
+fn error(frame: &Frame) -> Option<(String, String)> {
+    match Backend::parse(frame.tag, &frame.body) {
+        Ok(Backend::ErrorResponse(fields)) => {
+            let field = |code| shown(fields.get(code).unwrap_or_default());
+            Some((field(b'C'), field(b'M')))
+        }
+        _ => None,
+    }
+}
+
+/// The policy heard once how the login came out, before the client did; one that it denied heard nothing else.
+fn heard_of_the_login(world: &mut World<'_>) {
+    if world.setup.logins == Logins::Unasked && !world.setup.judged {
+        return;
+    }
+    let heard = world.door.heard();
+    let mut outcome = None;
+    for frame in &world.client.login {
+        let accepted = frame.tag == b'R' && matches!(frame.body[..], [0, 0, 0, 0 | 12, ..]);
+        let refused = error(frame).is_some_and(|(code, words)| code == "28P01" && words != DENIED);
+        if outcome.is_none() && accepted {
+            outcome = Some("Accepted".to_owned());
+        } else if outcome.is_none() && refused {
+            outcome = Some("Refused(Some(28P01))".to_owned());
+        }
+    }
+    let told: Vec<String> = heard
+        .iter()
+        .map(|outcome| match outcome {
+            LoginOutcome::Accepted => "Accepted".to_owned(),
+            LoginOutcome::Refused(state) => {
+                let state = state.map(|state| shown(&state.0));
+                format!(
+                    "Refused({})",
+                    state.map_or("None".to_owned(), |s| format!("Some({s})"))
+                )
+            }
+        })
+        .collect();
+    if heard.len() > 1 || outcome.is_some() && outcome.as_ref() != told.first() {
+        let detail = format!("the policy heard {told:?} of a login that was {outcome:?}");
+        return world.broken(Check::Denied, detail);
+    }
+    if world.setup.logins == Logins::Denied && !heard.is_empty() {
+        denied(world, outcome.is_some(), &told);
+    }
+}
+
+/// A login that was denied.
+fn denied(world: &mut World<'_>, told: bool, outcome: &[String]) {
+    let words = world.client.login.last().and_then(error);
+    let gone = world
+        .strikes
+        .iter()
+        .any(|fault| fault.peer() == Some(PeerId::CLIENT))
+        || world
+            .told
+            .iter()
+            .any(|event| matches!(event, Event::TimedOut(_)));
+    let polite = words == Some(("28000".to_owned(), DENIED.to_owned()));
+    let ready = world.told.iter().any(|event| {
+        matches!(
+            event,
+            Event::LoggedIn | Event::UpstreamReady { .. } | Event::ClientProven { .. }
+        )
+    });
+    let dialled = [PeerId::WRITER, PeerId::READER]
+        .iter()
+        .any(|peer| world.was_dialled(*peer));
+    let checked = world.setup.terminate && dialled;
+    if told || ready || checked || !polite && !gone {
+        let heard: Vec<String> = world.client.login.iter().map(oracle::show).collect();
+        let detail =
+            format!("a login that was {outcome:?} was denied, and the client heard {heard:?}");
+        world.broken(Check::Denied, detail);
+    }
+}
+
+/// What a stranger hears who is not asked for a password, or may not say it in clear.
+const MD5: [&str; 2] = ["R 5", "E 28P01 true"];
+
+/// Whoever does not exist is asked and refused as with a wrong password.
+fn strangers_are_alike(world: &mut World<'_>) {
+    let cut = world
+        .strikes
+        .iter()
+        .any(|fault| fault.damage() > Damage::None);
+    let quiet = !cut && world.setup.finder != Finder::Sorry && world.setup.logins != Logins::Denied;
+    // Without the TLS that is asked for nobody is checked.
+    let unchecked = world.setup.finder == Finder::Listed
+        || !world.setup.is_found_out()
+        || !world.setup.has_tls_enough();
+    if unchecked || !quiet || world.client.login.is_empty() {
+        return;
+    }
+    let heard: Vec<String> = world
+        .client
+        .login
+        .iter()
+        .map(|frame| match error(frame) {
+            Some((code, words)) => {
+                let named = words.starts_with("password authentication failed for user");
+                format!("E {code} {named}")
+            }
+            None => {
+                let kind = frame.body.get(3).copied().unwrap_or_default();
+                format!("{} {kind}", char::from(frame.tag))
+            }
+        })
+        .filter(|word| !word.starts_with('v'))
+        .collect();
+    let asked: &[&str] = match world.setup.login {
+        Method::Trust => return,
+        Method::Cleartext if heard == MD5 => return,
+        Method::Cleartext => &["R 3"],
+        Method::Md5 => &["R 5"],
+        Method::Scram => &["R 10", "R 11"],
+    };
+    let mut due = asked.to_vec();
+    due.push("E 28P01 true");
+    let like_md5 = !cfg!(feature = "scram") && heard == MD5;
+    if heard != due && !like_md5 {
+        world.broken(
+            Check::LoginOrder,
+            format!("a stranger was told {heard:?}, not {due:?}"),
+        );
+    }
+}
+
+/// A client that was put out was told so, last; one that was not was told nothing of the kind.
+fn put_out(world: &mut World<'_>) {
+    let frames = world.client.login.iter().chain(&world.client.frames);
+    let words = |frame: &Frame| error(frame).is_some_and(|(_, words)| words == EXPELLED);
+    let told = frames.clone().filter(|frame| words(frame)).count();
+    let last = frames.last().and_then(error);
+    let causes: Vec<&CloseCause> = world.closes.iter().map(|(_, cause)| cause).collect();
+    let expelled = causes
+        .iter()
+        .any(|cause| matches!(cause, CloseCause::Expelled(_)));
+    let shut_down = causes.iter().any(|cause| **cause == CloseCause::Shutdown);
+    if expelled != world.door.expelled && (expelled || shut_down) {
+        return world.broken(Check::Told, format!("a client is put out: {causes:?}"));
+    }
+    // Who does not read hears nothing, and nothing can be told in another's stream.
+    let deaf = world.is_whole()
+        || !world.client.is_ready()
+        || world
+            .strikes
+            .iter()
+            .any(|fault| fault.peer() == Some(PeerId::CLIENT))
+        || world
+            .told
+            .iter()
+            .any(|event| matches!(event, Event::TimedOut(_)));
+    let polite = last == Some(("57P01".to_owned(), EXPELLED.to_owned()));
+    if expelled && !deaf && !(polite && told == 1) || !expelled && told > 0 {
+        let detail = format!("a client that was put out was told {last:?} at last");
+        return world.broken(Check::FatalLast, detail);
+    }
+    if expelled && !deaf {
+        nothing_is_lost(world);
+    }
+}
+
+/// What was in flight when a client was put out was answered.
+fn nothing_is_lost(world: &mut World<'_>) {
+    let begun = world.from_client.begun();
+    let simple = begun.iter().all(|(_, tag)| b"QFX".contains(tag));
+    let sent = begun
+        .iter()
+        .filter(|(to, tag)| to.is_some() && b"QF".contains(tag))
+        .count();
+    let answered = world.client.ready;
+    let hurt = world
+        .strikes
+        .iter()
+        .any(|fault| fault.damage() > Damage::Requests && *fault != Fault::Expel);
+    // Where copies are made a Query may stand in the middle of one.
+    if simple && !hurt && !world.setup.optimistic && sent > answered {
+        let detail = format!("{sent} requests had left, {answered} were answered");
+        world.broken(Check::FatalLast, detail);
+    }
+}
