@@ -162,8 +162,22 @@ fn asks_for(world: &mut World<'_>, user: &[u8]) {
 
 /// The session is over.
 pub(crate) fn ended(world: &mut World<'_>) {
-    if world.damage >= Damage::Anything || world.is_opaque() {
+    if world.is_opaque() {
         return;
+    }
+    strange_messages_are_told(world);
+    if world.damage >= Damage::Anything {
+        return;
+    }
+    let dialled = [PeerId::WRITER, PeerId::READER]
+        .iter()
+        .any(|peer| world.was_dialled(*peer));
+    let answered = !world.client.login.is_empty() || !world.client.frames.is_empty();
+    if world.setup.is_too_long() && (dialled || answered) {
+        world.broken(
+            Check::LoginOrder,
+            "a StartupMessage that is too long is answered",
+        );
     }
     let proven = |frame: &Frame| frame.tag == b'R' && frame.body == [0; 4];
     if world.client.is_ready() && !world.client.login.iter().any(proven) {
@@ -189,6 +203,29 @@ fn error(frame: &Frame) -> Option<(String, String)> {
             Some((field(b'C'), field(b'M')))
         }
         _ => None,
+    }
+}
+
+/// Of a message on its way of which no type is known the driver was told.
+fn strange_messages_are_told(world: &mut World<'_>) {
+    if world.is_whole() || world.misused {
+        return;
+    }
+    // The one that peers say; another may be a part of what was said out of place.
+    let is_strange = |tag: u8| tag == 1;
+    let of_client = world.from_client.begun().iter();
+    let of_client = of_client
+        .filter(|(to, _)| to.is_some())
+        .map(|(_, tag)| (PeerId::CLIENT, *tag));
+    let of_servers = world.to_client.begun().iter();
+    let of_servers = of_servers.filter_map(|(of, tag)| Some(((*of)?, *tag)));
+    let untold = of_client.chain(of_servers).find(|(from, tag)| {
+        let (peer, tag) = (*from, *tag);
+        is_strange(tag) && !world.told.contains(&Event::UnknownMessage { peer, tag })
+    });
+    if let Some((peer, tag)) = untold {
+        let detail = format!("a message {tag:#x} of the {peer} is passed on, and nobody is told");
+        world.broken(Check::Told, detail);
     }
 }
 

@@ -26,6 +26,14 @@ pub(crate) const USER: &str = "alice";
 /// Whom servers know it as, where that is somebody else.
 const RENAMED: &str = "u_md5";
 
+/// Options of which a packet is longer than it has to be.
+const LONG: &str = concat!(
+    "-c statement_timeout=7000                                                                  ",
+    "                                                                                          ",
+    "                                                                                          ",
+    "-c datestyle=German"
+);
+
 /// For how long reads follow a write to the writer, where it is for a time.
 pub(crate) const WINDOW: Duration = Duration::from_secs(2);
 
@@ -90,6 +98,8 @@ pub(crate) struct Setup {
     pub(crate) renamed: bool,
     /// What the caller says to how a login came out.
     pub(crate) logins: Logins,
+    /// The proxy takes no longer StartupMessage than it has to.
+    pub(crate) short_startup: bool,
 }
 
 /// What a client that encrypts finds.
@@ -215,9 +225,11 @@ pub(crate) enum Start {
     WrongPassword,
     /// For a replication session, in which a server takes statements too.
     Replication,
+    /// With a packet longer than the least that a proxy may allow.
+    Long,
 }
 
-const STARTS: [(Start, &str); 7] = [
+const STARTS: [(Start, &str); 8] = [
     (Start::Plain, "plain"),
     (Start::Options, "options"),
     (Start::Extension, "extension"),
@@ -225,6 +237,7 @@ const STARTS: [(Start, &str); 7] = [
     (Start::Nowhere, "nowhere"),
     (Start::WrongPassword, "wrong-password"),
     (Start::Replication, "replication"),
+    (Start::Long, "long"),
 ];
 
 const OFFERS: [(Offer, &str); 4] = [
@@ -282,6 +295,7 @@ impl Setup {
             finder: Finder::Listed,
             renamed: false,
             logins: Logins::Unasked,
+            short_startup: false,
         }
     }
 
@@ -370,6 +384,7 @@ impl Setup {
             finder: Finder::Listed,
             renamed: false,
             logins: Logins::Unasked,
+            short_startup: false,
         };
         // Not a choice of its own, so that what follows is chosen as before.
         let bound = encrypted && setup.reader_at_login;
@@ -397,6 +412,11 @@ impl Setup {
         let stranger = matches!(self.start, Start::Nobody | Start::WrongPassword);
         let checks = self.terminate && self.login != Method::Trust && !self.is_opaque();
         checks && stranger
+    }
+
+    /// Whether its StartupMessage is longer than the proxy takes.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.start == Start::Long && self.short_startup && !self.is_opaque()
     }
 
     /// Whether the servers take a handshake that nobody has asked for.
@@ -437,6 +457,7 @@ impl Setup {
             Start::Plain | Start::Options | Start::Extension | Start::Replication => true,
             Start::Nobody | Start::Nowhere => false,
             Start::WrongPassword => self.login == Method::Trust,
+            Start::Long => !self.is_too_long(),
         };
         let denied = self.logins == Logins::Denied && !self.is_opaque();
         welcome
@@ -470,6 +491,7 @@ impl Setup {
                 (b"application_name", b"simulator"),
                 (b"TimeZone", b"Europe/Berlin"),
             ]),
+            Start::Long => pairs.push((b"options", LONG.as_bytes())),
             Start::Extension => pairs.push((b"_pq_.unheard_of", b"1")),
             Start::Replication => pairs.push((b"replication", b"database")),
             Start::Plain | Start::Nobody | Start::Nowhere | Start::WrongPassword => {}
@@ -566,6 +588,9 @@ impl Setup {
             true => ReaderFailure::FailClient,
             false => ReaderFailure::UseWriter,
         };
+        if self.short_startup {
+            config.limits.startup_body = pgturnout::limits::STARTUP_BODY_LEAST;
+        }
         if self.read_only {
             config.writer_failure = WriterFailure::ReadOnly;
         }
@@ -692,7 +717,7 @@ impl std::fmt::Display for Setup {
              verifier={} caller={} bound={} ring={} minor={} start={} clients={} \
              readers={} rude={} lag={} tight={} \
              server-version={} judged={} read-your-writes={} optimistic={} wild={} \
-             read-only={} finder={} renamed={} logins={}",
+             read-only={} finder={} renamed={} logins={} short-startup={}",
             self.split,
             self.gate_is_reader,
             self.reader_at_login,
@@ -727,6 +752,7 @@ impl std::fmt::Display for Setup {
             finder.map_or("?", |(_, name)| name),
             self.renamed,
             logins.map_or("?", |(_, name)| name),
+            self.short_startup,
         )
     }
 }
@@ -796,6 +822,7 @@ impl Setup {
             "read-only" => self.read_only = parsed(value)?,
             "finder" => self.finder = named(&FINDERS, value)?,
             "renamed" => self.renamed = parsed(value)?,
+            "short-startup" => self.short_startup = parsed(value)?,
             "logins" => self.logins = named(&LOGINS, value)?,
             other => return Err(format!("{other:?} is no part of a set-up")),
         }

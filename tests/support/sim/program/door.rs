@@ -5,7 +5,11 @@ use pgturnout::session::PeerId;
 use super::super::choices::Choices;
 use super::super::event::Event;
 use super::super::fault::Fault;
-use super::super::setup::{Finder, Logins, Setup};
+use super::super::setup::{Finder, Logins, Setup, Start};
+
+fn aims(events: &[Event]) -> bool {
+    events.iter().any(|event| matches!(event, Event::Aim(..)))
+}
 
 /// Has some of the sessions do without a writer, look users up, ask the caller about logins, and put clients out. Chosen
 /// behind everything else, so that the rest of a scenario is what it is without.
@@ -39,6 +43,11 @@ pub(super) fn opened(
         7 | 8 if !events.is_empty() && !setup.wild => {
             let at = choices.below(events.len() + 1);
             events.insert(at, Event::Fault(Fault::Expel));
+        }
+        // A fault that waits for its moment needs a session.
+        9 if setup.start == Start::Plain && !setup.wild && !aims(&events) => {
+            setup.start = Start::Long;
+            setup.short_startup = choices.percent(60);
         }
         _ => {}
     }
