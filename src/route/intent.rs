@@ -484,22 +484,40 @@ impl Intent {
     }
 }
 
+/// What an [`Effect`] concerns, for those to whom its kind is all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concerns<'a> {
+    /// The savepoint of this name.
+    Savepoint(&'a Name),
+    /// The prepared statement of this name.
+    Statement(&'a Name),
+    /// A prepared statement that there is from then on.
+    Preparation(&'a Preparation),
+    /// One setting.
+    Setting(&'a SettingChange),
+    /// What binds the session to its server.
+    Pin(PinKind),
+    /// The transaction or the session as a whole.
+    Whole,
+}
+
 impl Effect {
-    /// The prepared statement that it concerns, if it is one.
+    /// What it concerns.
     #[must_use]
-    pub fn statement(&self) -> Option<&Name> {
+    pub fn concerns(&self) -> Concerns<'_> {
         match self {
-            Effect::Prepare(preparation) => Some(&preparation.name),
-            Effect::Execute { name, .. } | Effect::Deallocate(name) => Some(name),
+            Effect::Savepoint(name) | Effect::RollbackToSavepoint(name) | Effect::Release(name) => {
+                Concerns::Savepoint(name)
+            }
+            Effect::Execute { name, .. } | Effect::Deallocate(name) => Concerns::Statement(name),
+            Effect::Prepare(preparation) => Concerns::Preparation(preparation),
+            Effect::Setting(change) => Concerns::Setting(change),
+            Effect::Pin(kind) => Concerns::Pin(*kind),
             Effect::Begin(_)
             | Effect::Commit { .. }
             | Effect::Rollback { .. }
-            | Effect::Savepoint(_)
-            | Effect::RollbackToSavepoint(_)
-            | Effect::Release(_)
             | Effect::PrepareTransaction
             | Effect::SetTransaction(_)
-            | Effect::Setting(_)
             | Effect::ResetAll
             | Effect::DiscardAll
             | Effect::DiscardPlans
@@ -507,35 +525,29 @@ impl Effect {
             | Effect::DiscardTemp
             | Effect::DeallocateAll
             | Effect::UnlistenAll
-            | Effect::CloseAll
-            | Effect::Pin(_) => None,
+            | Effect::CloseAll => Concerns::Whole,
+        }
+    }
+
+    /// The prepared statement that it concerns, if it is one.
+    #[must_use]
+    pub fn statement(&self) -> Option<&Name> {
+        match self.concerns() {
+            Concerns::Statement(name) => Some(name),
+            Concerns::Preparation(preparation) => Some(&preparation.name),
+            Concerns::Savepoint(_) | Concerns::Setting(_) | Concerns::Pin(_) | Concerns::Whole => {
+                None
+            }
         }
     }
 
     /// How many bytes it holds outside itself.
     fn heap(&self) -> usize {
-        match self {
-            Effect::Savepoint(name)
-            | Effect::RollbackToSavepoint(name)
-            | Effect::Release(name)
-            | Effect::Deallocate(name)
-            | Effect::Execute { name, .. } => name.0.len(),
-            Effect::Prepare(preparation) => preparation.heap(),
-            Effect::Setting(change) => change.heap(),
-            Effect::Begin(_)
-            | Effect::Commit { .. }
-            | Effect::Rollback { .. }
-            | Effect::PrepareTransaction
-            | Effect::SetTransaction(_)
-            | Effect::ResetAll
-            | Effect::DiscardAll
-            | Effect::DiscardPlans
-            | Effect::DiscardSequences
-            | Effect::DiscardTemp
-            | Effect::DeallocateAll
-            | Effect::UnlistenAll
-            | Effect::CloseAll
-            | Effect::Pin(_) => 0,
+        match self.concerns() {
+            Concerns::Savepoint(name) | Concerns::Statement(name) => name.0.len(),
+            Concerns::Preparation(preparation) => preparation.heap(),
+            Concerns::Setting(change) => change.heap(),
+            Concerns::Pin(_) | Concerns::Whole => 0,
         }
     }
 }

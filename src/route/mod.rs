@@ -48,9 +48,9 @@ pub use encoding::{Encoding, Known, LexState};
 pub use facts::{BadFact, Facts};
 pub use form::Form;
 pub use intent::{
-    Access, Arguments, Class, Deed, Doubt, Effect, Intent, Isolation, Name, PinKind, Preparation,
-    Reason, Scope, SettingChange, SettingKind, SettingValue, StatementEffect, TransactionModes,
-    Why,
+    Access, Arguments, Class, Concerns, Deed, Doubt, Effect, Intent, Isolation, Name, PinKind,
+    Preparation, Reason, Scope, SettingChange, SettingKind, SettingValue, StatementEffect,
+    TransactionModes, Why,
 };
 pub use outline::outline;
 pub use policy::{Route, RouteContext, Split, Target, WriterOnly};

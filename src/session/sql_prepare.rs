@@ -10,7 +10,7 @@ use super::leg::LegId;
 use super::look::{Certainty, Look, Mirror};
 use super::requests::{Batch, SYNC};
 use super::{PeerId, Session, Timer};
-use crate::route::{Class, Effect, Intent, Name, PinKind, Preparation, Route, Why};
+use crate::route::{Class, Concerns, Effect, Intent, Name, PinKind, Preparation, Route, Why};
 use crate::track::Pin;
 use crate::track::pipeline::Kind;
 use crate::track::prepared::{Change, Repair, Ticket, key};
@@ -59,32 +59,17 @@ impl<R: Route> Session<R> {
             self.pin(Pin::Unaccounted);
         }
         for effect in &definition.meta.effects {
-            match &effect.effect {
-                Effect::Pin(kind) => {
-                    if let Some(pin) = pin_of(*kind) {
+            match effect.effect.concerns() {
+                Concerns::Pin(kind) => {
+                    if let Some(pin) = pin_of(kind) {
                         self.pin(pin);
                     }
                 }
-                Effect::Begin(_)
-                | Effect::Commit { .. }
-                | Effect::Rollback { .. }
-                | Effect::Savepoint(_)
-                | Effect::RollbackToSavepoint(_)
-                | Effect::Release(_)
-                | Effect::PrepareTransaction
-                | Effect::SetTransaction(_)
-                | Effect::Setting(_)
-                | Effect::ResetAll
-                | Effect::DiscardAll
-                | Effect::DiscardPlans
-                | Effect::DiscardSequences
-                | Effect::DiscardTemp
-                | Effect::Prepare(_)
-                | Effect::Execute { .. }
-                | Effect::Deallocate(_)
-                | Effect::DeallocateAll
-                | Effect::UnlistenAll
-                | Effect::CloseAll => self.pin(Pin::Procedure),
+                Concerns::Savepoint(_)
+                | Concerns::Statement(_)
+                | Concerns::Preparation(_)
+                | Concerns::Setting(_)
+                | Concerns::Whole => self.pin(Pin::Procedure),
             }
         }
     }

@@ -267,17 +267,18 @@ fn heard_of_the_login(world: &mut World<'_>) {
     }
 }
 
+/// Whether a fault or a deadline may have kept the client from hearing the last word.
+fn was_disturbed(world: &World<'_>) -> bool {
+    let mut strikes = world.strikes.iter();
+    let mut told = world.told.iter();
+    strikes.any(|fault| fault.peer() == Some(PeerId::CLIENT))
+        || told.any(|event| matches!(event, Event::TimedOut(_)))
+}
+
 /// A login that was denied.
 fn denied(world: &mut World<'_>, told: bool, outcome: &[String]) {
     let words = world.client.login.last().and_then(error);
-    let gone = world
-        .strikes
-        .iter()
-        .any(|fault| fault.peer() == Some(PeerId::CLIENT))
-        || world
-            .told
-            .iter()
-            .any(|event| matches!(event, Event::TimedOut(_)));
+    let gone = was_disturbed(world);
     let polite = words == Some(("28000".to_owned(), DENIED.to_owned()));
     let ready = world.told.iter().any(|event| {
         matches!(
@@ -363,16 +364,7 @@ fn put_out(world: &mut World<'_>) {
         return world.broken(Check::Told, format!("a client is put out: {causes:?}"));
     }
     // Who does not read hears nothing, and nothing can be told in another's stream.
-    let deaf = world.is_whole()
-        || !world.client.is_ready()
-        || world
-            .strikes
-            .iter()
-            .any(|fault| fault.peer() == Some(PeerId::CLIENT))
-        || world
-            .told
-            .iter()
-            .any(|event| matches!(event, Event::TimedOut(_)));
+    let deaf = world.is_whole() || !world.client.is_ready() || was_disturbed(world);
     let polite = last == Some(("57P01".to_owned(), EXPELLED.to_owned()));
     if expelled && !deaf && !(polite && told == 1) || !expelled && told > 0 {
         let detail = format!("a client that was put out was told {last:?} at last");
