@@ -126,8 +126,7 @@ impl<R: Route> Session<R> {
         self.inject(leg, &SYNC, Kind::Sync, Note::Mirror);
         self.memory.statements.synced();
         let timeout = self.config.timeouts.replay;
-        self.timers
-            .start(now, timeout, Timer::Restore(PeerId::READER));
+        self.timers.start(now, timeout, Timer::Restore(leg.peer()));
         Obstacle::Wait
     }
 }
