@@ -232,6 +232,10 @@ impl<'c, 'b> Program<'c, 'b> {
         }
         if self.choices.percent(10) && !self.doubts {
             self.say(ClientMessage::Terminate);
+            if self.choices.percent(40) {
+                // No server reads on.
+                self.request();
+            }
         }
     }
 

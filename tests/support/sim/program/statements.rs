@@ -89,7 +89,11 @@ impl Statements {
             }
             8 => "show application_name".to_owned(),
             9 => "select set_config('application_name', 'configured', false)".to_owned(),
-            15 => "select set_config('application_name', upper('abc'), false)".to_owned(),
+            15 => {
+                // The servers report one of them.
+                let name = choices.one(&["application_name", "my.b"]);
+                format!("select set_config('{name}', upper('abc'), false)")
+            }
             16 => "select set_config('my.a', 'x', true), set_config('TimeZone', 'UTC', false)"
                 .to_owned(),
             17 => "set my.a = 'custom'".to_owned(),
