@@ -143,7 +143,10 @@ fn session_differs(direct: &Executed, ran: &Executed) -> Option<String> {
     if direct.role != ran.role {
         return Some(format!("role {:?} for {:?}", ran.role, direct.role));
     }
-    for ((name, value), (other_name, other)) in ran.settings.iter().zip(direct.settings.iter()) {
+    if direct.settings == ran.settings {
+        return None;
+    }
+    for (name, _) in ran.settings.iter().chain(direct.settings.iter()) {
         let depends_on_node = matches!(
             &**name,
             "in_hot_standby"
@@ -153,7 +156,8 @@ fn session_differs(direct: &Executed, ran: &Executed) -> Option<String> {
                 | "transaction_isolation"
                 | "transaction_deferrable"
         );
-        if name == other_name && value != other && !depends_on_node {
+        let (value, other) = (ran.setting(name), direct.setting(name));
+        if value != other && !depends_on_node {
             return Some(format!("{name}={value:?} for {other:?}"));
         }
     }

@@ -155,9 +155,10 @@ pub(crate) struct Executed {
 }
 
 impl Executed {
+    /// The value of a setting, if it has one.
     pub(crate) fn setting(&self, name: &str) -> Option<&str> {
-        let found = self.settings.iter().find(|(known, _)| **known == *name);
-        found.map(|(_, value)| &**value)
+        let at = settings::find(&self.settings, name).ok()?;
+        Some(&self.settings[at].1)
     }
 }
 

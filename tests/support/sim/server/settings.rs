@@ -143,7 +143,8 @@ pub(super) struct Layers {
     current: Values,
 }
 
-fn find(values: &Values, name: &str) -> Result<usize, usize> {
+/// Where a setting is, or belongs.
+pub(super) fn find(values: &Values, name: &str) -> Result<usize, usize> {
     values.binary_search_by(|(key, _)| {
         key.bytes()
             .map(|b| b.to_ascii_lowercase())
