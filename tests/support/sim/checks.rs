@@ -8,6 +8,7 @@ use super::conduct;
 use super::deadlines;
 use super::door;
 use super::duties;
+use super::fates::{self, Whose};
 use super::fault::Damage;
 use super::needles;
 use super::oracle;
@@ -120,6 +121,7 @@ impl Violation {
 /// After each event.
 pub(crate) fn step(world: &mut World<'_>) {
     bounded(world);
+    fates::step(world);
     if let Some(nonsense) = world.client.nonsense.take()
         && world.servers_are_honest()
         && (world.client.is_ready() || !world.lies(PeerId::CLIENT))
@@ -192,6 +194,7 @@ pub(crate) fn came(world: &mut World<'_>, peer: PeerId, new: usize) {
     let link = &world.links[peer.index()];
     let bytes = link.buffer.get(new..).unwrap_or_default().to_vec();
     let asked = peer.is_upstream() && world.setup.upstream_tls != Tls::Disable && !link.secure;
+    fates::came(world, peer, bytes.len());
     let first = !std::mem::replace(&mut world.answered[peer.index()], true);
     if peer == PeerId::CLIENT {
         let room = 32_usize.saturating_sub(world.first_bytes.len());
@@ -244,6 +247,11 @@ pub(crate) fn need(world: &mut World<'_>, peer: PeerId, n: usize) {
 /// Bytes leave for a peer.
 pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
     conduct::leaving(world, to, sent);
+    let whose = match sent {
+        Sent::Spliced(PeerId::CLIENT, _) => Whose::Client,
+        Sent::Spliced(..) | Sent::Ours(_) => Whose::Ours,
+    };
+    fates::told(world, to, whose, sent.bytes().len());
     if world.is_opaque() {
         return;
     }
@@ -327,7 +335,15 @@ fn injected(world: &mut World<'_>, to: PeerId, bytes: &[u8]) {
         let stands_in = world.setup.judges() && verdict::stands_in(tag, &body);
         let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
         let frame = [&[tag][..], &length.to_be_bytes(), &body].concat();
-        if reads::is_tried(world, to, &frame) {
+        let behind = world.injected[to.index()].len();
+        let is_tried = reads::is_tried(world, to, &frame);
+        let whose = match is_tried {
+            true => Whose::Tried,
+            false if stands_in => Whose::StandsIn,
+            false => Whose::Ours,
+        };
+        fates::told_a_message(world, to, whose, frame.len(), behind);
+        if is_tried {
             world.clocks.passed_on(to);
             tries(world, to, tag);
             continue;
@@ -416,6 +432,7 @@ fn said_in_set_config(world: &World<'_>, text: &[u8]) -> bool {
 pub(crate) fn taken(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, bytes: &[u8]) {
     let tried = from == PeerId::CLIENT && reads::was_tried(world, to, bytes);
     let to = if tried { Some(PeerId::READER) } else { to };
+    fates::taken(world, from, to, bytes);
     let asks = world.client.is_ready() || world.lies(PeerId::CLIENT);
     if from == PeerId::CLIENT && asks && to.is_some() {
         world.client_serves = to;

@@ -8,7 +8,7 @@
 //! | `event`, `fault`, `message`, `setup`, `text` | a scenario, and its text |
 //! | `verdict` | what the caller's policy denies in it |
 //! | `world`, `client`, `server`, `meter` | the driver and the network, the client, PostgreSQL, the heap |
-//! | `checks`, `conduct`, `duties`, `deadlines`, `door`, `reads`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
+//! | `checks`, `conduct`, `duties`, `deadlines`, `door`, `reads`, `fates`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
 //! | `catalogue` | which situations were seen |
 //! | `run`, `shrink` | a scenario under every chunking, and the least part of it that still fails |
 //! | `campaign` | many seeds, and the report of one that fails |
@@ -25,6 +25,7 @@ mod deadlines;
 mod door;
 mod duties;
 pub(crate) mod event;
+mod fates;
 pub(crate) mod fault;
 pub(crate) mod message;
 pub(crate) mod meter;

@@ -34,6 +34,7 @@ use super::deadlines::{self, Clocks};
 use super::door::Door;
 use super::duties::Asked;
 use super::event::{Event, Scenario};
+use super::fates::{self, Fates};
 use super::fault::{Damage, Fault};
 use super::message::ClientMessage;
 use super::meter::Meter;
@@ -108,6 +109,7 @@ pub(crate) struct World<'s> {
     /// A cancel has come whose request is not sent yet.
     cancels_later: bool,
     pub(crate) door: Door,
+    pub(crate) fates: Fates,
     pub(crate) happened: [Vec<Happened>; PeerId::COUNT],
     pub(crate) told: Vec<Told>,
     /// What the driver was asked.
@@ -212,6 +214,7 @@ impl<'s> World<'s> {
             aims: Vec::new(),
             cancels_later: false,
             door,
+            fates: Fates::default(),
             damage: match setup.wild {
                 true => Damage::Anything,
                 false => Damage::None,
@@ -384,6 +387,7 @@ impl<'s> World<'s> {
             }
             if !moved {
                 deadlines::rests(self);
+                fates::rests(self);
                 self.takes_writes[PeerId::READER.index()] |= self.says_promoted;
                 break;
             }
