@@ -46,6 +46,8 @@ fn every_law_holds_in_every_session() {
     let outcome = campaign::campaign(seeds());
     let rate = outcome.sessions as f64 / outcome.took.as_secs_f64();
     println!("{} sessions, {rate:.0} per second", outcome.sessions);
+    let [full, part] = outcome.compared;
+    println!("compared under each chunking: {full} seeds in full, {part} in part");
     let shrunk = number("PGTURNOUT_SHRINK").unwrap_or(1);
     let mut report = outcome.report(usize::try_from(shrunk).unwrap_or(1));
     if seeds().start == 0 && seeds().end >= CATALOGUED {
@@ -121,7 +123,7 @@ fn a_scenario_in_words() {
         Err(_) => "setup split=true\nclient Query \"select 1\"\ncalm\n".to_owned(),
     };
     let scenario = Scenario::parse(&text).expect("a scenario");
-    for chunking in run::CHUNKINGS {
+    for chunking in run::chunkings(&scenario.setup) {
         let told = run::tell(&scenario, chunking);
         println!("--- {chunking:?}\n{told}");
         assert!(

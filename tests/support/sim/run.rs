@@ -10,7 +10,7 @@ use super::event::{Event, Scenario};
 use super::fault::{Damage, Fault};
 use super::message::ClientMessage;
 use super::oracle;
-use super::setup::{Caller, Finder};
+use super::setup::{Caller, Finder, Setup};
 use super::world::{Chunking, Happened, Order, Sent, World};
 
 /// What is compared between two runs of a scenario.
@@ -95,6 +95,16 @@ impl Story {
     }
 }
 
+/// How much of the runs of a scenario was compared. The order is that of how little it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Extent {
+    /// All that the client, the servers and the driver were told.
+    Full,
+    /// What may differ was left out: where requests went, or what came behind an end.
+    Part,
+    Nothing,
+}
+
 /// How much of two runs must be the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Comparable {
@@ -106,19 +116,24 @@ enum Comparable {
     Nothing,
 }
 
-pub(crate) const CHUNKINGS: [Chunking; 3] = [Chunking::Whole, Chunking::Bytes, Chunking::Seeded(1)];
+/// The ways in which a scenario's bytes are cut.
+pub(crate) fn chunkings(setup: &Setup) -> [Chunking; 3] {
+    let anyhow = Chunking::Seeded(setup.fittings.cuts);
+    [Chunking::Whole, Chunking::Bytes, anyhow]
+}
 
-/// Plays a scenario three times, cut differently, and compares.
-pub(crate) fn play(scenario: &Scenario, seen: &mut Seen) -> Result<(), Violation> {
+/// Plays a scenario three times, cut differently, and compares. Whether all of it was compared.
+pub(crate) fn play(scenario: &Scenario, seen: &mut Seen) -> Result<Extent, Violation> {
     let mut first: Option<Story> = None;
-    for chunking in CHUNKINGS {
+    let mut extent = Extent::Full;
+    for chunking in chunkings(&scenario.setup) {
         let story = once(scenario, chunking, seen)?;
         match &first {
             None => first = Some(story),
-            Some(first) => agree(first, &story, chunking)?,
+            Some(first) => extent = extent.max(agree(first, &story, chunking)?),
         }
     }
-    Ok(())
+    Ok(extent)
 }
 
 /// What happens in a scenario, in words.
@@ -144,7 +159,8 @@ pub(crate) fn tell(scenario: &Scenario, chunking: Chunking) -> String {
 pub(crate) fn play_reordered(scenario: &Scenario, seen: &mut Seen) -> Result<(), Violation> {
     let first = ordered(scenario, Chunking::Whole, Order::ClientFirst, seen)?;
     let second = ordered(scenario, Chunking::Whole, Order::ReaderFirst, seen)?;
-    agree(&first, &second, Chunking::Whole).map_err(|violation| Violation {
+    let same = agree(&first, &second, Chunking::Whole);
+    same.map(|_| ()).map_err(|violation| Violation {
         check: Check::Polling,
         ..violation
     })
@@ -244,12 +260,12 @@ fn is_paced(scenario: &Scenario) -> bool {
     })
 }
 
-fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<(), Violation> {
+fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<Extent, Violation> {
     let wrong = |detail: String| Err(Violation::new(Check::Chunking, detail));
     // A fault that waits for its moment may have struck in one of them only.
     let comparable = first.comparable.max(other.comparable);
     if comparable == Comparable::Nothing {
-        return Ok(());
+        return Ok(Extent::Nothing);
     }
     // What was not asked for yet may have come or not.
     let (a, b) = (&first.client, &other.client);
@@ -279,7 +295,7 @@ fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<(), Violati
     if first.routes != other.routes {
         // A request that was decided while others were in flight may have gone to the writer for their sake; which
         // were in flight depends on when bytes came.
-        return Ok(());
+        return Ok(Extent::Part);
     }
     if comparable == Comparable::All {
         let (a, b) = (first.closed(), other.closed());
@@ -327,7 +343,11 @@ fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<(), Violati
             ));
         }
     }
-    Ok(())
+    Ok(match comparable {
+        Comparable::All => Extent::Full,
+        Comparable::Beginning => Extent::Part,
+        Comparable::Nothing => Extent::Nothing,
+    })
 }
 
 /// All that a peer was sent of the others', over all its connections.
