@@ -10,6 +10,8 @@ use super::event::{Event, Scenario};
 use super::fault::{Damage, Fault};
 use super::message::ClientMessage;
 use super::oracle;
+use super::reads;
+use super::server::TlsAnswer;
 use super::setup::{Caller, Finder, Setup};
 use super::world::{Chunking, Happened, Order, Sent, World};
 
@@ -26,6 +28,8 @@ struct Story {
     owed: usize,
     /// Whether the bytes that the client is sent depend on when the standby or an aside comes.
     varies: bool,
+    /// Whether rows that a standby has not yet are left out of what the client saw.
+    fresh: bool,
     /// Where requests went.
     routes: Vec<PeerId>,
     /// Whether each request was answered before the next was made. Those that wait for the login to the reader are not
@@ -205,6 +209,7 @@ fn ordered(
         comparable: match world.damage {
             Damage::None => Comparable::All,
             Damage::Anything if scenario.setup.wild => Comparable::Beginning,
+            Damage::Requests | Damage::Session if is_paced(scenario) => Comparable::All,
             Damage::Requests | Damage::Session | Damage::Anything => Comparable::Nothing,
         },
         client: oracle::seen_by(&world.client.frames, &world),
@@ -215,6 +220,7 @@ fn ordered(
                 .strikes
                 .iter()
                 .any(|fault| matches!(fault, Fault::Async(..))),
+        fresh: reads::are_all_fresh(&world),
         routes: world
             .told
             .iter()
@@ -233,12 +239,13 @@ fn ordered(
     })
 }
 
-/// Whether nothing happens but that the client asks and is answered, one request after the other.
+/// Whether nothing happens but that the client asks and is answered, one request after the other, and that something goes
+/// wrong between two of them.
 fn is_paced(scenario: &Scenario) -> bool {
-    let mut asked = false;
+    let (mut asked, mut struck) = (false, false);
     scenario.events.iter().all(|event| match event {
         Event::Say(message) => {
-            let before = asked;
+            let before = asked || struck;
             asked |= matches!(
                 message,
                 ClientMessage::Query(_) | ClientMessage::FunctionCall(_) | ClientMessage::Sync
@@ -246,16 +253,27 @@ fn is_paced(scenario: &Scenario) -> bool {
             !before
         }
         Event::Calm => {
-            asked = false;
+            (asked, struck) = (false, false);
             true
         }
         Event::SayBeside(_) => true,
+        // How much of these arrives before they tell depends on how it is cut.
+        Event::Fault(
+            Fault::Cut(..)
+            | Fault::Garble(..)
+            | Fault::Lie(..)
+            | Fault::Misuse(..)
+            | Fault::AnswerTls(_, TlsAnswer::Stuffed),
+        ) => false,
+        Event::Fault(_) => {
+            struck = true;
+            !asked
+        }
         Event::Raw(_)
         | Event::Arrive(..)
         | Event::Leave(..)
         | Event::Act
         | Event::Serve(_)
-        | Event::Fault(_)
         | Event::Aim(..) => false,
     })
 }
@@ -264,7 +282,7 @@ fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<Extent, Vio
     let wrong = |detail: String| Err(Violation::new(Check::Chunking, detail));
     // A fault that waits for its moment may have struck in one of them only.
     let comparable = first.comparable.max(other.comparable);
-    if comparable == Comparable::Nothing {
+    if comparable == Comparable::Nothing || first.fresh != other.fresh {
         return Ok(Extent::Nothing);
     }
     // What was not asked for yet may have come or not.

@@ -11,7 +11,7 @@ use super::super::checks::{self, Check};
 use super::super::deadlines;
 use super::super::door;
 use super::super::duties;
-use super::super::fault::{Aside, Fault, Misuse};
+use super::super::fault::{Aside, Damage, Fault, Misuse};
 use super::super::server::Server;
 use super::World;
 use super::link::{End, State};
@@ -23,7 +23,11 @@ impl World<'_> {
     /// A fault strikes: from now on the client may notice it.
     pub(super) fn strikes(&mut self, fault: &Fault) {
         self.seen.fault(fault);
-        self.damage = self.damage.max(fault.damage());
+        match fault {
+            // What time does depends on what was waited for.
+            Fault::Clock(_) | Fault::Deadline => {}
+            _ => self.damage = self.damage.max(fault.damage()),
+        }
         match fault {
             Fault::Lie(peer, _) | Fault::Garble(peer, _) => self.liars[peer.index()] = true,
             Fault::Misuse(..) => self.misused = true,
@@ -276,6 +280,9 @@ impl World<'_> {
 
     pub(crate) fn pass(&mut self, time: Duration) {
         let now = self.now + time;
+        if self.session.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            self.damage = self.damage.max(Damage::Session);
+        }
         deadlines::due_at(self, now);
         self.now = now;
         self.meter.measure(|| self.session.handle_timeout(now));
