@@ -1,6 +1,6 @@
 //! What must hold: each law and invariant a named check.
 
-use pgturnout::session::{Action, CancelTarget, Event, Lifecycle, PeerId};
+use pgturnout::session::{Action, CancelTarget, CloseCause, Event, Lifecycle, PeerId};
 use pgturnout::stats::{Counter, Meter};
 use pgturnout::wire::{Frontend, Header, Parse, Query};
 
@@ -170,9 +170,33 @@ fn bounded(world: &mut World<'_>) {
 /// After each decision of the session.
 pub(crate) fn after_decision(world: &mut World<'_>) {
     deadlines::watch(world);
+    at_once(world);
     if world.session.lifecycle().is_dead() {
         inert(world);
     }
+}
+
+/// What is wrong as soon as it has happened, whatever follows.
+fn at_once(world: &mut World<'_>) {
+    let frames = world.client.frames.len();
+    if frames > std::mem::replace(&mut world.looked_at.frames, frames) {
+        oracle::fatal_is_last(world);
+    }
+    let cluster = &world.cluster;
+    let written = cluster.writes().len() + cluster.refusals().len();
+    // A refusal that the session has asked for is told of later.
+    let decided = !world.setup.optimistic && !world.setup.read_only;
+    if decided && written > std::mem::replace(&mut world.looked_at.written, written) {
+        writes(world);
+    }
+    nobody_hears_what_is_denied(world);
+}
+
+/// How much of what has happened was looked at.
+#[derive(Debug, Default)]
+pub(crate) struct LookedAt {
+    frames: usize,
+    written: usize,
 }
 
 fn inert(world: &mut World<'_>) {
@@ -479,6 +503,13 @@ pub(crate) fn action(world: &mut World<'_>, action: &Action) {
                 format!("TLS with the {peer}, which is not there"),
             );
         }
+        Action::Close {
+            cause: cause @ CloseCause::Misuse(_),
+            ..
+        } if !world.misused => {
+            let detail = format!("{cause}, which it did not");
+            world.broken(Check::Total, detail);
+        }
         Action::Close { cause, .. } => clean(world, &cause.to_string()),
         Action::Notify(Event::UpstreamFailed { why, .. }) => clean(world, why),
         _ => {}
@@ -659,6 +690,9 @@ pub(crate) fn ended(world: &mut World<'_>) {
 }
 
 fn nobody_hears_what_is_denied(world: &mut World<'_>) {
+    if !world.setup.judges() {
+        return;
+    }
     let servers = world.servers.iter().flatten();
     let retired = world.retired.iter().map(|(_, server, _)| server);
     let heard: usize = servers.chain(retired).map(Server::heard_denied).sum();

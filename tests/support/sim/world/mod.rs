@@ -7,6 +7,7 @@
 //! | `driver` | what a driver does with a session |
 //! | `caller` | who answers what servers ask in logins of the proxy's |
 //! | `faults` | what goes wrong, and what comes from outside |
+//! | `misuse` | what a driver must not do |
 //! | `happened` | what happened at each peer |
 //! | `beside` | a second client on the same data |
 
@@ -16,6 +17,7 @@ mod driver;
 mod faults;
 mod happened;
 mod link;
+mod misuse;
 mod whole;
 
 use std::sync::Arc;
@@ -27,7 +29,7 @@ use pgturnout::session::{CloseCause, Config, Event as Told, PeerId, Seed, Sessio
 
 use super::catalogue::Phase;
 use super::catalogue::Seen;
-use super::checks::{self, Check, Violation};
+use super::checks::{self, Check, LookedAt, Violation};
 use super::client::Client;
 use super::cursor::Cursor;
 use super::deadlines::{self, Clocks};
@@ -110,6 +112,7 @@ pub(crate) struct World<'s> {
     cancels_later: bool,
     pub(crate) door: Door,
     pub(crate) fates: Fates,
+    pub(crate) looked_at: LookedAt,
     pub(crate) happened: [Vec<Happened>; PeerId::COUNT],
     pub(crate) told: Vec<Told>,
     /// What the driver was asked.
@@ -215,6 +218,7 @@ impl<'s> World<'s> {
             cancels_later: false,
             door,
             fates: Fates::default(),
+            looked_at: LookedAt::default(),
             damage: match setup.wild {
                 true => Damage::Anything,
                 false => Damage::None,
