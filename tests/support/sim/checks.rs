@@ -466,7 +466,8 @@ pub(crate) fn taken(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, byt
         // Of a frame whose upstream is lost the rest is dropped.
         world.from_client.hand_over(None);
     }
-    if from == PeerId::CLIENT && world.client.is_ready() && !world.is_opaque() && !world.misused {
+    let known = world.client.is_ready() && !world.ahead && !world.misused;
+    if from == PeerId::CLIENT && known && !world.is_opaque() {
         let before = world.from_client.begun().len();
         if let Err(why) = world.from_client.pass(bytes, to) {
             world.broken(Check::Conservation, format!("from the client: {why}"));

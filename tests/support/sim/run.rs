@@ -207,6 +207,7 @@ fn ordered(
     }
     Ok(Story {
         comparable: match world.damage {
+            _ if world.interjected => Comparable::Nothing,
             Damage::None => Comparable::All,
             Damage::Anything if scenario.setup.wild => Comparable::Beginning,
             Damage::Requests | Damage::Session if is_paced(scenario) => Comparable::All,

@@ -23,13 +23,22 @@ impl World<'_> {
     /// A fault strikes: from now on the client may notice it.
     pub(super) fn strikes(&mut self, fault: &Fault) {
         self.seen.fault(fault);
+        let legal = matches!(fault, Fault::Lie(PeerId::CLIENT, bytes) if self.is_legal(bytes));
         match fault {
             // What time does depends on what was waited for.
             Fault::Clock(_) | Fault::Deadline => {}
+            Fault::Lie(_, bytes) if legal => {
+                let at = self.links[0].between(&self.arrived[0]);
+                self.says_between(bytes, at);
+            }
             _ => self.damage = self.damage.max(fault.damage()),
         }
         match fault {
-            Fault::Lie(peer, _) | Fault::Garble(peer, _) => self.liars[peer.index()] = true,
+            Fault::Lie(..) if legal => {}
+            Fault::Lie(peer, _) | Fault::Garble(peer, _) => {
+                self.ahead |= *peer == PeerId::CLIENT && !self.client.is_ready();
+                self.liars[peer.index()] = true;
+            }
             Fault::Misuse(_, misuse) => self.misused |= misuse.is_a_lie(),
             _ => {}
         }

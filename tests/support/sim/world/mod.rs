@@ -7,6 +7,7 @@
 //! | `driver` | what a driver does with a session |
 //! | `caller` | who answers what servers ask in logins of the proxy's |
 //! | `faults` | what goes wrong, and what comes from outside |
+//! | `hostile` | bytes of a client's that may be what a client may say |
 //! | `misuse` | what a driver must not do |
 //! | `happened` | what happened at each peer |
 //! | `beside` | a second client on the same data |
@@ -16,6 +17,7 @@ mod caller;
 mod driver;
 mod faults;
 mod happened;
+mod hostile;
 mod link;
 mod misuse;
 mod whole;
@@ -119,6 +121,10 @@ pub(crate) struct World<'s> {
     pub(crate) duties: Asked,
     pub(crate) closes: Vec<(PeerId, CloseCause)>,
     pub(crate) reads: Reads,
+    /// Whether the client has said something before it was let in: where its first message begins is not known.
+    pub(crate) ahead: bool,
+    /// Whether a message was put between others of the client's, at a moment that depends on how bytes are cut.
+    pub(crate) interjected: bool,
     /// All that the client said once it was logged in, for the one server that it is compared with.
     pub(crate) said: Vec<u8>,
     pub(crate) meter: Meter,
@@ -241,6 +247,8 @@ impl<'s> World<'s> {
             duties: Asked::default(),
             closes: Vec::new(),
             reads: Reads::default(),
+            ahead: false,
+            interjected: false,
             said: Vec::new(),
             meter,
             violation: None,
@@ -344,8 +352,13 @@ impl<'s> World<'s> {
                 self.beside(|other| other.say(message));
             }
             Event::Raw(bytes) => {
-                self.liars[PeerId::CLIENT.index()] = true;
-                self.damage = Damage::Anything;
+                if self.is_legal(bytes) {
+                    self.said.extend_from_slice(bytes);
+                } else {
+                    self.ahead |= !self.client.is_ready();
+                    self.liars[PeerId::CLIENT.index()] = true;
+                    self.damage = Damage::Anything;
+                }
                 self.links[0].sends(bytes);
             }
             Event::Calm => self.calm(),
