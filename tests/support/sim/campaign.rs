@@ -11,6 +11,8 @@ use super::catalogue::Seen;
 use super::checks::{Check, Violation};
 use super::choices::Choices;
 use super::event::Scenario;
+use super::run::Extent;
+use super::setup::Setup;
 use super::world::Chunking;
 use super::{program, run, shrink};
 
@@ -57,19 +59,27 @@ pub(crate) struct Outcome {
     /// By check, in the order of seeds.
     pub(crate) failures: BTreeMap<Check, Vec<Failure>>,
     pub(crate) sessions: u64,
+    /// How many of the seeds' scenarios came out the same under each chunking in everything, and in a part of it.
+    pub(crate) compared: [u64; 2],
     pub(crate) took: Duration,
 }
 
 /// Plays one scenario in every way, and takes a panic for what it is.
 pub(crate) fn attempt(scenario: &Scenario, seen: &mut Seen) -> Result<(), Violation> {
+    compared(scenario, seen).map(|_| ())
+}
+
+/// The same, with how much of the chunkings was compared.
+fn compared(scenario: &Scenario, seen: &mut Seen) -> Result<Extent, Violation> {
     careful(|| {
-        run::play(scenario, seen)?;
+        let extent = run::play(scenario, seen)?;
         run::play_reordered(scenario, seen)?;
-        run::play_twice(scenario, seen)
+        run::play_twice(scenario, seen)?;
+        Ok(extent)
     })
 }
 
-fn careful(play: impl FnOnce() -> Result<(), Violation>) -> Result<(), Violation> {
+fn careful(play: impl FnOnce() -> Result<Extent, Violation>) -> Result<Extent, Violation> {
     catch_unwind(AssertUnwindSafe(play)).unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<String>()
@@ -80,7 +90,7 @@ fn careful(play: impl FnOnce() -> Result<(), Violation>) -> Result<(), Violation
     })
 }
 
-fn play_seed(seed: u64, seen: &mut Seen) -> Result<(), Violation> {
+fn play_seed(seed: u64, seen: &mut Seen) -> Result<Extent, Violation> {
     let scenario = scenario_of(seed);
     match Scenario::parse(&scenario.to_string()) {
         Ok(again) if again == scenario => {}
@@ -92,7 +102,7 @@ fn play_seed(seed: u64, seen: &mut Seen) -> Result<(), Violation> {
         }
         Err(why) => return Err(Violation::new(Check::Notation, why)),
     }
-    attempt(&scenario, seen)
+    compared(&scenario, seen)
 }
 
 /// Plays these seeds on all cores.
@@ -133,9 +143,14 @@ fn on_a_small_stack(seeds: Range<u64>) -> Outcome {
     let work = move || {
         let mut outcome = Outcome::default();
         for seed in seeds {
-            if let Err(violation) = play_seed(seed, &mut outcome.seen) {
-                let list = outcome.failures.entry(violation.check).or_default();
-                list.push(Failure { seed, violation });
+            match play_seed(seed, &mut outcome.seen) {
+                Ok(Extent::Full) => outcome.compared[0] += 1,
+                Ok(Extent::Part) => outcome.compared[1] += 1,
+                Ok(Extent::Nothing) => {}
+                Err(violation) => {
+                    let list = outcome.failures.entry(violation.check).or_default();
+                    list.push(Failure { seed, violation });
+                }
             }
         }
         outcome
@@ -151,6 +166,9 @@ fn on_a_small_stack(seeds: Range<u64>) -> Outcome {
 impl Outcome {
     fn add(&mut self, other: Outcome) {
         self.seen.add(other.seen);
+        for (sum, more) in self.compared.iter_mut().zip(other.compared) {
+            *sum += more;
+        }
         for (check, mut list) in other.failures {
             self.failures.entry(check).or_default().append(&mut list);
         }
@@ -182,8 +200,8 @@ impl Outcome {
 }
 
 /// How the bytes were cut when a law broke.
-fn chunking_of(violation: &Violation) -> Chunking {
-    let mut all = run::CHUNKINGS.into_iter();
+fn chunking_of(violation: &Violation, setup: &Setup) -> Chunking {
+    let mut all = run::chunkings(setup).into_iter();
     let found = all.find(|chunking| violation.detail.contains(&format!("{chunking:?}")));
     found.unwrap_or(Chunking::Whole)
 }
@@ -200,7 +218,7 @@ fn cut(chunking: Chunking) -> &'static str {
 fn report(failure: &Failure) -> String {
     let scenario = scenario_of(failure.seed);
     let (least, violation) = shrink::shrink(&scenario, &failure.violation);
-    let chunking = chunking_of(&violation);
+    let chunking = chunking_of(&violation, &least.setup);
     format!(
         "seed {}: {}\n\
          see it again: PGTURNOUT_SEED={} cargo test --release --test simulation -- --nocapture\n\

@@ -1,6 +1,6 @@
 //! What must hold: each law and invariant a named check.
 
-use pgturnout::session::{Action, CancelTarget, Event, Lifecycle, PeerId};
+use pgturnout::session::{Action, CancelTarget, CloseCause, Event, Lifecycle, PeerId};
 use pgturnout::stats::{Counter, Meter};
 use pgturnout::wire::{Frontend, Header, Parse, Query};
 
@@ -8,6 +8,7 @@ use super::conduct;
 use super::deadlines;
 use super::door;
 use super::duties;
+use super::fates::{self, Whose};
 use super::fault::Damage;
 use super::needles;
 use super::oracle;
@@ -120,6 +121,7 @@ impl Violation {
 /// After each event.
 pub(crate) fn step(world: &mut World<'_>) {
     bounded(world);
+    fates::step(world);
     if let Some(nonsense) = world.client.nonsense.take()
         && world.servers_are_honest()
         && (world.client.is_ready() || !world.lies(PeerId::CLIENT))
@@ -168,9 +170,33 @@ fn bounded(world: &mut World<'_>) {
 /// After each decision of the session.
 pub(crate) fn after_decision(world: &mut World<'_>) {
     deadlines::watch(world);
+    at_once(world);
     if world.session.lifecycle().is_dead() {
         inert(world);
     }
+}
+
+/// What is wrong as soon as it has happened, whatever follows.
+fn at_once(world: &mut World<'_>) {
+    let frames = world.client.frames.len();
+    if frames > std::mem::replace(&mut world.looked_at.frames, frames) {
+        oracle::fatal_is_last(world);
+    }
+    let cluster = &world.cluster;
+    let written = cluster.writes().len() + cluster.refusals().len();
+    // A refusal that the session has asked for is told of later.
+    let decided = !world.setup.optimistic && !world.setup.read_only;
+    if decided && written > std::mem::replace(&mut world.looked_at.written, written) {
+        writes(world);
+    }
+    nobody_hears_what_is_denied(world);
+}
+
+/// How much of what has happened was looked at.
+#[derive(Debug, Default)]
+pub(crate) struct LookedAt {
+    frames: usize,
+    written: usize,
 }
 
 fn inert(world: &mut World<'_>) {
@@ -192,6 +218,7 @@ pub(crate) fn came(world: &mut World<'_>, peer: PeerId, new: usize) {
     let link = &world.links[peer.index()];
     let bytes = link.buffer.get(new..).unwrap_or_default().to_vec();
     let asked = peer.is_upstream() && world.setup.upstream_tls != Tls::Disable && !link.secure;
+    fates::came(world, peer, bytes.len());
     let first = !std::mem::replace(&mut world.answered[peer.index()], true);
     if peer == PeerId::CLIENT {
         let room = 32_usize.saturating_sub(world.first_bytes.len());
@@ -244,6 +271,11 @@ pub(crate) fn need(world: &mut World<'_>, peer: PeerId, n: usize) {
 /// Bytes leave for a peer.
 pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
     conduct::leaving(world, to, sent);
+    let whose = match sent {
+        Sent::Spliced(PeerId::CLIENT, _) => Whose::Client,
+        Sent::Spliced(..) | Sent::Ours(_) => Whose::Ours,
+    };
+    fates::told(world, to, whose, sent.bytes().len());
     if world.is_opaque() {
         return;
     }
@@ -327,7 +359,15 @@ fn injected(world: &mut World<'_>, to: PeerId, bytes: &[u8]) {
         let stands_in = world.setup.judges() && verdict::stands_in(tag, &body);
         let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
         let frame = [&[tag][..], &length.to_be_bytes(), &body].concat();
-        if reads::is_tried(world, to, &frame) {
+        let behind = world.injected[to.index()].len();
+        let is_tried = reads::is_tried(world, to, &frame);
+        let whose = match is_tried {
+            true => Whose::Tried,
+            false if stands_in => Whose::StandsIn,
+            false => Whose::Ours,
+        };
+        fates::told_a_message(world, to, whose, frame.len(), behind);
+        if is_tried {
             world.clocks.passed_on(to);
             tries(world, to, tag);
             continue;
@@ -416,6 +456,7 @@ fn said_in_set_config(world: &World<'_>, text: &[u8]) -> bool {
 pub(crate) fn taken(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, bytes: &[u8]) {
     let tried = from == PeerId::CLIENT && reads::was_tried(world, to, bytes);
     let to = if tried { Some(PeerId::READER) } else { to };
+    fates::taken(world, from, to, bytes);
     let asks = world.client.is_ready() || world.lies(PeerId::CLIENT);
     if from == PeerId::CLIENT && asks && to.is_some() {
         world.client_serves = to;
@@ -425,7 +466,8 @@ pub(crate) fn taken(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, byt
         // Of a frame whose upstream is lost the rest is dropped.
         world.from_client.hand_over(None);
     }
-    if from == PeerId::CLIENT && world.client.is_ready() && !world.is_opaque() && !world.misused {
+    let known = world.client.is_ready() && !world.ahead && !world.misused;
+    if from == PeerId::CLIENT && known && !world.is_opaque() {
         let before = world.from_client.begun().len();
         if let Err(why) = world.from_client.pass(bytes, to) {
             world.broken(Check::Conservation, format!("from the client: {why}"));
@@ -461,6 +503,13 @@ pub(crate) fn action(world: &mut World<'_>, action: &Action) {
                 Check::Total,
                 format!("TLS with the {peer}, which is not there"),
             );
+        }
+        Action::Close {
+            cause: cause @ CloseCause::Misuse(_),
+            ..
+        } if !world.misused => {
+            let detail = format!("{cause}, which it did not");
+            world.broken(Check::Total, detail);
         }
         Action::Close { cause, .. } => clean(world, &cause.to_string()),
         Action::Notify(Event::UpstreamFailed { why, .. }) => clean(world, why),
@@ -642,6 +691,9 @@ pub(crate) fn ended(world: &mut World<'_>) {
 }
 
 fn nobody_hears_what_is_denied(world: &mut World<'_>) {
+    if !world.setup.judges() {
+        return;
+    }
     let servers = world.servers.iter().flatten();
     let retired = world.retired.iter().map(|(_, server, _)| server);
     let heard: usize = servers.chain(retired).map(Server::heard_denied).sum();

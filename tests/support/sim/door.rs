@@ -277,7 +277,9 @@ fn was_disturbed(world: &World<'_>) -> bool {
 
 /// A login that was denied.
 fn denied(world: &mut World<'_>, told: bool, outcome: &[String]) {
-    let words = world.client.login.last().and_then(error);
+    // Who has had enough of the login still hears how it ended.
+    let (login, frames) = (&world.client.login, &world.client.frames);
+    let words = frames.last().or(login.last()).and_then(error);
     let gone = was_disturbed(world);
     let polite = words == Some(("28000".to_owned(), DENIED.to_owned()));
     let ready = world.told.iter().any(|event| {

@@ -84,6 +84,8 @@ pub(crate) enum Aside {
 pub(crate) enum Misuse {
     /// More bytes are reported as written than were offered.
     Transmitted,
+    /// The same, by one.
+    OneMore,
     /// A connection is reported that nobody asked for.
     Connected,
     Secured,
@@ -91,6 +93,12 @@ pub(crate) enum Misuse {
     EofAgain,
     /// Time goes backwards.
     Backwards,
+    /// A question is answered that nobody has asked.
+    Answered,
+    /// A user is found whom nobody looks for.
+    Found,
+    /// What has come is not shown.
+    Hidden,
 }
 
 impl Aside {
@@ -102,13 +110,22 @@ impl Aside {
 }
 
 impl Misuse {
-    pub(crate) const ALL: [(Misuse, &'static str); 5] = [
+    pub(crate) const ALL: [(Misuse, &'static str); 9] = [
         (Misuse::Transmitted, "transmitted"),
+        (Misuse::OneMore, "one-more"),
         (Misuse::Connected, "connected"),
         (Misuse::Secured, "secured"),
         (Misuse::EofAgain, "eof-again"),
         (Misuse::Backwards, "backwards"),
+        (Misuse::Answered, "answered"),
+        (Misuse::Found, "found"),
+        (Misuse::Hidden, "hidden"),
     ];
+
+    /// What is no news to a session, or has to end it at once, says nothing that is not so. Whether it is that shows.
+    pub(crate) fn is_a_lie(self) -> bool {
+        self == Misuse::EofAgain
+    }
 }
 
 /// How far a fault bends what the client may see. The order is that of severity.
@@ -253,6 +270,7 @@ impl Fault {
             | Fault::Async(..)
             | Fault::Lock
             | Fault::StrayCancel => Damage::None,
+            Fault::Misuse(_, misuse) if !misuse.is_a_lie() => Damage::None,
             Fault::FailNext(..) | Fault::Cancel | Fault::Promote | Fault::Demote => {
                 Damage::Requests
             }

@@ -5,10 +5,10 @@
 //! |---|---|
 //! | `choices` | every decision, from one string of bytes |
 //! | `program` | a scenario out of choices: what a client says, how the network cuts it, what goes wrong |
-//! | `event`, `fault`, `message`, `setup`, `text` | a scenario, and its text |
+//! | `event`, `fault`, `message`, `setup`, `fittings`, `text` | a scenario, and its text |
 //! | `verdict` | what the caller's policy denies in it |
 //! | `world`, `client`, `server`, `meter` | the driver and the network, the client, PostgreSQL, the heap |
-//! | `checks`, `conduct`, `duties`, `deadlines`, `door`, `reads`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
+//! | `checks`, `conduct`, `duties`, `deadlines`, `door`, `reads`, `fates`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
 //! | `catalogue` | which situations were seen |
 //! | `run`, `shrink` | a scenario under every chunking, and the least part of it that still fails |
 //! | `campaign` | many seeds, and the report of one that fails |
@@ -25,7 +25,9 @@ mod deadlines;
 mod door;
 mod duties;
 pub(crate) mod event;
+mod fates;
 pub(crate) mod fault;
+mod fittings;
 pub(crate) mod message;
 pub(crate) mod meter;
 mod needles;

@@ -10,7 +10,9 @@ use super::event::{Event, Scenario};
 use super::fault::{Damage, Fault};
 use super::message::ClientMessage;
 use super::oracle;
-use super::setup::{Caller, Finder};
+use super::reads;
+use super::server::TlsAnswer;
+use super::setup::{Caller, Finder, Setup};
 use super::world::{Chunking, Happened, Order, Sent, World};
 
 /// What is compared between two runs of a scenario.
@@ -26,6 +28,8 @@ struct Story {
     owed: usize,
     /// Whether the bytes that the client is sent depend on when the standby or an aside comes.
     varies: bool,
+    /// Whether rows that a standby has not yet are left out of what the client saw.
+    fresh: bool,
     /// Where requests went.
     routes: Vec<PeerId>,
     /// Whether each request was answered before the next was made. Those that wait for the login to the reader are not
@@ -95,6 +99,16 @@ impl Story {
     }
 }
 
+/// How much of the runs of a scenario was compared. The order is that of how little it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Extent {
+    /// All that the client, the servers and the driver were told.
+    Full,
+    /// What may differ was left out: where requests went, or what came behind an end.
+    Part,
+    Nothing,
+}
+
 /// How much of two runs must be the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Comparable {
@@ -106,19 +120,24 @@ enum Comparable {
     Nothing,
 }
 
-pub(crate) const CHUNKINGS: [Chunking; 3] = [Chunking::Whole, Chunking::Bytes, Chunking::Seeded(1)];
+/// The ways in which a scenario's bytes are cut.
+pub(crate) fn chunkings(setup: &Setup) -> [Chunking; 3] {
+    let anyhow = Chunking::Seeded(setup.fittings.cuts);
+    [Chunking::Whole, Chunking::Bytes, anyhow]
+}
 
-/// Plays a scenario three times, cut differently, and compares.
-pub(crate) fn play(scenario: &Scenario, seen: &mut Seen) -> Result<(), Violation> {
+/// Plays a scenario three times, cut differently, and compares. Whether all of it was compared.
+pub(crate) fn play(scenario: &Scenario, seen: &mut Seen) -> Result<Extent, Violation> {
     let mut first: Option<Story> = None;
-    for chunking in CHUNKINGS {
+    let mut extent = Extent::Full;
+    for chunking in chunkings(&scenario.setup) {
         let story = once(scenario, chunking, seen)?;
         match &first {
             None => first = Some(story),
-            Some(first) => agree(first, &story, chunking)?,
+            Some(first) => extent = extent.max(agree(first, &story, chunking)?),
         }
     }
-    Ok(())
+    Ok(extent)
 }
 
 /// What happens in a scenario, in words.
@@ -144,7 +163,8 @@ pub(crate) fn tell(scenario: &Scenario, chunking: Chunking) -> String {
 pub(crate) fn play_reordered(scenario: &Scenario, seen: &mut Seen) -> Result<(), Violation> {
     let first = ordered(scenario, Chunking::Whole, Order::ClientFirst, seen)?;
     let second = ordered(scenario, Chunking::Whole, Order::ReaderFirst, seen)?;
-    agree(&first, &second, Chunking::Whole).map_err(|violation| Violation {
+    let same = agree(&first, &second, Chunking::Whole);
+    same.map(|_| ()).map_err(|violation| Violation {
         check: Check::Polling,
         ..violation
     })
@@ -187,8 +207,10 @@ fn ordered(
     }
     Ok(Story {
         comparable: match world.damage {
+            _ if world.interjected => Comparable::Nothing,
             Damage::None => Comparable::All,
             Damage::Anything if scenario.setup.wild => Comparable::Beginning,
+            Damage::Requests | Damage::Session if is_paced(scenario) => Comparable::All,
             Damage::Requests | Damage::Session | Damage::Anything => Comparable::Nothing,
         },
         client: oracle::seen_by(&world.client.frames, &world),
@@ -199,6 +221,7 @@ fn ordered(
                 .strikes
                 .iter()
                 .any(|fault| matches!(fault, Fault::Async(..))),
+        fresh: reads::are_all_fresh(&world),
         routes: world
             .told
             .iter()
@@ -217,12 +240,13 @@ fn ordered(
     })
 }
 
-/// Whether nothing happens but that the client asks and is answered, one request after the other.
+/// Whether nothing happens but that the client asks and is answered, one request after the other, and that something goes
+/// wrong between two of them.
 fn is_paced(scenario: &Scenario) -> bool {
-    let mut asked = false;
+    let (mut asked, mut struck) = (false, false);
     scenario.events.iter().all(|event| match event {
         Event::Say(message) => {
-            let before = asked;
+            let before = asked || struck;
             asked |= matches!(
                 message,
                 ClientMessage::Query(_) | ClientMessage::FunctionCall(_) | ClientMessage::Sync
@@ -230,26 +254,37 @@ fn is_paced(scenario: &Scenario) -> bool {
             !before
         }
         Event::Calm => {
-            asked = false;
+            (asked, struck) = (false, false);
             true
         }
         Event::SayBeside(_) => true,
+        // How much of these arrives before they tell depends on how it is cut.
+        Event::Fault(
+            Fault::Cut(..)
+            | Fault::Garble(..)
+            | Fault::Lie(..)
+            | Fault::Misuse(..)
+            | Fault::AnswerTls(_, TlsAnswer::Stuffed),
+        ) => false,
+        Event::Fault(_) => {
+            struck = true;
+            !asked
+        }
         Event::Raw(_)
         | Event::Arrive(..)
         | Event::Leave(..)
         | Event::Act
         | Event::Serve(_)
-        | Event::Fault(_)
         | Event::Aim(..) => false,
     })
 }
 
-fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<(), Violation> {
+fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<Extent, Violation> {
     let wrong = |detail: String| Err(Violation::new(Check::Chunking, detail));
     // A fault that waits for its moment may have struck in one of them only.
     let comparable = first.comparable.max(other.comparable);
-    if comparable == Comparable::Nothing {
-        return Ok(());
+    if comparable == Comparable::Nothing || first.fresh != other.fresh {
+        return Ok(Extent::Nothing);
     }
     // What was not asked for yet may have come or not.
     let (a, b) = (&first.client, &other.client);
@@ -279,7 +314,7 @@ fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<(), Violati
     if first.routes != other.routes {
         // A request that was decided while others were in flight may have gone to the writer for their sake; which
         // were in flight depends on when bytes came.
-        return Ok(());
+        return Ok(Extent::Part);
     }
     if comparable == Comparable::All {
         let (a, b) = (first.closed(), other.closed());
@@ -327,7 +362,11 @@ fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<(), Violati
             ));
         }
     }
-    Ok(())
+    Ok(match comparable {
+        Comparable::All => Extent::Full,
+        Comparable::Beginning => Extent::Part,
+        Comparable::Nothing => Extent::Nothing,
+    })
 }
 
 /// All that a peer was sent of the others', over all its connections.

@@ -15,6 +15,7 @@ use pgturnout::session::{
 use pgturnout::startup::{ClientTls, ProtocolVersion, TlsNegotiation, UpstreamTlsPolicy};
 
 use super::choices::Choices;
+use super::fittings::Fittings;
 use super::server::{Lag, Login, PASSWORD, ServerOptions, TlsAnswer};
 
 /// The hash of the servers' certificate.
@@ -100,6 +101,8 @@ pub(crate) struct Setup {
     pub(crate) logins: Logins,
     /// The proxy takes no longer StartupMessage than it has to.
     pub(crate) short_startup: bool,
+    /// What else a proxy may be set up with.
+    pub(crate) fittings: Fittings,
 }
 
 /// What a client that encrypts finds.
@@ -296,6 +299,7 @@ impl Setup {
             renamed: false,
             logins: Logins::Unasked,
             short_startup: false,
+            fittings: Fittings::default(),
         }
     }
 
@@ -385,6 +389,7 @@ impl Setup {
             renamed: false,
             logins: Logins::Unasked,
             short_startup: false,
+            fittings: Fittings::default(),
         };
         // Not a choice of its own, so that what follows is chosen as before.
         let bound = encrypted && setup.reader_at_login;
@@ -417,6 +422,12 @@ impl Setup {
     /// Whether its StartupMessage is longer than the proxy takes.
     pub(crate) fn is_too_long(&self) -> bool {
         self.start == Start::Long && self.short_startup && !self.is_opaque()
+    }
+
+    /// Whether it names a parameter that is reserved.
+    pub(crate) fn names_reserved(&self) -> bool {
+        let named = matches!(self.start, Start::Options | Start::Long);
+        self.fittings.reserved && named && !self.is_opaque()
     }
 
     /// Whether the servers take a handshake that nobody has asked for.
@@ -462,6 +473,7 @@ impl Setup {
         let denied = self.logins == Logins::Denied && !self.is_opaque();
         welcome
             && !denied
+            && !self.names_reserved()
             && self.encrypts_as_wanted()
             && self.has_tls_enough()
             && (encrypted || !both || self.login != Method::Cleartext)
@@ -633,6 +645,7 @@ impl Setup {
             let ring = CancelRing::new(7, secret).expect("a secret that is long enough");
             config.cancel_ring = Some(Arc::new(ring));
         }
+        self.fittings.apply(&mut config);
         if self.tight {
             tighten(&mut config);
         }
@@ -717,7 +730,7 @@ impl std::fmt::Display for Setup {
              verifier={} caller={} bound={} ring={} minor={} start={} clients={} \
              readers={} rude={} lag={} tight={} \
              server-version={} judged={} read-your-writes={} optimistic={} wild={} \
-             read-only={} finder={} renamed={} logins={} short-startup={}",
+             read-only={} finder={} renamed={} logins={} short-startup={} {}",
             self.split,
             self.gate_is_reader,
             self.reader_at_login,
@@ -753,6 +766,7 @@ impl std::fmt::Display for Setup {
             self.renamed,
             logins.map_or("?", |(_, name)| name),
             self.short_startup,
+            self.fittings,
         )
     }
 }
@@ -824,6 +838,7 @@ impl Setup {
             "renamed" => self.renamed = parsed(value)?,
             "short-startup" => self.short_startup = parsed(value)?,
             "logins" => self.logins = named(&LOGINS, value)?,
+            other if self.fittings.set(other, value)? => {}
             other => return Err(format!("{other:?} is no part of a set-up")),
         }
         Ok(())

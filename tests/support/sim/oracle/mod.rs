@@ -211,7 +211,8 @@ fn never_let_in(world: &mut World<'_>) {
     }
 }
 
-fn fatal_is_last(world: &mut World<'_>) {
+/// Nothing follows a FATAL error.
+pub(crate) fn fatal_is_last(world: &mut World<'_>) {
     let frames = &world.client.frames;
     let fatal = frames.iter().position(|frame| {
         frame.tag == b'E'

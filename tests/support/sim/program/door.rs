@@ -5,6 +5,7 @@ use pgturnout::session::PeerId;
 use super::super::choices::Choices;
 use super::super::event::Event;
 use super::super::fault::Fault;
+use super::super::fittings::Fittings;
 use super::super::setup::{Finder, Logins, Setup, Start};
 
 fn aims(events: &[Event]) -> bool {
@@ -61,5 +62,6 @@ pub(super) fn opened(
         ]);
         setup.renamed = choices.percent(20);
     }
+    setup.fittings = Fittings::choose(choices);
     (setup.sound(), events)
 }

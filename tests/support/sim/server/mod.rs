@@ -30,7 +30,7 @@ use login::Opening;
 use session::Session;
 use trouble::Planned;
 pub(crate) use trouble::{FAILURES, Judgement};
-pub(crate) use wire::{HELLO, HELLO_BACK, veil};
+pub(crate) use wire::{HELLO, HELLO_BACK, Mark, veil};
 use wire::{Input, Output};
 
 /// The password of every user.
@@ -207,7 +207,10 @@ impl Server {
 
     /// Processes one packet or message if one is complete, and tells whether it did.
     pub(crate) fn step(&mut self, cluster: &mut Cluster) -> bool {
+        let of_login = matches!(self.stage, Stage::Opening(_));
+        self.out.answers(self.input.newest(), of_login);
         if let Some(code) = self.ending.take() {
+            self.out.answers(None, of_login);
             self.out.fatal(&code, "terminating connection");
             self.close(cluster);
             return true;
@@ -264,6 +267,11 @@ impl Server {
     /// login and errors that end the connection, and whenever 8 KiB have gathered.
     pub(crate) fn output(&mut self) -> Vec<u8> {
         self.out.take()
+    }
+
+    /// The messages that it has said since this was last asked, in its buffer or sent.
+    pub(crate) fn marks(&mut self) -> Vec<Mark> {
+        self.out.marks()
     }
 
     /// Whether a handshake may come without an SSLRequest before it.

@@ -288,6 +288,7 @@ impl Session {
                 Next::Wait
             };
         };
+        io.out.answers(input.newest(), false);
         self.message(tag, &body, &mut io)
     }
 
@@ -339,6 +340,7 @@ impl Session {
                 Next::Wait
             };
         };
+        io.out.answers(input.newest(), false);
         let copy = pending.copy().expect("only then it is called");
         let result = match tag {
             b'd' => copy.data(&body).map(|()| false),

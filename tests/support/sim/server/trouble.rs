@@ -96,6 +96,7 @@ impl Server {
     /// It has a notice for the client, whatever the client does.
     pub(crate) fn notice(&mut self) {
         if let Stage::Session(_) = &self.stage {
+            self.out.answers(None, false);
             self.out
                 .report(b'N', "WARNING", "01000", "there is no cause for alarm");
         }
@@ -161,6 +162,7 @@ impl Server {
     /// A setting that it reports was changed in its configuration.
     pub(crate) fn report_parameter(&mut self) {
         if let Stage::Session(_) = &self.stage {
+            self.out.answers(None, false);
             self.out.parameter("default_transaction_read_only", "off");
             self.out.flush();
         }

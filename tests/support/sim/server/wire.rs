@@ -17,6 +17,10 @@ pub(crate) fn veil(bytes: &mut [u8]) {
 pub(crate) struct Input {
     bytes: Vec<u8>,
     at: usize,
+    /// How many bytes were consumed before those.
+    before: usize,
+    /// Where in all that came the message began that was taken last.
+    newest: Option<usize>,
     ended: bool,
     /// What comes is encrypted.
     veiled: bool,
@@ -26,6 +30,7 @@ impl Input {
     pub(super) fn push(&mut self, bytes: &[u8]) {
         if self.at > 0 {
             self.bytes.drain(..self.at);
+            self.before += self.at;
             self.at = 0;
         }
         let from = self.bytes.len();
@@ -79,8 +84,14 @@ impl Input {
         let (tag, length) = self.peek()?;
         let end = 1 + usize::try_from(length).ok()?;
         let body = self.rest().get(5..end)?.to_vec();
+        self.newest = Some(self.before + self.at);
         self.at += end;
         Some((tag, body))
+    }
+
+    /// Where in all that came the message began that was taken last.
+    pub(super) fn newest(&self) -> Option<usize> {
+        self.newest
     }
 
     /// The announced length of the next packet without a tag.
@@ -130,6 +141,20 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// A message that a server has said.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    /// Where it begins in all that the server says.
+    pub(crate) at: usize,
+    pub(crate) tag: u8,
+    /// Where the message begins, in all that the server was sent, that it answers; `None` for what nobody asked for.
+    pub(crate) cause: Option<usize>,
+    /// Whether it is a part of the login.
+    pub(crate) of_login: bool,
+    /// Whether it is the server's last word.
+    pub(crate) fatal: bool,
+}
+
 /// What the server has to say: `gathered` is still in its buffer, `sent` is on the way.
 #[derive(Default)]
 pub(crate) struct Output {
@@ -139,6 +164,12 @@ pub(crate) struct Output {
     rude: bool,
     /// What it sends is encrypted.
     veiled: bool,
+    /// How many bytes it has said, and which messages nobody has asked about yet.
+    said: usize,
+    marks: Vec<Mark>,
+    /// What it says now answers this.
+    cause: Option<usize>,
+    of_login: bool,
 }
 
 /// The clearing of a screen, colours, a bell, line ends, the mark that turns a text around, and no UTF-8.
@@ -155,6 +186,17 @@ impl Output {
 
     pub(super) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.sent)
+    }
+
+    /// What it says from now on answers the message that begins there.
+    pub(super) fn answers(&mut self, cause: Option<usize>, of_login: bool) {
+        self.cause = cause;
+        self.of_login = of_login;
+    }
+
+    /// The messages that it has said since this was last asked.
+    pub(super) fn marks(&mut self) -> Vec<Mark> {
+        std::mem::take(&mut self.marks)
     }
 
     pub(super) fn flush(&mut self) {
@@ -182,6 +224,7 @@ impl Output {
 
     /// Bytes outside of any message.
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.said += bytes.len();
         self.gathered.extend_from_slice(bytes);
         self.flush();
     }
@@ -195,6 +238,15 @@ impl Output {
         write(out);
         let length = u32::try_from(out.len() - at).unwrap();
         out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+        let fatal = tag == b'E' && out[at + 4..].starts_with(b"SFATAL\0");
+        self.marks.push(Mark {
+            at: self.said,
+            tag,
+            cause: self.cause,
+            of_login: self.of_login,
+            fatal,
+        });
+        self.said += out.len() + 1 - at;
         let whole = out.len() / BUFFER * BUFFER;
         self.send(whole);
     }

@@ -49,9 +49,15 @@ impl<'s> World<'s> {
                 Fault::Promote | Fault::Demote | Fault::Clock(_) | Fault::Deadline
             )
         };
+        // What time does has come of itself.
+        let is_time = |fault: &Fault| matches!(fault, Fault::Clock(_) | Fault::Deadline);
         let strikes: Vec<Fault> = self.strikes.iter().filter(of_all).cloned().collect();
         self.beside(|other| {
-            let worst = strikes.iter().map(Fault::damage).max();
+            let worst = strikes
+                .iter()
+                .filter(|fault| !is_time(fault))
+                .map(Fault::damage)
+                .max();
             other.damage = other.damage.max(worst.unwrap_or(Damage::None));
             other.strikes = strikes;
         });

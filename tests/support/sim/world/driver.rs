@@ -10,6 +10,7 @@ use pgturnout::wire::Header;
 use super::super::catalogue::Phase;
 use super::super::checks::{self, Check};
 use super::super::cursor::Cursor;
+use super::super::fates;
 use super::super::fault::Fault;
 use super::super::reads;
 use super::super::server::{Judgement, Node, Server};
@@ -415,6 +416,7 @@ impl World<'_> {
         }
         self.servers[peer.index()] = Some(server);
         self.record(peer, Happened::Connected);
+        fates::connected(self, peer);
         self.seen.connected(peer);
         self.arrived[peer.index()] = Cursor::default();
         self.answered[peer.index()] = false;
@@ -478,6 +480,7 @@ impl World<'_> {
         link.begun = true;
         let first = link.buffer.first().copied();
         link.buffer.drain(..link.buffer.len().min(1));
+        fates::closed(self, peer, usize::from(first.is_some()));
         if first != Some(HANDSHAKE) {
             self.broken(
                 Check::LoginOrder,
@@ -492,6 +495,8 @@ impl World<'_> {
         let last: Vec<u8> = last.copied().collect();
         let last = self.unveiled(peer, &last);
         self.seen.arrived(peer, &last);
+        let buffered = self.links[peer.index()].buffer.len();
+        fates::closed(self, peer, buffered);
         let link = &mut self.links[peer.index()];
         let was_open = link.state != State::Closed;
         *link = Link {

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgturnout::route;
-use pgturnout::session::{Action, Demand, Lifecycle, PeerId, Seed, Session, TlsInfo};
+use pgturnout::session::{Action, Demand, Lifecycle, PeerId, Seed, Session};
 use pgturnout::startup::CancelKey;
 
 use super::super::checks::{self, Check};
 use super::super::deadlines;
 use super::super::door;
 use super::super::duties;
-use super::super::fault::{Aside, Fault, Misuse};
+use super::super::fault::{Aside, Damage, Fault};
 use super::super::server::Server;
 use super::World;
 use super::link::{End, State};
@@ -23,10 +23,23 @@ impl World<'_> {
     /// A fault strikes: from now on the client may notice it.
     pub(super) fn strikes(&mut self, fault: &Fault) {
         self.seen.fault(fault);
-        self.damage = self.damage.max(fault.damage());
+        let legal = matches!(fault, Fault::Lie(PeerId::CLIENT, bytes) if self.is_legal(bytes));
         match fault {
-            Fault::Lie(peer, _) | Fault::Garble(peer, _) => self.liars[peer.index()] = true,
-            Fault::Misuse(..) => self.misused = true,
+            // What time does depends on what was waited for.
+            Fault::Clock(_) | Fault::Deadline => {}
+            Fault::Lie(_, bytes) if legal => {
+                let at = self.links[0].between(&self.arrived[0]);
+                self.says_between(bytes, at);
+            }
+            _ => self.damage = self.damage.max(fault.damage()),
+        }
+        match fault {
+            Fault::Lie(..) if legal => {}
+            Fault::Lie(peer, _) | Fault::Garble(peer, _) => {
+                self.ahead |= *peer == PeerId::CLIENT && !self.client.is_ready();
+                self.liars[peer.index()] = true;
+            }
+            Fault::Misuse(_, misuse) => self.misused |= misuse.is_a_lie(),
             _ => {}
         }
         self.strikes.push(fault.clone());
@@ -276,6 +289,9 @@ impl World<'_> {
 
     pub(crate) fn pass(&mut self, time: Duration) {
         let now = self.now + time;
+        if self.session.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            self.damage = self.damage.max(Damage::Session);
+        }
         deadlines::due_at(self, now);
         self.now = now;
         self.meter.measure(|| self.session.handle_timeout(now));
@@ -289,49 +305,5 @@ impl World<'_> {
         if let Some((at, _)) = self.session.poll_timeout() {
             self.pass(at.saturating_duration_since(self.now));
         }
-    }
-
-    /// Whether a report would be a lie.
-    fn is_misuse(&self, peer: PeerId, misuse: Misuse) -> bool {
-        let state = self.links[peer.index()].state;
-        match misuse {
-            // These are owed.
-            Misuse::Connected => state != State::Dialing,
-            Misuse::Secured => state != State::Securing,
-            Misuse::Transmitted | Misuse::EofAgain | Misuse::Backwards => true,
-        }
-    }
-
-    pub(super) fn misuse(&mut self, peer: PeerId, misuse: Misuse) {
-        // What was asked for and not taken yet nobody can have done.
-        self.act();
-        let now = self.now;
-        let state = self.links[peer.index()].state;
-        match misuse {
-            // These are owed.
-            Misuse::Connected if state == State::Dialing => {}
-            Misuse::Secured if state == State::Securing => {}
-            Misuse::Transmitted => {
-                self.meter
-                    .measure(|| self.session.transmitted(now, peer, usize::MAX));
-            }
-            Misuse::Connected => self
-                .meter
-                .measure(|| self.session.handle_connected(now, peer, Ok(()))),
-            Misuse::Secured => self.meter.measure(|| {
-                self.session
-                    .handle_secured(now, peer, Ok(TlsInfo::default()));
-            }),
-            Misuse::EofAgain => {
-                for _ in 0..2 {
-                    self.meter.measure(|| self.session.handle_eof(now, peer));
-                }
-            }
-            Misuse::Backwards => {
-                let earlier = self.start;
-                self.meter.measure(|| self.session.handle_timeout(earlier));
-            }
-        }
-        self.digest();
     }
 }

@@ -76,13 +76,19 @@ impl Link {
 
     /// The peer sends this between two messages of those that are on their way already.
     pub(super) fn interrupts(&mut self, bytes: &[u8], arrived: &Cursor<()>) {
+        let at = self.between(arrived);
+        self.wire.splice(at..at, bytes.iter().copied());
+    }
+
+    /// How many bytes on their way end a message that has begun to arrive.
+    pub(super) fn between(&self, arrived: &Cursor<()>) -> usize {
         let mut stream = arrived.clone();
         let mut at = 0;
         while !stream.is_between() && at < self.wire.len() {
             let _ = stream.pass(&self.wire[at..=at], ());
             at += 1;
         }
-        self.wire.splice(at..at, bytes.iter().copied());
+        at
     }
 
     /// The peer sends this.

@@ -7,6 +7,8 @@
 //! | `driver` | what a driver does with a session |
 //! | `caller` | who answers what servers ask in logins of the proxy's |
 //! | `faults` | what goes wrong, and what comes from outside |
+//! | `hostile` | bytes of a client's that may be what a client may say |
+//! | `misuse` | what a driver must not do |
 //! | `happened` | what happened at each peer |
 //! | `beside` | a second client on the same data |
 
@@ -15,7 +17,9 @@ mod caller;
 mod driver;
 mod faults;
 mod happened;
+mod hostile;
 mod link;
+mod misuse;
 mod whole;
 
 use std::sync::Arc;
@@ -27,13 +31,14 @@ use pgturnout::session::{CloseCause, Config, Event as Told, PeerId, Seed, Sessio
 
 use super::catalogue::Phase;
 use super::catalogue::Seen;
-use super::checks::{self, Check, Violation};
+use super::checks::{self, Check, LookedAt, Violation};
 use super::client::Client;
 use super::cursor::Cursor;
 use super::deadlines::{self, Clocks};
 use super::door::Door;
 use super::duties::Asked;
 use super::event::{Event, Scenario};
+use super::fates::{self, Fates};
 use super::fault::{Damage, Fault};
 use super::message::ClientMessage;
 use super::meter::Meter;
@@ -108,12 +113,18 @@ pub(crate) struct World<'s> {
     /// A cancel has come whose request is not sent yet.
     cancels_later: bool,
     pub(crate) door: Door,
+    pub(crate) fates: Fates,
+    pub(crate) looked_at: LookedAt,
     pub(crate) happened: [Vec<Happened>; PeerId::COUNT],
     pub(crate) told: Vec<Told>,
     /// What the driver was asked.
     pub(crate) duties: Asked,
     pub(crate) closes: Vec<(PeerId, CloseCause)>,
     pub(crate) reads: Reads,
+    /// Whether the client has said something before it was let in: where its first message begins is not known.
+    pub(crate) ahead: bool,
+    /// Whether a message was put between others of the client's, at a moment that depends on how bytes are cut.
+    pub(crate) interjected: bool,
     /// All that the client said once it was logged in, for the one server that it is compared with.
     pub(crate) said: Vec<u8>,
     pub(crate) meter: Meter,
@@ -212,6 +223,8 @@ impl<'s> World<'s> {
             aims: Vec::new(),
             cancels_later: false,
             door,
+            fates: Fates::default(),
+            looked_at: LookedAt::default(),
             damage: match setup.wild {
                 true => Damage::Anything,
                 false => Damage::None,
@@ -234,6 +247,8 @@ impl<'s> World<'s> {
             duties: Asked::default(),
             closes: Vec::new(),
             reads: Reads::default(),
+            ahead: false,
+            interjected: false,
             said: Vec::new(),
             meter,
             violation: None,
@@ -337,8 +352,13 @@ impl<'s> World<'s> {
                 self.beside(|other| other.say(message));
             }
             Event::Raw(bytes) => {
-                self.liars[PeerId::CLIENT.index()] = true;
-                self.damage = Damage::Anything;
+                if self.is_legal(bytes) {
+                    self.said.extend_from_slice(bytes);
+                } else {
+                    self.ahead |= !self.client.is_ready();
+                    self.liars[PeerId::CLIENT.index()] = true;
+                    self.damage = Damage::Anything;
+                }
                 self.links[0].sends(bytes);
             }
             Event::Calm => self.calm(),
@@ -384,6 +404,7 @@ impl<'s> World<'s> {
             }
             if !moved {
                 deadlines::rests(self);
+                fates::rests(self);
                 self.takes_writes[PeerId::READER.index()] |= self.says_promoted;
                 break;
             }
