@@ -6,8 +6,8 @@ usage() {
   cat <<'HELP'
 usage: tests/run.sh [PART...]
 
-Gets what the tests need (PostgreSQL, and drivers of Python and Node.js where these languages
-are installed), runs them and closes with `N passed, N failed, N skipped`. Works as root and as
+Gets what the tests need (PostgreSQL, and drivers of Python, Node.js and Java where these
+languages are installed), runs them and closes with `N passed, N failed, N skipped`. Works as root and as
 an ordinary user. What is skipped is said, with the reason, where it happens and at the end.
 The suites of others, of PostgreSQL and its drivers, are run by tests/suites.sh.
 

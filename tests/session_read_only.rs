@@ -2,12 +2,12 @@
 
 mod session_support;
 
-use pgturnout::auth::{AdmitPolicy, Channel};
+use pgturnout::auth::{AdmitPolicy, Channel, Credential, Methods};
 use pgturnout::session::{
     ClientAuth, CloseCause, Config, Destination, Event, Gate, PeerId, Role, Split, Timer,
     WriterFailure,
 };
-use pgturnout::startup::{ProtocolVersion, StartupParams};
+use pgturnout::startup::{ProtocolVersion, StartupParams, UpstreamTlsPolicy};
 use session_support::{Dial, Rig, config, each, login, startup, upstream};
 
 const CLIENT: PeerId = PeerId::CLIENT;
@@ -48,6 +48,7 @@ fn standby_in(rig: &mut Rig) {
 }
 
 type Failing = fn(&mut Rig);
+type Configured = fn() -> Config;
 
 /// How a writer fails whose first words the client has not heard.
 const FAILURES: [Failing; 5] = [
@@ -249,4 +250,123 @@ fn replication_is_the_writers() {
             rig.see(CLIENT, "FATAL(08006)");
         },
     );
+}
+
+fn asking_the_caller() -> Config {
+    let mut config = trusting();
+    config.users.insert(b"alice", Credential::External);
+    for upstream in &mut config.upstreams {
+        upstream.methods = Some(Methods::NONE.allow_external(Channel::Clear));
+    }
+    config
+}
+
+fn requiring_tls() -> Config {
+    let mut config = trusting();
+    for upstream in &mut config.upstreams {
+        upstream.tls = UpstreamTlsPolicy::Require;
+    }
+    config
+}
+
+/// Somebody has to mend it, and would not hear of it if the standby served: a credential of ours that is refused or cannot
+/// be had, TLS that is not as it was configured, a server that is none.
+#[test]
+fn what_is_configured_wrongly_is_told() {
+    let faults: [(Configured, Failing, &str); 8] = [
+        (trusting, |rig| rig.writer("FATAL(28P01)"), "28P01"),
+        (trusting, |rig| rig.writer("FATAL(28000)"), "28000"),
+        (trusting, |rig| rig.writer("Rmd5"), "wants an MD5 password"),
+        (trusting, |rig| rig.writer("Z(I)"), "ReadyForQuery"),
+        (
+            asking_the_caller,
+            |rig| {
+                rig.writer("Rclear");
+                rig.authenticate(WRITER, Err("no ticket".to_owned()));
+            },
+            "no ticket",
+        ),
+        (
+            asking_the_caller,
+            |rig| {
+                rig.writer("Rclear");
+                rig.expire(Timer::Replay(WRITER));
+            },
+            "took too long",
+        ),
+        (requiring_tls, |rig| rig.raw(WRITER, b"N"), "TLS"),
+        (
+            requiring_tls,
+            |rig| {
+                rig.tls_fails(WRITER);
+                rig.raw(WRITER, b"S");
+            },
+            "TLS failed: no",
+        ),
+    ];
+    for (config, fault, why) in faults {
+        each(config, |rig| {
+            open(rig);
+            rig.take(WRITER);
+            fault(rig);
+            rig.see(CLIENT, "R FATAL(08006)");
+            assert_eq!(rig.cause(), CloseCause::LoginFailed(WRITER));
+            assert!(
+                !rig.events
+                    .iter()
+                    .any(|event| matches!(event, Event::ReadOnly { .. }))
+            );
+            let told = |event: &Event| matches!(event, Event::UpstreamFailed { why: told, .. } if told.contains(why));
+            assert!(rig.events.iter().any(told), "{why}: {:?}", rig.events);
+        });
+    }
+}
+
+/// A server that hangs in its login is one that cannot be had.
+#[test]
+fn a_writer_that_hangs_is_replaced() {
+    each(trusting, |rig| {
+        open(rig);
+        rig.take_startup(WRITER);
+        rig.expire(Timer::Replay(WRITER));
+        rig.see(CLIENT, "R");
+        standby_in(rig);
+        assert!(rig.shown(CLIENT).contains("S(in_hot_standby,on)"));
+        serves_alone(rig);
+    });
+}
+
+/// The client is told which server it was.
+#[test]
+fn what_stands_for_the_writer_goes_by_its_own_name() {
+    let ends: [(Failing, &str); 3] = [
+        (
+            |rig| rig.eof(WRITER),
+            "the proxy could not log in to the replica server",
+        ),
+        (
+            |rig| {
+                standby_in(rig);
+                rig.reset(WRITER);
+            },
+            "the connection to the replica server was lost",
+        ),
+        (
+            |rig| {
+                standby_in(rig);
+                rig.raw(WRITER, b"\0\0\0\0\0");
+            },
+            "the replica server broke the protocol",
+        ),
+    ];
+    for (end, words) in ends {
+        each(trusting, |rig| {
+            rig.dials(WRITER, Dial::RefuseOnce);
+            open(rig);
+            end(rig);
+            let told = rig.take(CLIENT);
+            let told = told.escape_ascii().to_string();
+            assert!(told.contains(words), "{told}");
+        });
+    }
 }

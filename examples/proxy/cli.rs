@@ -98,6 +98,32 @@ const WHO: &[Flag] = &[
         ],
     ),
     Flag::new(
+        "users-command",
+        Takes::One("PROGRAM"),
+        &[
+            "run for each login to the proxy, with the name in",
+            "PGTURNOUT_USER: prints lines of a users file, none of",
+            "that name for a user who does not exist",
+        ],
+    ),
+    Flag::new(
+        "upstream-users-file",
+        Takes::One("FILE"),
+        &[
+            "whom the servers know by another name: lines",
+            "CLIENT:NAME:SECRET or \"client\" \"name\" \"secret\"",
+        ],
+    ),
+    Flag::new(
+        "credential-command",
+        Takes::One("PROGRAM"),
+        &[
+            "run for each login to a server, with PGTURNOUT_USER,",
+            "_HOST and _PORT: prints the token that serves as a",
+            "password there, or as the one of OAUTHBEARER",
+        ],
+    ),
+    Flag::new(
         "auth",
         Takes::One("relay|terminate"),
         &[
@@ -163,7 +189,7 @@ const HOW: &[Flag] = &[
             "instances that hand each other's cancels on: lines",
             "`secret TEXT`, once or (to change it) twice, and",
             "`instance NUMBER HOST:PORT`, where each listens for",
-            "them; SIGHUP has it read again, and the users file",
+            "them; SIGHUP has it read again, and the users files",
         ],
     ),
     Flag::new(

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use pgturnout::route;
 use pgturnout::session::{
-    Action, CancelTarget, CloseCause, ConnectFailed, Demand, Destination, Event, PeerId, Seed,
-    Session, TlsFailed, TlsRole, Transmit,
+    Action, CancelTarget, CloseCause, Config, ConnectFailed, Demand, Destination, Event, PeerId,
+    Seed, Session, TlsFailed, TlsRole, Transmit,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
+use crate::ask::{Answer, Questions, Reply};
 use crate::connection::{Connection, Heard, Sent, Step};
 use crate::metrics::{Clock, Published};
 use crate::peer_io::{ReadBuffer, Stream};
@@ -37,6 +38,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// A session with everything that it needs to run. The arrays are indexed by peer.
 pub(crate) struct Driver {
     session: Session<route::Split>,
+    /// What it was told.
+    config: Arc<Config>,
     connections: [Connection; PeerId::COUNT],
     buffers: [ReadBuffer; PeerId::COUNT],
     /// Of whom nothing was to be read already in this call of `poll`: they are not asked again before the next.
@@ -47,6 +50,8 @@ pub(crate) struct Driver {
     mailbox: Arc<Mailbox>,
     /// Who asked what to cancel while the request was held back.
     askers: Vec<oneshot::Sender<Option<CancelTarget>>>,
+    /// What programs are asked.
+    questions: Questions,
     entry: Entry,
     number: u64,
     proxy: Arc<Proxy>,
@@ -71,12 +76,13 @@ impl Driver {
         let size = config.limits.read_buffer;
         let mut connections = PeerId::ALL.map(|_| Connection::None);
         connections[PeerId::CLIENT.index()] = Connection::open(Stream::plain(client));
-        let mut session = Session::new(config, route::Split, seed, Instant::now());
+        let mut session = Session::new(Arc::clone(&config), route::Split, seed, Instant::now());
         if let Some(policy) = door::policy(&proxy, number, address) {
             session.set_policy(policy);
         }
         Box::new(Driver {
             session,
+            config,
             connections,
             buffers: PeerId::ALL.map(|_| ReadBuffer::new(size)),
             silent: [false; PeerId::COUNT],
@@ -84,6 +90,7 @@ impl Driver {
             alarm: None,
             mailbox,
             askers: Vec::new(),
+            questions: Questions::default(),
             entry,
             number,
             proxy,
@@ -117,7 +124,7 @@ impl Driver {
         self.silent = [false; PeerId::COUNT];
         self.listen(cx, now);
         loop {
-            let mut progressed = false;
+            let mut progressed = self.tell_answers(cx, now);
             for peer in PeerId::ALL {
                 progressed |= self.set_up(cx, now, peer);
                 progressed |= self.read(cx, now, peer);
@@ -317,8 +324,54 @@ impl Driver {
                     .event(&self.proxy.metrics, &self.destinations, &event);
                 log::event(&self.proxy, self.number, &event);
             }
+            Action::FindUser { user } => {
+                let listed = self.config.upstream_users.get(&user).is_some();
+                self.questions.find(&self.proxy, user, listed);
+            }
+            Action::Authenticate {
+                peer,
+                to,
+                question,
+                request,
+            } => {
+                let user = self.upstream_user();
+                let body = request.body();
+                self.questions
+                    .answer(&self.proxy, (peer, question), (to, user), body);
+            }
             _ => {}
         }
+    }
+
+    /// The name that the servers know the client by.
+    fn upstream_user(&self) -> Vec<u8> {
+        let startup = self.session.client_startup();
+        let user = startup.map_or(&b""[..], |startup| startup.user());
+        match self.config.upstream_users.get(user) {
+            Some(other) => other.name.to_vec(),
+            None => user.to_vec(),
+        }
+    }
+
+    /// Hands the session what programs have said.
+    fn tell_answers(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut progressed = false;
+        while let Some(answer) = self.questions.poll(cx) {
+            progressed = true;
+            match answer {
+                Answer::User(found) => self.session.handle_user(now, found),
+                Answer::Credential {
+                    peer,
+                    question,
+                    reply,
+                } => {
+                    let answer = reply.as_ref().map(Reply::as_answer).map_err(String::clone);
+                    self.session
+                        .handle_authentication(now, peer, question, answer);
+                }
+            }
+        }
+        progressed
     }
 
     fn start_tls(&mut self, now: Instant, peer: PeerId, role: TlsRole) {

@@ -144,29 +144,30 @@ pub(crate) fn event(proxy: &Proxy, number: u64, event: &Event) {
             ));
         }
         Event::TlsAfterRefusal { peer, to } => {
+            let to = proxy.name(*to);
             line(format!(
-                "session {number}: the {peer} at {} refused a login without TLS; trying with TLS",
-                proxy.name(*to)
+                "session {number}: the {peer} at {to} refused a login without TLS; trying with TLS"
             ));
         }
         Event::WriterIsStandby { to } => {
+            let to = proxy.name(*to);
             line(format!(
-                "session {number}: the writer at {} is a standby and refuses writes",
-                proxy.name(*to)
+                "session {number}: the writer at {to} is a standby and refuses writes"
             ));
         }
         Event::ReadOnly { to } => {
             let to = proxy.name(*to);
             line(format!("session {number}: served by {to} alone, read-only"));
         }
-        Event::UnknownMessage { peer, tag } => {
+        Event::UnknownMessage { peer, tag } => line(format!(
+            "session {number}: the {peer} sent a message of unknown type {tag}"
+        )),
+        Event::ReaderLost { failed_requests } => line(format!(
+            "session {number}: the reader was lost; {failed_requests} requests failed"
+        )),
+        Event::UserNotFound { why } => {
             line(format!(
-                "session {number}: the {peer} sent a message of unknown type {tag}"
-            ));
-        }
-        Event::ReaderLost { failed_requests } => {
-            line(format!(
-                "session {number}: the reader was lost; {failed_requests} requests failed"
+                "session {number}: its user cannot be looked up: {why}"
             ));
         }
         Event::KeysNotLearnt { why } => line(format!("session {number}: {why}")),

@@ -9,7 +9,8 @@
 //! | `peer_io` | streams, encrypted or not, and the blocks that are read into |
 //! | `tls` | rustls, both sides |
 //! | `registry`, `cancel`, `ring` | finds the session of a cancel key, here or at another instance, sends the request on |
-//! | `cli`, `config`, `users`, `options` | from arguments and files to typed options |
+//! | `cli`, `config`, `users`, `identity`, `options` | from arguments and files to typed options |
+//! | `ask` | programs that are asked about users |
 //! | `deny` | statements that no client may run |
 //! | `log` | lines on standard error |
 //! | `metrics`, `scrape` | the numbers of all sessions, and who asks for them |
@@ -17,6 +18,7 @@
 #![allow(clippy::disallowed_methods, reason = "the driver owns the clock")]
 
 mod accept;
+mod ask;
 mod cancel;
 mod cli;
 mod config;
@@ -24,6 +26,7 @@ mod connection;
 mod deny;
 mod door;
 mod drive;
+mod identity;
 mod log;
 mod metrics;
 mod options;
@@ -42,12 +45,13 @@ use std::time::Duration;
 
 use pgturnout::auth::{AdmitPolicy, Channel, Methods};
 use pgturnout::session::{
-    ClientAuth, Config, Destination, RequestEvents, Role, RouteTexts, Seed, Upstream,
+    ClientAuth, Config, Destination, RequestEvents, Role, RouteTexts, Seed, Upstream, UserSource,
 };
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
+use ask::Programs;
 use cli::{Command, Origin, UsageError};
 use deny::Deny;
 use door::{Door, Reread};
@@ -106,6 +110,7 @@ pub(crate) struct Proxy {
     cancels: Semaphore,
     /// Permits for those to other instances, which wait for permits of these.
     hand_ons: Semaphore,
+    pub(crate) programs: Programs,
     pub(crate) log: Log,
     pub(crate) metrics: Metrics,
     log_routes: bool,
@@ -301,6 +306,10 @@ impl Proxy {
             tls,
             registry: Arc::new(Registry::new(options.cancel_source)),
             door,
+            programs: Programs::new(
+                options.identities.users_command.clone(),
+                options.identities.credential_command.clone(),
+            ),
             cancels: Semaphore::new(CANCELS_AT_ONCE),
             hand_ons: Semaphore::new(CANCELS_AT_ONCE),
             log,
@@ -319,7 +328,7 @@ impl Proxy {
         current.clone()
     }
 
-    /// Reads the users file and the cancel ring again, for sessions to come. With a mistake in one of them everything
+    /// Reads the users files and the cancel ring again, for sessions to come. With a mistake in one of them everything
     /// stays as it was.
     fn reload(&self) {
         let options = Options::new(&self.given);
@@ -327,7 +336,7 @@ impl Proxy {
             Ok(new) => {
                 *self.current.lock().unwrap_or_else(PoisonError::into_inner) = new;
                 self.log
-                    .line("the users file and the cancel ring were read again");
+                    .line("the users files and the cancel ring were read again");
             }
             Err(error) => self.log.line(&format!("proxy: not read again: {error}")),
         }
@@ -382,13 +391,17 @@ impl Proxy {
 
 impl Current {
     fn new(options: Options, mock: [u8; 32]) -> Result<Current, UsageError> {
+        let methods = match options.identities.credential_command {
+            Some(_) => METHODS.allow_external(Channel::Tls),
+            None => METHODS,
+        };
         let upstream = |role| {
             move |address: &HostPort| Upstream {
                 name: address.to_string(),
                 role,
                 tls: options.upstream_tls,
                 tls_negotiation: options.upstream_tls_negotiation,
-                methods: Some(METHODS),
+                methods: Some(methods),
             }
         };
         let writer = [&options.writer].into_iter().map(upstream(Role::Writer));
@@ -400,7 +413,11 @@ impl Current {
         config.optimistic = options.optimistic;
         config.read_your_writes = options.read_your_writes;
         config.client_tls = options.client_tls;
-        config.users = options.users;
+        config.users = options.identities.users;
+        config.upstream_users = options.identities.upstream;
+        if options.identities.users_command.is_some() {
+            config.user_source = UserSource::Caller;
+        }
         config.cancel_ring = options
             .cancel_ring
             .as_ref()

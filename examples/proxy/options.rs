@@ -1,12 +1,10 @@
 //! What the settings mean: every flag as its type, defaults filled in, contradictions refused.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pgturnout::auth::{AuthError, Credential, Users};
 use pgturnout::cancel::SourceCheck;
 use pgturnout::session::{Gate, Optimistic, ReadYourWrites, Split, WriterFailure};
 use pgturnout::startup::{ClientTls, TlsNegotiation, UpstreamTlsPolicy};
@@ -17,6 +15,7 @@ use crate::cli::{Origin, Setting, UsageError};
 use crate::config;
 use crate::deny::Deny;
 use crate::door::Guard;
+use crate::identity::Identities;
 use crate::ring::Ring;
 use crate::users;
 
@@ -53,7 +52,7 @@ pub(crate) struct Options {
     pub(crate) listen: HostPort,
     pub(crate) writer: HostPort,
     pub(crate) readers: Vec<HostPort>,
-    pub(crate) users: Users,
+    pub(crate) identities: Identities,
     /// How clients may log in to the proxy itself; nothing if their logins are relayed.
     pub(crate) accept: Option<Vec<Accept>>,
     pub(crate) gate: Gate,
@@ -100,17 +99,17 @@ impl Given {
         Ok(given)
     }
 
-    fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Setting> {
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Setting> {
         self.0
             .iter()
             .filter(move |setting| setting.flag.name == name)
     }
 
-    fn one(&self, name: &str) -> Option<&Setting> {
+    pub(crate) fn one(&self, name: &str) -> Option<&Setting> {
         self.0.iter().find(|setting| setting.flag.name == name)
     }
 
-    fn path(&self, name: &str) -> Option<PathBuf> {
+    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
         self.one(name).map(|setting| PathBuf::from(&setting.value))
     }
 
@@ -137,7 +136,6 @@ impl Given {
 impl Options {
     /// Gives every setting its meaning.
     pub(crate) fn new(given: &Given) -> Result<Options, UsageError> {
-        let users = collect_users(given)?;
         let options = Options {
             listen: host_port(given.required("listen")?, Port::AnyFree)?,
             writer: host_port(given.required("writer")?, Port::Fixed)?,
@@ -145,7 +143,7 @@ impl Options {
                 .all("reader")
                 .map(|setting| host_port(setting, Port::Fixed))
                 .collect::<Result<_, _>>()?,
-            users,
+            identities: Identities::new(given)?,
             accept: accept(given)?,
             gate: given
                 .choice(
@@ -231,6 +229,8 @@ impl Options {
             return refuse("cancel-source", message);
         }
         self.check_accept(given)?;
+        self.identities
+            .check(given, &self.accept, self.upstream_tls)?;
         if self.upstream_tls_negotiation == TlsNegotiation::Direct
             && !self.upstream_tls.requires_tls()
         {
@@ -386,11 +386,11 @@ const NEGOTIATION: &[(&str, TlsNegotiation)] = &[
     ("direct", TlsNegotiation::Direct),
 ];
 
-fn blame(setting: &Setting, message: impl Into<String>) -> UsageError {
+pub(crate) fn blame(setting: &Setting, message: impl Into<String>) -> UsageError {
     UsageError::new(setting.origin.clone(), setting.flag.name, message)
 }
 
-fn unreadable(setting: &Setting, error: &std::io::Error) -> UsageError {
+pub(crate) fn unreadable(setting: &Setting, error: &std::io::Error) -> UsageError {
     blame(setting, format!("{}: {error}", setting.value))
 }
 
@@ -463,38 +463,7 @@ fn metrics_address(setting: &Setting) -> Result<HostPort, UsageError> {
     }
 }
 
-/// The users of the file, then those of `--user`, which win.
-fn collect_users(given: &Given) -> Result<Users, UsageError> {
-    let mut secrets: BTreeMap<Vec<u8>, (Vec<u8>, &Setting, usize)> = BTreeMap::new();
-    if let Some(setting) = given.one("users-file") {
-        let text = std::fs::read(&setting.value).map_err(|error| unreadable(setting, &error))?;
-        for user in users::parse(&text).map_err(|bad| bad_line(setting, &bad))? {
-            secrets.insert(user.name, (user.secret, setting, user.line));
-        }
-    }
-    let mut named = BTreeSet::new();
-    for setting in given.all("user") {
-        let pair = users::parse_pair(setting.value.as_bytes());
-        let (name, secret) = pair.map_err(|message| blame(setting, message))?;
-        if !named.insert(name.clone()) {
-            let message = format!("{} is given twice", name.escape_ascii());
-            return Err(blame(setting, message));
-        }
-        secrets.insert(name, (secret, setting, 0));
-    }
-    let mut users = Users::default();
-    for (name, (secret, setting, line)) in secrets {
-        let wrong = |error: AuthError| match line {
-            0 => blame(setting, format!("{}: {error}", name.escape_ascii())),
-            line => blame(setting, format!("{}:{line}: {error}", setting.value)),
-        };
-        let credential = Credential::from_secret(&secret).map_err(wrong)?;
-        users.insert(&name, credential);
-    }
-    Ok(users)
-}
-
-fn bad_line(setting: &Setting, bad: &users::BadLine) -> UsageError {
+pub(crate) fn bad_line(setting: &Setting, bad: &users::BadLine) -> UsageError {
     blame(
         setting,
         format!("{}:{}: {}", setting.value, bad.line, bad.message),
@@ -503,6 +472,8 @@ fn bad_line(setting: &Setting, bad: &users::BadLine) -> UsageError {
 
 #[cfg(test)]
 mod tests {
+    use pgturnout::auth::Credential;
+
     use super::*;
     use crate::cli::{self, Command};
 
@@ -539,7 +510,7 @@ mod tests {
             TestFile(path)
         }
 
-        fn path(&self) -> &str {
+        pub(crate) fn path(&self) -> &str {
             self.0.to_str().unwrap()
         }
     }
@@ -561,7 +532,7 @@ mod tests {
             }
         );
         assert_eq!(options.writer.to_string(), "db:5432");
-        assert!(options.readers.is_empty() && options.users.is_empty());
+        assert!(options.readers.is_empty() && options.identities.users.is_empty());
         assert_eq!((options.gate, options.split), (Gate::Writer, Split::On));
         assert_eq!(options.client_tls, ClientTls::Disable);
         assert_eq!(options.upstream_tls, UpstreamTlsPolicy::Prefer);
@@ -689,15 +660,62 @@ mod tests {
             "c:x:y",
         ])
         .unwrap();
-        let password = |name: &str| match &*options.users.get(name.as_bytes()) {
+        let password = |name: &str| match &*options.identities.users.get(name.as_bytes()) {
             Credential::Password(secret) => secret.expose().to_vec(),
             other => panic!("{other:?}"),
         };
-        assert_eq!(options.users.len(), 3);
+        assert_eq!(options.identities.users.len(), 3);
         assert_eq!(
             [password("a"), password("b"), password("c")],
             [&b"1"[..], b"3", b"x:y"]
         );
+    }
+
+    #[test]
+    fn who_clients_are_to_the_servers() {
+        let file = TestFile::new("upstream", "alice:app:hunter2\n\"bob\" \"app\"\n");
+        let named = ["--auth=terminate", "--upstream-users-file", file.path()];
+        let place = format!("--upstream-users-file: {}:2: ", file.path());
+        let missing = refused(&named);
+        assert_eq!(missing, place + "no secret, and no --credential-command");
+        let asks = [
+            "--credential-command=c",
+            "--upstream-tls=require",
+            "--user=carol:x",
+        ];
+        let options = with(&[&named[..], &asks].concat()).unwrap();
+        let upstream = |name: &str| {
+            let other = options.identities.upstream.get(name.as_bytes()).unwrap();
+            format!("{other:?} {:?}", other.credential)
+        };
+        assert_eq!(
+            upstream("alice"),
+            "UpstreamUser(app) Credential::Password(..)"
+        );
+        assert_eq!(
+            upstream("bob"),
+            "UpstreamUser(app) Credential::External(..)"
+        );
+        assert_eq!(
+            upstream("carol"),
+            "UpstreamUser(carol) Credential::External(..)"
+        );
+        for (more, message) in [
+            (
+                &["--users-command=c"][..],
+                "--users-command: unused: --auth is relay",
+            ),
+            (
+                &["--auth=terminate", "--users-command=c", "--user=a:x"],
+                "--user: unused: --users-command is given",
+            ),
+            (
+                &["--auth=terminate", "--credential-command=c"],
+                "--credential-command: tokens are not sent in clear: needs --upstream-tls require or verify-full",
+            ),
+        ] {
+            assert_eq!(refused(more), message, "{more:?}");
+        }
     }
 
     #[test]

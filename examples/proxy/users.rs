@@ -1,8 +1,8 @@
-//! The users file: who may log in to a second upstream, and with what.
+//! The users file: who may log in to a second upstream, and with what. The file of whom the servers know by another name.
 //!
 //! Two kinds of line, in any mixture: `NAME:SECRET`, where the secret is everything behind the first colon, and
 //! PgBouncer's `"name" "secret"`, where a doubled quote stands for one quote and anything behind the second string
-//! is ignored. Blank lines and lines that begin with `#` (or `;`, as PgBouncer has it) are skipped. Text is bytes.
+//! is ignored. In the other file each has the name that the servers know before the secret, which may be missing. Blank lines and lines that begin with `#` (or `;`, as PgBouncer has it) are skipped. Text is bytes.
 
 use std::fmt;
 
@@ -18,6 +18,24 @@ pub(crate) struct User {
 impl fmt::Debug for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "User({}, line {})", self.name.escape_ascii(), self.line)
+    }
+}
+
+/// A client, and who it is to the servers.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Upstream {
+    pub(crate) client: Vec<u8>,
+    pub(crate) name: Vec<u8>,
+    /// What the server's user logs in with, if that is listed.
+    pub(crate) secret: Option<Vec<u8>>,
+    /// The line it stands in, from 1.
+    pub(crate) line: usize,
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (client, name) = (self.client.escape_ascii(), self.name.escape_ascii());
+        write!(f, "Upstream({client}, {name}, line {})", self.line)
     }
 }
 
@@ -52,7 +70,69 @@ pub(crate) fn parse(text: &[u8]) -> Result<Vec<User>, BadLine> {
     Ok(users)
 }
 
+/// Reads the file of whom the servers know by another name. A client may stand there once.
+pub(crate) fn parse_upstream(text: &[u8]) -> Result<Vec<Upstream>, BadLine> {
+    let mut users: Vec<Upstream> = Vec::new();
+    for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
+        let number = index + 1;
+        let bad = |message| BadLine {
+            line: number,
+            message,
+        };
+        let Some((client, name, secret)) = parse_upstream_line(line).map_err(bad)? else {
+            continue;
+        };
+        if users.iter().any(|other| other.client == client) {
+            return Err(bad("this name has an earlier line"));
+        }
+        users.push(Upstream {
+            client,
+            name,
+            secret,
+            line: number,
+        });
+    }
+    Ok(users)
+}
+
 type Pair = (Vec<u8>, Vec<u8>);
+type Renamed = (Vec<u8>, Vec<u8>, Option<Vec<u8>>);
+
+fn parse_upstream_line(line: &[u8]) -> Result<Option<Renamed>, &'static str> {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let (client, name, secret) = match line.trim_ascii_start() {
+        [] | [b'#' | b';', ..] => return Ok(None),
+        [b'"', quoted @ ..] => parse_renamed(quoted)?,
+        _ => {
+            let mut parts = line.splitn(3, |byte| *byte == b':').map(<[u8]>::to_vec);
+            let client = parts.next().unwrap_or_default();
+            let name = parts.next().ok_or("expected CLIENT:NAME:SECRET")?;
+            (client, name, parts.next())
+        }
+    };
+    let (client, name) = checked((client, name))?;
+    match secret {
+        None => checked((name, Vec::new())).map(|(name, _)| Some((client, name, None))),
+        Some(secret) => {
+            checked((name, secret)).map(|(name, secret)| Some((client, name, Some(secret))))
+        }
+    }
+}
+
+/// The rest of `"client" "name" "secret"` behind its first quote.
+fn parse_renamed(text: &[u8]) -> Result<Renamed, &'static str> {
+    let expected = "expected \"client\" \"name\" \"secret\"";
+    let (client, rest) = parse_string(text)?;
+    let (name, rest) = parse_string(quoted(rest).ok_or(expected)?)?;
+    if rest.trim_ascii().is_empty() {
+        return Ok((client, name, None));
+    }
+    let (secret, rest) = parse_string(quoted(rest).ok_or(expected)?)?;
+    match rest.trim_ascii() {
+        [] => Ok((client, name, Some(secret))),
+        _ => Err("something stands behind the secret"),
+    }
+}
 
 fn parse_line(line: &[u8]) -> Result<Option<Pair>, &'static str> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -86,15 +166,18 @@ fn checked((name, secret): Pair) -> Result<Pair, &'static str> {
 /// The rest of `"name" "secret"` behind its first quote.
 fn parse_quoted(text: &[u8]) -> Result<Pair, &'static str> {
     let (name, rest) = parse_string(text)?;
-    let Some(rest) = rest.trim_ascii_start().strip_prefix(b"\"") else {
-        return Err("expected \"name\" \"secret\"");
-    };
+    let rest = quoted(rest).ok_or("expected \"name\" \"secret\"")?;
     let (secret, rest) = parse_string(rest)?;
     match rest.first() {
         None => Ok((name, secret)),
         Some(byte) if byte.is_ascii_whitespace() => Ok((name, secret)),
         Some(_) => Err("something stands right behind the secret's closing quote"),
     }
+}
+
+/// What is behind the quote that begins the next string.
+fn quoted(text: &[u8]) -> Option<&[u8]> {
+    text.trim_ascii_start().strip_prefix(b"\"")
 }
 
 /// A string up to its closing quote, and what is behind it.
@@ -202,7 +285,51 @@ mod tests {
     }
 
     #[test]
+    fn other_names_with_a_secret_or_without() {
+        for (line, client, name, secret) in [
+            ("alice:app:pass:word", "alice", "app", Some("pass:word")),
+            ("alice:app:", "alice", "app", Some("")),
+            ("alice:app\r", "alice", "app", None),
+            (r#" "a""b" "app" "s""x" "#, "a\"b", "app", Some("s\"x")),
+            (r#""alice" "app""#, "alice", "app", None),
+        ] {
+            let users = parse_upstream(format!("# {line}\n{line}\n").as_bytes()).unwrap();
+            let expected = Upstream {
+                client: client.into(),
+                name: name.into(),
+                secret: secret.map(Into::into),
+                line: 2,
+            };
+            assert_eq!(users, [expected], "{line:?}");
+        }
+        for (text, message) in [
+            ("alice", "expected CLIENT:NAME:SECRET"),
+            (":app:x", "the name is empty"),
+            ("alice::x", "the name is empty"),
+            (
+                "alice:app\0:x",
+                "a zero byte cannot be part of a name or secret",
+            ),
+            ("\"alice\" app", "expected \"client\" \"name\" \"secret\""),
+            (
+                "\"alice\" \"app\" x",
+                "expected \"client\" \"name\" \"secret\"",
+            ),
+            ("\"a\" \"b\" \"c\" d", "something stands behind the secret"),
+            ("a:b:c\na:d", "this name has an earlier line"),
+        ] {
+            assert_eq!(
+                parse_upstream(text.as_bytes()).unwrap_err().message,
+                message,
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
     fn debug_shows_no_secret() {
+        let users = parse_upstream(b"alice:app:hunter2").unwrap();
+        assert_eq!(format!("{users:?}"), "[Upstream(alice, app, line 1)]");
         let users = parse(b"alice:hunter2").unwrap();
         assert_eq!(format!("{users:?}"), "[User(alice, line 1)]");
     }

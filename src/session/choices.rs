@@ -32,7 +32,12 @@ pub enum ReaderFailure {
     FailClient,
 }
 
-/// What happens when the writer cannot be had while a client logs in.
+/// What happens when the writer cannot be had while a client logs in: it cannot be reached, does not answer in time, closes
+/// the connection, or says that it starts, stops or recovers (class 57).
+///
+/// Whatever somebody has to mend is no such case, and the client is refused in words that say it: a credential of ours that
+/// the writer does not take or that the caller does not have, TLS that is not as it was configured, a server that breaks the
+/// protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WriterFailure {
     /// The client is refused.

@@ -482,7 +482,7 @@ impl<R: Route> Session<R> {
     /// The login cannot go on: the client is told why, in our own words.
     pub(super) fn login_failed(&mut self, now: Instant, leg: LegId, state: SqlState, why: String) {
         let which = match self.duty(leg) {
-            Duty::Writer => "primary",
+            Duty::Writer => self.writers_name(),
             Duty::Reader => "replica",
             Duty::Spare => "next",
         };

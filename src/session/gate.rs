@@ -44,6 +44,8 @@ enum Step {
     NotInClear,
     /// The policy denies the client its login, and it gets this.
     Deny(Denial),
+    /// The gate takes no sessions now, and the client has not heard of it.
+    NotNow,
     /// The gate broke the protocol, or asks for what cannot be relayed.
     Fail(&'static str),
 }
@@ -92,6 +94,7 @@ impl<R: Route> Session<R> {
             | Step::Done
             | Step::NotInClear
             | Step::Deny(_)
+            | Step::NotNow
             | Step::Fail(_) => None,
         };
         let denial = outcome.and_then(|outcome| self.judge_login(now, outcome));
@@ -113,7 +116,7 @@ impl<R: Route> Session<R> {
         }
         if let Backend::ErrorResponse(fields) = message {
             if self.is_read_only_instead(id, fields.sqlstate()) {
-                return Step::Fail("it takes no sessions now");
+                return Step::NotNow;
             }
         }
         let Phase::Relaying(relay) = &mut self.leg_mut(id).phase else {
@@ -186,6 +189,7 @@ impl<R: Route> Session<R> {
             | Step::Done
             | Step::NotInClear
             | Step::Deny(_)
+            | Step::NotNow
             | Step::Fail(_) => Fate::Discard,
         };
         if self
@@ -213,6 +217,7 @@ impl<R: Route> Session<R> {
             Step::Done => self.relay_done(now, id),
             Step::NotInClear => self.try_with_tls(now, id),
             Step::Deny(denial) => self.deny_login(now, denial),
+            Step::NotNow => self.leg_unreachable(now, id, "it takes no sessions now".to_owned()),
             Step::Fail(why) => self.leg_failed(now, id, why.to_owned()),
         }
     }
@@ -312,7 +317,10 @@ impl<R: Route> Session<R> {
         if !complete {
             let tell = Tell::fatal(
                 sqlstate::INTERNAL_ERROR,
-                "the primary server's parameters cannot be passed on",
+                format!(
+                    "the {} server's parameters cannot be passed on",
+                    self.writers_name()
+                ),
             );
             self.end(
                 now,

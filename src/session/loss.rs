@@ -233,9 +233,10 @@ impl<R: Route> Session<R> {
                 } else if serving.said_fatal() {
                     (CloseCause::UpstreamEnded(leg.peer()), None)
                 } else {
+                    let which = self.writers_name();
                     let tell = Tell::fatal(
                         sqlstate::CONNECTION_FAILURE,
-                        "the connection to the primary server was lost",
+                        format!("the connection to the {which} server was lost"),
                     );
                     (CloseCause::UpstreamLost(leg.peer()), Some(tell))
                 };
@@ -258,11 +259,8 @@ impl<R: Route> Session<R> {
             | Phase::Securing
             | Phase::Relaying(_)
             | Phase::Replaying(_) => {
-                self.leg_failed(
-                    now,
-                    leg,
-                    "the server closed the connection during the login".to_owned(),
-                );
+                let why = "the server closed the connection during the login";
+                self.leg_unreachable(now, leg, why.to_owned());
             }
         }
     }
@@ -406,7 +404,7 @@ impl<R: Route> Session<R> {
             Timer::Restore(peer) => self.restore_timed_out(now, peer),
             Timer::Dial(peer) | Timer::Replay(peer) => {
                 if let Some(leg) = LegId::of(peer) {
-                    self.leg_failed(now, leg, format!("{timer} took too long"));
+                    self.leg_timed_out(now, leg, timer);
                 }
             }
             Timer::Retire(peer) => self.outbox.drop_now(peer, CloseCause::Timeout(timer)),
@@ -558,9 +556,10 @@ impl<R: Route> Session<R> {
                 self.leg_lost(now, leg, CloseCause::UpstreamFault(leg.peer()), Cut::None)
             }
             Duty::Writer => {
+                let which = self.writers_name();
                 let tell = Tell::fatal(
                     sqlstate::PROTOCOL_VIOLATION,
-                    "the primary server broke the protocol",
+                    format!("the {which} server broke the protocol"),
                 );
                 self.end(now, CloseCause::UpstreamFault(leg.peer()), Some(tell));
             }

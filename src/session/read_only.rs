@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::leg::{Attempt, LegId, Phase, RelayStage};
 use super::{CloseCause, Event, Session, Timer, WriterFailure};
 use crate::route::Route;
-use crate::wire::SqlState;
+use crate::wire::{SqlState, sqlstate};
 
 /// Who serves a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +14,37 @@ pub(super) enum Served {
     AsConfigured,
     /// Its reader alone, in the place of the writer.
     ByTheReader,
+}
+
+/// Why an upstream cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// It cannot be reached, or was lost before it let us in.
+    Unreachable,
+    /// It refuses the session with this.
+    Refused(SqlState),
+    /// Something is not as it was configured: our credential there, its TLS, what it speaks. Somebody has to mend that, and
+    /// would not hear of it if another server stood in.
+    Misconfigured,
+}
+
+impl Failure {
+    /// What the client is told.
+    pub(super) fn sqlstate(self) -> SqlState {
+        match self {
+            Failure::Refused(state) => state,
+            Failure::Unreachable | Failure::Misconfigured => sqlstate::CONNECTION_FAILURE,
+        }
+    }
+
+    /// Whether another time may be better, without anybody's doing.
+    fn may_pass(self) -> bool {
+        match self {
+            Failure::Unreachable => true,
+            Failure::Refused(state) => is_unavailable(state),
+            Failure::Misconfigured => false,
+        }
+    }
 }
 
 /// Whether a server that says this takes sessions at another time: it starts, stops, or recovers (class 57).
@@ -27,10 +58,9 @@ impl<R: Route> Session<R> {
         state.is_some_and(is_unavailable) && self.may_be_read_only(id)
     }
 
-    /// Has the session served by its reader, if that may be; `state` is what the failure has. Whether it may.
-    pub(super) fn serve_read_only(&mut self, now: Instant, id: LegId, state: SqlState) -> bool {
-        let unreachable = state.class() == *b"08" || is_unavailable(state);
-        if !(unreachable && self.may_be_read_only(id)) {
+    /// Has the session served by its reader, if that may be. Whether it may.
+    pub(super) fn serve_read_only(&mut self, now: Instant, id: LegId, failure: Failure) -> bool {
+        if !(failure.may_pass() && self.may_be_read_only(id)) {
             return false;
         }
         let (peer, to) = (id.peer(), self.leg(self.reader()).to);
@@ -46,6 +76,14 @@ impl<R: Route> Session<R> {
         self.notify(Event::ReadOnly { to });
         self.outbox.drop_now(peer, CloseCause::LoginFailed(peer));
         true
+    }
+
+    /// What people call the server that serves the writer's part.
+    pub(super) fn writers_name(&self) -> &'static str {
+        match self.served {
+            Served::AsConfigured => "primary",
+            Served::ByTheReader => "replica",
+        }
     }
 
     fn may_be_read_only(&self, id: LegId) -> bool {

@@ -20,7 +20,7 @@ use super::client::ClientPhase;
 use super::client::SessionKind;
 use super::leg::{Attempt, Awaits, Duty, Heard, LegId, Login, Phase, Relay, Serving};
 use super::loss::Stream;
-use super::read_only::Served;
+use super::read_only::{Failure, Served};
 use super::{
     Action, ClientAuth, CloseCause, Config, Demand, Event, Life, PeerId, ReaderFailure, Session,
     Split, Timer, TlsFailed, TlsInfo, TlsRole,
@@ -34,7 +34,7 @@ use crate::route::Route;
 use crate::secret;
 use crate::startup::{CancelKey, TlsNegotiation, Upgrade, UpstreamTls, UpstreamTlsPolicy};
 use crate::stats::ConnectionCounter;
-use crate::wire::{Backend, Header, SqlState, sqlstate, tags};
+use crate::wire::{Backend, Header, sqlstate, tags};
 
 /// Why a dial failed, in words for a log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -136,7 +136,7 @@ impl<R: Route> Session<R> {
     ) {
         match (&self.leg(id).phase, result) {
             (Phase::Dialing, Ok(())) => self.begin_tls(now, id),
-            (Phase::Dialing, Err(failed)) => self.leg_failed(now, id, failed.0),
+            (Phase::Dialing, Err(failed)) => self.leg_unreachable(now, id, failed.0),
             (Phase::Closing | Phase::Absent, _) => {}
             (
                 Phase::Asking(_)
@@ -488,20 +488,44 @@ impl<R: Route> Session<R> {
         if ours.is_some() {
             self.forget_proof();
         }
-        let state = match (ours, report.sqlstate()) {
-            (None, Some(state)) => state,
-            (Some(_), _) | (None, None) => sqlstate::CONNECTION_FAILURE,
+        let failure = match (ours, report.sqlstate()) {
+            (None, Some(state)) => Failure::Refused(state),
+            (Some(_), _) | (None, None) => Failure::Misconfigured,
         };
         let why = AuthError::Refused(report.clone()).to_string();
-        self.leg_failed_with(now, id, state, why);
+        self.leg_failed_with(now, id, failure, why);
     }
 
-    /// An upstream cannot be had.
+    /// An upstream cannot be had as it is configured.
     pub(super) fn leg_failed(&mut self, now: Instant, id: LegId, why: String) {
-        self.leg_failed_with(now, id, sqlstate::CONNECTION_FAILURE, why);
+        self.leg_failed_with(now, id, Failure::Misconfigured, why);
     }
 
-    fn leg_failed_with(&mut self, now: Instant, id: LegId, state: SqlState, why: String) {
+    /// An upstream cannot be had now.
+    pub(super) fn leg_unreachable(&mut self, now: Instant, id: LegId, why: String) {
+        self.leg_failed_with(now, id, Failure::Unreachable, why);
+    }
+
+    /// Its connection or its login took too long.
+    pub(super) fn leg_timed_out(&mut self, now: Instant, id: LegId, timer: Timer) {
+        let why = format!("{timer} took too long");
+        match &self.leg(id).phase {
+            Phase::Replaying(login) if login.awaits == Awaits::Caller => {
+                self.leg_failed(now, id, why)
+            }
+            Phase::Absent
+            | Phase::Dialing
+            | Phase::Asking(_)
+            | Phase::Securing
+            | Phase::Opaque(_)
+            | Phase::Relaying(_)
+            | Phase::Replaying(_)
+            | Phase::Serving(_)
+            | Phase::Closing => self.leg_unreachable(now, id, why),
+        }
+    }
+
+    fn leg_failed_with(&mut self, now: Instant, id: LegId, failure: Failure, why: String) {
         let (peer, to) = (id.peer(), self.leg(id).to);
         if matches!(self.leg(id).phase, Phase::Asking(_) | Phase::Securing) {
             self.tally.upstream_ssl_failed(id);
@@ -512,7 +536,7 @@ impl<R: Route> Session<R> {
             to,
             why: why.clone(),
         });
-        if self.serve_read_only(now, id, state) {
+        if self.serve_read_only(now, id, failure) {
             return;
         }
         let in_login = self.client.key().is_none();
@@ -520,7 +544,7 @@ impl<R: Route> Session<R> {
             || in_login
             || self.config.reader_failure == ReaderFailure::FailClient
         {
-            self.login_failed(now, id, state, why);
+            self.login_failed(now, id, failure.sqlstate(), why);
             return;
         }
         self.leg_down(now, id, CloseCause::LoginFailed(peer));

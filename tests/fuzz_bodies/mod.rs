@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each fuzz target uses one of them")]
 
 mod admission;
+mod deny_list;
 mod feed;
 mod ledger;
 #[path = "../support/login.rs"]
@@ -58,6 +59,7 @@ pub(crate) const TARGETS: &[Target] = &[
     target("startup", startup::startup, 1_000, 200),
     target("replay", replay::replay, 500, 200),
     target("admission", admission::admission, 2_000, 60),
+    target("deny_list", deny_list::deny_list, 2_000, 120),
     target("ledger", ledger::ledger, 500, 400),
     target("tracker", tracker::tracker, 2_000, 200),
     target("scan", scan::scan_text, 1_000, 80),

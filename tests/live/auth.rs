@@ -100,7 +100,7 @@ fn psql_with(
 }
 
 /// The servers' own psql, unless it was built without TLS and there is one with it.
-fn psql_program(cluster: &Cluster) -> PathBuf {
+pub(crate) fn psql_program(cluster: &Cluster) -> PathBuf {
     let own = Path::new(cluster.get("PGBIN")).join("psql");
     if cluster.has_tls() {
         return own;

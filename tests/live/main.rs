@@ -32,6 +32,7 @@ mod driver;
 mod encryption;
 mod extended;
 mod facts;
+mod identity;
 mod lifecycle;
 mod login;
 mod many;

@@ -35,12 +35,14 @@ fn arguments(cluster: &Cluster, login: &str, mode: &str) -> Vec<String> {
         words.extend(["--tls-cert", cluster.get("CERT")]);
         words.extend(["--tls-key", cluster.get("KEY")]);
     }
-    let tls = if login == "relay+tls" {
-        "require"
-    } else {
-        "disable"
+    let tls = match login {
+        "relay+tls" | "relay+direct" => "require",
+        _ => "disable",
     };
     words.extend(["--upstream-tls", tls]);
+    if login == "relay+direct" {
+        words.extend(["--upstream-tls-negotiation", "direct"]);
+    }
     if !login.starts_with("relay") {
         words.extend(["--auth", "terminate", "--accept", login]);
     }
@@ -184,7 +186,7 @@ impl Cells {
         (login, mode, user, tls, options, expect): (&str, &str, &str, bool, &str, Expect),
     ) {
         let encrypts = tls || ["sslmode=prefer", "sslmode=allow"].contains(&options);
-        let needs_server = login == "relay+tls" || (mode == "passthrough" && encrypts);
+        let needs_server = login.starts_with("relay+") || (mode == "passthrough" && encrypts);
         let known = |option: &str| match option.split_once('=') {
             Some(("sslmode" | "channel_binding", _)) | None => true,
             Some((name, _)) => skills.options.contains(&name),

@@ -100,6 +100,9 @@ candidates() {
     /Library/PostgreSQL/*/bin /usr/libexec/postgresql* /usr/local/bin; do
     [ -d "$found" ] && printf '%s\n' "$found"
   done | newest_first
+  for found in "$cache"/tls-postgres-*/*/*/bin; do
+    if [ -d "$found" ]; then printf '%s\n' "$found"; fi
+  done | newest_first
   for found in "$cache"/postgres-*/*/*/bin; do
     [ -d "$found" ] && printf '%s\n' "$found"
   done | newest_first

@@ -4,10 +4,11 @@ set -euo pipefail
 
 usage() {
   cat <<'HELP'
-usage: get-drivers.sh python|node
+usage: get-drivers.sh python|node|java
 
 python  prints a Python that has psycopg 3 and asyncpg
 node    prints a folder for NODE_PATH that has node-postgres
+java    prints a class path that has pgjdbc, of Debian's package
 
 They are installed into a cache, nowhere else. Fails, with the reason on standard error, where
 the language is missing or its packages cannot be had.
@@ -59,6 +60,30 @@ get_node() {
   fi
 }
 
+get_java() {
+  # A whole development kit: the tests give it a source file.
+  command -v javac >/dev/null || {
+    echo "no Java development kit" >&2
+    return 1
+  }
+  if [ ! -e "$cache/java/usr/share/java/postgresql.jar" ]; then
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || {
+      echo "no apt-get, whose package of pgjdbc is used" >&2
+      return 1
+    }
+    rm -rf "$cache/java"
+    mkdir -p "$cache/java"
+    (cd "$cache/java" && download_jdbc && dpkg-deb -x ./*.deb .) || return 1
+  fi
+}
+
+download_jdbc() {
+  apt-get download -q libpostgresql-jdbc-java || {
+    # The lists of packages may be missing or old.
+    may_install && as_root apt-get update -q && apt-get download -q libpostgresql-jdbc-java
+  }
+}
+
 case ${1:---help} in
   -h | --help) usage ;;
   python)
@@ -68,6 +93,10 @@ case ${1:---help} in
   node)
     get_node </dev/null >&2
     printf '%s\n' "$cache/node/node_modules"
+    ;;
+  java)
+    get_java </dev/null >&2
+    printf '%s\n' "$cache/java/usr/share/java/postgresql.jar"
     ;;
   *)
     usage >&2

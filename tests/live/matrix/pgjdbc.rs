@@ -1,13 +1,16 @@
-//! Openings that libraries make and no driver here does, by the byte.
+//! pgjdbc, where Java is installed, and its openings and others by the byte, everywhere.
+
+use std::process::Command;
 
 use crate::support::client::{Client, Pace, V3_0};
 use crate::support::cluster::Cluster;
 use crate::support::frame::{Frame, errors, values};
+use crate::support::lab;
 use crate::support::message;
 
 use super::tables::Expect::{self, Never, Split, Writer};
 use super::tables::{NEEDS_TLS, Why, no};
-use super::{Binding, Cell, Cells, Fronts, READ, Skills, WRITE, judge};
+use super::{Binding, Cell, Cells, Fronts, READ, Skills, WRITE, drivers, judge, run, script};
 
 /// Bytes as pgjdbc sends them: what it asks for encryption first, then the login.
 ///
@@ -22,7 +25,7 @@ const OPENINGS: &[(&str, &[&str], [Expect; 4])] = &[
     ("relay", &["ssl", "gss", "startup"],     [Split,      REFUSED,  REFUSED,   REFUSED]),
     ("relay", &["ssl", "ssl", "startup"],     [REFUSED,    REFUSED,  REFUSED,   REFUSED]),
     ("relay", &["gss", "gss", "startup"],     [REFUSED,    REFUSED,  REFUSED,   REFUSED]),
-    ("relay", &["tls", "startup"],            [CLOSED,     Split,    Split,     CLOSED]),
+    ("relay", &["tls", "startup"],            [CLOSED,     Split,    Split,     Expect::From18(&Writer, &CLOSED)]),
     ("trust", &["startup"],                   [Split,      Split,    NEEDS_TLS, Never]),
     ("trust", &["ssl", "startup"],            [Split,      Split,    Split,     Never]),
     ("trust", &["gss", "startup"],            [Split,      Split,    NEEDS_TLS, Never]),
@@ -105,8 +108,37 @@ fn open(cluster: &Cluster, port: u16, opening: &[&str]) -> String {
 }
 
 #[test]
+fn pgjdbc() {
+    const TEST: &str = "matrix::pgjdbc";
+    let Some(fronts) = Fronts::shared(TEST) else {
+        return;
+    };
+    let path = match drivers("java") {
+        Ok(path) => path,
+        Err(reason) => return lab::skip(TEST, &reason),
+    };
+    let (_, key) = &fronts.certificate;
+    let converted = Command::new("openssl")
+        .args(["pkcs8", "-topk8", "-nocrypt", "-outform", "DER", "-in", key])
+        .args(["-out", &format!("{key}.pk8")])
+        .output()
+        .unwrap();
+    assert!(converted.status.success());
+    let mut command = Command::new("java");
+    command.arg("-cp").arg(path).arg(script("Matrix.java"));
+    let skills = Skills {
+        tls: true,
+        states: true,
+        binding: Binding::Unknown,
+        options: &[],
+    };
+    let cells = Cells::of(&fronts, skills);
+    judge("pgjdbc", skills, &cells, &run(command, &cells.cells));
+}
+
+#[test]
 fn pgjdbc_by_the_byte() {
-    let Some(fronts) = Fronts::shared("matrix::pgjdbc") else {
+    let Some(fronts) = Fronts::shared("matrix::pgjdbc_by_the_byte") else {
         return;
     };
     let skills = Skills {
@@ -133,9 +165,9 @@ fn pgjdbc_by_the_byte() {
             all.cells.push(Cell {
                 what: format!("{login}, {mode}, {opening:?}"),
                 conninfo: String::new(),
-                expect,
+                expect: expect.with(skills, fronts.cluster),
             });
         }
     }
-    judge("pgjdbc", skills, &all, &said);
+    judge("pgjdbc, by the byte", skills, &all, &said);
 }

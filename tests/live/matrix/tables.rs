@@ -73,7 +73,20 @@ pub(super) const BOUND: Expect = Expect::IfBinds(
     &Split,
     &no(&Why {
         state: "",
-        words: &["unsupported SASL", "unsupported authentication method"],
+        words: &[
+            "unsupported SASL",
+            "unsupported authentication method",
+            "unsupported by client SCRAM mechanisms",
+        ],
+    }),
+);
+
+/// The proxy begins TLS toward the servers with the handshake, which versions before 17 do not know.
+pub(super) const DIRECT: Expect = Expect::From18(
+    &Split,
+    &no(&Why {
+        state: "08006",
+        words: &["could not log in to the primary server"],
     }),
 );
 
@@ -91,7 +104,8 @@ pub(super) const COLUMNS: [(&str, bool); 8] = [
 
 /// Who logs in how.
 ///
-/// `relay` is through the proxy, with upstreams in clear; `relay+tls` with TLS on that side too. The others are
+/// `relay` is through the proxy, with upstreams in clear; `relay+tls` with TLS on that side too, `relay+direct` with TLS
+/// that nobody is asked for. The others are
 /// checked by the proxy, with what they are named after.
 #[rustfmt::skip]
 pub(super) const LOGINS: &[(&str, &str, [Expect; 8])] = &[
@@ -105,6 +119,7 @@ pub(super) const LOGINS: &[(&str, &str, [Expect; 8])] = &[
     ("relay+tls",  "u_clear", [Split,    NO_TLS,   Split,          Split,       NEEDS_TLS, Split,         Split,    Writer]),
     ("relay+tls",  "u_scram", [Split,    NO_TLS,   Split,          UNRELAYABLE, NEEDS_TLS, UNRELAYABLE,   Split,    Writer]),
     ("relay+tls",  "u_tls",   [Split,    NO_TLS,   Split,          UNRELAYABLE, NEEDS_TLS, UNRELAYABLE,   Split,    Writer]),
+    ("relay+direct", "u_md5", [DIRECT,  NO_TLS,   DIRECT,         DIRECT,      NEEDS_TLS, DIRECT,        DIRECT,   Writer]),
     ("scram",      "u_scram", [Split,    NO_TLS,   Split,          Split,       NEEDS_TLS, Split,         Never,    Never]),
     ("scram-plus", "u_scram", [Never,    Never,    NO_METHOD,      BOUND,       NEEDS_TLS, BOUND,         Never,    Never]),
     ("md5",        "u_scram", [Split,    NO_TLS,   Split,          Split,       NEEDS_TLS, Split,         Never,    Never]),
@@ -159,7 +174,8 @@ pub(super) const OPTIONS: &[(&str, &str, &str, bool, &str, Expect)] = &[
     ("relay",     "disable",     "u_scram", true,  "sslnegotiation=direct", NO_DIRECT),
     ("relay",     "allow",       "u_scram", true,  "sslnegotiation=direct", Split),
     ("relay",     "require",     "u_scram", true,  "sslnegotiation=direct", Split),
-    ("relay",     "passthrough", "u_scram", true,  "sslnegotiation=direct", NO_DIRECT),
+    ("relay",     "passthrough", "u_scram", true,  "sslnegotiation=direct", Expect::From18(&Writer, &NO_DIRECT)),
+    ("relay",     "passthrough", "u_scram", true,  "sslnegotiation=direct channel_binding=require", Expect::From18(&Writer, &NO_DIRECT)),
     ("scram",     "require",     "u_scram", true,  "sslnegotiation=direct", Split),
     ("scram-plus", "require",    "u_scram", true,  "sslnegotiation=direct channel_binding=require", Split),
     ("cert",      "require",     "u_scram", true,  "sslnegotiation=direct", Split),

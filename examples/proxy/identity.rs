@@ -1,0 +1,134 @@
+//! Who clients are to the proxy and to the servers, and what they prove it with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use pgturnout::auth::{AuthError, Credential, UpstreamUser, UpstreamUsers, Users};
+use pgturnout::startup::UpstreamTlsPolicy;
+
+use crate::cli::{Setting, UsageError};
+use crate::options::{Accept, Given, bad_line, blame, unreadable};
+use crate::users;
+
+/// All that is said of users.
+pub(crate) struct Identities {
+    pub(crate) users: Users,
+    pub(crate) upstream: UpstreamUsers,
+    /// What to ask for the users that clients say they are.
+    pub(crate) users_command: Option<PathBuf>,
+    /// What to ask for the tokens of those who have no secret for the servers.
+    pub(crate) credential_command: Option<PathBuf>,
+}
+
+/// What clients have to prove by name, with where it stands.
+type Secrets<'a> = BTreeMap<Vec<u8>, (Vec<u8>, &'a Setting, usize)>;
+
+impl Identities {
+    pub(crate) fn new(given: &Given) -> Result<Identities, UsageError> {
+        let secrets = secrets(given)?;
+        let credential_command = given.path("credential-command");
+        let mut upstream = UpstreamUsers::default();
+        if credential_command.is_some() {
+            for name in secrets.keys() {
+                upstream.insert(name, UpstreamUser::new(name, Credential::External));
+            }
+        }
+        if let Some(setting) = given.one("upstream-users-file") {
+            add_upstream(&mut upstream, setting, credential_command.is_some())?;
+        }
+        Ok(Identities {
+            users: listed(secrets)?,
+            upstream,
+            users_command: given.path("users-command"),
+            credential_command,
+        })
+    }
+
+    /// Refuses what would be ignored, and tokens in clear.
+    pub(crate) fn check(
+        &self,
+        given: &Given,
+        accept: &Option<Vec<Accept>>,
+        tls: UpstreamTlsPolicy,
+    ) -> Result<(), UsageError> {
+        let refuse = |name: &str, message: &str| match given.one(name) {
+            Some(setting) => Err(blame(setting, message)),
+            None => Ok(()),
+        };
+        if accept.is_none() {
+            for name in ["upstream-users-file", "users-command", "credential-command"] {
+                refuse(name, "unused: --auth is relay")?;
+            }
+        }
+        if self.users_command.is_some() {
+            for name in ["user", "users-file"] {
+                refuse(name, "unused: --users-command is given")?;
+            }
+        }
+        if !tls.requires_tls() {
+            let message =
+                "tokens are not sent in clear: needs --upstream-tls require or verify-full";
+            refuse("credential-command", message)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whom the servers know as somebody else, and those whose tokens are asked for.
+fn add_upstream(
+    users: &mut UpstreamUsers,
+    setting: &Setting,
+    asks: bool,
+) -> Result<(), UsageError> {
+    let text = std::fs::read(&setting.value).map_err(|error| unreadable(setting, &error))?;
+    for other in users::parse_upstream(&text).map_err(|bad| bad_line(setting, &bad))? {
+        let wrong = |message: String| {
+            let (file, line) = (&setting.value, other.line);
+            blame(setting, format!("{file}:{line}: {message}"))
+        };
+        let credential = match &other.secret {
+            Some(secret) => {
+                Credential::from_secret(secret).map_err(|error| wrong(error.to_string()))?
+            }
+            None if asks => Credential::External,
+            None => return Err(wrong("no secret, and no --credential-command".to_owned())),
+        };
+        users.insert(&other.client, UpstreamUser::new(&other.name, credential));
+    }
+    Ok(())
+}
+
+/// The users of the file, then those of `--user`, which win.
+fn secrets(given: &Given) -> Result<Secrets<'_>, UsageError> {
+    let mut secrets = Secrets::new();
+    if let Some(setting) = given.one("users-file") {
+        let text = std::fs::read(&setting.value).map_err(|error| unreadable(setting, &error))?;
+        for user in users::parse(&text).map_err(|bad| bad_line(setting, &bad))? {
+            secrets.insert(user.name, (user.secret, setting, user.line));
+        }
+    }
+    let mut named = BTreeSet::new();
+    for setting in given.all("user") {
+        let pair = users::parse_pair(setting.value.as_bytes());
+        let (name, secret) = pair.map_err(|message| blame(setting, message))?;
+        if !named.insert(name.clone()) {
+            let message = format!("{} is given twice", name.escape_ascii());
+            return Err(blame(setting, message));
+        }
+        secrets.insert(name, (secret, setting, 0));
+    }
+    Ok(secrets)
+}
+
+fn listed(secrets: Secrets<'_>) -> Result<Users, UsageError> {
+    let mut users = Users::default();
+    for (name, (secret, setting, line)) in secrets {
+        let wrong = |error: AuthError| match line {
+            0 => blame(setting, format!("{}: {error}", name.escape_ascii())),
+            line => blame(setting, format!("{}:{line}: {error}", setting.value)),
+        };
+        let credential = Credential::from_secret(&secret).map_err(wrong)?;
+        users.insert(&name, credential);
+    }
+    Ok(users)
+}
