@@ -478,11 +478,46 @@ fn a_set_config_with_literals_is_a_set() {
         write(rig, "commit", "C(COMMIT) Z(I)");
         read_behind(
             rig,
-            &["select pg_catalog.set_config('timezone', 'it''s', false)"],
+            &[
+                "select pg_catalog.set_config('timezone', 'it''s', false)",
+                "select pg_catalog.set_config('my.a', '', true)",
+            ],
         );
         write(rig, "set timezone = 'UTC'", "C(SET) Z(I)");
         read_behind(rig, &["set timezone = 'UTC'"]);
     });
+}
+
+/// A custom setting is known from then on, though its value ends with the transaction.
+#[test]
+fn a_local_custom_setting_is_known_on_the_reader() {
+    const KNOWN: &str = "select pg_catalog.set_config('app.user', '', true)";
+    for text in [
+        "select set_config('app.user', '7', true)",
+        "select set_config('app.user', $1, true)",
+        "set local app.user = '7'",
+    ] {
+        each(config, |rig| {
+            rig.both();
+            let local = |rig: &mut Rig| {
+                let batch = format!("P(,{text}) B(,) E S");
+                write(rig, "begin", "C(BEGIN) Z(T)");
+                rig.client(&batch);
+                rig.see(WRITER, &batch);
+                rig.writer("1 2 C(SET) Z(T)");
+                rig.see(CLIENT, "1 2 C(SET) Z(T)");
+                write(rig, "commit", "C(COMMIT) Z(I)");
+            };
+            local(rig);
+            read_behind(rig, &[KNOWN]);
+            local(rig);
+            read_behind(rig, &[]);
+            // What it has for the session it keeps.
+            write(rig, "set app.user = 'x'", "C(SET) Z(I)");
+            local(rig);
+            read_behind(rig, &["set app.user = 'x'"]);
+        });
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::limits;
 #[derive(Debug)]
 struct Call {
     name: Vec<u8>,
-    value: Box<[u8]>,
+    value: SettingValue,
     scope: Scope,
 }
 
@@ -42,12 +42,12 @@ impl Scan<'_> {
         });
         let portable = text.is_ascii() && !text.contains(&b'\\');
         for call in calls {
-            self.note_temporary_path(&call.name, &call.value);
+            self.note_temporary_path(&call.name, call.value.single().unwrap_or_default());
             self.effect(Effect::Setting(SettingChange {
                 name: call.name.into(),
                 scope: call.scope,
                 kind: SettingKind::Call,
-                value: SettingValue::List(vec![call.value]),
+                value: call.value,
                 statement: statement.clone(),
                 portable,
             }));
@@ -87,7 +87,8 @@ impl Scan<'_> {
         None
     }
 
-    /// `[pg_catalog.]set_config('name', 'value', true | false)`.
+    /// `[pg_catalog.]set_config('name', 'value', true | false)`. The value may be a parameter where nothing depends on it:
+    /// a custom setting that ends with its transaction, as policies of rows have it.
     fn one_call(&self, ahead: &mut Lexer<'_>) -> Option<Call> {
         let mut token = ahead.next();
         let folded = |token: &Token, ahead: &Lexer<'_>| Folded::new(token, ahead.text(token));
@@ -107,7 +108,11 @@ impl Scan<'_> {
         expect(ahead, Kind::Open)?;
         let name = literal(ahead)?;
         expect(ahead, Kind::Comma)?;
-        let value = literal(ahead)?;
+        let token = ahead.next();
+        let value = match token.kind {
+            Kind::Param => SettingValue::Opaque,
+            _ => SettingValue::List(vec![said(&token, ahead)?.into()]),
+        };
         expect(ahead, Kind::Comma)?;
         let scope = match ahead.next().word() {
             Some(Word::True) => Scope::Local,
@@ -118,11 +123,9 @@ impl Scan<'_> {
         let name = names::setting(&name.to_ascii_lowercase());
         // The transaction's own settings have rules of their own, and the seed is none.
         let plain = !name.starts_with(b"transaction_") && name != b"seed";
-        plain.then(|| Call {
-            name,
-            value: value.into(),
-            scope,
-        })
+        let settled =
+            value != SettingValue::Opaque || scope == Scope::Local && name.contains(&b'.');
+        (plain && settled).then_some(Call { name, value, scope })
     }
 }
 
@@ -130,9 +133,13 @@ fn expect(ahead: &mut Lexer<'_>, kind: Kind) -> Option<()> {
     (ahead.next().kind == kind).then_some(())
 }
 
-/// What a plain literal says.
 fn literal(ahead: &mut Lexer<'_>) -> Option<Vec<u8>> {
     let token = ahead.next();
+    said(&token, ahead)
+}
+
+/// What a plain literal says.
+fn said(token: &Token, ahead: &Lexer<'_>) -> Option<Vec<u8>> {
     let plain = token.kind == Kind::Literal(Quote::Plain);
-    plain.then(|| names::undouble(ahead.text(&token), b'\''))
+    plain.then(|| names::undouble(ahead.text(token), b'\''))
 }

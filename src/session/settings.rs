@@ -44,6 +44,7 @@ impl<R: Route> Session<R> {
 
     pub(super) fn setting_changed(&mut self, text: &[u8], change: &SettingChange) {
         if change.scope == Scope::Local {
+            self.set_locally(change);
             return;
         }
         let topic = match &*change.name {
@@ -61,11 +62,22 @@ impl<R: Route> Session<R> {
                 SettingKind::Set | SettingKind::Reset => statement.into(),
                 SettingKind::Call => {
                     let value = change.value.single().unwrap_or_default();
-                    set_config(&change.name, value).into()
+                    set_config(&change.name, value, Scope::Session).into()
                 }
             })
         };
         self.stage(topic, repeat);
+    }
+
+    /// Of a setting that ends with its transaction nothing is left, except that a custom one is known from then on: its
+    /// value is the empty string, where it was an error to ask for it (`add_placeholder_variable` of `guc.c`). On another
+    /// server a set_config of that kind by itself leaves the same.
+    fn set_locally(&mut self, change: &SettingChange) {
+        let topic = Topic::Setting(change.name.clone());
+        if change.portable && change.name.contains(&b'.') && !self.memory.journal.knows(&topic) {
+            let text = set_config(&change.name, b"", Scope::Local);
+            self.stage_text(topic, &text);
+        }
     }
 
     pub(super) fn stage_text(&mut self, topic: Topic, text: &[u8]) {
@@ -112,7 +124,7 @@ fn can_run_on_a_standby(change: &SettingChange) -> bool {
 /// How a set_config of the client's is repeated, whatever is searched first.
 const SET_CONFIG: &[u8] = b"select pg_catalog.set_config(";
 
-fn set_config(name: &[u8], value: &[u8]) -> Vec<u8> {
+fn set_config(name: &[u8], value: &[u8], scope: Scope) -> Vec<u8> {
     let mut text = SET_CONFIG.to_vec();
     for argument in [name, value] {
         text.push(b'\'');
@@ -124,7 +136,10 @@ fn set_config(name: &[u8], value: &[u8]) -> Vec<u8> {
         }
         text.extend(b"', ");
     }
-    text.extend(b"false)");
+    text.extend(match scope {
+        Scope::Session => &b"false)"[..],
+        Scope::Local => b"true)",
+    });
     text
 }
 

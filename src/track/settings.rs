@@ -177,6 +177,12 @@ impl Journal {
             .find(|change| change.topic == *topic)
     }
 
+    /// Whether a change about a topic is remembered, committed or not.
+    pub fn knows(&self, topic: &Topic) -> bool {
+        let staged = self.staged.iter().any(|change| change.topic == *topic);
+        staged || self.get(topic).is_some()
+    }
+
     /// A statement that changes the session succeeded in the transaction that runs.
     ///
     /// # Errors

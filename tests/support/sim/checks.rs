@@ -402,14 +402,14 @@ fn said_in_prepare(world: &World<'_>, body: &[u8]) -> bool {
     !name.is_empty() && [name, text].iter().all(|word| contains(&world.heard, word))
 }
 
-/// Whether a text sets what a set_config of the client's did, to the same value.
+/// Whether a text sets what a set_config of the client's did, to the same value, or lets a setting of its own be known.
 fn said_in_set_config(world: &World<'_>, text: &[u8]) -> bool {
     let arguments = text.strip_prefix(b"select pg_catalog.set_config(");
     let value = arguments.and_then(|arguments| {
         let comma = arguments.iter().position(|byte| *byte == b',')?;
         arguments.get(comma..)
     });
-    value.is_some_and(|value| contains(&world.heard, value))
+    value.is_some_and(|value| value == b", '', true)" || contains(&world.heard, value))
 }
 
 /// Bytes of a peer were written to another, or dropped.

@@ -96,7 +96,14 @@ impl Statements {
             }
             16 => "select set_config('my.a', 'x', true), set_config('TimeZone', 'UTC', false)"
                 .to_owned(),
-            17 => "set my.a = 'custom'".to_owned(),
+            17 => choices
+                .one(&[
+                    "set my.a = 'custom'",
+                    "select set_config('my.a', 'x', true)",
+                    "show my.a",
+                    "select current_setting('my.a', true)",
+                ])
+                .to_owned(),
             10 => "set statement_timeout = 1000".to_owned(),
             11 => "set role m_role".to_owned(),
             12 => "reset role".to_owned(),
