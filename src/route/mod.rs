@@ -33,6 +33,7 @@ mod outline;
 mod policy;
 mod prepare;
 mod query;
+mod readers;
 mod rules;
 mod scan;
 mod setting;
@@ -54,6 +55,8 @@ pub use intent::{
 };
 pub use outline::outline;
 pub use policy::{Route, RouteContext, Split, Target, WriterOnly};
+pub(crate) use readers::mix;
+pub use readers::{Balance, Excluded, Health, ReaderChoice, ReaderFacts};
 pub use rules::{BadName, Rules};
 pub use scan::scan;
 pub use tables::{Operation, Operations, TableUse, Unparsed, View, tables};

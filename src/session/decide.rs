@@ -12,7 +12,7 @@ use super::loss::Stream;
 use super::requests::{Batch, SYNC};
 use super::{Demand, RouteReason, Session, Timer};
 use crate::limits;
-use crate::route::{Class, Intent, Route, RouteContext, Target, Why};
+use crate::route::{Class, Excluded, Intent, Route, RouteContext, Target, Why};
 use crate::startup::StartupParams;
 use crate::track::Pin;
 use crate::track::pipeline::Kind;
@@ -26,6 +26,8 @@ pub(super) enum Obstacle {
     Wait,
     /// The reader cannot serve it.
     NoReader,
+    /// The reader lags too far behind.
+    Lagging,
     /// The reader refuses what the request needs there.
     Refused,
     /// The session is pinned now: its upstream is to be chosen anew.
@@ -96,6 +98,7 @@ impl<R: Route> Session<R> {
             },
             Obstacle::Wait => Demand::Paused,
             Obstacle::NoReader => self.settle_on(self.writer(), RouteReason::ReaderDown),
+            Obstacle::Lagging => self.settle_on(self.writer(), RouteReason::Lagging),
             Obstacle::Refused => self.settle_on(self.writer(), reason),
             Obstacle::Pinned => Demand::Again,
         }
@@ -186,9 +189,15 @@ impl<R: Route> Session<R> {
     }
 
     fn reader_obstacle(&mut self, now: Instant) -> Obstacle {
-        let leg = self.leg(self.reader());
-        if matches!(leg.phase, Phase::Absent) && leg.retry_at.is_none_or(|at| at <= now) {
-            self.dial(now, self.reader());
+        if self.requests.batch == Batch::None && self.judge_reader(now) == Err(Excluded::Lagging) {
+            return Obstacle::Lagging;
+        }
+        if matches!(self.leg(self.reader()).phase, Phase::Absent) {
+            match self.choose_reader(now) {
+                Ok(_) => self.dial(now, self.reader()),
+                Err(Excluded::Lagging) => return Obstacle::Lagging,
+                Err(Excluded::Down) => {}
+            }
         }
         let ended = self.leg(self.reader()).stream != Stream::Open;
         let retried = self.leg(self.reader()).retry_at.is_some();

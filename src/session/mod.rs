@@ -22,6 +22,7 @@
 //! | `upstream` | dialling, TLS and login of each upstream |
 //! | `policy`, `statement` | what the caller allows, and what it is shown of statements |
 //! | `deny` | what a server is sent in the place of what is denied, and the client in the place of its answer |
+//! | `readers` | which of several readers the session uses |
 //! | `read_only` | what becomes of a session whose writer cannot be had |
 //! | `policy_login` | what the caller hears of a login |
 //! | `parting` | the polite end of a session, at the driver's wish |
@@ -60,6 +61,7 @@ mod peer;
 mod policy;
 mod policy_login;
 mod read_only;
+mod readers;
 mod replies;
 mod reported;
 mod requests;
@@ -113,6 +115,7 @@ use outbox::Outbox;
 use parting::Parting;
 use policy::Hook;
 use read_only::Served;
+use readers::Readers;
 use requests::Requests;
 use spans::Spans;
 use tally::Tally;
@@ -187,6 +190,7 @@ pub struct Session<R> {
     client: Client,
     legs: PerLeg<Leg>,
     roles: Roles,
+    readers: Readers,
     requests: Requests,
     memory: Memory,
     freshness: Freshness,
@@ -209,8 +213,9 @@ impl<R: Route> Session<R> {
             parting: Parting::default(),
             served: Served::default(),
             client: Client::new(&config),
-            legs: leg::legs(&config, seed.number()),
+            legs: leg::legs(&config),
             roles: Roles::default(),
+            readers: Readers::default(),
             requests: Requests::new(Roles::default().writer),
             memory: Memory::new(&config, seed.number()),
             freshness: Freshness::default(),
@@ -485,6 +490,7 @@ impl<R: Route> Session<R> {
         if matches!(self.life, Life::Live | Life::Finishing) {
             self.leave_batch();
             self.retire_reader(now);
+            self.leave_reader_out(now);
             if self.may_part() {
                 self.part(now);
             }
