@@ -73,7 +73,7 @@ const WHERE: &[Flag] = &[
         "reader",
         Takes::Many("HOST:PORT"),
         &[
-            "a standby; a session stays with one of those given",
+            "a standby; each session uses one of those given",
             "(default: none, the writer serves everything)",
         ],
     ),
@@ -125,6 +125,41 @@ const WHO: &[Flag] = &[
 ];
 
 const HOW: &[Flag] = &[
+    Flag::new(
+        "reader-choice",
+        Takes::One("seeded|least|latency|sticky"),
+        &[
+            "which reader a session gets: any, the one with the",
+            "fewest outstanding requests, a fast one more often, or",
+            "the same for a user in a database (default: seeded)",
+        ],
+    ),
+    Flag::new(
+        "monitor",
+        Takes::One("USER@DATABASE"),
+        &[
+            "as whom the servers are asked how far they are, each",
+            "second; a reader that cannot be asked is not used",
+        ],
+    ),
+    Flag::new(
+        "max-lag",
+        Takes::One("BYTES"),
+        &[
+            "how far a reader's replay may be behind the primary's",
+            "log; one further behind is not used (needs --monitor)",
+        ],
+    ),
+    Flag::new(
+        "facts",
+        Takes::One("off|writer|FILE"),
+        &[
+            "what the servers' functions, operators and views do, so",
+            "that stable functions are reads: asked of the primary",
+            "(needs --monitor), or as rows of five columns between",
+            "tabs; again on SIGHUP (default: off)",
+        ],
+    ),
     Flag::new(
         "split",
         Takes::One("on|off"),

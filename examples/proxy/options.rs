@@ -17,6 +17,7 @@ use crate::cli::{Origin, Setting, UsageError};
 use crate::config;
 use crate::deny::Deny;
 use crate::door::Guard;
+use crate::reading::Reading;
 use crate::ring::Ring;
 use crate::users;
 
@@ -77,6 +78,7 @@ pub(crate) struct Options {
     pub(crate) writer_down: WriterFailure,
     pub(crate) throttle: Guard,
     pub(crate) deny_file: Option<PathBuf>,
+    pub(crate) reading: Reading,
 }
 
 /// All settings, the configuration file's where the command line has nothing of that name.
@@ -106,7 +108,7 @@ impl Given {
             .filter(move |setting| setting.flag.name == name)
     }
 
-    fn one(&self, name: &str) -> Option<&Setting> {
+    pub(crate) fn one(&self, name: &str) -> Option<&Setting> {
         self.0.iter().find(|setting| setting.flag.name == name)
     }
 
@@ -120,7 +122,11 @@ impl Given {
     }
 
     /// One of a few words.
-    fn choice<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Result<Option<T>, UsageError> {
+    pub(crate) fn choice<T: Copy>(
+        &self,
+        name: &str,
+        words: &[(&str, T)],
+    ) -> Result<Option<T>, UsageError> {
         let Some(setting) = self.one(name) else {
             return Ok(None);
         };
@@ -190,6 +196,7 @@ impl Options {
                 .choice("throttle", &[("on", Guard::On), ("off", Guard::Off)])?
                 .unwrap_or(Guard::Off),
             deny_file: given.path("deny-file"),
+            reading: Reading::new(given)?,
             cancel_source: given
                 .choice("cancel-source", CANCEL_SOURCE)?
                 .unwrap_or_default(),
@@ -386,7 +393,7 @@ const NEGOTIATION: &[(&str, TlsNegotiation)] = &[
     ("direct", TlsNegotiation::Direct),
 ];
 
-fn blame(setting: &Setting, message: impl Into<String>) -> UsageError {
+pub(crate) fn blame(setting: &Setting, message: impl Into<String>) -> UsageError {
     UsageError::new(setting.origin.clone(), setting.flag.name, message)
 }
 

@@ -39,7 +39,7 @@ pub enum Excluded {
 impl std::fmt::Display for Excluded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Excluded::Down => "down",
+            Excluded::Down => "is down",
             Excluded::Lagging => "lags",
         })
     }

@@ -547,15 +547,6 @@ impl<R: Route> Session<R> {
         }
     }
 
-    /// Whether no request of the client is unanswered anywhere.
-    pub(super) fn nothing_in_flight(&self) -> bool {
-        LegId::ALL.into_iter().all(|leg| {
-            self.leg(leg)
-                .serving()
-                .is_none_or(|serving| !serving.pipeline.has_client())
-        })
-    }
-
     pub(super) fn misbehaved(&mut self, now: Instant, leg: LegId, what: String) {
         let to = self.leg(leg).to;
         self.notify(Event::UpstreamFailed {
