@@ -127,11 +127,12 @@ const WHO: &[Flag] = &[
 const HOW: &[Flag] = &[
     Flag::new(
         "reader-choice",
-        Takes::One("seeded|least|latency|sticky"),
+        Takes::One("HOW"),
         &[
-            "which reader a session gets: any, the one with the",
-            "fewest outstanding requests, a fast one more often, or",
-            "the same for a user in a database (default: seeded)",
+            "which reader a session gets: seeded (any), least (with",
+            "the fewest outstanding requests), latency (a fast one",
+            "more often), sticky (the same for a user in a",
+            "database) (default: seeded)",
         ],
     ),
     Flag::new(
@@ -154,8 +155,8 @@ const HOW: &[Flag] = &[
         "facts",
         Takes::One("off|writer|FILE"),
         &[
-            "what the servers' functions, operators and views do, so",
-            "that stable functions are reads: asked of the primary",
+            "what the servers' functions and views do, so that",
+            "stable functions are reads: asked of the primary",
             "(needs --monitor), or as rows of five columns between",
             "tabs; again on SIGHUP (default: off)",
         ],

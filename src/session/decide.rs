@@ -132,20 +132,21 @@ impl<R: Route> Session<R> {
             return Some((self.writer(), RouteReason::Refused));
         }
         let certainty = look.certainty;
-        match self.ask_policy(look.class, look.why) {
+        let (class, why, may_try) = (look.class, look.why, self.may_try(look));
+        match self.ask_policy(class, why, may_try) {
             Target::Writer => Some((self.writer(), reason)),
             Target::Reader if certainty == Certainty::Tentative => None,
             Target::Reader => Some((self.reader(), reason)),
         }
     }
 
-    fn ask_policy(&mut self, class: Class, why: Why) -> Target {
+    pub(super) fn ask_policy(&mut self, class: Class, why: Why, may_try: bool) -> Target {
         let intent = Intent {
             class,
             ..Intent::opaque(why)
         };
         let mut context = RouteContext::new(true);
-        context.may_try = self.may_try(&self.requests.look);
+        context.may_try = may_try;
         let startup = self.client.startup.as_ref();
         context.user = startup.map_or(&[], StartupParams::user);
         context.database = startup.map_or(&[], StartupParams::database);

@@ -28,6 +28,7 @@
 //! | `parting` | the polite end of a session, at the driver's wish |
 //! | `look` | what the next request asks for, without claiming a byte of it |
 //! | `decide` | which upstream it goes to, and what has to happen first |
+//! | `explain` | where a text would go, without sending it |
 //! | `requests` | the order of requests: batches, what is forced, what is dropped |
 //! | `fresh` | whether a reader has what the session wrote |
 //! | `trial` | unproven reads, tried on the reader |
@@ -48,6 +49,7 @@ mod config;
 mod decide;
 mod deny;
 mod effects;
+mod explain;
 mod forward;
 mod fresh;
 mod gate;
@@ -90,6 +92,7 @@ pub use choices::{
 pub use config::{
     ClientAuth, Config, ConfigError, Gate, Limits, Role, Timeouts, Upstream, UserSource,
 };
+pub use explain::{Explanation, pins_of};
 pub use metadata::StatementKind;
 pub use peer::{CloseCause, Destination, Lifecycle, PeerId};
 pub use policy::{ConnectionFacts, ConnectionKind, Denial, Policy, Verdict};
