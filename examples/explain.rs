@@ -10,6 +10,7 @@
 //!                   `psql -At -F $'\t'` writes them
 //! --scs on|off      standard_conforming_strings (default: on)
 //! --encoding NAME   client_encoding (default: UTF8)
+//! --hints           believe the comment that a text begins with, as `/* pgturnout: writer */`
 //! --no-inspect      no second opinion of the parser on what looks like a call and may be the alias of a table
 //! ```
 //!
@@ -29,7 +30,7 @@ use pgturnout::route::{
 };
 use pgturnout::session::pins_of;
 
-const USAGE: &str = "usage: explain [--functions FILE] [--scs on|off] [--encoding NAME] [--no-inspect] \
+const USAGE: &str = "usage: explain [--functions FILE] [--scs on|off] [--encoding NAME] [--hints] [--no-inspect] \
     (--jsonl | SQL...)";
 
 /// What texts are read with.
@@ -125,6 +126,10 @@ fn arguments(given: impl Iterator<Item = String>) -> Result<Arguments, String> {
         };
         match argument.as_str() {
             "--jsonl" => arguments.jsonl = true,
+            "--hints" => {
+                let rules = std::mem::take(&mut arguments.reading.rules);
+                arguments.reading.rules = rules.with_hints(true);
+            }
             "--no-inspect" => arguments.reading.inspects = false,
             "--functions" => arguments.reading.rules.refresh(&facts(&value()?)?),
             "--encoding" => {
@@ -388,6 +393,9 @@ mod tests {
             target_of(&["--jsonl", "--encoding", "LATIN1"], sjis),
             "reader"
         );
+        let hint = "/* pgturnout: writer */ select 1";
+        assert_eq!(target_of(&["--jsonl", "--hints"], hint), "writer");
+        assert_eq!(target_of(&["--jsonl"], hint), "reader");
         let alias = "select * from pg_class j(id)";
         assert_eq!(target_of(&["--jsonl", "--no-inspect"], alias), "writer");
         #[cfg(feature = "inspect")]

@@ -167,6 +167,16 @@ const HOW: &[Flag] = &[
         &["send proven reads to the reader (default: on)"],
     ),
     Flag::new(
+        "hints",
+        Takes::One("on|off"),
+        &[
+            "believe the comment that a text begins with:",
+            "/* pgturnout: writer */, or reader for what is not",
+            "proven to be a read, nor known to be none",
+            "(default: off)",
+        ],
+    ),
+    Flag::new(
         "optimistic",
         Takes::One("on|off"),
         &[

@@ -445,11 +445,11 @@ impl Current {
             config.route_texts = RouteTexts::Outline;
         }
         config.reader_choice = options.reading.choice;
+        let mut rules = Rules::default().with_hints(options.reading.hints);
         if let Some(facts) = facts {
-            let mut rules = Rules::default();
             rules.refresh(facts);
-            config.rules = Arc::new(rules);
         }
+        config.rules = Arc::new(rules);
         if options.metrics.is_some() || options.reading.counts() {
             config.request_events = RequestEvents::On;
         }

@@ -50,6 +50,7 @@ pub(crate) struct Reading {
     pub(crate) choice: ReaderChoice,
     pub(crate) monitor: Option<Whom>,
     pub(crate) facts: FactsFrom,
+    pub(crate) hints: bool,
 }
 
 impl Reading {
@@ -100,6 +101,9 @@ impl Reading {
             },
             monitor,
             facts,
+            hints: given
+                .choice("hints", &[("on", true), ("off", false)])?
+                .unwrap_or(false),
         })
     }
 

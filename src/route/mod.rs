@@ -24,6 +24,7 @@ mod configure;
 mod encoding;
 mod facts;
 mod form;
+mod hint;
 #[cfg(feature = "inspect")]
 pub mod inspect;
 mod intent;
@@ -48,6 +49,7 @@ pub use cache::{Cache, CacheLimits};
 pub use encoding::{Encoding, Known, LexState};
 pub use facts::{BadFact, Facts};
 pub use form::Form;
+pub use hint::{Hint, hint};
 pub use intent::{
     Access, Arguments, Class, Concerns, Deed, Doubt, Effect, Intent, Isolation, Name, PinKind,
     Preparation, Reason, Scope, SettingChange, SettingKind, SettingValue, StatementEffect,
