@@ -110,3 +110,64 @@ fn the_readme_shows_the_scripted_example() {
     assert_eq!(code, shown);
     assert!(!behind.contains("```rust"), "a second piece of Rust");
 }
+
+/// Every id of `tests/data/failures.txt` once, in order, with tests that there are.
+#[test]
+fn each_known_failure_has_its_test() {
+    let runs = [("H", 1, 55, 1), ("R", 1, 24, 1)].into_iter();
+    let runs = runs.chain([
+        ("M", 1, 9, 2),
+        ("S", 1, 5, 2),
+        ("H", 1, 7, 2),
+        ("P", 1, 6, 2),
+    ]);
+    let runs = runs.chain([
+        ("Y", 1, 2, 2),
+        ("C", 1, 2, 2),
+        ("A", 1, 6, 2),
+        ("F", 1, 2, 2),
+    ]);
+    let ids = runs.flat_map(|(letter, first, last, width)| {
+        (first..=last).map(move |number| format!("{letter}{number:0width$}"))
+    });
+    let checks = text("tests/support/sim/checks.rs");
+    let table = text("tests/data/failures.txt");
+    let rows: Vec<&str> = table
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .collect();
+    let ids: Vec<String> = ids.collect();
+    assert_eq!(rows.len(), ids.len());
+    let mut missing = Vec::new();
+    for (row, id) in rows.iter().zip(ids) {
+        let fields: Vec<&str> = row.split(" | ").collect();
+        let [known, _, places] = fields[..] else {
+            panic!("{row}");
+        };
+        assert_eq!(known, id);
+        for place in places.split(", ").filter(|_| !places.starts_with("open: ")) {
+            let found = match (place.strip_prefix("simulation "), place.split_once("::")) {
+                (Some(check), _) => checks.contains(&format!("\n    {check},\n")),
+                (None, Some((file, name))) => {
+                    carries_test(&text(&format!("tests/{file}.rs")), name)
+                }
+                (None, None) => false,
+            };
+            if !found {
+                missing.push(format!("{id}: {place}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// Whether a source has a function of this name with `#[test]` before it, attributes and comments between them.
+fn carries_test(source: &str, name: &str) -> bool {
+    let mut is_test = false;
+    source.lines().map(str::trim).any(|line| {
+        let found = is_test && line.contains(&format!("fn {name}("));
+        is_test |= line == "#[test]";
+        is_test &= line.starts_with("#[") || line.starts_with("//") || line.is_empty();
+        found
+    })
+}

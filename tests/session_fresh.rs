@@ -320,3 +320,37 @@ fn questions_do_not_cost_the_unnamed_statement() {
         rig.see(CLIENT, "2 D(1) C(SELECT 1) Z(I)");
     });
 }
+
+/// Each request counts once, however many messages it has, and reads alone count.
+#[test]
+fn so_many_reads_after_a_write_stay_on_the_writer() {
+    each(
+        || fresh(ReadYourWrites::Reads(2)),
+        |rig| {
+            rig.both();
+            reads_at(rig, READER);
+            for _ in 0..2 {
+                wrote(rig);
+                reads_at(rig, WRITER);
+                wrote(rig);
+                reads_at(rig, WRITER);
+                let batch = "P(,select 1) B(,) DP E S";
+                rig.client(batch);
+                rig.see(WRITER, batch);
+                rig.writer("1 2 T D(1) C(SELECT 1) Z(I)");
+                rig.see(CLIENT, "1 2 T D(1) C(SELECT 1) Z(I)");
+                reads_at(rig, READER);
+                reads_at(rig, READER);
+            }
+            assert_eq!(stale_reads(rig), 6);
+        },
+    );
+    each(
+        || fresh(ReadYourWrites::Reads(0)),
+        |rig| {
+            rig.both();
+            wrote(rig);
+            reads_at(rig, READER);
+        },
+    );
+}

@@ -120,7 +120,7 @@ async fn send(proxy: &Arc<Proxy>, asker: &Asker, what: &What) -> io::Result<()> 
     Ok(())
 }
 
-async fn connect(
+pub(crate) async fn connect(
     proxy: &Arc<Proxy>,
     to: Destination,
     policy: UpstreamTlsPolicy,

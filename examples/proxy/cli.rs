@@ -73,7 +73,7 @@ const WHERE: &[Flag] = &[
         "reader",
         Takes::Many("HOST:PORT"),
         &[
-            "a standby; a session stays with one of those given",
+            "a standby; each session uses one of those given",
             "(default: none, the writer serves everything)",
         ],
     ),
@@ -152,9 +152,55 @@ const WHO: &[Flag] = &[
 
 const HOW: &[Flag] = &[
     Flag::new(
+        "reader-choice",
+        Takes::One("HOW"),
+        &[
+            "which reader a session gets: seeded (any), least (with",
+            "the fewest outstanding requests), latency (a fast one",
+            "more often), sticky (the same for a user in a",
+            "database) (default: seeded)",
+        ],
+    ),
+    Flag::new(
+        "monitor",
+        Takes::One("USER@DATABASE"),
+        &[
+            "as whom the servers are asked how far they are, each",
+            "second; a reader that cannot be asked is not used",
+        ],
+    ),
+    Flag::new(
+        "max-lag",
+        Takes::One("BYTES"),
+        &[
+            "how far a reader's replay may be behind the primary's",
+            "log; one further behind is not used (needs --monitor)",
+        ],
+    ),
+    Flag::new(
+        "facts",
+        Takes::One("off|writer|FILE"),
+        &[
+            "what the servers' functions and views do, so that",
+            "stable functions are reads: asked of the primary",
+            "(needs --monitor), or as rows of five columns between",
+            "tabs; again on SIGHUP (default: off)",
+        ],
+    ),
+    Flag::new(
         "split",
         Takes::One("on|off"),
         &["send proven reads to the reader (default: on)"],
+    ),
+    Flag::new(
+        "hints",
+        Takes::One("on|off"),
+        &[
+            "believe the comment that a text begins with:",
+            "/* pgturnout: writer */, or reader for what is not",
+            "proven to be a read, nor known to be none",
+            "(default: off)",
+        ],
     ),
     Flag::new(
         "optimistic",

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use pgturnout::route;
+use pgturnout::route::{self, ReaderFacts};
 use pgturnout::session::{
     Action, CancelTarget, CloseCause, Config, ConnectFailed, Demand, Destination, Event, PeerId,
     Seed, Session, TlsFailed, TlsRole, Transmit,
@@ -22,10 +22,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
-use crate::ask::{Answer, Questions, Reply};
 use crate::connection::{Connection, Heard, Sent, Step};
-use crate::metrics::{Clock, Published};
+use crate::metrics::Published;
 use crate::peer_io::{ReadBuffer, Stream};
+use crate::programs::{Answer, Questions, Reply};
+use crate::reading::Clock;
 use crate::registry::{Ask, Asker, Entry, Mailbox};
 use crate::{Proxy, cancel, door, log};
 
@@ -58,6 +59,8 @@ pub(crate) struct Driver {
     /// What of the session's numbers is among the proxy's already, if anybody asked.
     published: Option<Box<Published>>,
     clock: Clock,
+    /// What the session was told of readers.
+    readers: Vec<ReaderFacts>,
     /// The client's connection after its close, and the cancel request whose end it waits for.
     leaving: Option<Stream>,
     cancel: Option<JoinHandle<()>>,
@@ -96,6 +99,7 @@ impl Driver {
             proxy,
             published: None,
             clock: Clock::default(),
+            readers: Vec::new(),
             leaving: None,
             cancel: None,
         })
@@ -105,6 +109,7 @@ impl Driver {
     pub(crate) async fn run(mut self: Box<Self>, running: mpsc::Sender<()>) {
         poll_fn(|cx| self.poll(cx)).await;
         self.publish();
+        self.clock.stop(&self.proxy.readers);
         let (cancel, leaving) = (self.cancel.take(), self.leaving.take());
         drop(self);
         if let Some(cancel) = cancel {
@@ -123,6 +128,10 @@ impl Driver {
         let mut now = Instant::now();
         self.silent = [false; PeerId::COUNT];
         self.listen(cx, now);
+        if self.proxy.reading.knows() {
+            self.proxy.readers.facts(&mut self.readers);
+            self.session.handle_readers(now, &self.readers);
+        }
         loop {
             let mut progressed = self.tell_answers(cx, now);
             for peer in PeerId::ALL {
@@ -297,6 +306,10 @@ impl Driver {
     fn act(&mut self, cx: &mut Context<'_>, now: Instant, action: Action) {
         match action {
             Action::Connect { peer, to } => {
+                if self.destinations[peer.index()].is_some_and(|before| before != to) {
+                    // What was counted was counted there.
+                    self.publish();
+                }
                 let dial = Proxy::dial(Arc::clone(&self.proxy), to);
                 self.destinations[peer.index()] = Some(to);
                 self.connections[peer.index()] = Connection::pending(Step::Dial, dial);
@@ -320,8 +333,8 @@ impl Driver {
                         self.proxy.log.line(&line);
                     }
                 }
-                self.clock
-                    .event(&self.proxy.metrics, &self.destinations, &event);
+                let known = (&self.proxy.metrics, &self.proxy.readers);
+                self.clock.event(known, &self.destinations, &event);
                 log::event(&self.proxy, self.number, &event);
             }
             Action::FindUser { user } => {

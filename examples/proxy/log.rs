@@ -8,7 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use pgturnout::session::Event;
+use pgturnout::route::Excluded;
+use pgturnout::session::{Destination, Event};
 
 use crate::Proxy;
 
@@ -104,6 +105,13 @@ impl Log {
     }
 }
 
+fn left(proxy: &Proxy, number: u64, to: Destination, why: Excluded) -> String {
+    format!(
+        "session {number}: the reader at {} is left: it {why}",
+        proxy.name(to)
+    )
+}
+
 /// What a session has to tell, if it is of interest outside.
 pub(crate) fn event(proxy: &Proxy, number: u64, event: &Event) {
     let line = |text: String| proxy.log.line(&text);
@@ -130,6 +138,7 @@ pub(crate) fn event(proxy: &Proxy, number: u64, event: &Event) {
         Event::Pinned(pin) if proxy.log_routes => {
             line(format!("pin session={number} why={:?}", pin.to_string()));
         }
+        Event::ReaderLeft { to, why } => line(left(proxy, number, *to, *why)),
         Event::UpstreamFailed { peer, to, why } => {
             line(format!(
                 "session {number}: the {peer} at {} cannot be used: {why}",

@@ -10,7 +10,8 @@
 //! | `tls` | rustls, both sides |
 //! | `registry`, `cancel`, `ring` | finds the session of a cancel key, here or at another instance, sends the request on |
 //! | `cli`, `config`, `users`, `identity`, `options` | from arguments and files to typed options |
-//! | `ask` | programs that are asked about users |
+//! | `programs` | programs that are asked about users |
+//! | `reading`, `ask` | which reader sessions use, and what the servers say of themselves |
 //! | `deny` | statements that no client may run |
 //! | `log` | lines on standard error |
 //! | `metrics`, `scrape` | the numbers of all sessions, and who asks for them |
@@ -31,6 +32,8 @@ mod log;
 mod metrics;
 mod options;
 mod peer_io;
+mod programs;
+mod reading;
 mod registry;
 mod ring;
 mod scrape;
@@ -44,6 +47,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pgturnout::auth::{AdmitPolicy, Channel, Methods};
+use pgturnout::route::{Facts, Rules};
 use pgturnout::session::{
     ClientAuth, Config, Destination, RequestEvents, Role, RouteTexts, Seed, Upstream, UserSource,
 };
@@ -51,7 +55,6 @@ use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
-use ask::Programs;
 use cli::{Command, Origin, UsageError};
 use deny::Deny;
 use door::{Door, Reread};
@@ -60,6 +63,8 @@ use log::Log;
 use metrics::Metrics;
 use options::{Accept, Given, HostPort, Options};
 use peer_io::{Begun, Stream};
+use programs::Programs;
+use reading::{Readers, Reading};
 use registry::Registry;
 use ring::Ring;
 use tls::Tls;
@@ -113,6 +118,10 @@ pub(crate) struct Proxy {
     pub(crate) programs: Programs,
     pub(crate) log: Log,
     pub(crate) metrics: Metrics,
+    pub(crate) readers: Readers,
+    /// What the servers' catalogue says, once it is known.
+    facts: Mutex<Option<Arc<Facts>>>,
+    reading: Reading,
     log_routes: bool,
     /// What no client may run.
     pub(crate) deny: Option<Deny>,
@@ -185,6 +194,10 @@ fn run(proxy: Proxy, listen: &HostPort, metrics: Option<&HostPort>) -> io::Resul
             let listener = bind("--cancel-ring", ring.own()).await?;
             tokio::spawn(ring::serve(Arc::clone(&proxy), listener));
         }
+        Proxy::learn(Arc::clone(&proxy)).await;
+        if let Some(whom) = proxy.reading.monitor.clone() {
+            tokio::spawn(reading::watch(Arc::clone(&proxy), whom));
+        }
         let listener = bind("--listen", listen).await?;
         let ready = format!("listening on {}\n", listener.local_addr()?);
         io::stdout()
@@ -254,8 +267,9 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut signals: Signals) {
                 tokio::spawn(metrics::tell_summary(Arc::clone(&proxy)));
             }
             _ = signals.reload.recv() => {
-                proxy.reload();
+                proxy.reload("the users files and the cancel ring were read again");
                 proxy.reread();
+                tokio::spawn(Proxy::learn(Arc::clone(&proxy)));
             }
             _ = minute.tick() => proxy.reread(),
             _ = signals.terminate.recv() => break,
@@ -302,6 +316,9 @@ impl Proxy {
         addresses.extend(options.readers.iter().cloned());
         Ok(Proxy {
             metrics: Metrics::new(addresses.iter().map(HostPort::to_string)),
+            readers: Readers::new(addresses.len()),
+            facts: Mutex::default(),
+            reading: options.reading.clone(),
             addresses,
             tls,
             registry: Arc::new(Registry::new(options.cancel_source)),
@@ -315,7 +332,7 @@ impl Proxy {
             log,
             log_routes: options.log_routes,
             deny: options.deny.clone(),
-            current: Mutex::new(Current::new(options, mock)?),
+            current: Mutex::new(Current::new(options, None, mock)?),
             given,
             mock,
         })
@@ -328,15 +345,31 @@ impl Proxy {
         current.clone()
     }
 
-    /// Reads the users files and the cancel ring again, for sessions to come. With a mistake in one of them everything
-    /// stays as it was.
-    fn reload(&self) {
+    /// Has the servers' catalogue looked at, for sessions to come. If that fails, what was known stays.
+    async fn learn(self: Arc<Self>) {
+        match reading::facts(&self, &self.reading).await {
+            Ok(None) => {}
+            Ok(Some(facts)) => {
+                let count = facts.len();
+                *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(facts));
+                self.reload(&format!(
+                    "what the servers say of themselves: {count} facts"
+                ));
+            }
+            Err(why) => self.log.line(&format!("proxy: no new facts: {why}")),
+        }
+    }
+
+    /// Makes the configuration anew, for sessions to come, with the users files and the cancel ring as they are now. With a
+    /// mistake in one of them everything stays as it was.
+    fn reload(&self, news: &str) {
+        let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        let facts = facts.clone();
         let options = Options::new(&self.given);
-        match options.and_then(|options| Current::new(options, self.mock)) {
+        match options.and_then(|options| Current::new(options, facts.as_deref(), self.mock)) {
             Ok(new) => {
                 *self.current.lock().unwrap_or_else(PoisonError::into_inner) = new;
-                self.log
-                    .line("the users files and the cancel ring were read again");
+                self.log.line(news);
             }
             Err(error) => self.log.line(&format!("proxy: not read again: {error}")),
         }
@@ -390,7 +423,7 @@ impl Proxy {
 }
 
 impl Current {
-    fn new(options: Options, mock: [u8; 32]) -> Result<Current, UsageError> {
+    fn new(options: Options, facts: Option<&Facts>, mock: [u8; 32]) -> Result<Current, UsageError> {
         let methods = match options.identities.credential_command {
             Some(_) => METHODS.allow_external(Channel::Tls),
             None => METHODS,
@@ -428,7 +461,13 @@ impl Current {
         if options.log_routes {
             config.route_texts = RouteTexts::Outline;
         }
-        if options.metrics.is_some() {
+        config.reader_choice = options.reading.choice;
+        let mut rules = Rules::default().with_hints(options.reading.hints);
+        if let Some(facts) = facts {
+            rules.refresh(facts);
+        }
+        config.rules = Arc::new(rules);
+        if options.metrics.is_some() || options.reading.counts() {
             config.request_events = RequestEvents::On;
         }
         config.timeouts.shutdown = SHUTDOWN - SHUTDOWN_CLOSING;

@@ -3,13 +3,13 @@
 //! Sessions count for themselves. What they counted is added up here when a session ends and when somebody asks, so that
 //! nobody pays for it in between. Names are those of [`pgturnout::stats`], Envoy's and sqlproxy's, behind `pgturnout_`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pgturnout::route;
-use pgturnout::session::{Destination, Event, PeerId, Routes, Session};
+use pgturnout::session::{Destination, PeerId, Routes, Session};
 use pgturnout::stats::{ConnectionCounter, ConnectionStats, Counter, Stats};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
@@ -57,34 +57,6 @@ pub(crate) struct Published {
     routes: Routes,
 }
 
-/// The requests of one session that are not answered, and when they began.
-#[derive(Default)]
-pub(crate) struct Clock(VecDeque<(u64, Instant)>);
-
-impl Clock {
-    /// Takes the time at which something happened, if it is the beginning or the end of a request.
-    pub(crate) fn event(&mut self, metrics: &Metrics, destinations: &Destinations, event: &Event) {
-        match event {
-            Event::RequestBegan { request, .. } => self.0.push_back((*request, Instant::now())),
-            Event::ResponseEnded { request, peer, .. } => {
-                // Those before it will never be answered: the server skipped them.
-                while let Some((number, began)) = self.0.pop_front() {
-                    let to = destinations[peer.index()].map_or(usize::MAX, |to| to.0);
-                    if let (true, Some(histogram)) =
-                        (number == *request, metrics.0.durations.get(to))
-                    {
-                        histogram.observe(began.elapsed().as_secs_f64());
-                    }
-                    if number >= *request {
-                        break;
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
 impl Metrics {
     /// Numbers for upstreams with these names.
     pub(crate) fn new(names: impl Iterator<Item = String>) -> Metrics {
@@ -96,6 +68,13 @@ impl Metrics {
             names,
             totals: Mutex::default(),
         }))
+    }
+
+    /// A request took so long.
+    pub(crate) fn took(&self, to: usize, took: Duration) {
+        if let Some(histogram) = self.0.durations.get(to) {
+            histogram.observe(took.as_secs_f64());
+        }
     }
 
     /// Counts what only the driver knows.

@@ -16,6 +16,7 @@ use crate::config;
 use crate::deny::Deny;
 use crate::door::Guard;
 use crate::identity::Identities;
+use crate::reading::Reading;
 use crate::ring::Ring;
 use crate::users;
 
@@ -76,6 +77,7 @@ pub(crate) struct Options {
     pub(crate) writer_down: WriterFailure,
     pub(crate) throttle: Guard,
     pub(crate) deny_file: Option<PathBuf>,
+    pub(crate) reading: Reading,
 }
 
 /// All settings, the configuration file's where the command line has nothing of that name.
@@ -119,7 +121,11 @@ impl Given {
     }
 
     /// One of a few words.
-    fn choice<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Result<Option<T>, UsageError> {
+    pub(crate) fn choice<T: Copy>(
+        &self,
+        name: &str,
+        words: &[(&str, T)],
+    ) -> Result<Option<T>, UsageError> {
         let Some(setting) = self.one(name) else {
             return Ok(None);
         };
@@ -188,6 +194,7 @@ impl Options {
                 .choice("throttle", &[("on", Guard::On), ("off", Guard::Off)])?
                 .unwrap_or(Guard::Off),
             deny_file: given.path("deny-file"),
+            reading: Reading::new(given)?,
             cancel_source: given
                 .choice("cancel-source", CANCEL_SOURCE)?
                 .unwrap_or_default(),

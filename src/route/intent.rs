@@ -152,6 +152,10 @@ pub enum Why {
     SessionStatement,
     /// A statement on transactions.
     TransactionStatement,
+    /// The text begins with a [hint](super::hint()) to the writer.
+    WriterHint,
+    /// It begins with a hint to a reader, and is only unproven otherwise.
+    ReaderHint,
     /// A reader has refused this text before.
     RefusedBefore,
     /// `BEGIN READ ONLY` where the rules count it as a read.

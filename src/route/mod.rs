@@ -24,6 +24,7 @@ mod configure;
 mod encoding;
 mod facts;
 mod form;
+mod hint;
 #[cfg(feature = "inspect")]
 pub mod inspect;
 mod intent;
@@ -33,6 +34,7 @@ mod outline;
 mod policy;
 mod prepare;
 mod query;
+mod readers;
 mod rules;
 mod scan;
 mod setting;
@@ -47,6 +49,7 @@ pub use cache::{Cache, CacheLimits};
 pub use encoding::{Encoding, Known, LexState};
 pub use facts::{BadFact, Facts};
 pub use form::Form;
+pub use hint::{Hint, hint};
 pub use intent::{
     Access, Arguments, Class, Concerns, Deed, Doubt, Effect, Intent, Isolation, Name, PinKind,
     Preparation, Reason, Scope, SettingChange, SettingKind, SettingValue, StatementEffect,
@@ -54,6 +57,8 @@ pub use intent::{
 };
 pub use outline::outline;
 pub use policy::{Route, RouteContext, Split, Target, WriterOnly};
+pub(crate) use readers::mix;
+pub use readers::{Balance, Excluded, Health, ReaderChoice, ReaderFacts};
 pub use rules::{BadName, Rules};
 pub use scan::scan;
 pub use tables::{Operation, Operations, TableUse, Unparsed, View, tables};

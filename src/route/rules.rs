@@ -35,6 +35,7 @@ pub struct Rules {
     text_limit: usize,
     oldest_server: u8,
     begin_read_only: bool,
+    hints: bool,
     allow: Vec<Qualified>,
     deny: Vec<Qualified>,
     known: Known,
@@ -46,12 +47,13 @@ pub struct Rules {
 pub struct BadName;
 
 impl Default for Rules {
-    /// No lists, [`limits::SCAN_TEXT_MAX`], servers from PostgreSQL 15 on, `BEGIN READ ONLY` to the writer.
+    /// No lists, [`limits::SCAN_TEXT_MAX`], servers from PostgreSQL 15 on, `BEGIN READ ONLY` to the writer, no hints.
     fn default() -> Rules {
         Rules {
             text_limit: limits::SCAN_TEXT_MAX,
             oldest_server: OLDEST,
             begin_read_only: false,
+            hints: false,
             allow: Vec::new(),
             deny: Vec::new(),
             known: Known::default(),
@@ -162,6 +164,22 @@ impl Rules {
     pub fn with_begin_read_only(mut self, is_read: bool) -> Rules {
         self.begin_read_only = is_read;
         self
+    }
+
+    /// Sets whether a text may say where it goes, by the comment that it begins with: `/* pgturnout: writer */`
+    /// has a read run on the writer, and `/* pgturnout: reader */` counts what is only [unproven](super::Class::Unproven)
+    /// as a read. What is known to be no read stays with the writer. See [`hint`](super::hint()).
+    ///
+    /// The word of whoever writes the text: with hints to readers, have readers that refuse writes, and remember that they do
+    /// not refuse advisory locks and messages to other servers.
+    #[must_use]
+    pub fn with_hints(mut self, counted: bool) -> Rules {
+        self.hints = counted;
+        self
+    }
+
+    pub(super) fn hints(&self) -> bool {
+        self.hints
     }
 
     pub(crate) fn begin_read_only(&self) -> bool {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::encoding::{Encoding, LexState};
 use super::form::Form;
+use super::hint::hinted;
 use super::intent::{
     Class, Deed, Doubt, Effect, Intent, Name, PinKind, Reason, StatementEffect, Why,
 };
@@ -55,7 +56,11 @@ pub(super) fn scan_knowing(
             let mut scan = Scan::new(sql, lex, rules);
             scan.aliases = aliases;
             scan.run();
-            scan.finish()
+            let intent = scan.finish();
+            match rules.hints() {
+                true => hinted(sql, intent),
+                false => intent,
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{CloseCause, Destination, PeerId, StatementKind, Timer};
 use crate::auth::{ExternalRequest, Method};
-use crate::route::{Class, View, Why};
+use crate::route::{Class, Excluded, View, Why};
 use crate::startup::{CancelKey, UpstreamTlsPolicy};
 use crate::wire::{SqlState, TransactionStatus};
 
@@ -137,6 +137,8 @@ pub enum RouteReason {
     NotSplit,
     /// The reader cannot be had now.
     ReaderDown,
+    /// Every reader that can be had lags further behind than [`ReaderChoice`](crate::route::ReaderChoice) allows.
+    Lagging,
     /// The reader may not have what the session wrote.
     Stale,
     /// The reader has refused it.
@@ -156,6 +158,7 @@ impl std::fmt::Display for RouteReason {
             RouteReason::Pinned(pin) => write!(f, "pinned: {pin}"),
             RouteReason::NotSplit => f.write_str("not split"),
             RouteReason::ReaderDown => f.write_str("reader down"),
+            RouteReason::Lagging => f.write_str("reader lags"),
             RouteReason::Refused => f.write_str("refused by the reader"),
             RouteReason::Stale => f.write_str("reader stale"),
             RouteReason::TooLong => f.write_str("too long"),
@@ -282,6 +285,13 @@ pub enum Event {
     },
     /// The session will serve its reads from the writer until the pin is lifted.
     Pinned(crate::track::Pin),
+    /// The session has left its reader, which is excluded; it owed nothing. The next read goes to another, or to the writer.
+    ReaderLeft {
+        /// Where it is.
+        to: Destination,
+        /// Why.
+        why: Excluded,
+    },
     /// A reader was lost. The requests that it owed were answered with errors.
     ReaderLost {
         /// How many requests were answered with an error for it.

@@ -76,6 +76,8 @@ pub enum ReadYourWrites {
     Off,
     /// For so long after a write they go to the writer. No promise: a reader may lag further behind.
     For(Duration),
+    /// The next so many of them go to the writer, each request counting once. No promise either.
+    Reads(u32),
     /// They go to the writer until the reader has replayed the write. The first read after a write asks the writer where its
     /// log ends, and reads ask the reader how far it is until it is so far: one round trip each. For physical standbys.
     Replayed,

@@ -454,9 +454,9 @@ impl<R: Route> Session<R> {
         // One that failed while the writer was logged in to is tried again later.
         let absent = matches!(reader.phase, Phase::Absent);
         if absent
-            && reader.retry_at.is_none_or(|at| at <= now)
             && self.splits()
             && self.config.reader_open == ReaderOpen::AtLogin
+            && self.choose_reader(now).is_ok()
         {
             self.dial(now, self.reader());
         }

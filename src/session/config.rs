@@ -12,7 +12,7 @@ use crate::auth::{AdmitPolicy, Channel, Method, Methods, UpstreamUsers, Users};
 use crate::cancel::CancelRing;
 use crate::ledger::LedgerLimits;
 use crate::limits;
-use crate::route::{CacheLimits, Rules, TableUse};
+use crate::route::{CacheLimits, ReaderChoice, Rules, TableUse};
 use crate::startup::{ClientTls, RESERVED_PARAMETERS, TlsNegotiation, UpstreamTlsPolicy};
 use crate::track::prepared::StatementLimits;
 use crate::track::settings::JournalLimits;
@@ -289,6 +289,9 @@ pub struct Config {
     pub reserved: Vec<Box<[u8]>>,
     /// When the reader is dialled.
     pub reader_open: ReaderOpen,
+    /// Which of several readers a session uses, and how far one may lag. It is chosen when it is dialled, by what
+    /// [`Session::handle_readers`](super::Session::handle_readers) was told.
+    pub reader_choice: ReaderChoice,
     /// What happens when it cannot be had.
     pub reader_failure: ReaderFailure,
     /// What happens when the writer cannot be had while a client logs in.
@@ -331,6 +334,7 @@ impl Config {
             client_tls: ClientTls::Disable,
             reserved: RESERVED_PARAMETERS.iter().copied().map(Box::from).collect(),
             reader_open: ReaderOpen::default(),
+            reader_choice: ReaderChoice::default(),
             reader_failure: ReaderFailure::default(),
             writer_failure: WriterFailure::default(),
             users: Users::default(),
@@ -452,6 +456,9 @@ impl Config {
             self.refused_bound(),
             limits::DENIALS_IN_FLIGHT.saturating_mul(limits::DENIAL_MESSAGE_MAX.saturating_mul(3)),
             limits::LOGIN_EXCHANGES,
+            self.upstreams
+                .len()
+                .saturating_mul(super::readers::HELD_PER_UPSTREAM),
             self.logins_bound(),
             limits::SESSION_FIXED,
         ]

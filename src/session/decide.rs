@@ -12,7 +12,7 @@ use super::loss::Stream;
 use super::requests::{Batch, SYNC};
 use super::{Demand, RouteReason, Session, Timer};
 use crate::limits;
-use crate::route::{Class, Intent, Route, RouteContext, Target, Why};
+use crate::route::{Class, Excluded, Intent, Route, RouteContext, Target, Why};
 use crate::startup::StartupParams;
 use crate::track::Pin;
 use crate::track::pipeline::Kind;
@@ -26,6 +26,8 @@ pub(super) enum Obstacle {
     Wait,
     /// The reader cannot serve it.
     NoReader,
+    /// The reader lags too far behind.
+    Lagging,
     /// The reader refuses what the request needs there.
     Refused,
     /// The session is pinned now: its upstream is to be chosen anew.
@@ -96,6 +98,7 @@ impl<R: Route> Session<R> {
             },
             Obstacle::Wait => Demand::Paused,
             Obstacle::NoReader => self.settle_on(self.writer(), RouteReason::ReaderDown),
+            Obstacle::Lagging => self.settle_on(self.writer(), RouteReason::Lagging),
             Obstacle::Refused => self.settle_on(self.writer(), reason),
             Obstacle::Pinned => Demand::Again,
         }
@@ -129,20 +132,21 @@ impl<R: Route> Session<R> {
             return Some((self.writer(), RouteReason::Refused));
         }
         let certainty = look.certainty;
-        match self.ask_policy(look.class, look.why) {
+        let (class, why, may_try) = (look.class, look.why, self.may_try(look));
+        match self.ask_policy(class, why, may_try) {
             Target::Writer => Some((self.writer(), reason)),
             Target::Reader if certainty == Certainty::Tentative => None,
             Target::Reader => Some((self.reader(), reason)),
         }
     }
 
-    fn ask_policy(&mut self, class: Class, why: Why) -> Target {
+    pub(super) fn ask_policy(&mut self, class: Class, why: Why, may_try: bool) -> Target {
         let intent = Intent {
             class,
             ..Intent::opaque(why)
         };
         let mut context = RouteContext::new(true);
-        context.may_try = self.may_try(&self.requests.look);
+        context.may_try = may_try;
         let startup = self.client.startup.as_ref();
         context.user = startup.map_or(&[], StartupParams::user);
         context.database = startup.map_or(&[], StartupParams::database);
@@ -186,9 +190,15 @@ impl<R: Route> Session<R> {
     }
 
     fn reader_obstacle(&mut self, now: Instant) -> Obstacle {
-        let leg = self.leg(self.reader());
-        if matches!(leg.phase, Phase::Absent) && leg.retry_at.is_none_or(|at| at <= now) {
-            self.dial(now, self.reader());
+        if self.requests.batch == Batch::None && self.judge_reader(now) == Err(Excluded::Lagging) {
+            return Obstacle::Lagging;
+        }
+        if matches!(self.leg(self.reader()).phase, Phase::Absent) {
+            match self.choose_reader(now) {
+                Ok(_) => self.dial(now, self.reader()),
+                Err(Excluded::Lagging) => return Obstacle::Lagging,
+                Err(Excluded::Down) => {}
+            }
         }
         let ended = self.leg(self.reader()).stream != Stream::Open;
         let retried = self.leg(self.reader()).retry_at.is_some();

@@ -26,6 +26,8 @@ pub(super) enum Written {
     Nothing,
     /// Its last write was committed then, and where its log record ends is not known.
     At(Instant),
+    /// So many reads more go to the writer.
+    Counted(u32),
     /// The writer was asked where the log ends.
     Asking(Instant),
     /// A reader has to have replayed up to here.
@@ -97,6 +99,7 @@ impl<R: Route> Session<R> {
         if std::mem::take(&mut self.freshness.unit) == Unit::Writes {
             self.freshness.written = match self.config.read_your_writes {
                 ReadYourWrites::Off => Written::Nothing,
+                ReadYourWrites::Reads(count) => Written::Counted(count),
                 ReadYourWrites::For(_) | ReadYourWrites::Replayed => Written::At(now),
             };
         }
@@ -106,6 +109,11 @@ impl<R: Route> Session<R> {
     pub(super) fn freshness(&mut self, now: Instant, reader: LegId) -> Fresh {
         match (self.freshness.written, self.config.read_your_writes) {
             (Written::Nothing, _) | (_, ReadYourWrites::Off) => Fresh::Yes,
+            (Written::Counted(0), _) | (Written::At(_), ReadYourWrites::Reads(_)) => Fresh::Yes,
+            (Written::Counted(left), _) => {
+                self.freshness.written = Written::Counted(left.saturating_sub(1));
+                Fresh::No
+            }
             (Written::At(written), ReadYourWrites::For(window)) => {
                 match now.saturating_duration_since(written) < window {
                     true => Fresh::No,

@@ -417,14 +417,9 @@ impl Leg {
     }
 }
 
-/// The legs of a new session. One reader is chosen for each session.
-pub(super) fn legs(config: &Config, choice: u64) -> PerLeg<Leg> {
+/// The legs of a new session. Which reader it has is chosen when that is dialled.
+pub(super) fn legs(config: &Config) -> PerLeg<Leg> {
     let writer = config.writer().unwrap_or(Destination(0));
-    let readers: Vec<Destination> = config.readers().collect();
-    let count = u64::try_from(readers.len()).unwrap_or(0);
-    let at = choice
-        .checked_rem(count)
-        .and_then(|at| usize::try_from(at).ok());
-    let reader = at.and_then(|at| readers.get(at).copied()).unwrap_or(writer);
+    let reader = config.readers().next().unwrap_or(writer);
     PerLeg([writer, reader, writer, writer].map(Leg::new))
 }

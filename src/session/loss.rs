@@ -275,11 +275,23 @@ impl<R: Route> Session<R> {
 
     /// The reader is gone: what it owed is answered with errors, and the session goes on with the writer.
     pub(super) fn reader_lost(&mut self, now: Instant, cause: CloseCause, cut: Cut) {
+        if let Some(failed_requests) = self.reader_gone(now, cause, cut) {
+            self.notify(Event::ReaderLost { failed_requests });
+        }
+    }
+
+    /// The same, and nobody is told. How many requests were answered with errors; `None` if it did not serve.
+    pub(super) fn reader_gone(
+        &mut self,
+        now: Instant,
+        cause: CloseCause,
+        cut: Cut,
+    ) -> Option<usize> {
         let leg = self.reader();
         self.accept_trial();
         let Some(mut serving) = self.leg_mut(leg).take_serving() else {
             self.leg_down(now, leg, cause);
-            return;
+            return None;
         };
         let skips = serving.pipeline.is_skipping();
         let owed = serving.pipeline.abandon();
@@ -293,9 +305,7 @@ impl<R: Route> Session<R> {
         self.memory.statements.leg_lost(leg.index());
         let batch_too = matches!(self.requests.batch, Batch::Broken(_));
         self.requests_lost(leg, batch_too);
-        self.notify(Event::ReaderLost {
-            failed_requests: failed,
-        });
+        Some(failed)
     }
 
     /// Gives the client, for each request that a lost reader owed, what a server gives for a failed one. What such a
@@ -535,15 +545,6 @@ impl<R: Route> Session<R> {
         }
     }
 
-    /// Whether no request of the client is unanswered anywhere.
-    pub(super) fn nothing_in_flight(&self) -> bool {
-        LegId::ALL.into_iter().all(|leg| {
-            self.leg(leg)
-                .serving()
-                .is_none_or(|serving| !serving.pipeline.has_client())
-        })
-    }
-
     pub(super) fn misbehaved(&mut self, now: Instant, leg: LegId, what: String) {
         let to = self.leg(leg).to;
         self.notify(Event::UpstreamFailed {
@@ -568,7 +569,10 @@ impl<R: Route> Session<R> {
 
     /// Nothing more is read of an upstream whose connection is of no use; it may be dialled again later.
     pub(super) fn leg_down(&mut self, now: Instant, leg: LegId, cause: CloseCause) {
-        let retry = now.checked_add(self.config.timeouts.reader_retry);
+        let retry = match self.duty(leg) {
+            Duty::Reader => self.reader_failed_at(now),
+            Duty::Writer | Duty::Spare => now.checked_add(self.config.timeouts.reader_retry),
+        };
         let peer = leg.peer();
         self.timers.stop(Timer::Dial(peer));
         self.timers.stop(Timer::Replay(peer));

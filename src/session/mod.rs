@@ -22,11 +22,13 @@
 //! | `upstream` | dialling, TLS and login of each upstream |
 //! | `policy`, `statement` | what the caller allows, and what it is shown of statements |
 //! | `deny` | what a server is sent in the place of what is denied, and the client in the place of its answer |
+//! | `readers` | which of several readers the session uses |
 //! | `read_only` | what becomes of a session whose writer cannot be had |
 //! | `policy_login` | what the caller hears of a login |
 //! | `parting` | the polite end of a session, at the driver's wish |
 //! | `look` | what the next request asks for, without claiming a byte of it |
 //! | `decide` | which upstream it goes to, and what has to happen first |
+//! | `explain` | where a text would go, without sending it |
 //! | `requests` | the order of requests: batches, what is forced, what is dropped |
 //! | `fresh` | whether a reader has what the session wrote |
 //! | `trial` | unproven reads, tried on the reader |
@@ -47,6 +49,7 @@ mod config;
 mod decide;
 mod deny;
 mod effects;
+mod explain;
 mod forward;
 mod fresh;
 mod gate;
@@ -60,6 +63,7 @@ mod peer;
 mod policy;
 mod policy_login;
 mod read_only;
+mod readers;
 mod replies;
 mod reported;
 mod requests;
@@ -88,6 +92,7 @@ pub use choices::{
 pub use config::{
     ClientAuth, Config, ConfigError, Gate, Limits, Role, Timeouts, Upstream, UserSource,
 };
+pub use explain::{Explanation, pins_of};
 pub use metadata::StatementKind;
 pub use peer::{CloseCause, Destination, Lifecycle, PeerId};
 pub use policy::{ConnectionFacts, ConnectionKind, Denial, Policy, Verdict};
@@ -113,6 +118,7 @@ use outbox::Outbox;
 use parting::Parting;
 use policy::Hook;
 use read_only::Served;
+use readers::Readers;
 use requests::Requests;
 use spans::Spans;
 use tally::Tally;
@@ -187,6 +193,7 @@ pub struct Session<R> {
     client: Client,
     legs: PerLeg<Leg>,
     roles: Roles,
+    readers: Readers,
     requests: Requests,
     memory: Memory,
     freshness: Freshness,
@@ -209,8 +216,9 @@ impl<R: Route> Session<R> {
             parting: Parting::default(),
             served: Served::default(),
             client: Client::new(&config),
-            legs: leg::legs(&config, seed.number()),
+            legs: leg::legs(&config),
             roles: Roles::default(),
+            readers: Readers::default(),
             requests: Requests::new(Roles::default().writer),
             memory: Memory::new(&config, seed.number()),
             freshness: Freshness::default(),
@@ -485,6 +493,7 @@ impl<R: Route> Session<R> {
         if matches!(self.life, Life::Live | Life::Finishing) {
             self.leave_batch();
             self.retire_reader(now);
+            self.leave_reader_out(now);
             if self.may_part() {
                 self.part(now);
             }

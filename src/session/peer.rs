@@ -95,6 +95,8 @@ pub enum CloseCause {
     UpstreamEnded(PeerId),
     /// The reader says that it is a standby no more.
     Promoted(PeerId),
+    /// The reader is not to be used any more, by what the driver says of it.
+    ReaderExcluded(PeerId),
     /// A deadline passed.
     Timeout(super::Timer),
     /// The driver asked for a shutdown.
@@ -124,6 +126,7 @@ impl std::fmt::Display for CloseCause {
             CloseCause::LoginFailed(peer) => write!(f, "the login to the {peer} failed"),
             CloseCause::UpstreamEnded(peer) => write!(f, "the {peer} ended the session"),
             CloseCause::Promoted(peer) => write!(f, "the {peer} is a standby no more"),
+            CloseCause::ReaderExcluded(peer) => write!(f, "the {peer} is not to be used any more"),
             CloseCause::Timeout(timer) => write!(f, "timed out: {timer}"),
             CloseCause::Shutdown => f.write_str("the proxy is shutting down"),
             CloseCause::Expelled(state) => {

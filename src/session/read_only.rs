@@ -63,6 +63,10 @@ impl<R: Route> Session<R> {
         if !(failure.may_pass() && self.may_be_read_only(id)) {
             return false;
         }
+        let absent = matches!(self.leg(self.reader()).phase, Phase::Absent);
+        if absent {
+            let _ = self.aim_reader(now);
+        }
         let (peer, to) = (id.peer(), self.leg(self.reader()).to);
         self.take_leave(self.reader());
         self.timers.stop(Timer::Replay(peer));

@@ -472,6 +472,15 @@ impl<R: Route> Session<R> {
         Demand::Again
     }
 
+    /// Whether no request of the client is unanswered anywhere.
+    pub(super) fn nothing_in_flight(&self) -> bool {
+        LegId::ALL.into_iter().all(|leg| {
+            self.leg(leg)
+                .serving()
+                .is_none_or(|serving| !serving.pipeline.has_client())
+        })
+    }
+
     /// Sends a message of ours to an upstream, with the reply to be swallowed.
     pub(super) fn inject(&mut self, leg: LegId, frame: &[u8], kind: Kind, note: Note) {
         let Some(serving) = self.leg_mut(leg).serving_mut() else {

@@ -53,9 +53,9 @@ impl<R: Route> Session<R> {
             name => Topic::Setting(name.into()),
         };
         let statement = text.get(change.statement.clone()).unwrap_or_default();
-        let repeat = if keeps_idle_time(change) {
-            Repeat::Not(Pin::IdleTimeout)
-        } else if !change.portable || statement.is_empty() || !can_run_on_a_standby(change) {
+        let repeat = if let Some(pin) = pin_of_setting(change) {
+            Repeat::Not(pin)
+        } else if statement.is_empty() {
             Repeat::Not(Pin::Setting)
         } else {
             Repeat::Text(match change.kind {
@@ -96,6 +96,19 @@ impl<R: Route> Session<R> {
             Err(JournalDoubt::Full) => self.pin(Pin::TooManySettings),
             Err(JournalDoubt::Savepoints) => self.pin(Pin::Savepoint),
         }
+    }
+}
+
+/// What a setting pins that cannot be repeated on a reader.
+pub(super) fn pin_of_setting(change: &SettingChange) -> Option<Pin> {
+    if change.scope == Scope::Local {
+        None
+    } else if keeps_idle_time(change) {
+        Some(Pin::IdleTimeout)
+    } else if !change.portable || !can_run_on_a_standby(change) {
+        Some(Pin::Setting)
+    } else {
+        None
     }
 }
 

@@ -83,7 +83,9 @@ impl<R: Route> Session<R> {
     /// What a text asks for that is sent by itself: an EXECUTE what its statement does.
     pub(super) fn class_of(&self, look: &mut Look, intent: &Intent) -> (Class, Why) {
         let own = (intent.class, intent.reason.why);
-        let alone = look.len == 0 && self.requests.batch == Batch::None;
+        let alone = look.len == 0
+            && self.requests.batch == Batch::None
+            && intent.reason.why != Why::WriterHint;
         let Some(name) = intent.sole_execute().filter(|_| alone) else {
             return own;
         };

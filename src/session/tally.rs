@@ -138,6 +138,7 @@ impl Tally {
             | CloseCause::CancelTaken
             | CloseCause::LoginFailed(_)
             | CloseCause::Timeout(_)
+            | CloseCause::ReaderExcluded(_)
             | CloseCause::Shutdown
             | CloseCause::Expelled(_)
             | CloseCause::Misuse(_)

@@ -59,6 +59,10 @@ impl<R: Route> Session<R> {
     }
 
     pub(super) fn dial(&mut self, now: Instant, id: LegId) {
+        if id == self.reader() {
+            // With none that may be used a gate is dialled all the same: only its answer lets the client in.
+            let _ = self.aim_reader(now);
+        }
         let timeout = self.config.timeouts.dial;
         self.timers.start(now, timeout, Timer::Dial(id.peer()));
         self.connect(id, Attempt::First);
@@ -548,7 +552,9 @@ impl<R: Route> Session<R> {
             return;
         }
         self.leg_down(now, id, CloseCause::LoginFailed(peer));
-        self.requests.warn_of(why);
+        if self.choose_reader(now).is_err() {
+            self.requests.warn_of(why);
+        }
     }
 }
 

@@ -136,3 +136,61 @@ fn a_function_that_writes_sometimes_runs_where_it_can() {
         proxy.log()
     );
 }
+
+/// Its own servers: it stops the standby's replay. One of the two readers does not exist.
+#[test]
+fn readers_are_watched_and_the_servers_functions_known() {
+    if lab::cluster("reading::watched").is_none() {
+        return;
+    }
+    let cluster = Cluster::start("watched").unwrap();
+    let mut admin = Client::open(cluster.primary(), Pace::Whole, "postgres", &[]);
+    let function = |name: &str| {
+        format!(
+            "create function {name}() returns bool stable language sql as 'select pg_is_in_recovery()'"
+        )
+    };
+    admin.run("create table watched_t (a text)");
+    admin.run(&function("watched_first"));
+    let nobody = "127.0.0.1:9";
+    let options = "--reader-choice least --max-lag 100000 --facts writer";
+    let mut more = vec!["--reader", nobody, "--monitor", "postgres@app"];
+    more.extend(options.split(' '));
+    let proxy = proxy(&cluster, &more);
+    let open = || Client::open(proxy.port, Pace::Whole, "postgres", &[]);
+    let at_the_standby = |session: &mut Client, sql: &str| session.value(sql) == "t";
+    let where_am_i = "select pg_is_in_recovery()";
+    assert!(eventually(|| proxy
+        .log()
+        .contains(&format!("the reader at {nobody} is not used"))));
+
+    // Every session finds the reader that is there.
+    for _ in 0..5 {
+        assert!(at_the_standby(&mut open(), where_am_i));
+    }
+    // A function that the primary calls stable is a read; one that came later is, when it was asked again.
+    assert!(at_the_standby(&mut open(), "select watched_first()"));
+    admin.run(&function("watched_later"));
+    assert!(!at_the_standby(&mut open(), "select watched_later()"));
+    proxy.signal("HUP");
+    assert!(eventually(|| at_the_standby(
+        &mut open(),
+        "select watched_later()"
+    )));
+
+    // A reader that lags is not used, in a session that has begun to use it either.
+    let mut session = open();
+    assert!(at_the_standby(&mut session, where_am_i));
+    let mut standby = Client::open(cluster.standby(), Pace::Whole, "postgres", &[]);
+    standby.run("select pg_wal_replay_pause()");
+    assert!(eventually(|| standby
+        .value("select pg_get_wal_replay_pause_state()")
+        == "paused"));
+    admin.run("set synchronous_commit to local");
+    admin.run("insert into watched_t select repeat('x', 1000) from generate_series(1, 500)");
+    assert!(eventually(|| !at_the_standby(&mut session, where_am_i)));
+    assert!(!at_the_standby(&mut open(), where_am_i));
+    assert!(proxy.log().contains("reader lags"), "{}", proxy.log());
+    standby.run("select pg_wal_replay_resume()");
+    assert!(eventually(|| at_the_standby(&mut session, where_am_i)));
+}

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use pgturnout::auth::{ExternalAnswer, FoundUser};
 use pgturnout::route::Split;
 use pgturnout::session::{
-    Action, CloseCause, Config, ConnectFailed, Demand, Denial, Event, Lifecycle, PeerId, Role,
-    Seed, Session, Timer, TlsFailed, TlsInfo, TlsRole, Transmit, Upstream,
+    Action, CloseCause, Config, ConnectFailed, Demand, Denial, Destination, Event, Lifecycle,
+    PeerId, Role, Seed, Session, Timer, TlsFailed, TlsInfo, TlsRole, Transmit, Upstream,
 };
 use pgturnout::startup::{ProtocolVersion, StartupParams, TlsNegotiation, UpstreamTlsPolicy};
 
@@ -103,6 +103,8 @@ pub(crate) struct Rig {
     pub(crate) now: Instant,
     pub(crate) events: Vec<Event>,
     pub(crate) closes: Vec<(PeerId, CloseCause)>,
+    /// Where upstreams were dialled.
+    pub(crate) dialled: Vec<(PeerId, Destination)>,
     pub(crate) cancels: usize,
     pub(crate) handshakes: Vec<(PeerId, bool)>,
     /// What upstreams asked of the caller.
@@ -197,6 +199,7 @@ impl Rig {
             now,
             events: Vec::new(),
             closes: Vec::new(),
+            dialled: Vec::new(),
             cancels: 0,
             handshakes: Vec::new(),
             questions: Vec::new(),
@@ -609,7 +612,8 @@ impl Rig {
 
     fn carry_out(&mut self, action: Action) {
         match action {
-            Action::Connect { peer, .. } => {
+            Action::Connect { peer, to } => {
+                self.dialled.push((peer, to));
                 let slot = &mut self.peers[peer.index()];
                 assert!(!slot.open, "{peer} is connected already");
                 match slot.dial {

@@ -20,8 +20,8 @@ use super::world::{Happened, Sent, State, World};
 pub(crate) struct Asked {
     /// Where each peer was dialled.
     to: [Option<Destination>; PeerId::COUNT],
-    /// Since when the reader is not to be tried again.
-    reader_failed: Option<Instant>,
+    /// Which readers have failed, and when: none of them is to be tried again at once.
+    readers_failed: Vec<(Destination, Instant)>,
     /// The reader's connection follows a refusal without TLS.
     for_tls: bool,
 }
@@ -56,10 +56,12 @@ pub(crate) fn action(world: &mut World<'_>, action: &Action) {
         }
         Action::Notify(Event::UpstreamFailed {
             peer: PeerId::READER,
+            to,
             ..
         }) => {
             // Time may have passed since, but no more than since the driver had nothing left to do.
-            world.duties.reader_failed = Some(world.acted);
+            let failed = (*to, world.acted);
+            world.duties.readers_failed.push(failed);
         }
         Action::Notify(Event::TlsAfterRefusal { .. }) => world.duties.for_tls = true,
         Action::Notify(event) => tells(world, event),
@@ -78,7 +80,9 @@ fn dials(world: &mut World<'_>, peer: PeerId, to: Destination) {
         world.broken(Check::Total, format!("the {peer} is dialled at {to:?}"));
     }
     let again = !std::mem::take(&mut world.duties.for_tls);
-    if let Some(failed) = world.duties.reader_failed
+    let failures = world.duties.readers_failed.iter().rev();
+    let last = failures.copied().find(|(of, _)| *of == to);
+    if let Some((_, failed)) = last
         && peer == PeerId::READER
         && again
         && !world.misused
