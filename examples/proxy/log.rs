@@ -174,11 +174,9 @@ pub(crate) fn event(proxy: &Proxy, number: u64, event: &Event) {
         Event::ReaderLost { failed_requests } => line(format!(
             "session {number}: the reader was lost; {failed_requests} requests failed"
         )),
-        Event::UserNotFound { why } => {
-            line(format!(
-                "session {number}: its user cannot be looked up: {why}"
-            ));
-        }
+        Event::UserNotFound { why } => line(format!(
+            "session {number}: its user cannot be looked up: {why}"
+        )),
         Event::KeysNotLearnt { why } => line(format!("session {number}: {why}")),
         Event::TimedOut(timer) => line(format!("session {number}: timed out: {timer}")),
         _ => {}

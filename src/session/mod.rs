@@ -19,7 +19,7 @@
 //! | `whole` | sessions that pass unread: replication, and encryption that is not ours |
 //! | `gate` | the login that the client and the gate do through us |
 //! | `leg` | what an upstream is while it opens and serves |
-//! | `upstream` | dialling, TLS and login of each upstream |
+//! | `upstream`, `login_failure` | dialling, TLS and login of each upstream, and what becomes of one that cannot be had |
 //! | `policy`, `statement` | what the caller allows, and what it is shown of statements |
 //! | `deny` | what a server is sent in the place of what is denied, and the client in the place of its answer |
 //! | `readers` | which of several readers the session uses |
@@ -54,6 +54,7 @@ mod forward;
 mod fresh;
 mod gate;
 mod leg;
+mod login_failure;
 mod look;
 mod loss;
 mod metadata;
