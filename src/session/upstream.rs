@@ -281,6 +281,7 @@ impl<R: Route> Session<R> {
     /// The connection stands: the gate gets the client's own StartupMessage, another upstream a login of ours.
     fn log_in(&mut self, now: Instant, id: LegId) {
         self.timers.stop(Timer::Dial(id.peer()));
+        self.spare_connected(now, id);
         let Some(startup) = self.client.startup.clone() else {
             self.end(
                 now,
@@ -481,7 +482,8 @@ impl<R: Route> Session<R> {
                 self.greet(now, &parameters, process_id);
             }
             Duty::Reader if in_login => self.dial(now, self.writer()),
-            Duty::Reader | Duty::Spare => {}
+            Duty::Spare => self.spare_ready(now, id),
+            Duty::Reader => {}
         }
     }
 
@@ -540,7 +542,7 @@ impl<R: Route> Session<R> {
             to,
             why: why.clone(),
         });
-        if self.serve_read_only(now, id, failure) {
+        if self.serve_read_only(now, id, failure) || self.target_lost(now, id, why.clone()) {
             return;
         }
         let in_login = self.client.key().is_none();
