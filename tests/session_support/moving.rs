@@ -80,6 +80,19 @@ impl Had {
         out
     }
 
+    /// The same with a value that makes the row so long, in bytes.
+    pub(crate) fn answer_of(&self, row: usize) -> Vec<u8> {
+        let plain = self.set_long(0).row().len();
+        let long = self.set_long(row - plain);
+        assert_eq!(long.row().len(), row);
+        long.answer()
+    }
+
+    fn set_long(&self, len: usize) -> Had {
+        let value: &'static str = Box::leak("x".repeat(len).into_boxed_str());
+        self.clone().set("search_path", value)
+    }
+
     fn row(&self) -> Vec<u8> {
         let text = |text: &str| Some(text.as_bytes().to_vec());
         let word = |is: bool| if is { "true" } else { "false" };
@@ -264,6 +277,12 @@ impl Rig {
             rest = behind;
         }
         (parts.join(" "), answers)
+    }
+
+    #[track_caller]
+    pub(crate) fn see_parts(&mut self, peer: PeerId, parts: &str) {
+        let (shown, _) = self.restore_parts(peer);
+        assert_eq!(shown, parts, "restored at the {peer}");
     }
 
     /// A server is restored.
