@@ -597,21 +597,13 @@ fn a_session_listens_on_the_new_server_by_option() {
 #[test]
 fn types_with_other_oids_are_refused_or_mapped() {
     for policy in [OtherOids::Refuse, OtherOids::Remap] {
-        let mut rig = Rig::new(movable(), Chunk::Whole);
+        let mut rig = Rig::new(unsplit(), Chunk::Whole);
         rig.logged_in();
-        let parse = [&b"s\0select $1\0\0\x01"[..], &16_400_u32.to_be_bytes()].concat();
-        let parse = session_support::frames::raw(b'P', &parse);
+        let parse = [&b"s\0select $1\0\0\x01"[..], &16_400_u32.to_be_bytes()];
+        let parse = session_support::frames::raw(b'P', &parse.concat());
         rig.raw(CLIENT, &[&parse[..], &frontend("S")].concat());
-        let to = [WRITER, READER]
-            .into_iter()
-            .find(|peer| rig.is_open(*peer) && !rig.take(*peer).is_empty());
-        let to = to.expect("it went somewhere");
-        if to == READER {
-            rig.say(READER, "R");
-            rig.say(READER, session_support::login(READER));
-            rig.take(READER);
-        }
-        rig.say(to, "1 Z(I)");
+        rig.take(WRITER);
+        rig.writer("1 Z(I)");
         rig.take(CLIENT);
         let mut order = order();
         order.other_oids = policy;
@@ -881,4 +873,40 @@ fn a_session_whose_client_we_check_moves() {
 fn ask_told(rig: &mut Rig) {
     rig.see(CLIENT, TOLD);
     ask(rig, NEW, "update t set a = 1", "C(UPDATE 1) Z(I)");
+}
+
+/// Each server has its own part of a session's statements: the writer's move with it, the reader's are prepared on the new
+/// server when they are used there, and what the writer has of old is left behind.
+#[test]
+fn statements_that_the_reader_alone_has_are_prepared_when_they_are_used() {
+    each(movable, |rig| {
+        rig.both();
+        rig.client("P(w,delete from t) S");
+        rig.see(WRITER, "P(w,delete from t) S");
+        rig.writer("1 Z(I)");
+        rig.client("P(both,delete from u) S");
+        rig.see(WRITER, "P(both,delete from u) S");
+        rig.writer("1 Z(I)");
+        rig.client("P(r,select 1) S");
+        rig.see(READER, "P(r,select 1) S");
+        rig.reader("1 Z(I)");
+        rig.client("CS(both) S");
+        let closed = [WRITER, READER].map(|peer| rig.shown(peer));
+        let (at, left) = match closed[0].is_empty() {
+            true => (READER, Had::default().prepared("both", "delete from u")),
+            false => (WRITER, Had::default()),
+        };
+        rig.say(at, "3 Z(I)");
+        rig.take(CLIENT);
+        rig.move_begins(NEW, &Had::default());
+        rig.answer_probe(WRITER, &left.prepared("w", "delete from t"));
+        rig.restore(NEW, "P(w,delete from t)");
+        rig.answer_probe(NEW, &Had::default().prepared("w", "delete from t"));
+        rig.see(WRITER, "X");
+        rig.see(CLIENT, TOLD);
+        rig.client("Q(begin) B(,r) E S");
+        rig.see(NEW, "Q(begin) P(r,select 1) B(,r) E S");
+        rig.say(NEW, "C(BEGIN) Z(T) 1 2 D(1) C(SELECT 1) Z(T)");
+        rig.see(CLIENT, "C(BEGIN) Z(T) 2 D(1) C(SELECT 1) Z(T)");
+    });
 }

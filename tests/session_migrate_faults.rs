@@ -438,3 +438,85 @@ fn a_shutdown_gives_the_move_up() {
         });
     }
 }
+
+/// Who dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dying {
+    New,
+    Old,
+    Client,
+}
+
+/// What a server says in a move from the login to the end, with what it waits for before: a number of bytes that it was sent.
+fn conversations() -> (Vec<u8>, Vec<u8>) {
+    use session_support::frames::backend;
+    let set = backend("1 2 D(x) C(SELECT 1) 3 Z(I)");
+    let new = [
+        backend("R"),
+        backend(SPARE_LOGIN),
+        Had::default().answer(),
+        set,
+        state().answer(),
+    ];
+    (new.concat(), state().answer())
+}
+
+/// A peer dies behind every byte that the servers say: the session is on one of them, and works, or has ended and said so.
+#[test]
+fn a_peer_may_die_behind_every_byte() {
+    let (new, old) = conversations();
+    // The parts of what the new server says come when it is asked for them.
+    let asked = Had::default().answer().len()
+        + session_support::frames::backend("R").len()
+        + session_support::frames::backend(SPARE_LOGIN).len();
+    for dying in [Dying::New, Dying::Old, Dying::Client] {
+        for cut in 0..=new.len() + old.len() {
+            let mut rig = Rig::new(movable(), session_support::Chunk::Whole);
+            rig.logged_in();
+            ask(&mut rig, "set work_mem = 64", "C(SET) Z(I)");
+            rig.migrate(MoveOrder::new(MoveTarget::Writer(SPARE)));
+            let mut left = cut;
+            let mut say = |rig: &mut Rig, peer: PeerId, bytes: &[u8]| {
+                let now = left.min(bytes.len());
+                if rig.is_open(peer) {
+                    rig.raw(peer, &bytes[..now]);
+                }
+                left -= now;
+                now == bytes.len()
+            };
+            let whole = say(&mut rig, NEW, &new[..asked])
+                && say(&mut rig, WRITER, &old)
+                && say(&mut rig, NEW, &new[asked..]);
+            let peer = match dying {
+                Dying::New => NEW,
+                Dying::Old => WRITER,
+                Dying::Client => CLIENT,
+            };
+            if rig.is_open(peer) {
+                rig.eof(peer);
+            }
+            let [attempted, success, recoverable, fatal] = rig.transfers();
+            assert_eq!((attempted, success + recoverable + fatal <= 1), (1, true));
+            rig.take(CLIENT);
+            match (dying, whole) {
+                (Dying::Client, _) => assert!(rig.is_dead(), "{cut}"),
+                (Dying::New, false) => {
+                    assert_eq!(recoverable, 1, "{cut}");
+                    // What is left of the old server's answer is nobody's.
+                    let begun = cut.checked_sub(asked).map(|of| of.min(old.len()));
+                    if let Some(begun) = begun {
+                        rig.raw(WRITER, &old[begun..]);
+                    }
+                    rig.take(WRITER);
+                    ask(&mut rig, "delete from t", "C(DELETE 1) Z(I)");
+                }
+                (Dying::Old, true) => assert_eq!((success, rig.is_dead()), (1, false), "{cut}"),
+                (Dying::New, true) => assert!(success == 1 && rig.is_dead(), "{cut}"),
+                (Dying::Old, false) => {
+                    let read = cut >= asked + old.len();
+                    assert_eq!((fatal, rig.is_dead()), (u64::from(!read), !read), "{cut}");
+                }
+            }
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! How a move ends: the new server takes over, or the session stays where it is, or it is over.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -94,19 +95,21 @@ impl<R: Route> Session<R> {
         }
     }
 
-    /// Every statement that the client has was prepared on the new server, and the old one is out of use.
+    /// What was prepared on the old server is on the new one, and the old one is out of use.
     fn statements_moved(&mut self, old: LegId, new: LegId) {
         let statements = &mut self.memory.statements;
-        for name in statements.missing(new.index()) {
-            if let Some(definition) = statements.meaning(&name).definition.cloned() {
-                let leg = new.index();
-                let ticket = statements.sent(Change::Restore {
-                    leg,
-                    name,
-                    definition,
-                });
-                statements.confirmed(ticket);
-            }
+        let known = statements.present(old.index());
+        let known: Vec<_> = known
+            .map(|(name, definition)| (Box::from(name), Arc::clone(definition)))
+            .collect();
+        for (name, definition) in known {
+            let leg = new.index();
+            let ticket = statements.sent(Change::Restore {
+                leg,
+                name,
+                definition,
+            });
+            statements.confirmed(ticket);
         }
         statements.leg_lost(old.index());
     }

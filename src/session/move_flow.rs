@@ -215,7 +215,7 @@ impl<R: Route> Session<R> {
     }
 
     fn state_found(&mut self, now: Instant, found: Result<Box<Found>, ProbeFailed>, bytes: u64) {
-        let found = match found {
+        let mut found = match found {
             Ok(found) => found,
             Err(why) if self.asks_again(why) => return self.read_state(now),
             Err(why) => {
@@ -224,6 +224,10 @@ impl<R: Route> Session<R> {
             }
         };
         self.relocation.transfers.state_read(bytes);
+        // What the client has closed or defined anew elsewhere stays behind.
+        for name in self.memory.statements.outdated(self.writer().index()) {
+            found.statements.remove(name);
+        }
         if let Some(why) = self.why_it_stays(&found) {
             self.move_step(now, |migration| migration.state_refused(why));
             return;
@@ -261,8 +265,8 @@ impl<R: Route> Session<R> {
     /// Why the session cannot be moved, or not to there, if it cannot.
     fn why_it_stays(&self, found: &Found) -> Option<String> {
         let plan = &self.writer_move()?.plan;
-        let names = self.memory.statements.missing(plan.leg.index());
-        let names = names.iter().map(|name| &**name);
+        let known = self.memory.statements.present(self.writer().index());
+        let names = known.map(|(name, _)| name);
         let refused = refusals(found, names, plan.order.listening);
         if !refused.is_empty() {
             return Some(first(refused));
@@ -275,18 +279,10 @@ impl<R: Route> Session<R> {
     }
 
     fn state_is_read(&mut self, now: Instant, found: Box<Found>) {
-        let Some(leg) = self.writer_move().map(|moving| moving.plan.leg) else {
-            return;
-        };
-        let statements = &self.memory.statements;
-        let names = statements.missing(leg.index());
-        let definition = |name: &[u8]| statements.meaning(name).definition.cloned();
+        // What the reader alone has is prepared there on its first use, as on any server.
+        let known = self.memory.statements.present(self.writer().index());
         let source = Source {
-            statements: names
-                .iter()
-                .filter_map(|name| definition(name))
-                .map(Body)
-                .collect(),
+            statements: known.map(|(_, known)| Body(known.clone())).collect(),
             found,
         };
         self.move_step(now, |migration| migration.state_read(now, source));
