@@ -20,6 +20,9 @@ const SERVERS: [PeerId; 4] = [
     PeerId::FOURTH,
 ];
 
+/// How many sessions are played, each split and not, moved and not.
+const SEEDS: u64 = 300;
+
 /// A generator of numbers.
 struct Random(u64);
 
@@ -384,11 +387,8 @@ fn play(seed: u64, split: Split, moves: bool) -> (String, [u64; 4]) {
 /// To its client a move is invisible.
 #[test]
 fn a_client_sees_no_move() {
-    let seeds = std::env::var("PGTURNOUT_SEEDS")
-        .ok()
-        .and_then(|seeds| seeds.parse().ok());
     let (mut moved, mut failed) = (0, 0);
-    for seed in 0..seeds.unwrap_or(150) {
+    for seed in 0..SEEDS {
         for split in [Split::On, Split::Off] {
             let (expected, _) = play(seed, split, false);
             let (seen, [attempted, success, recoverable, fatal]) = play(seed, split, true);
