@@ -346,5 +346,9 @@ pub const PROBE_ROW_MAX: usize = 512 * 1024;
 /// How many entries each list of a probe's row may have. PostgreSQL 18 has some 400 settings.
 pub const PROBE_ENTRIES_MAX: usize = 4_096;
 
+/// What a session holds of its state while it moves, in bytes: the row of a probe as it comes, what it says of the old and the
+/// new server, each with the tables around short names and values, and the restore's messages that are not sent.
+pub const MOVE_HELD: usize = 8 * PROBE_ROW_MAX;
+
 /// How many types of parameters are looked up for one move. Applications have a handful of their own.
 pub const PROBE_TYPES_MAX: usize = 1_024;

@@ -79,7 +79,16 @@ pub enum CannotStart {
     /// A move is under way.
     #[error("a move is under way")]
     Running,
-    /// The session is at no safe point, and whoever asked does not wait for one.
+    /// Sessions are not to be moved here.
+    #[error("sessions are not to be moved")]
+    Disabled,
+    /// There is no server of that number.
+    #[error("there is no such server")]
+    NoUpstream,
+    /// The session has no reader that could be moved.
+    #[error("the session has no reader")]
+    NoReader,
+    /// The session is at no safe point, and whoever asked does not wait for one; or it never is at one.
     #[error("{0}")]
     Unsafe(Unsafe),
 }

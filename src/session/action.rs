@@ -1,9 +1,11 @@
 //! What a session asks of its driver, and what it answers it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{CloseCause, Destination, PeerId, StatementKind, Timer};
+use super::{CloseCause, Destination, MoveTarget, PeerId, StatementKind, Timer};
 use crate::auth::{ExternalRequest, Method};
+use crate::migrate::{Outcome, Phase, Reason};
 use crate::route::{Class, Excluded, View, Why};
 use crate::startup::{CancelKey, UpstreamTlsPolicy};
 use crate::wire::{SqlState, TransactionStatus};
@@ -305,6 +307,41 @@ pub enum Event {
         peer: PeerId,
         /// With which code.
         state: SqlState,
+    },
+    /// A move of the session to another server has begun ([`Session::migrate`](super::Session::migrate)).
+    MoveBegan {
+        /// Where to.
+        target: MoveTarget,
+    },
+    /// The client is held, for a move: what it sends waits.
+    MoveHeld,
+    /// The client is held no more, since the session is at no safe point after all; the move goes on.
+    MoveReleased,
+    /// The session was moved. What the client sent meanwhile goes to the new server.
+    Moved {
+        /// Where to.
+        target: MoveTarget,
+        /// Where the writer was before, or the reader if it alone was moved.
+        from: Destination,
+        /// How long it took since it began.
+        took: Duration,
+        /// For how long of that the client was held.
+        held: Duration,
+    },
+    /// A move failed.
+    MoveFailed {
+        /// Where to.
+        target: MoveTarget,
+        /// Whether the session goes on where it was, or is over.
+        outcome: Outcome,
+        /// What the move was doing.
+        phase: Phase,
+        /// Why; it holds nothing secret.
+        reason: Reason,
+        /// How long it took since it began.
+        took: Duration,
+        /// For how long of that the client was held.
+        held: Duration,
     },
     /// A deadline passed.
     TimedOut(Timer),

@@ -114,3 +114,13 @@ pub enum RequestEvents {
     /// They do: [`Event::RequestBegan`](super::Event::RequestBegan) and what follows it.
     On,
 }
+
+/// Whether sessions may be moved to other servers ([`Session::migrate`](super::Session::migrate)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Moves {
+    /// They stay where they began.
+    #[default]
+    Off,
+    /// They may. What a session establishes is followed even if its reads are not split off, and more is kept for it.
+    On,
+}

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::choices::{
-    Metadata, Optimistic, ReadYourWrites, ReaderFailure, ReaderOpen, RequestEvents, RouteTexts,
-    Split, WriterFailure,
+    Metadata, Moves, Optimistic, ReadYourWrites, ReaderFailure, ReaderOpen, RequestEvents,
+    RouteTexts, Split, WriterFailure,
 };
 use crate::auth::{AdmitPolicy, Channel, Method, Methods, UpstreamUsers, Users};
 #[cfg(feature = "scram")]
@@ -25,6 +25,8 @@ pub enum Role {
     Writer,
     /// A standby of it: proven reads may run there.
     Reader,
+    /// Nothing, until a session is moved there ([`Session::migrate`](super::Session::migrate)).
+    Spare,
 }
 
 /// A server that sessions can be sent to.
@@ -311,6 +313,8 @@ pub struct Config {
     pub metadata: Metadata,
     /// Whether events tell when requests begin and end.
     pub request_events: RequestEvents,
+    /// Whether sessions may be moved to other servers.
+    pub moves: Moves,
     /// What makes the clients' cancel keys name this instance of a fleet; without it they are random. To change the
     /// ring's secret, give new sessions another configuration.
     #[cfg(feature = "scram")]
@@ -344,6 +348,7 @@ impl Config {
             route_texts: RouteTexts::default(),
             metadata: Metadata::default(),
             request_events: RequestEvents::default(),
+            moves: Moves::default(),
             #[cfg(feature = "scram")]
             cancel_ring: None,
             limits: Limits::default(),
@@ -433,7 +438,7 @@ impl Config {
     /// It is reached only by a client that fills everything it can at once; an idle session holds a few KiB.
     pub fn memory_bound(&self) -> usize {
         let limits = &self.limits;
-        let ports = super::leg::ports();
+        let ports = super::leg::ports(self.moves);
         let requests = limits
             .requests_in_flight
             .saturating_mul(super::effects::REQUEST_BYTES)
@@ -453,6 +458,7 @@ impl Config {
             portals,
             texts,
             self.metadata_bound(),
+            self.moves_bound(),
             self.refused_bound(),
             limits::DENIALS_IN_FLIGHT.saturating_mul(limits::DENIAL_MESSAGE_MAX.saturating_mul(3)),
             limits::LOGIN_EXCHANGES,
@@ -485,10 +491,18 @@ impl Config {
             ClientAuth::Terminate(_) | ClientAuth::Relay => 0,
         };
         let legs = external.saturating_add(limits::LOGIN_NOTICES_HELD);
-        let peers = usize::from(super::leg::ports());
+        let peers = usize::from(super::leg::ports(self.moves));
         legs.saturating_mul(peers.saturating_sub(1))
             .saturating_add(password)
             .saturating_add(limits::TLS_INFO_HELD.saturating_mul(peers))
+    }
+
+    /// What a move holds of the session's state.
+    fn moves_bound(&self) -> usize {
+        match self.moves {
+            Moves::Off => 0,
+            Moves::On => limits::MOVE_HELD,
+        }
     }
 
     /// The texts that a reader has refused, and those of a request that is tried.

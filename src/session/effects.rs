@@ -354,7 +354,8 @@ impl<R: Route> Session<R> {
 
     /// Adds a pin and says so once.
     pub(super) fn pin(&mut self, pin: Pin) {
-        if self.splits() && self.memory.pins.add(pin) {
+        let counts = self.splits() || self.may_move();
+        if counts && self.memory.pins.add(pin) && self.splits() {
             self.notify(Event::Pinned(pin));
         }
     }

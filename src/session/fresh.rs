@@ -191,6 +191,20 @@ impl<R: Route> Session<R> {
         };
     }
 
+    /// The writer is another server: what the session has written is asked for in its log.
+    pub(super) fn log_moved(&mut self, now: Instant) {
+        self.freshness.written = match self.freshness.written {
+            Written::Nothing => Written::Nothing,
+            Written::Counted(left) => Written::Counted(left),
+            Written::At(written) | Written::Untold(written) => Written::At(written),
+            Written::Asking(_)
+            | Written::UpTo(_)
+            | Written::Checking(..)
+            | Written::Behind(_)
+            | Written::Seen(..) => Written::At(now),
+        };
+    }
+
     /// A connection is of no use any more. What the next one has replayed is not known: a standby that starts again begins
     /// before what it had shown.
     pub(super) fn forget_seen(&mut self, leg: LegId) {

@@ -418,7 +418,7 @@ fn relay_message(relay: &mut Relay, message: &Backend<'_>) -> Step {
     }
 }
 
-fn has_room(parameters: &Parameters, name: &[u8], value: &[u8]) -> bool {
+pub(super) fn has_room(parameters: &Parameters, name: &[u8], value: &[u8]) -> bool {
     let held = parameters
         .iter()
         .map(|(name, value)| name.len().saturating_add(value.len()));

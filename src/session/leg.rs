@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::effects::Note;
+use super::gate::has_room;
 use super::loss::Stream;
 use super::reported::Reported;
-use super::{Config, Destination, PeerId, TlsInfo};
+use super::{Config, Destination, Moves, PeerId, TlsInfo};
 #[cfg(feature = "scram")]
 use crate::auth::Observer;
 use crate::auth::{Channel, Credential, Parameters, Replay, TlsEndPoint};
@@ -54,9 +55,13 @@ impl LegId {
 /// How many legs can owe the client anything at a time: the writer and the reader.
 pub(super) const SERVING: usize = 2;
 
-/// How many peers a session has at a time: the client, and the legs that serve it.
-pub(super) fn ports() -> u8 {
-    u8::try_from(SERVING.saturating_add(1)).unwrap_or(u8::MAX)
+/// How many peers a session has at a time: the client, the legs that serve it, and those that it moves to.
+pub(super) fn ports(moves: Moves) -> u8 {
+    let legs = match moves {
+        Moves::Off => SERVING,
+        Moves::On => LegId::COUNT,
+    };
+    u8::try_from(legs.saturating_add(1)).unwrap_or(u8::MAX)
 }
 
 /// A value for each leg.
@@ -264,7 +269,7 @@ pub(super) enum Restore {
 pub(super) struct Serving {
     pub(super) pipeline: Pipeline<Note>,
     pub(super) status: TransactionStatus,
-    /// What its login has brought.
+    /// What its login has brought, and what it has reported since.
     pub(super) parameters: Parameters,
     /// What it says of its settings now.
     pub(super) reported: Reported,
@@ -291,6 +296,15 @@ impl Serving {
             newest: 0,
             farewell: Farewell::None,
             recovery: Recovery::NotKnownOver,
+        }
+    }
+
+    /// It reports a parameter. One that is too much to be kept is not known any more.
+    pub(super) fn learn(&mut self, name: &[u8], value: &[u8]) {
+        self.reported.learn(name, value);
+        self.parameters.retain(|(known, _)| **known != *name);
+        if has_room(&self.parameters, name, value) {
+            self.parameters.push((name.into(), value.into()));
         }
     }
 

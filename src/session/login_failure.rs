@@ -65,7 +65,7 @@ impl<R: Route> Session<R> {
             to,
             why: why.clone(),
         });
-        if self.serve_read_only(now, id, failure) {
+        if self.serve_read_only(now, id, failure) || self.target_lost(now, id, why.clone()) {
             return;
         }
         let in_login = self.client.key().is_none();

@@ -14,7 +14,7 @@ use crate::track::prepared::Reached;
 use crate::wire::tags::backend as tags;
 use crate::wire::{TransactionStatus, error_response, sqlstate};
 
-const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
+pub(super) const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
 
 /// How a peer's stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,6 +214,9 @@ impl<R: Route> Session<R> {
                 return;
             }
         }
+        if self.goes_on_without(now, leg, &CloseCause::UpstreamLost(leg.peer())) {
+            return;
+        }
         match &self.leg(leg).phase {
             Phase::Serving(serving) if serving.was_terminated() => {
                 self.end(now, CloseCause::ClientLeft, None);
@@ -269,6 +272,7 @@ impl<R: Route> Session<R> {
     pub(super) fn leg_lost(&mut self, now: Instant, leg: LegId, cause: CloseCause, cut: Cut) {
         match self.duty(leg) {
             Duty::Reader => self.reader_lost(now, cause, cut),
+            Duty::Spare if self.target_lost(now, leg, cause.to_string()) => {}
             Duty::Writer | Duty::Spare => self.leg_down(now, leg, cause),
         }
     }
@@ -419,6 +423,7 @@ impl<R: Route> Session<R> {
             }
             Timer::Retire(peer) => self.outbox.drop_now(peer, CloseCause::Timeout(timer)),
             Timer::Shutdown => self.part(now),
+            Timer::Move => self.move_timed_out(now),
             Timer::Drain => {
                 if matches!(self.life, Life::Live | Life::Finishing) {
                     self.end(now, CloseCause::ClientLeft, None);
@@ -445,6 +450,7 @@ impl<R: Route> Session<R> {
         }
         self.tally.session_ended(&cause);
         self.life = Life::Closing(cause.clone());
+        self.move_ends_with(now, &cause);
         self.timers.clear();
         self.timers
             .start(now, self.config.timeouts.drain, Timer::Drain);
@@ -481,7 +487,10 @@ impl<R: Route> Session<R> {
         if matches!(self.life, Life::Live | Life::Finishing) {
             self.tally.session_ended(&cause);
         }
-        self.life = Life::Closing(cause);
+        self.life = Life::Closing(cause.clone());
+        if let Some(began) = self.move_began() {
+            self.move_ends_with(began, &cause);
+        }
     }
 
     /// Closes an upstream's connection, with a Terminate where the server listens for one.
@@ -556,6 +565,8 @@ impl<R: Route> Session<R> {
             Duty::Reader | Duty::Spare => {
                 self.leg_lost(now, leg, CloseCause::UpstreamFault(leg.peer()), Cut::None)
             }
+            Duty::Writer
+                if self.goes_on_without(now, leg, &CloseCause::UpstreamFault(leg.peer())) => {}
             Duty::Writer => {
                 let which = self.writers_name();
                 let tell = Tell::fatal(

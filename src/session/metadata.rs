@@ -77,7 +77,7 @@ pub(super) fn is_plain(text: &[u8]) -> bool {
 impl<R: Route> Session<R> {
     /// Whether statements and portals have to be followed.
     pub(super) fn follows_statements(&self) -> bool {
-        self.splits() || self.config.metadata == Metadata::On || self.is_judged()
+        self.splits() || self.config.metadata == Metadata::On || self.is_judged() || self.may_move()
     }
 
     /// Notes what a message of the client's that was just forwarded does to which tables. `body` may be cut off.

@@ -38,6 +38,8 @@
 //! | `tally` | what is counted |
 //! | `metadata` | which tables statements use, for events |
 //! | `spans` | when requests begin and end, for events |
+//! | `moving` | whether the session moves to another server, and when |
+//! | `move_ask`, `move_flow`, `move_end` | what is asked for that, what follows, and how it ends |
 //! | `loss` | what the client sees when somebody dies, and how a session ends |
 
 mod action;
@@ -58,6 +60,10 @@ mod login_failure;
 mod look;
 mod loss;
 mod metadata;
+mod move_ask;
+mod move_end;
+mod move_flow;
+mod moving;
 mod outbox;
 mod parting;
 mod peer;
@@ -87,14 +93,15 @@ use bytes::BytesMut;
 
 pub use action::{Action, CancelTarget, Demand, Event, Relayed, RouteReason, TlsRole, Transmit};
 pub use choices::{
-    Metadata, Optimistic, ReadYourWrites, ReaderFailure, ReaderOpen, RequestEvents, RouteTexts,
-    Split, WriterFailure,
+    Metadata, Moves, Optimistic, ReadYourWrites, ReaderFailure, ReaderOpen, RequestEvents,
+    RouteTexts, Split, WriterFailure,
 };
 pub use config::{
     ClientAuth, Config, ConfigError, Gate, Limits, Role, Timeouts, Upstream, UserSource,
 };
 pub use explain::{Explanation, pins_of};
 pub use metadata::StatementKind;
+pub use moving::{Accept, MoveOrder, MoveStatus, MoveTarget};
 pub use peer::{CloseCause, Destination, Lifecycle, PeerId};
 pub use policy::{ConnectionFacts, ConnectionKind, Denial, Policy, Verdict};
 pub use policy_login::{LoginFacts, LoginOutcome};
@@ -115,6 +122,7 @@ use fresh::Freshness;
 use leg::{Duty, Leg, LegId, PerLeg, Roles};
 use look::Seen;
 use metadata::Views;
+use moving::Relocation;
 use outbox::Outbox;
 use parting::Parting;
 use policy::Hook;
@@ -201,6 +209,7 @@ pub struct Session<R> {
     tally: Tally,
     views: Views,
     spans: Spans,
+    relocation: Relocation,
     scratch: BytesMut,
 }
 
@@ -210,7 +219,7 @@ impl<R: Route> Session<R> {
     /// A configuration that fails [`Config::check`] makes a session that ends at once.
     pub fn new(config: Arc<Config>, route: R, seed: Seed, now: Instant) -> Session<R> {
         let mut session = Session {
-            ledger: Ledger::new(leg::ports(), config.limits.ledger),
+            ledger: Ledger::new(leg::ports(config.moves), config.limits.ledger),
             outbox: Outbox::default(),
             timers: Timers::default(),
             life: Life::Live,
@@ -226,6 +235,7 @@ impl<R: Route> Session<R> {
             tally: Tally::new(),
             views: Views::default(),
             spans: Spans::default(),
+            relocation: Relocation::default(),
             scratch: BytesMut::new(),
             config,
             route,
@@ -263,6 +273,7 @@ impl<R: Route> Session<R> {
         };
         if demand == Demand::Again && from == PeerId::CLIENT {
             self.client_gets_on(now);
+            self.relocation.clock = self.relocation.clock.saturating_add(1);
         }
         if let Some(tag) = self.tally.take_unknown() {
             self.notify(Event::UnknownMessage { peer: from, tag });
@@ -495,6 +506,7 @@ impl<R: Route> Session<R> {
             self.leave_batch();
             self.retire_reader(now);
             self.leave_reader_out(now);
+            self.move_on(now);
             if self.may_part() {
                 self.part(now);
             }

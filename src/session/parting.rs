@@ -36,6 +36,7 @@ impl<R: Route> Session<R> {
         if matches!(self.life, Life::Live) {
             self.life = Life::Finishing;
             self.parting = parting;
+            self.cancel_move(now);
             self.timers
                 .start(now, self.config.timeouts.shutdown, Timer::Shutdown);
             self.couple(now);

@@ -18,9 +18,10 @@ impl PeerId {
     pub const WRITER: PeerId = PeerId(1);
     /// The upstream that takes proven reads when a session begins.
     pub const READER: PeerId = PeerId(2);
-    /// Ids that no session uses yet: a server that a session moves to is to have one beside the server that still serves.
-    pub(crate) const THIRD: PeerId = PeerId(3);
-    pub(crate) const FOURTH: PeerId = PeerId(4);
+    /// A server that the session moves to, or has moved to: it has an id beside that of the server that still serves.
+    pub const THIRD: PeerId = PeerId(3);
+    /// Another one.
+    pub const FOURTH: PeerId = PeerId(4);
     /// How many peers a session can have: a table of this size can be indexed with any id.
     pub const COUNT: usize = 5;
     /// Every peer, the client first.
@@ -108,6 +109,10 @@ pub enum CloseCause {
     Misuse(&'static str),
     /// The session is over, so this peer is not needed any more.
     SessionOver,
+    /// The session has moved to another server.
+    Moved,
+    /// The session stays where it is, so the server that it was to move to is not needed.
+    MoveFailed,
 }
 
 impl std::fmt::Display for CloseCause {
@@ -134,6 +139,8 @@ impl std::fmt::Display for CloseCause {
             }
             CloseCause::Misuse(what) => write!(f, "the driver broke its contract: {what}"),
             CloseCause::SessionOver => f.write_str("the session is over"),
+            CloseCause::Moved => f.write_str("the session has moved to another server"),
+            CloseCause::MoveFailed => f.write_str("the session was not moved"),
         }
     }
 }

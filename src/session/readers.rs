@@ -20,6 +20,8 @@ pub(super) struct Readers {
     facts: Vec<ReaderFacts>,
     /// Those that have failed, and when they may be tried again.
     failed: Vec<(Destination, Instant)>,
+    /// The only one that is used, since the session's reader was moved there.
+    moved: Option<Destination>,
     draws: u64,
 }
 
@@ -38,19 +40,27 @@ impl Readers {
         self.failed.retain(|(failed, _)| *failed != at);
     }
 
+    /// The session's reader is the one in this place from here on.
+    pub(super) fn move_to(&mut self, to: Destination) {
+        self.forgive(to);
+        self.moved = Some(to);
+    }
+
+    fn has_failed(&self, at: Destination, now: Instant) -> bool {
+        let mut failed = self.failed.iter();
+        failed.any(|(of, until)| *of == at && *until > now)
+    }
+
     /// The upstreams by place: those that are no readers, or have failed a moment ago, are down.
     fn candidates(&self, config: &Config, now: Instant) -> Vec<ReaderFacts> {
         let numbered = config.upstreams.iter().enumerate();
         let judged = numbered.map(|(at, upstream)| {
             let at = Destination(at);
-            let failed = self
-                .failed
-                .iter()
-                .any(|(of, until)| *of == at && *until > now);
+            let failed = self.has_failed(at, now);
             let known = self.known(at);
             match upstream.role {
                 Role::Reader if !failed => known,
-                Role::Reader | Role::Writer => ReaderFacts {
+                Role::Reader | Role::Writer | Role::Spare => ReaderFacts {
                     health: Health::Down,
                     ..known
                 },
@@ -81,6 +91,13 @@ impl<R: Route> Session<R> {
 
     /// Which reader is to be dialled now.
     pub(super) fn choose_reader(&self, now: Instant) -> Result<Destination, Excluded> {
+        if let Some(to) = self.readers.moved {
+            let known = self.readers.known(to);
+            return match self.readers.has_failed(to, now) {
+                true => Err(Excluded::Down),
+                false => self.config.reader_choice.judge(&known).map(|_| to),
+            };
+        }
         let candidates = self.readers.candidates(&self.config, now);
         let startup = self.client.startup.as_ref();
         let mut key = startup.map_or(&[][..], StartupParams::user).to_vec();

@@ -24,6 +24,9 @@ impl<R: Route> Session<R> {
         if self.is_relay_only() {
             return self.relay_replies(now, leg, input);
         }
+        if let Some(demand) = self.hear_move(now, leg, input) {
+            return demand;
+        }
         let header = match Header::parse_within(input, self.config.limits.server_message) {
             Ok(Some(header)) => header,
             Ok(None) => return Demand::Bytes(Header::LEN),
@@ -217,7 +220,8 @@ impl<R: Route> Session<R> {
     fn take_asynchronous(&mut self, leg: LegId, header: Header, input: &[u8]) -> Demand {
         let others = LegId::ALL.into_iter().filter(|other| *other != leg);
         let mut busy = others.filter(|other| self.owes_client(*other));
-        if busy.next().is_some() && !self.owes_client(leg) {
+        let heard = self.duty(leg) != Duty::Spare;
+        if heard && busy.next().is_some() && !self.owes_client(leg) {
             return Demand::Paused;
         }
         let frame = usize::try_from(header.frame_len).unwrap_or(usize::MAX);
@@ -258,7 +262,7 @@ impl<R: Route> Session<R> {
         let parsed = body.map(|body| Backend::parse(tag::PARAMETER_STATUS, body));
         if let Some(Ok(Backend::ParameterStatus { name, value })) = parsed {
             if let Some(serving) = self.leg_mut(leg).serving_mut() {
-                serving.reported.learn(name, value);
+                serving.learn(name, value);
             }
         }
         match (self.duty(leg), parsed) {
@@ -306,6 +310,8 @@ impl<R: Route> Session<R> {
                 serving.says_fatal();
             }
             match duty {
+                Duty::Writer
+                    if self.goes_on_without(now, leg, &CloseCause::UpstreamEnded(leg.peer())) => {}
                 Duty::Writer => {
                     let fate = self.fate(leg, Owner::Client);
                     self.take_claim(leg, header, beginning, fate);

@@ -142,7 +142,9 @@ impl Tally {
             | CloseCause::Shutdown
             | CloseCause::Expelled(_)
             | CloseCause::Misuse(_)
-            | CloseCause::SessionOver => return,
+            | CloseCause::SessionOver
+            | CloseCause::Moved
+            | CloseCause::MoveFailed => return,
         };
         self.connections.count(counter);
     }

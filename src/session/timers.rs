@@ -22,6 +22,8 @@ pub enum Timer {
     Shutdown,
     /// What is left to send has to be sent before the connections are closed.
     Drain,
+    /// The phase of the session's move to another server has to be done.
+    Move,
 }
 
 impl std::fmt::Display for Timer {
@@ -34,12 +36,13 @@ impl std::fmt::Display for Timer {
             Timer::Retire(peer) => write!(f, "the rest of what the {peer} had begun to send"),
             Timer::Shutdown => f.write_str("requests in flight at a shutdown"),
             Timer::Drain => f.write_str("the last bytes"),
+            Timer::Move => f.write_str("the move to another server"),
         }
     }
 }
 
 /// One slot per timer of each peer that can have one.
-const SLOTS: usize = 3 + 4 * PeerId::COUNT;
+const SLOTS: usize = 4 + 4 * PeerId::COUNT;
 
 /// The deadlines that run.
 #[derive(Debug, Default)]
@@ -52,6 +55,13 @@ impl Timers {
     pub(super) fn start(&mut self, now: Instant, after: Duration, timer: Timer) {
         if let Some(slot) = self.slots.get_mut(slot(timer)) {
             *slot = now.checked_add(after).map(|at| (at, timer));
+        }
+    }
+
+    /// Starts a timer that ends at a moment, or restarts it.
+    pub(super) fn start_until(&mut self, at: Instant, timer: Timer) {
+        if let Some(slot) = self.slots.get_mut(slot(timer)) {
+            *slot = Some((at, timer));
         }
     }
 
@@ -97,6 +107,7 @@ fn slot(timer: Timer) -> usize {
         Timer::Login => 0,
         Timer::Shutdown => 1,
         Timer::Drain => 2,
+        Timer::Move => 3,
         Timer::Dial(peer) => of_peer(0, peer),
         Timer::Replay(peer) => of_peer(1, peer),
         Timer::Retire(peer) => of_peer(2, peer),
@@ -107,5 +118,5 @@ fn slot(timer: Timer) -> usize {
 fn of_peer(kind: usize, peer: PeerId) -> usize {
     kind.saturating_mul(PeerId::COUNT)
         .saturating_add(peer.index())
-        .saturating_add(3)
+        .saturating_add(4)
 }

@@ -280,6 +280,7 @@ impl<R: Route> Session<R> {
     /// The connection stands: the gate gets the client's own StartupMessage, another upstream a login of ours.
     fn log_in(&mut self, now: Instant, id: LegId) {
         self.timers.stop(Timer::Dial(id.peer()));
+        self.spare_connected(now, id);
         let Some(startup) = self.client.startup.clone() else {
             self.end(
                 now,
@@ -480,7 +481,8 @@ impl<R: Route> Session<R> {
                 self.greet(now, &parameters, process_id);
             }
             Duty::Reader if in_login => self.dial(now, self.writer()),
-            Duty::Reader | Duty::Spare => {}
+            Duty::Spare => self.spare_ready(now, id),
+            Duty::Reader => {}
         }
     }
 }

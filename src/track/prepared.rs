@@ -419,6 +419,24 @@ impl<M> Statements<M> {
         names.map(|(name, _)| name.clone()).collect()
     }
 
+    /// What an upstream has as the client has it, and can be had elsewhere too, by name.
+    pub fn present(&self, leg: usize) -> impl Iterator<Item = (&[u8], &Arc<Definition<M>>)> {
+        self.entries.iter().filter_map(move |(name, entry)| {
+            let current = entry.current.as_ref()?;
+            let held = entry.held.get(leg).copied().unwrap_or(ABSENT);
+            (current.version == held && current.is_repeatable()).then_some((&**name, current))
+        })
+    }
+
+    /// Names that an upstream has in another meaning than they have for the client, if they have one.
+    pub fn outdated(&self, leg: usize) -> impl Iterator<Item = &[u8]> {
+        self.entries.iter().filter_map(move |(name, entry)| {
+            let held = entry.held.get(leg).copied().unwrap_or(ABSENT);
+            let current = entry.current.as_ref().map(|current| current.version);
+            (held != ABSENT && current != Some(held)).then_some(&**name)
+        })
+    }
+
     /// What a name means to the client now, counting what was sent and not answered.
     pub fn meaning(&self, name: &[u8]) -> Meaning<'_, M> {
         let entry = self.entries.get(name);

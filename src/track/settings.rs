@@ -168,6 +168,18 @@ impl Journal {
             })
     }
 
+    /// The names of the custom settings (`app.user`) that were changed, of which a server shows no list.
+    pub fn custom_names(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries
+            .iter()
+            .filter_map(|entry| match &entry.change.topic {
+                Topic::Setting(name) => name.contains(&b'.').then_some(&**name),
+                Topic::SessionAuthorization | Topic::Role | Topic::AllSettings | Topic::Session => {
+                    None
+                }
+            })
+    }
+
     /// The newest committed change about a topic, unless something later superseded it.
     pub fn get(&self, topic: &Topic) -> Option<&Change> {
         self.entries

@@ -10,12 +10,13 @@ use pgturnout::cancel::{CancelMap, NotEntered};
 use pgturnout::limits;
 use pgturnout::route::{Cache, CacheLimits, LexState, Rules};
 use pgturnout::session::{
-    Action, ClientAuth, CloseCause, Config, ConfigError, Demand, Denial, Event, PeerId, Policy,
-    StatementFacts, Timer, TlsInfo, Verdict,
+    Action, ClientAuth, CloseCause, Config, ConfigError, Demand, Denial, Event, MoveOrder,
+    MoveTarget, Moves, PeerId, Policy, StatementFacts, Timer, TlsInfo, Verdict,
 };
 use pgturnout::startup::{ALPN, CancelKey, ClientTls, ProtocolVersion, UpstreamTlsPolicy};
 
 use crate::session_support::frames::{backend, frontend, raw};
+use crate::session_support::moving::{Had, SPARE, SPARE_LOGIN, movable};
 use crate::session_support::{Chunk, Dial, Rig, config, login, startup};
 
 const CLIENT: PeerId = PeerId::CLIENT;
@@ -787,5 +788,28 @@ fn tls_name_max() {
         info.server_name = Some("n".repeat(len).into());
         let kept = kept(info).server_name;
         assert_eq!(kept.map(|name| name.len()), kept_len);
+    }
+}
+
+/// A probe's row of the longest length passes through a move of a session that has its bound, and one more byte stays.
+#[test]
+fn move_held() {
+    let with = |moves| {
+        let mut config = config();
+        config.moves = moves;
+        config.memory_bound()
+    };
+    assert!(with(Moves::On) - with(Moves::Off) >= limits::MOVE_HELD);
+    for (row, taken) in [(limits::PROBE_ROW_MAX, 1), (limits::PROBE_ROW_MAX + 1, 0)] {
+        let mut rig = Rig::new(movable(), Chunk::Whole);
+        rig.logged_in();
+        rig.migrate(MoveOrder::new(MoveTarget::Writer(SPARE)));
+        rig.take_startup(PeerId::THIRD);
+        rig.say(PeerId::THIRD, "R");
+        rig.say(PeerId::THIRD, SPARE_LOGIN);
+        rig.see_probe(PeerId::THIRD);
+        rig.raw(PeerId::THIRD, &Had::default().answer_of(row));
+        rig.take(WRITER);
+        assert_eq!(rig.transfers()[2], 1 - taken, "{:?}", rig.move_ended());
     }
 }

@@ -5,6 +5,7 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
 pub(crate) mod frames;
+pub(crate) mod moving;
 mod rig;
 
 pub(crate) use rig::{Chunk, Dial, Rig, config, each, login, startup, upstream};

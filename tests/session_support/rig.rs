@@ -49,6 +49,8 @@ struct Peer {
     end: End,
     /// What it was sent since the last look.
     got: Vec<u8>,
+    /// Where in that its newest connection begins, if it was made since.
+    begun: Option<usize>,
     /// What it was sent in all, over all its connections.
     total: u64,
     digest: u64,
@@ -72,6 +74,7 @@ impl Peer {
             buffer: Vec::new(),
             end: End::Open,
             got: Vec::new(),
+            begun: None,
             total: 0,
             digest: 0xcbf2_9ce4_8422_2325,
             takes: true,
@@ -297,6 +300,13 @@ impl Rig {
     /// What a peer was sent since the last look.
     pub(crate) fn take(&mut self, peer: PeerId) -> Vec<u8> {
         std::mem::take(&mut self.peers[peer.index()].got)
+    }
+
+    /// What a peer was sent since the last look on its newest connection, and whether that is a new one.
+    pub(crate) fn take_newest(&mut self, peer: PeerId) -> (Vec<u8>, bool) {
+        let begun = self.peers[peer.index()].begun.take();
+        let mut got = self.take(peer);
+        (got.split_off(begun.unwrap_or(0)), begun.is_some())
     }
 
     /// What a peer was sent since the last look, in the notation.
@@ -619,6 +629,7 @@ impl Rig {
                 match slot.dial {
                     Dial::Accept => {
                         slot.open = true;
+                        slot.begun = Some(slot.got.len());
                         slot.end = End::Open;
                         slot.takes = true;
                         slot.finished = false;
