@@ -55,7 +55,9 @@ impl Story {
         let of_reader = |event: &Told| {
             matches!(
                 event,
-                Told::UpstreamReady { peer, .. } | Told::TlsAfterRefusal { peer, .. }
+                Told::UpstreamReady { peer, .. }
+                    | Told::UpstreamFailed { peer, .. }
+                    | Told::TlsAfterRefusal { peer, .. }
                     if *peer == PeerId::READER
             )
         };
