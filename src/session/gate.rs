@@ -204,6 +204,10 @@ impl<R: Route> Session<R> {
         }
         self.tally.reply(id, fate, header.tag, body);
         match step {
+            // It has accepted, or proven itself: whatever it asked last, it waits for no answer.
+            Step::Forward if header.tag == tags::backend::AUTHENTICATION => {
+                self.client.phase = ClientPhase::LoggingIn(Question::None);
+            }
             Step::Forward | Step::Swallow => {}
             Step::Ask(asked) => {
                 self.client.phase = ClientPhase::LoggingIn(Question::Asked(asked));

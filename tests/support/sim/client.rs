@@ -5,7 +5,7 @@ use pgturnout::auth::{Channel, Credential, Handshake, Replay, ScramNonce};
 use pgturnout::startup::StartupParams;
 use pgturnout::wire::{Backend, Header};
 
-use super::server::{HELLO, HELLO_BACK, veil};
+use super::server::{HELLO, HELLO_BACK, gss_token, veil};
 use super::setup::{Offer, Setup, Start};
 
 /// A message as it came.
@@ -254,6 +254,16 @@ impl Client {
     }
 
     fn take(&mut self, frame: Frame, out: &mut Vec<u8>) {
+        if matches!(self.phase, Phase::Login(_)) && is_of_gss(&frame) {
+            let (code, data) = frame.body.split_at(4);
+            let code = i32::from(code[3]);
+            if let Some(token) = gss_token(code, data, self.setup.password()) {
+                let length = u32::try_from(token.len() + 4).expect("short");
+                out.extend([&b"p"[..], &length.to_be_bytes(), &token].concat());
+            }
+            self.login.push(frame);
+            return;
+        }
         let Phase::Login(replay) = &mut self.phase else {
             self.ready += usize::from(frame.tag == b'Z');
             self.frames.push(frame);
@@ -281,4 +291,9 @@ impl Client {
         }
         self.login.push(frame);
     }
+}
+
+/// Whether a server asks for a token, or hands out its last.
+fn is_of_gss(frame: &Frame) -> bool {
+    frame.tag == b'R' && matches!(frame.body[..], [0, 0, 0, 7 | 8, ..])
 }

@@ -12,7 +12,7 @@ use super::choices::Choices;
 use super::event::{Event, Scenario};
 use super::fault::PLAYERS;
 use super::message::ClientMessage;
-use super::setup::{Setup, Start};
+use super::setup::{Caller, Setup, Start};
 use super::verdict;
 use statements::Statements;
 
@@ -62,10 +62,15 @@ pub(crate) fn untimely(nth: usize, choices: &mut Choices<'_>) -> Scenario {
 
 /// A scenario for one fault in one phase: the `nth` such pair, of which there are some hundreds.
 pub(crate) fn stricken(nth: usize, choices: &mut Choices<'_>) -> Scenario {
-    let setup = Setup {
+    let mut setup = Setup {
         start: Start::Plain,
         ..Setup::choose(choices)
     };
+    if faults::strikes_a_reader(nth) {
+        // Only who is asked can be struck then.
+        setup.split = true;
+        setup.caller = Caller::Nobody;
+    }
     let mut program = Program::new(choices);
     program.stricken(nth);
     let events = program.events;

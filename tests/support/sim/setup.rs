@@ -128,6 +128,7 @@ pub(crate) enum Method {
     Cleartext,
     Md5,
     Scram,
+    Gss,
 }
 
 /// Who answers for the proxy, and how.
@@ -254,7 +255,8 @@ const TLS: [(Tls, &str); 3] = [
     (Tls::Allow, "allow"),
     (Tls::Require, "require"),
 ];
-const METHODS: [(Method, &str); 4] = [
+const METHODS: [(Method, &str); 5] = [
+    (Method::Gss, "gss"),
     (Method::Trust, "trust"),
     (Method::Cleartext, "cleartext"),
     (Method::Md5, "md5"),
@@ -636,7 +638,7 @@ impl Setup {
                 Method::Trust => policy.allow_trust(Channel::Clear),
                 Method::Cleartext => policy.allow_cleartext().allow_md5(Channel::Clear),
                 Method::Md5 => policy.allow_md5(Channel::Clear),
-                Method::Scram => policy.allow_scram().allow_md5(Channel::Clear),
+                Method::Scram | Method::Gss => policy.allow_scram().allow_md5(Channel::Clear),
             });
         }
         #[cfg(feature = "scram")]
@@ -672,6 +674,7 @@ impl Setup {
                 Method::Cleartext => Login::Cleartext,
                 Method::Md5 => Login::Md5,
                 Method::Scram => Login::Scram,
+                Method::Gss => Login::Gss,
             },
             tls: match self.servers_have_tls {
                 true => TlsAnswer::Yes,
@@ -786,7 +789,14 @@ impl Setup {
 
     /// The same without what no proxy may be set up with: to check clients whose encryption is not its own.
     pub(crate) fn sound(self) -> Setup {
-        let terminate = self.terminate && self.client_tls != Offer::Passthrough;
+        // Tokens are nothing to the proxy: somebody else answers for it, or it logs in nowhere of its own accord.
+        let handed_on = !self.split || self.caller != Caller::Nobody;
+        let login = match self.login {
+            Method::Gss if !handed_on => Method::Trust,
+            other => other,
+        };
+        let checks = self.client_tls != Offer::Passthrough && login != Method::Gss;
+        let terminate = self.terminate && checks;
         // Whom the proxy does not check it cannot look up or know by another name.
         let finder = match terminate {
             true => self.finder,
@@ -794,6 +804,8 @@ impl Setup {
         };
         let renamed = self.renamed && terminate && self.caller == Caller::Nobody;
         Setup {
+            login,
+            verifier: self.verifier && login != Method::Gss,
             terminate,
             finder,
             renamed,

@@ -6,7 +6,7 @@ use super::super::choices::Choices;
 use super::super::event::Event;
 use super::super::fault::Fault;
 use super::super::fittings::Fittings;
-use super::super::setup::{Finder, Logins, Setup, Start};
+use super::super::setup::{Caller, Finder, Logins, Method, Setup, Start};
 
 fn aims(events: &[Event]) -> bool {
     events.iter().any(|event| matches!(event, Event::Aim(..)))
@@ -63,5 +63,14 @@ pub(super) fn opened(
         setup.renamed = choices.percent(20);
     }
     setup.fittings = Fittings::choose(choices);
+    if !setup.terminate
+        && choices.percent(match setup.caller {
+            Caller::Nobody if setup.split => 0,
+            Caller::Nobody => 20,
+            _ => 40,
+        })
+    {
+        setup.login = Method::Gss;
+    }
     (setup.sound(), events)
 }

@@ -40,6 +40,12 @@ pub(super) fn equipped(mut setup: Setup, events: &[Event]) -> Setup {
     setup
 }
 
+/// Whether the `nth` of the faults that strike in one phase each is a reader's.
+pub(super) fn strikes_a_reader(nth: usize) -> bool {
+    let all = fault::every();
+    all[nth % all.len()].peer() == Some(PeerId::READER)
+}
+
 impl Program<'_, '_> {
     /// Something goes wrong, now or as soon as a peer is in some phase, which is then brought about.
     pub(super) fn fault(&mut self) {
@@ -166,6 +172,12 @@ impl Program<'_, '_> {
                 | Fault::AnswerTls(..)
                 | Fault::Pose(..)
         );
+        if peer == PeerId::READER && matches!(phase, Phase::Busy | Phase::CopyOut) {
+            // So that it is busy for a while.
+            let trickle = Fault::Trickle(peer);
+            self.events
+                .push(Event::Aim(peer, Phase::Opening, 0, trickle));
+        }
         self.events.push(match waits {
             true => Event::Fault(fault),
             false => Event::Aim(peer, phase, beats, fault),

@@ -51,8 +51,9 @@ impl Impostor {
             Impostor::Downgrade
             | Impostor::Silent
             | Impostor::TooManyParameters
-            | Impostor::Flood
-            | Impostor::UnknownMethod => true,
+            | Impostor::Flood => true,
+            // The method that it asks for.
+            Impostor::UnknownMethod => login != Login::Gss,
         }
     }
 

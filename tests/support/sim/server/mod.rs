@@ -27,6 +27,7 @@ use std::sync::Arc;
 pub(crate) use cluster::{Cluster, Lag, Write};
 pub(crate) use impostor::Impostor;
 use login::Opening;
+pub(crate) use login::gss_token;
 use session::Session;
 use trouble::Planned;
 pub(crate) use trouble::{FAILURES, Judgement};
@@ -55,6 +56,8 @@ pub(crate) enum Login {
     Md5,
     /// SCRAM-SHA-256; without the feature `scram` the same as [`Login::Md5`].
     Scram,
+    /// An exchange of tokens in two rounds, as with Kerberos, of which nobody on the way makes anything.
+    Gss,
 }
 
 /// What the server says to SSLRequest.

@@ -8,8 +8,8 @@ use pgturnout::wire::{Backend, Header};
 
 use super::super::checks::Check;
 use super::super::fault::Damage;
-use super::super::server::PASSWORD;
-use super::super::setup::{Caller, Finder, Setup};
+use super::super::server::{PASSWORD, gss_token};
+use super::super::setup::{Caller, Finder, Method, Setup};
 use super::{State, World};
 
 /// What is known of one connection's login.
@@ -150,6 +150,11 @@ impl World<'_> {
             login.start(&mut BytesMut::new()).expect("a new login");
             Box::new(login)
         });
+        if let ([0, 0, 0, code @ (7 | 8)], data) = question.split_at(4)
+            && self.setup.login == Method::Gss
+        {
+            return Ok(gss_token(i32::from(*code), data, password).unwrap_or_default());
+        }
         let words = |error: pgturnout::auth::AuthError| error.to_string();
         let message = Backend::parse(b'R', question).map_err(|fault| fault.to_string())?;
         let mut reply = BytesMut::new();

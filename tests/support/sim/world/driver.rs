@@ -443,7 +443,9 @@ impl World<'_> {
         let broken = std::mem::take(&mut link.tls_fails);
         let unasked = peer.is_upstream() && self.setup.is_direct();
         let server = self.servers[peer.index()].as_ref();
-        let fails = broken || unasked && !server.is_some_and(Server::takes_handshakes);
+        // What was stuffed behind the answer is no part of a handshake.
+        let stuffed = peer.is_upstream() && !self.links[peer.index()].wire.is_empty();
+        let fails = broken || stuffed || unasked && !server.is_some_and(Server::takes_handshakes);
         if broken {
             self.strikes(&Fault::FailTls(peer));
         }
