@@ -61,6 +61,7 @@ fn event(world: &mut World, feed: &mut Feed<'_>) {
                 let peer = feed.one(&PeerId::ALL);
                 world.misuse(peer, feed.below(3));
             }
+            2 => world.knows(feed.below(9)),
             _ => {}
         },
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgturnout::auth::{AdmitPolicy, Channel, Credential};
-use pgturnout::route;
+use pgturnout::route::{self, Health, ReaderFacts};
 use pgturnout::session::{
     Action, ClientAuth, CloseCause, Config, ConnectFailed, Demand, Event, Gate, PeerId,
     ReaderFailure, ReaderOpen, Role, Seed, Session, Split, TlsFailed, TlsInfo, TlsRole, Transmit,
@@ -122,7 +122,9 @@ impl Options {
         let mut config = Config::new(vec![
             upstream("primary", Role::Writer),
             upstream("standby", Role::Reader),
+            upstream("another", Role::Reader),
         ]);
+        config.reader_choice.max_lag_bytes = Some(1);
         config.gate = self.gate;
         config.split = self.split;
         config.reader_open = self.reader_open;
@@ -286,6 +288,20 @@ impl World {
         let room = self.read_buffer.saturating_sub(peer.buffer.len());
         peer.wire.truncate(room);
         peer.buffer.append(&mut peer.wire);
+    }
+
+    /// The driver has news of the readers: each is up, down or lags, by a digit to the base of three.
+    pub(crate) fn knows(&mut self, digits: usize) {
+        let facts = |digit: usize| ReaderFacts {
+            health: match digit {
+                1 => Health::Down,
+                _ => Health::Up,
+            },
+            lag_bytes: (digit == 2).then_some(2),
+            ..ReaderFacts::default()
+        };
+        let readers = [ReaderFacts::default(), facts(digits % 3), facts(digits / 3)];
+        self.session.handle_readers(self.now, &readers);
     }
 
     pub(crate) fn shutdown(&mut self) {
