@@ -169,6 +169,22 @@ fn an_upstream_may_be_asked_by_the_handshake() {
     }
 }
 
+#[test]
+fn the_driver_is_told_what_to_verify() {
+    for tls in [
+        UpstreamTlsPolicy::Prefer,
+        UpstreamTlsPolicy::Require,
+        UpstreamTlsPolicy::VerifyFull,
+    ] {
+        each(to(Role::Writer, tls, TlsNegotiation::Postgres), |rig| {
+            open(rig);
+            assert_eq!(rig.verifies, None);
+            rig.raw(WRITER, b"S");
+            assert_eq!(rig.verifies, Some(tls));
+        });
+    }
+}
+
 fn allow(role: Role) -> impl Fn() -> Config {
     to(role, UpstreamTlsPolicy::Allow, TlsNegotiation::Postgres)
 }

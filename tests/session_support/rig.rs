@@ -110,6 +110,8 @@ pub(crate) struct Rig {
     pub(crate) dialled: Vec<(PeerId, Destination)>,
     pub(crate) cancels: usize,
     pub(crate) handshakes: Vec<(PeerId, bool)>,
+    /// How the last upstream's certificate is to be verified.
+    pub(crate) verifies: Option<UpstreamTlsPolicy>,
     /// What upstreams asked of the caller.
     pub(crate) questions: Vec<(PeerId, Vec<u8>)>,
     /// The users that the caller was asked to look up.
@@ -205,6 +207,7 @@ impl Rig {
             dialled: Vec::new(),
             cancels: 0,
             handshakes: Vec::new(),
+            verifies: None,
             questions: Vec::new(),
             lookups: Vec::new(),
             question: 0,
@@ -655,8 +658,12 @@ impl Rig {
                     slot.wire.clear();
                 }
                 assert!(slot.buffer.is_empty(), "TLS starts on a clean buffer");
-                self.handshakes
-                    .push((peer, !matches!(role, TlsRole::Client(_))));
+                let policy = match role {
+                    TlsRole::Client(policy) => Some(policy),
+                    TlsRole::Server | TlsRole::DirectServer => None,
+                };
+                self.handshakes.push((peer, policy.is_none()));
+                self.verifies = policy.or(self.verifies);
                 let result = match slot.secures {
                     Ok(()) => Ok(slot.info.clone()),
                     Err(()) => Err(TlsFailed("no".to_owned())),
