@@ -14,7 +14,6 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use sim::catalogue::Seen;
-use sim::choices::Choices;
 use sim::event::Event;
 use sim::{program, run};
 
@@ -26,7 +25,7 @@ fn main() {
     };
     let scenarios: Vec<_> = (0..count)
         .map(|seed| {
-            let mut scenario = program::scenario(&mut Choices::of_seed(seed));
+            let mut scenario = program::of_bytes(&program::expand(16 * seed + 1));
             scenario
                 .events
                 .retain(|event| !matches!(event, Event::Fault(_) | Event::Aim(..) | Event::Raw(_)));

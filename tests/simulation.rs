@@ -13,11 +13,10 @@ mod sim;
 use std::ops::Range;
 
 use proptest::prelude::*;
-use sim::campaign;
-use sim::catalogue::{Seen, Unexpected};
+use sim::catalogue::Unexpected;
 use sim::checks::Check;
 use sim::event::Scenario;
-use sim::{program, run};
+use sim::{alone, campaign, program, run};
 
 /// How many seeds a run has unless it is told: what is not optimized does these in some seconds.
 const SEEDS: u64 = 400;
@@ -80,15 +79,8 @@ fn what_failed_once_does_not_fail_again() {
     assert!(!files.is_empty());
     for file in files {
         let text = std::fs::read_to_string(&file).expect("a readable file");
-        let scenario =
-            Scenario::parse(&text).unwrap_or_else(|why| panic!("{}: {why}", file.display()));
-        if let Err(violation) = campaign::attempt(&scenario, &mut Seen::default()) {
-            panic!(
-                "{}: {:?}: {}",
-                file.display(),
-                violation.check,
-                violation.detail
-            );
+        if let Err(report) = campaign::play_text(&file.display().to_string(), &text) {
+            panic!("{report}");
         }
     }
 }
@@ -123,7 +115,26 @@ fn a_function_that_is_no_test_proves_nothing() {
     assert!(!carries_test(source, "three"));
 }
 
-/// With `PGTURNOUT_SCENARIO=FILE` what happens in it, under each chunking.
+#[test]
+fn a_seed_is_a_string_of_bytes() {
+    for seed in 0..2_000 {
+        let bytes = program::expand(seed);
+        let taken = program::bytes_of(&bytes);
+        assert_eq!(program::of_bytes(&bytes), program::of_bytes(taken));
+        let is_few = seed % 16 == 7;
+        assert!(is_few || taken.len() < bytes.len(), "seed {seed} runs out");
+    }
+}
+
+#[test]
+fn what_hangs_is_named() {
+    assert_eq!(
+        alone::words_about_hangs(),
+        "seed 17 has not ended after 75 s\n"
+    );
+}
+
+/// With `PGTURNOUT_SCENARIO=FILE` what happens in it, in every way to play it.
 #[test]
 #[allow(clippy::disallowed_methods, reason = "a test is told what to play")]
 fn a_scenario_in_words() {
@@ -132,14 +143,27 @@ fn a_scenario_in_words() {
         Err(_) => "setup split=true\nclient Query \"select 1\"\ncalm\n".to_owned(),
     };
     let scenario = Scenario::parse(&text).expect("a scenario");
-    for chunking in run::chunkings(&scenario.setup) {
-        let told = run::tell(&scenario, chunking);
-        println!("--- {chunking:?}\n{told}");
+    for (chunking, order) in run::ways(&scenario.setup) {
+        let (told, _) = run::tell(&scenario, (chunking, order));
+        println!("--- {chunking:?}, {order:?}\n{told}");
         assert!(
             told.contains("asks: Connect"),
             "what is asked for is told of"
         );
     }
+}
+
+/// A fault is told where it strikes in a session that is checked: nobody is opening a connection that is not dialled.
+#[test]
+fn a_fault_is_told_when_it_strikes() {
+    let text = "setup split=true gate-is-reader=true\naim reader opening 0 mute reader\ncalm\n";
+    let scenario = Scenario::parse(text).expect("a scenario");
+    let (told, _) = run::tell(&scenario, run::ways(&scenario.setup)[0]);
+    let place = |what: &str| told.find(what).unwrap_or_else(|| panic!("{what}: {told}"));
+    assert!(
+        place("asks: Connect") < place("    fault mute reader"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -169,14 +193,19 @@ fn each_invariant_has_its_check() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    // What fails is shrunk as the scenario that it is, and kept as its text.
+    #![proptest_config(ProptestConfig {
+        cases: 64,
+        max_shrink_iters: 0,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
-    /// The seed's generator on bytes of proptest's, which shrinks them in its own way.
+    /// The seeds' generator, and the report of a seed, on bytes of proptest's.
     #[test]
     fn any_bytes_are_a_session(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        let scenario = program::of_bytes(&bytes);
-        if let Err(violation) = campaign::attempt(&scenario, &mut Seen::default()) {
-            prop_assert!(false, "{:?}: {}\n{scenario}", violation.check, violation.detail);
+        if let Err(report) = campaign::play_bytes(&bytes) {
+            prop_assert!(false, "{report}");
         }
     }
 }

@@ -1,13 +1,11 @@
 //! The simulator's sessions, with a fuzzer for the seed.
 
-use super::sim::catalogue::Seen;
-use super::sim::{program, run};
+use super::sim::campaign;
 
-/// Every law of the simulation holds in the session that these bytes stand for, under every chunking: the generator is the
-/// one of the seeds and of proptest.
+/// Every law of the simulation holds in the session that these bytes stand for: generator, checks and report are those of
+/// the seeds and of proptest.
 pub(crate) fn simulation(data: &[u8]) {
-    let scenario = program::of_bytes(data);
-    if let Err(violation) = run::play(&scenario, &mut Seen::default()) {
-        panic!("{:?}: {}\n{scenario}", violation.check, violation.detail);
+    if let Err(report) = campaign::play_bytes(data) {
+        panic!("{report}");
     }
 }

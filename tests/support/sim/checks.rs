@@ -18,8 +18,6 @@ use super::setup::{Caller, Tls};
 use super::verdict;
 use super::world::{Happened, Sent, State, World};
 
-/// The bytes that the session's seed repeats: nothing that is shown may hold them.
-pub(crate) const SEED_BYTES: &[u8; 16] = b"SECRETSEEDBYTES!";
 /// A word in texts and values of statements: nothing that is shown may hold it either.
 pub(crate) const NEEDLE: &str = "n33dle";
 
@@ -131,9 +129,14 @@ pub(crate) fn step(world: &mut World<'_>) {
             format!("the client was told nonsense: {nonsense}"),
         );
     }
+    if world.steps == 1 {
+        shown(world, "its configuration", &format!("{:?}", world.config));
+    }
     // A look at everything is slow, and secrets do not come and go in one step.
     if world.steps % 16 == 1 {
         shown(world, "the session", &format!("{:?}", world.session));
+        let life = format!("{:?}", world.session.lifecycle());
+        shown(world, "its lifecycle", &life);
     }
 }
 
@@ -306,6 +309,14 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
         Sent::Ours(bytes) => {
             if !opening {
                 injected(world, to, bytes);
+            }
+            // A login is over before the next step.
+            if opening && bytes.len() > 4 {
+                shown(
+                    world,
+                    "the session in a login",
+                    &format!("{:?}", world.session),
+                );
             }
             let link = &world.links[to.index()];
             let needs_tls = world.setup.upstream_tls == Tls::Require && !link.secure;
@@ -511,7 +522,10 @@ pub(crate) fn action(world: &mut World<'_>, action: &Action) {
             let detail = format!("{cause}, which it did not");
             world.broken(Check::Total, detail);
         }
-        Action::Close { cause, .. } => clean(world, &cause.to_string()),
+        Action::Close { cause, .. } => {
+            clean(world, &cause.to_string());
+            shown(world, "a cause", &cause.to_string());
+        }
         Action::Notify(Event::UpstreamFailed { why, .. }) => clean(world, why),
         _ => {}
     }
@@ -532,8 +546,8 @@ pub(crate) fn is_clean(text: &str) -> bool {
 /// Something is shown to whoever reads logs. Neighbouring lines may be read as one.
 fn shown(world: &mut World<'_>, what: &str, text: &str) {
     let both = [&std::mem::take(&mut world.shown), text].concat();
-    if let Some(needle) = needles::found(&both) {
-        let at = both.find(needle).unwrap_or(0);
+    if let Some(needle) = needles::found(&both, world) {
+        let at = both.find(&needle).unwrap_or(0);
         let before = both[..at].chars().count().saturating_sub(60);
         let around: String = both.chars().skip(before).take(140).collect();
         world.broken(Check::Needle, format!("{what} shows {needle:?}: {around}"));
@@ -688,6 +702,11 @@ pub(crate) fn ended(world: &mut World<'_>) {
     }
     writes(world);
     nobody_hears_what_is_denied(world);
+    for peer in PeerId::ALL {
+        if let Some(secret) = needles::sent(world, peer) {
+            world.broken(Check::Needle, format!("the {peer} was sent {secret:?}"));
+        }
+    }
 }
 
 fn nobody_hears_what_is_denied(world: &mut World<'_>) {

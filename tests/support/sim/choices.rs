@@ -1,62 +1,33 @@
 //! Every decision of a simulation, out of one string of bytes.
 
-/// A source of decisions: the bytes that a seed stands for, which never end, or those that a fuzzer made, behind
-/// which every decision is the first of its kind. Generators put the simplest choice first, so that a shorter or
-/// smaller byte string is a simpler scenario.
+/// A source of decisions: bytes, whoever made them, and behind the last of them every decision is the first of its kind.
+/// Generators put the simplest choice first, so that a shorter or smaller byte string is a simpler scenario.
 pub(crate) struct Choices<'a> {
-    source: Source<'a>,
-}
-
-enum Source<'a> {
-    /// The state of a SplitMix64 generator (Steele, Lea, Flood 2014) and what is left of its last number.
-    Seed {
-        state: u64,
-        left: u64,
-        bytes: u32,
-    },
-    Bytes(&'a [u8]),
+    rest: &'a [u8],
+    taken: usize,
 }
 
 impl<'a> Choices<'a> {
-    pub(crate) fn of_seed(seed: u64) -> Choices<'static> {
+    pub(crate) fn of_bytes(bytes: &'a [u8]) -> Choices<'a> {
         Choices {
-            source: Source::Seed {
-                state: seed,
-                left: 0,
-                bytes: 0,
-            },
+            rest: bytes,
+            taken: 0,
         }
     }
 
-    pub(crate) fn of_bytes(bytes: &'a [u8]) -> Choices<'a> {
-        Choices {
-            source: Source::Bytes(bytes),
-        }
+    /// How many bytes were asked for, be they there or not.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken
     }
 
     pub(crate) fn byte(&mut self) -> u8 {
-        match &mut self.source {
-            Source::Seed { state, left, bytes } => {
-                if *bytes == 0 {
-                    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                    let mut z = *state;
-                    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-                    *left = z ^ (z >> 31);
-                    *bytes = 8;
-                }
-                let byte = (*left & 0xff) as u8;
-                *left >>= 8;
-                *bytes -= 1;
-                byte
+        self.taken += 1;
+        match self.rest.split_first() {
+            Some((first, behind)) => {
+                self.rest = behind;
+                *first
             }
-            Source::Bytes(rest) => match rest.split_first() {
-                Some((first, behind)) => {
-                    *rest = behind;
-                    *first
-                }
-                None => 0,
-            },
+            None => 0,
         }
     }
 
@@ -90,4 +61,17 @@ impl<'a> Choices<'a> {
         }
         of[0].1
     }
+}
+
+/// Bytes without end that look random, the same for the same seed: a SplitMix64 generator (Steele, Lea, Flood 2014).
+pub(crate) fn noise(seed: u64) -> impl Iterator<Item = u8> {
+    let mut state = seed;
+    let numbers = std::iter::repeat_with(move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    });
+    numbers.flat_map(u64::to_le_bytes)
 }

@@ -11,9 +11,11 @@
 //! | `checks`, `conduct`, `duties`, `deadlines`, `door`, `reads`, `fates`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
 //! | `catalogue` | which situations were seen |
 //! | `run`, `shrink` | a scenario under every chunking, and the least part of it that still fails |
-//! | `campaign` | many seeds, and the report of one that fails |
+//! | `alone` | a scenario in a thread of its own |
+//! | `campaign`, `report` | many seeds, and what is printed of a scenario that fails |
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
+pub(crate) mod alone;
 pub(crate) mod campaign;
 pub(crate) mod catalogue;
 pub(crate) mod checks;
@@ -34,6 +36,7 @@ mod needles;
 pub(crate) mod oracle;
 pub(crate) mod program;
 mod reads;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod server;
 pub(crate) mod setup;

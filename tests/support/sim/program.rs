@@ -2,6 +2,7 @@
 
 mod door;
 mod faults;
+mod kinds;
 mod reads;
 mod scenes;
 mod statements;
@@ -14,6 +15,7 @@ use super::fault::PLAYERS;
 use super::message::ClientMessage;
 use super::setup::{Caller, Setup, Start};
 use super::verdict;
+pub(crate) use kinds::{bytes_of, expand, of_bytes};
 use statements::Statements;
 
 /// How many requests a program has at most. Longer ones were not seen to find more, and take longer to read.
@@ -150,18 +152,6 @@ fn openings(choices: &mut Choices<'_>) -> Vec<u8> {
         out.extend(vec![0; usize::from(length).saturating_sub(8)]);
     }
     out
-}
-
-/// A scenario of any kind, as bytes say that nobody chose with this in mind.
-pub(crate) fn of_bytes(bytes: &[u8]) -> Scenario {
-    let mut choices = Choices::of_bytes(bytes);
-    match choices.below(16) {
-        0 => wild(&mut choices),
-        kind @ 3..=5 => stricken(choices.below(300) * 3 + kind - 3, &mut choices),
-        kind @ 8..=11 => untimely(choices.below(200) * 4 + kind - 8, &mut choices),
-        15 => staged(choices.below(64), &mut choices),
-        _ => scenario(&mut choices),
-    }
 }
 
 struct Program<'c, 'b> {

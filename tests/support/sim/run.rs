@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pgturnout::session::{CloseCause, Event as Told, PeerId, StatementKind, Timer};
 
+use super::alone;
 use super::catalogue::Seen;
 use super::checks::{Check, Violation};
 use super::event::{Event, Scenario};
@@ -142,23 +143,38 @@ pub(crate) fn play(scenario: &Scenario, seen: &mut Seen) -> Result<Extent, Viola
     Ok(extent)
 }
 
-/// What happens in a scenario, in words.
-pub(crate) fn tell(scenario: &Scenario, chunking: Chunking) -> String {
+/// Every way in which a scenario is played: how its bytes are cut, and whom the driver turns to first.
+pub(crate) fn ways(setup: &Setup) -> [(Chunking, Order); 5] {
+    let [whole, bytes, anyhow] = chunkings(setup);
+    [
+        (whole, Order::ClientFirst),
+        (bytes, Order::ClientFirst),
+        (anyhow, Order::ClientFirst),
+        (Chunking::Seeded(3), Order::ClientFirst),
+        (whole, Order::ReaderFirst),
+    ]
+}
+
+/// What happens in a scenario, in words, and whether a law is broken in it: not where two ways to play it are told apart.
+pub(crate) fn tell(scenario: &Scenario, (chunking, order): (Chunking, Order)) -> (String, bool) {
     let (mut seen, mut others) = (Seen::default(), Seen::default());
-    let mut world = World::new(&scenario.setup, chunking, &mut seen);
+    seen.begin();
+    others.begin();
+    let mut world = World::new(&scenario.setup, chunking, &mut seen).in_order(order);
     if scenario.setup.clients > 1 {
         world = world.with_neighbour(World::new(&scenario.setup, chunking, &mut others));
     }
     world.log = Some(Vec::new());
-    world.play(scenario);
+    let played = alone::caught(|| {
+        world.play(scenario);
+        Ok(())
+    });
     let mut lines = world.log.take().unwrap_or_default();
-    if let Some(violation) = &world.violation {
-        lines.push(format!(
-            "broken: {:?}: {}",
-            violation.check, violation.detail
-        ));
+    let violation = played.err().or(world.violation.take());
+    if let Some(Violation { check, detail }) = &violation {
+        lines.push(format!("broken: {check:?}: {detail}"));
     }
-    lines.join("\n")
+    (lines.join("\n"), violation.is_some())
 }
 
 /// Plays a scenario with a driver that turns to its peers in another order: that changes nothing either.

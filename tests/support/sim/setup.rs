@@ -16,6 +16,7 @@ use pgturnout::startup::{ClientTls, ProtocolVersion, TlsNegotiation, UpstreamTls
 
 use super::choices::Choices;
 use super::fittings::Fittings;
+use super::needles;
 use super::server::{Lag, Login, PASSWORD, ServerOptions, TlsAnswer};
 
 /// The hash of the servers' certificate.
@@ -25,7 +26,7 @@ pub(crate) const END_POINT: &[u8] = b"the hash of some certificate ...";
 pub(crate) const USER: &str = "alice";
 
 /// Whom servers know it as, where that is somebody else.
-const RENAMED: &str = "u_md5";
+pub(crate) const RENAMED: &str = "u_md5";
 
 /// Options of which a packet is longer than it has to be.
 const LONG: &str = concat!(
@@ -540,7 +541,7 @@ impl Setup {
 
     pub(crate) fn password(&self) -> &'static str {
         match self.start {
-            Start::WrongPassword => "eraser",
+            Start::WrongPassword => needles::WRONG_PASSWORD,
             _ => PASSWORD,
         }
     }
@@ -633,7 +634,7 @@ impl Setup {
             config.users.insert(USER.as_bytes(), self.listed());
         }
         if self.terminate {
-            let policy = AdmitPolicy::new([5; 32]).iterations(1);
+            let policy = AdmitPolicy::new(*needles::MOCK_SECRET).iterations(1);
             config.authentication = ClientAuth::Terminate(match self.login {
                 Method::Trust => policy.allow_trust(Channel::Clear),
                 Method::Cleartext => policy.allow_cleartext().allow_md5(Channel::Clear),
@@ -643,7 +644,7 @@ impl Setup {
         }
         #[cfg(feature = "scram")]
         if self.ring {
-            let secret = Secret::new(vec![9; 32]);
+            let secret = Secret::new(needles::RING_SECRET.to_vec());
             let ring = CancelRing::new(7, secret).expect("a secret that is long enough");
             config.cancel_ring = Some(Arc::new(ring));
         }

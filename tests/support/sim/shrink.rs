@@ -38,7 +38,7 @@ impl Search {
             return false;
         }
         self.runs += 1;
-        match campaign::attempt(&candidate, &mut Seen::default()) {
+        match campaign::attempt("a part of a scenario", &candidate, &mut Seen::default()) {
             Err(violation) if violation.check == self.violation.check => {
                 self.best = candidate;
                 self.violation = violation;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::text::hex;
 use super::cluster::Cluster;
 use super::fault::Fault;
 use super::impostor::{self, Impostor};
@@ -31,6 +32,8 @@ pub(super) struct Opening {
     waiting: Option<Waiting>,
     /// Process id and secret of a CancelRequest.
     pub(super) cancels: Option<(i32, Vec<u8>)>,
+    /// What was learned of secrets that are of this login only, in every notation.
+    pub(super) learned: Vec<String>,
 }
 
 /// A startup packet whose password is yet to come.
@@ -316,6 +319,7 @@ impl Opening {
                 let end_point = place.options.end_point.filter(|_| self.secured);
                 let (exchange, challenge) =
                     super::scram::Exchange::begin(body, place.options.impostor, end_point)?;
+                self.learned.extend(exchange.nonce_of_client());
                 authentication(out, 11, challenge.as_bytes());
                 out.flush();
                 let question = Question::ScramFinal(exchange);
@@ -324,6 +328,10 @@ impl Opening {
             }
             #[cfg(feature = "scram")]
             Question::ScramFinal(exchange) => {
+                if let Some(proof) = super::scram::proof(body) {
+                    self.learned
+                        .extend(super::super::needles::notations(&proof));
+                }
                 let signature = match place.options.impostor {
                     Some(Impostor::NoProof) => None,
                     Some(Impostor::WrongSignature) => Some(exchange.forged()),
@@ -437,10 +445,15 @@ fn authentication(out: &mut Output, code: i32, data: &[u8]) {
 /// `md5` and md5(md5(password, user), salt).
 fn md5_of(user: &str) -> String {
     use md5::Digest as _;
-    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
-    let inner = hex(&md5::Md5::digest(format!("{PASSWORD}{user}")));
+    let inner = hex(&md5_stored(user));
     let outer = hex(&md5::Md5::digest([inner.as_bytes(), &SALT].concat()));
     format!("md5{outer}")
+}
+
+/// What a server stores for MD5: md5(password, user).
+pub(super) fn md5_stored(user: &str) -> Vec<u8> {
+    use md5::Digest as _;
+    md5::Md5::digest(format!("{PASSWORD}{user}")).to_vec()
 }
 
 /// Reads a startup packet, and says which of its wishes are not known.

@@ -43,6 +43,21 @@ pub(crate) fn stored_verifier() -> String {
     scram::stored()
 }
 
+/// What servers make of [`PASSWORD`] and keep to themselves.
+pub(crate) fn derived_secrets() -> Vec<Vec<u8>> {
+    let users = [super::setup::USER, super::setup::RENAMED, "nobody"];
+    #[cfg_attr(not(feature = "scram"), allow(unused_mut))]
+    let mut out: Vec<Vec<u8>> = users.map(login::md5_stored).into();
+    #[cfg(feature = "scram")]
+    out.extend(scram::keys());
+    out
+}
+
+/// With what a backend's statements are cancelled.
+pub(crate) fn cancel_secret(backend: u32) -> Vec<u8> {
+    login::secret(backend, false)
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Node {
     Primary,
@@ -175,6 +190,7 @@ pub(crate) struct Server {
     stage: Stage,
     /// What a CancelRequest named.
     cancels: Option<(i32, Vec<u8>)>,
+    learned: Vec<String>,
     /// Set by [`Server::terminate_with`].
     ending: Option<String>,
     /// Failures that wait for the login.
@@ -198,6 +214,7 @@ impl Server {
             options,
             stage: Stage::Opening(Opening::default()),
             cancels: None,
+            learned: Vec::new(),
             ending: None,
             planned: Planned::default(),
         }
@@ -230,6 +247,7 @@ impl Server {
                     return false;
                 };
                 self.cancels = opening.cancels.take();
+                self.learned.append(&mut opening.learned);
                 match next {
                     login::Next::Go => {}
                     login::Next::Session(mut session) => {
@@ -338,6 +356,11 @@ impl Server {
     pub(crate) fn key(&self) -> (i32, Vec<u8>) {
         let long = matches!(&self.stage, Stage::Session(session) if session.has_long_key());
         (self.backend as i32, login::secret(self.backend, long))
+    }
+
+    /// Secrets of its login, in every notation.
+    pub(crate) fn learned(&self) -> &[String] {
+        &self.learned
     }
 
     /// FATAL with this SQLSTATE at the next step.

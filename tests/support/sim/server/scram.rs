@@ -51,7 +51,37 @@ pub(super) fn stored() -> String {
     format!("SCRAM-SHA-256${ITERATIONS}:{salt}${stored}:{server}")
 }
 
+/// What of the password nobody but server and client may know: the salted password, the client's key, what servers store
+/// of it, and the server's key.
+pub(super) fn keys() -> Vec<Vec<u8>> {
+    let salted = salted();
+    let client_key = hmac(&salted, b"Client Key");
+    let stored_key = Sha256::digest(client_key).to_vec();
+    let server_key = hmac(&salted, b"Server Key").to_vec();
+    vec![salted.to_vec(), client_key.to_vec(), stored_key, server_key]
+}
+
+/// The proof in a client's last message.
+pub(super) fn proof(body: &[u8]) -> Option<Vec<u8>> {
+    let (_, proof) = std::str::from_utf8(body).ok()?.rsplit_once(",p=")?;
+    STANDARD
+        .decode(proof)
+        .ok()
+        .filter(|proof| proof.len() == 32)
+}
+
 impl Exchange {
+    /// The client's nonce, and the bytes that it stands for in every notation.
+    pub(super) fn nonce_of_client(&self) -> Vec<String> {
+        let text = &self.nonce[..self.nonce.len() - "SERVER".len()];
+        let bytes = STANDARD.decode(text).unwrap_or_default();
+        let mut out = vec![text.to_owned()];
+        if bytes.len() >= 4 {
+            out.extend(super::super::needles::notations(&bytes));
+        }
+        out
+    }
+
     /// From SASLInitialResponse; also the challenge. Where there is an end point, being bound to it was offered.
     pub(super) fn begin(
         body: &[u8],

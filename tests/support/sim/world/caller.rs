@@ -8,6 +8,7 @@ use pgturnout::wire::{Backend, Header};
 
 use super::super::checks::Check;
 use super::super::fault::Damage;
+use super::super::needles::WRONG_PASSWORD;
 use super::super::server::{PASSWORD, gss_token};
 use super::super::setup::{Caller, Finder, Method, Setup};
 use super::{State, World};
@@ -113,7 +114,7 @@ impl World<'_> {
         };
         let answer = match self.setup.caller {
             Caller::Sorry => Err("nobody knows".to_owned()),
-            Caller::Wrong => self.answer(peer, "eraser", &question),
+            Caller::Wrong => self.answer(peer, WRONG_PASSWORD, &question),
             Caller::Nobody | Caller::Prompt | Caller::Late | Caller::Silent => {
                 self.answer(peer, PASSWORD, &question)
             }

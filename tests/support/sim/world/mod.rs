@@ -27,7 +27,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use pgturnout::route;
-use pgturnout::session::{CloseCause, Config, Event as Told, PeerId, Seed, Session, Timer};
+use pgturnout::session::{CloseCause, Config, Event as Told, PeerId, Session, Timer};
 
 use super::catalogue::Phase;
 use super::catalogue::Seen;
@@ -42,6 +42,7 @@ use super::fates::{self, Fates};
 use super::fault::{Damage, Fault};
 use super::message::ClientMessage;
 use super::meter::Meter;
+use super::needles;
 use super::reads::Reads;
 use super::server::{Cluster, Impostor, Server, TlsAnswer};
 use super::setup::Setup;
@@ -193,7 +194,7 @@ impl<'s> World<'s> {
         let config = setup.config();
         let start = Instant::now();
         let mut meter = Meter::default();
-        let seed = Seed::new(std::array::from_fn(|at| checks::SEED_BYTES[at % 16]));
+        let seed = needles::seed();
         let mut session =
             meter.measure(|| Session::new(Arc::clone(&config), route::Split, seed, start));
         let door = Door::default();

@@ -1,0 +1,57 @@
+//! What a string of bytes stands for, and which string a seed does.
+
+use super::super::choices::{Choices, noise};
+use super::super::event::Scenario;
+
+/// How many kinds of scenarios there are, some of them the same: the first byte of a string says which. The two behind it
+/// say which of them, where they go through a list.
+const KINDS: u8 = 16;
+
+/// The kind of a seed whose bytes are few: behind the last of them every choice is the first of its kind, as it is in
+/// what a fuzzer makes, and scenarios are mostly plain.
+const FEW: u8 = 7;
+
+/// How many bytes of choices a seed stands for. The scenarios of the first 20,000 seeds take 879 at most.
+const EXPANDED: usize = 2048;
+
+/// The bytes that a seed stands for: seeds next to each other are of different kinds, and those of one kind go through its
+/// list one after the other.
+pub(crate) fn expand(seed: u64) -> Vec<u8> {
+    let mut noise = noise(seed);
+    let [.., high, low] = (seed / u64::from(KINDS)).to_be_bytes();
+    let kind = u8::try_from(seed % u64::from(KINDS)).expect("a small number");
+    if kind == FEW {
+        let count: Vec<u8> = noise.by_ref().take(2).collect();
+        let count = Choices::of_bytes(&count).below(400);
+        return noise.take(count).collect();
+    }
+    [kind, high, low]
+        .into_iter()
+        .chain(noise.take(EXPANDED))
+        .collect()
+}
+
+/// The scenario that these bytes stand for. Every choice comes from them, so that a seed, proptest and a fuzzer make
+/// scenarios in the same way.
+pub(crate) fn of_bytes(bytes: &[u8]) -> Scenario {
+    chosen(&mut Choices::of_bytes(bytes))
+}
+
+/// As many of the bytes as the scenario that they stand for has taken.
+pub(crate) fn bytes_of(bytes: &[u8]) -> &[u8] {
+    let mut choices = Choices::of_bytes(bytes);
+    chosen(&mut choices);
+    bytes.get(..choices.taken()).unwrap_or(bytes)
+}
+
+fn chosen(choices: &mut Choices<'_>) -> Scenario {
+    let kind = choices.below(usize::from(KINDS));
+    let nth = choices.below(1 << 16);
+    match kind {
+        0 => super::wild(choices),
+        3..=5 => super::stricken(nth * 3 + kind - 3, choices),
+        8..=11 => super::untimely(nth * 4 + kind - 8, choices),
+        15 => super::staged(nth, choices),
+        _ => super::scenario(choices),
+    }
+}
