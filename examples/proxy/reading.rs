@@ -347,7 +347,7 @@ mod tests {
         to[PeerId::READER.index()] = Some(Destination(1));
         let mut clock = Clock::default();
         let peer = PeerId::READER;
-        let mut say = |clock: &mut Clock, event: Event| {
+        let say = |clock: &mut Clock, event: Event| {
             clock.event((&metrics, &readers), &to, &event);
             let mut facts = Vec::new();
             readers.facts(&mut facts);
