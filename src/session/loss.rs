@@ -371,35 +371,6 @@ impl<R: Route> Session<R> {
         self.push(PeerId::CLIENT, &[b'Z', 0, 0, 0, 5, status]);
     }
 
-    /// Sends the client an error of ours, behind what was queued for it.
-    pub(super) fn tell(&mut self, tell: &Tell) {
-        self.say(tell, tags::ERROR_RESPONSE);
-    }
-
-    /// Sends the client a notice of ours.
-    pub(super) fn notice(&mut self, tell: &Tell) {
-        self.say(tell, tags::NOTICE_RESPONSE);
-    }
-
-    /// A notice has the fields of an error.
-    fn say(&mut self, tell: &Tell, tag: u8) {
-        let mut out = std::mem::take(&mut self.scratch);
-        out.clear();
-        let written = error_response(
-            &mut out,
-            tell.severity,
-            tell.state,
-            &tell.message,
-            tell.detail.as_deref(),
-            tell.hint.as_deref(),
-        );
-        if let (Ok(()), Some(first)) = (written, out.first_mut()) {
-            *first = tag;
-            self.push(PeerId::CLIENT, &out);
-        }
-        self.scratch = out;
-    }
-
     /// Queues bytes of ours. A queue without room ends the session: what is lost would leave a hole in the
     /// peer's stream.
     pub(super) fn push(&mut self, to: PeerId, bytes: &[u8]) {

@@ -40,6 +40,7 @@
 //! | `spans` | when requests begin and end, for events |
 //! | `moving` | whether the session moves to another server, and when |
 //! | `move_ask`, `move_flow`, `move_end` | what is asked for that, what follows, and how it ends |
+//! | `telling` | messages of ours to the client, and a second dial |
 //! | `loss` | what the client sees when somebody dies, and how a session ends |
 
 mod action;
@@ -79,6 +80,7 @@ mod spans;
 mod sql_prepare;
 mod statement;
 mod tally;
+mod telling;
 mod timers;
 mod tls;
 mod trial;

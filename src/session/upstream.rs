@@ -67,7 +67,7 @@ impl<R: Route> Session<R> {
         self.connect(id, Attempt::First);
     }
 
-    fn connect(&mut self, id: LegId, attempt: Attempt) {
+    pub(super) fn connect(&mut self, id: LegId, attempt: Attempt) {
         let leg = self.leg_mut(id);
         leg.phase = Phase::Dialing;
         leg.stream = Stream::Open;
@@ -102,19 +102,6 @@ impl<R: Route> Session<R> {
         // It reads nothing more. What the client is to have of it is the version that it has negotiated.
         self.ledger.destination_ended(peer.port());
         self.outbox.close(peer, CloseCause::LoginFailed(peer));
-    }
-
-    /// The connection on which a login in clear was refused is closed.
-    pub(super) fn redial_closed(&mut self, peer: PeerId) {
-        let lives = matches!(self.life, Life::Live | Life::Finishing);
-        let Some(id) = LegId::of(peer).filter(|_| lives) else {
-            return;
-        };
-        match self.leg(id).attempt {
-            Attempt::Redial => self.connect(id, Attempt::Second),
-            Attempt::Elsewhere => self.connect(id, Attempt::First),
-            Attempt::First | Attempt::Second => {}
-        }
     }
 
     /// What this connection is to do about TLS.
