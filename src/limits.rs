@@ -163,7 +163,7 @@ pub const EXTERNAL_HELD: usize = 4 * EXTERNAL_MESSAGE_MAX;
 /// Bytes that a password may take which a client has shown to us. It is kept, mapped, and written into an answer. Prepared
 /// for hashing (SASLprep) it may for a moment be eleven times as long, which is what form KC makes of U+FDFA, in a text
 /// that grows by doubling.
-pub const PASSWORD_HELD: usize = (3 * 11 + 3) * LOGIN_MESSAGE;
+pub const PASSWORD_HELD: usize = (3 * 11 + 3) * PROOF_MESSAGE;
 /// How many ParameterStatus messages one login may bring. PostgreSQL sends about fifteen.
 pub const LOGIN_PARAMETERS_MAX: usize = 64;
 /// The bytes of all parameter names and values of one login together.
@@ -288,6 +288,10 @@ pub const TLS_INFO_HELD: usize = TLS_CERTIFICATE_MAX + 3 * TLS_NAME_MAX + TLS_EN
 
 /// Longest body in bytes of a client's message during its login (PostgreSQL's `PG_MAX_AUTH_TOKEN_LENGTH`).
 pub const LOGIN_MESSAGE: usize = 65_535;
+
+/// The same where we check the client ourselves. It is less than PostgreSQL takes, since a password is held several times
+/// over while it is checked; more than any token has that somebody would list.
+pub const PROOF_MESSAGE: usize = 16 * 1024;
 
 /// Longest text in bytes of a caller's policy to a client that it denies something, of which there are three: a few sentences,
 /// beside the errors that the same queue may hold.

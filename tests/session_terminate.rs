@@ -286,10 +286,10 @@ fn messages_out_of_place() {
     }
 }
 
-/// The longest message that a server takes is read, and one that no buffer holds is not waited for.
+/// A long message is read, and one that no buffer holds is not waited for.
 #[test]
 fn a_message_fits_the_read_buffer_or_ends_the_session() {
-    let token = limits::LOGIN_MESSAGE;
+    let token = limits::PROOF_MESSAGE;
     for (buffer, body, alive) in [
         (16_384, 16_379, true),
         (16_384, 16_380, false),

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-use super::client::{ClientPhase, Question, is_no_answer};
+use super::client::{ClientPhase, Question, is_no_proof};
 use super::leg::Hashing;
 use super::policy_login::LoginOutcome;
 use super::upstream::frame_limit;
@@ -135,7 +135,7 @@ impl<R: Route> Session<R> {
             self.end(now, CloseCause::ClientLeft, None);
             return Demand::Again;
         }
-        if is_no_answer(header) {
+        if is_no_proof(header) {
             return self.admit_fault(now);
         }
         let Some((body, _)) = header.split(input) else {

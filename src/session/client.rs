@@ -200,8 +200,17 @@ impl Client {
 }
 
 /// Whether a message is longer than any in a login.
-pub(super) fn is_no_answer(header: Header) -> bool {
-    usize::try_from(header.body_len()).map_or(true, |len| len > limits::LOGIN_MESSAGE)
+fn is_no_answer(header: Header) -> bool {
+    is_longer(header, limits::LOGIN_MESSAGE)
+}
+
+/// Whether a message is longer than any in a login that we check.
+pub(super) fn is_no_proof(header: Header) -> bool {
+    is_longer(header, limits::PROOF_MESSAGE)
+}
+
+fn is_longer(header: Header, most: usize) -> bool {
+    usize::try_from(header.body_len()).map_or(true, |len| len > most)
 }
 
 impl<R: Route> Session<R> {

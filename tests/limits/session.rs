@@ -403,7 +403,7 @@ fn external_held() {
 /// A password of the greatest length, which the client has shown and every upstream asks for.
 #[test]
 fn password_held() {
-    let password = "x".repeat(limits::LOGIN_MESSAGE - 1);
+    let password = "x".repeat(limits::PROOF_MESSAGE - 1);
     let mut config = asking();
     let policy = AdmitPolicy::new([1; 32]).allow_cleartext();
     config.authentication = ClientAuth::Terminate(policy);
@@ -433,7 +433,7 @@ fn password_held() {
     // One copy is the queue's.
     let most = shown.max(kept + sent.max(scratch).saturating_sub(answer.len()));
     assert!(most <= limits::PASSWORD_HELD, "{most}");
-    assert!(most > 2 * limits::LOGIN_MESSAGE, "{most}");
+    assert!(most > 2 * limits::PROOF_MESSAGE, "{most}");
     rig.run();
     assert!(rig.take(WRITER).ends_with(&answer));
 }
@@ -442,7 +442,7 @@ fn password_held() {
 #[cfg(feature = "scram")]
 #[test]
 fn a_password_that_grows_when_it_is_prepared() {
-    let count = (limits::LOGIN_MESSAGE - 1) / 3;
+    let count = (limits::PROOF_MESSAGE - 1) / 3;
     let password = "\u{fdfa}".repeat(count);
     let mut config = asking();
     let policy = AdmitPolicy::new([1; 32]).allow_cleartext();
@@ -627,6 +627,30 @@ fn login_message() {
         assert_eq!(rig.is_dead(), !passes, "{length} bytes");
         let passed = rig.total(WRITER) - before;
         assert_eq!(passed, if passes { length as u64 + 5 } else { 0 });
+    }
+}
+
+/// A longer one closes the connection as soon as its header is there.
+#[test]
+fn proof_message() {
+    for (length, is_answer) in [
+        (limits::PROOF_MESSAGE, true),
+        (limits::PROOF_MESSAGE + 1, false),
+    ] {
+        let mut config = config();
+        let policy = AdmitPolicy::new([1; 32]).allow_md5(Channel::Clear);
+        config.authentication = ClientAuth::Terminate(policy);
+        let mut rig = Rig::new(config, Chunk::Whole);
+        rig.raw(CLIENT, &startup(ProtocolVersion::V3_0));
+        rig.take(CLIENT);
+        let message = raw(b'p', &[vec![b'x'; length - 1], vec![0]].concat());
+        rig.raw(CLIENT, &message[..5]);
+        assert_eq!(rig.is_dead(), !is_answer, "{length} bytes");
+        if is_answer {
+            rig.raw(CLIENT, &message[5..]);
+        }
+        let told = if is_answer { "FATAL(28P01)" } else { "" };
+        rig.see(CLIENT, told);
     }
 }
 
