@@ -8,10 +8,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use pgturnout::route::Excluded;
-use pgturnout::session::{Destination, Event};
+use pgturnout::session::{Destination, Event, MoveTarget};
 
 use crate::Proxy;
+use crate::options::HostPort;
+use crate::topology::Places;
 
 /// Bytes of lines that wait to be written: some 8,000 lines of `--log-routes`, what a busy proxy has to say in a
 /// tenth of a second.
@@ -105,67 +106,43 @@ impl Log {
     }
 }
 
-fn left(proxy: &Proxy, number: u64, to: Destination, why: Excluded) -> String {
-    format!(
-        "session {number}: the reader at {} is left: it {why}",
-        proxy.name(to)
-    )
-}
-
 /// What a session has to tell, if it is of interest outside.
-pub(crate) fn event(proxy: &Proxy, number: u64, event: &Event) {
+pub(crate) fn event(proxy: &Proxy, places: Places, number: u64, event: &Event) {
+    let name = |to: &Destination| proxy.name(places.at(*to));
     let line = |text: String| proxy.log.line(&text);
     match event {
         Event::StatementDenied { request, state, .. } => line(format!(
             "denied session={number} request={request} sqlstate={state}"
         )),
-        Event::Routed {
-            request,
-            peer,
-            to,
-            class,
-            reason,
-            outline,
-        } if proxy.log_routes => {
-            // Made for quotes: nothing in it has to be escaped any more.
-            let text = outline.as_deref().unwrap_or_default();
-            line(format!(
-                "route session={number} request={request} upstream={peer} at={} class={class} reason={:?} text=\"{text}\"",
-                proxy.name(*to),
-                reason.to_string(),
-            ));
+        Event::Routed { .. } | Event::Pinned(_) | Event::RelayedWhole { .. }
+            if proxy.log_routes =>
+        {
+            routed(proxy, places, number, event);
         }
-        Event::Pinned(pin) if proxy.log_routes => {
-            line(format!("pin session={number} why={:?}", pin.to_string()));
-        }
-        Event::ReaderLeft { to, why } => line(left(proxy, number, *to, *why)),
+        Event::ReaderLeft { to, why } => line(format!(
+            "session {number}: the reader at {} is left: it {why}",
+            name(to)
+        )),
         Event::UpstreamFailed { peer, to, why } => {
             line(format!(
                 "session {number}: the {peer} at {} cannot be used: {why}",
-                proxy.name(*to)
-            ));
-        }
-        Event::RelayedWhole { to, what } if proxy.log_routes => {
-            let to = proxy.name(*to);
-            line(format!(
-                "whole session={number} at={to} why={:?}",
-                what.to_string()
+                name(to)
             ));
         }
         Event::TlsAfterRefusal { peer, to } => {
-            let to = proxy.name(*to);
+            let to = name(to);
             line(format!(
                 "session {number}: the {peer} at {to} refused a login without TLS; trying with TLS"
             ));
         }
         Event::WriterIsStandby { to } => {
-            let to = proxy.name(*to);
+            let to = name(to);
             line(format!(
                 "session {number}: the writer at {to} is a standby and refuses writes"
             ));
         }
         Event::ReadOnly { to } => {
-            let to = proxy.name(*to);
+            let to = name(to);
             line(format!("session {number}: served by {to} alone, read-only"));
         }
         Event::UnknownMessage { peer, tag } => line(format!(
@@ -177,9 +154,80 @@ pub(crate) fn event(proxy: &Proxy, number: u64, event: &Event) {
         Event::UserNotFound { why } => line(format!(
             "session {number}: its user cannot be looked up: {why}"
         )),
+        Event::Moved { .. } | Event::MoveFailed { .. } => moved(proxy, places, number, event),
         Event::KeysNotLearnt { why } => line(format!("session {number}: {why}")),
         Event::TimedOut(timer) => line(format!("session {number}: timed out: {timer}")),
         _ => {}
+    }
+}
+
+/// Where a request goes and why, and what keeps those to come where.
+fn routed(proxy: &Proxy, places: Places, number: u64, event: &Event) {
+    let name = |to: &Destination| proxy.name(places.at(*to));
+    let line = |text: String| proxy.log.line(&text);
+    match event {
+        Event::Routed {
+            request,
+            peer,
+            to,
+            class,
+            reason,
+            outline,
+        } => {
+            // Made for quotes: nothing in it has to be escaped any more.
+            let text = outline.as_deref().unwrap_or_default();
+            line(format!(
+                "route session={number} request={request} upstream={peer} at={} class={class} reason={:?} text=\"{text}\"",
+                name(to),
+                reason.to_string(),
+            ));
+        }
+        Event::Pinned(pin) => {
+            line(format!("pin session={number} why={:?}", pin.to_string()));
+        }
+        Event::RelayedWhole { to, what } => {
+            let to = name(to);
+            line(format!(
+                "whole session={number} at={to} why={:?}",
+                what.to_string()
+            ));
+        }
+        _ => {}
+    }
+}
+
+/// What came of a move.
+fn moved(proxy: &Proxy, places: Places, number: u64, event: &Event) {
+    let name = |to: &Destination| proxy.name(places.at(*to));
+    let line = |text: String| proxy.log.line(&text);
+    match event {
+        Event::Moved {
+            target, took, held, ..
+        } => {
+            let (took, held) = (took.as_millis(), held.as_millis());
+            line(format!(
+                "session {number} moved to {} in {took} ms; its client was held for {held} ms",
+                moved_to(*target, name)
+            ));
+        }
+        Event::MoveFailed {
+            target,
+            phase,
+            reason,
+            ..
+        } => line(format!(
+            "session {number} did not move to {}: {phase}: {reason}",
+            moved_to(*target, name)
+        )),
+        _ => {}
+    }
+}
+
+/// The servers that a session moves to.
+fn moved_to<'a>(target: MoveTarget, name: impl Fn(&Destination) -> &'a HostPort) -> String {
+    match target {
+        MoveTarget::Writer(to) | MoveTarget::Reader(to) => name(&to).to_string(),
+        MoveTarget::Both { writer, reader } => format!("{} and {}", name(&writer), name(&reader)),
     }
 }
 
