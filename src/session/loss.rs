@@ -12,7 +12,7 @@ use crate::route::Route;
 use crate::track::pipeline::{Kind, Owed, Owner};
 use crate::track::prepared::Reached;
 use crate::wire::tags::backend as tags;
-use crate::wire::{TransactionStatus, error_response, sqlstate};
+use crate::wire::{TransactionStatus, sqlstate};
 
 pub(super) const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
 

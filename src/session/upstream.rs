@@ -22,8 +22,8 @@ use super::leg::{Attempt, Awaits, Duty, Heard, LegId, Login, Phase, Relay, Servi
 use super::loss::Stream;
 use super::read_only::Served;
 use super::{
-    Action, ClientAuth, CloseCause, Config, Demand, Event, Life, PeerId, Session, Split, Timer,
-    TlsFailed, TlsInfo, TlsRole,
+    Action, ClientAuth, CloseCause, Config, Demand, Event, Session, Split, Timer, TlsFailed,
+    TlsInfo, TlsRole,
 };
 use crate::auth::{
     AuthError, Channel, Established, ExternalAnswer, ExternalRequest, Handshake, Methods, Replay,
