@@ -40,8 +40,11 @@ impl<R: Route> Session<R> {
         let from = self.writer_place();
         self.take_over(now, new);
         self.push(PeerId::CLIENT, &told);
-        if let Some(reader) = plan.order.target.reader() {
-            self.reader_goes(now, reader);
+        match plan.order.target.reader() {
+            Some(reader) => self.reader_goes(now, reader),
+            // The reader is the writer now, and no standby.
+            None if self.reader_place() == self.writer_place() => self.leave_reader_leg(now),
+            None => {}
         }
         let took = finished.record(now, &mut self.relocation.transfers);
         self.notify(Event::Moved {
@@ -139,15 +142,21 @@ impl<R: Route> Session<R> {
 
     /// The reader is another one from here on, which is dialled when it is needed.
     fn reader_goes(&mut self, now: Instant, to: Destination) {
+        self.leave_reader_leg(now);
+        let reader = self.reader();
+        self.readers.move_to(to);
+        let leg = self.leg_mut(reader);
+        leg.to = to;
+        leg.retry_at = None;
+    }
+
+    /// Closes the connection to the reader, if there is one.
+    fn leave_reader_leg(&mut self, now: Instant) {
         let reader = self.reader();
         if !matches!(self.leg(reader).phase, LegPhase::Absent | LegPhase::Closing) {
             self.dismiss(now, reader, CloseCause::Moved);
             self.memory.statements.leg_lost(reader.index());
         }
-        self.readers.move_to(to);
-        let leg = self.leg_mut(reader);
-        leg.to = to;
-        leg.retry_at = None;
     }
 
     /// Moves a reader that owes nothing and has no batch.

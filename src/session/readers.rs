@@ -51,15 +51,16 @@ impl Readers {
         failed.any(|(of, until)| *of == at && *until > now)
     }
 
-    /// The upstreams by place: those that are no readers, or have failed a moment ago, are down.
-    fn candidates(&self, config: &Config, now: Instant) -> Vec<ReaderFacts> {
+    /// The upstreams by place: those that are no readers, or have failed a moment ago, are down. So is the session's writer,
+    /// once it has moved to what was a reader.
+    fn candidates(&self, config: &Config, writer: Destination, now: Instant) -> Vec<ReaderFacts> {
         let numbered = config.upstreams.iter().enumerate();
         let judged = numbered.map(|(at, upstream)| {
             let at = Destination(at);
             let failed = self.has_failed(at, now);
             let known = self.known(at);
             match upstream.role {
-                Role::Reader if !failed => known,
+                Role::Reader if !failed && at != writer => known,
                 Role::Reader | Role::Writer | Role::Spare => ReaderFacts {
                     health: Health::Down,
                     ..known
@@ -92,13 +93,16 @@ impl<R: Route> Session<R> {
     /// Which reader is to be dialled now.
     pub(super) fn choose_reader(&self, now: Instant) -> Result<Destination, Excluded> {
         if let Some(to) = self.readers.moved {
+            if to == self.writer_place() {
+                return Err(Excluded::Down);
+            }
             let known = self.readers.known(to);
             return match self.readers.has_failed(to, now) {
                 true => Err(Excluded::Down),
                 false => self.config.reader_choice.judge(&known).map(|_| to),
             };
         }
-        let candidates = self.readers.candidates(&self.config, now);
+        let candidates = self.readers.candidates(&self.config, self.writer_place(), now);
         let startup = self.client.startup.as_ref();
         let mut key = startup.map_or(&[][..], StartupParams::user).to_vec();
         key.push(0);
