@@ -41,7 +41,7 @@ pub(crate) async fn own(proxy: Arc<Proxy>, key: CancelKey, address: IpAddr) {
 
 /// Who may know a key that no session here has.
 fn elsewhere(proxy: &Proxy, key: &CancelKey) -> Vec<What> {
-    let Current { config, ring } = proxy.current();
+    let Current { config, ring, .. } = proxy.current();
     let others = ring.map(|ring| ring.others(key)).unwrap_or_default();
     let mut what: Vec<What> = others.into_iter().map(What::Others).collect();
     if config.client_tls == ClientTls::Passthrough {

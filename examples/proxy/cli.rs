@@ -51,6 +51,7 @@ const GROUPS: &[Group] = &[
     ("Where", WHERE),
     ("Who", WHO),
     ("How", HOW),
+    ("Console", CONSOLE),
     ("TLS", TLS),
     ("Other", OTHER),
 ];
@@ -75,6 +76,15 @@ const WHERE: &[Flag] = &[
         &[
             "a standby; each session uses one of those given",
             "(default: none, the writer serves everything)",
+        ],
+    ),
+    Flag::new(
+        "spare",
+        Takes::Many("HOST:PORT"),
+        &[
+            "a server that serves nobody until the console moves",
+            "sessions there; readers and the writer can be moved",
+            "to, too",
         ],
     ),
 ];
@@ -146,6 +156,26 @@ const WHO: &[Flag] = &[
         &[
             "the upstream that checks the client's login",
             "(default: writer)",
+        ],
+    ),
+];
+
+const CONSOLE: &[Flag] = &[
+    Flag::new(
+        "console-user",
+        Takes::Many("NAME"),
+        &[
+            "who may use the console from this machine: connect",
+            "with psql to the database pgturnout and say SHOW HELP",
+            "(default: nobody, and there is no such database here)",
+        ],
+    ),
+    Flag::new(
+        "console-auth",
+        Takes::One("secret|trust"),
+        &[
+            "what such a user has to prove: the secret that --user",
+            "or --users-file lists, or nothing (default: secret)",
         ],
     ),
 ];

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
 
 use pgturnout::access::{
     Attempt, BadDenyLine, DenyList, DenyRule, Outcome, Throttle, ThrottleLimits, Throttled,
@@ -58,6 +58,11 @@ pub(crate) enum Reread {
     Changed,
 }
 
+fn locked(throttle: &Mutex<Throttle>) -> MutexGuard<'_, Throttle> {
+    // Nothing that holds the lock can leave it half changed.
+    throttle.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn read(path: &PathBuf) -> Result<DenyList, Unusable> {
     let text = std::fs::read(path).map_err(Unusable::Unreadable)?;
     DenyList::parse(&text).map_err(Unusable::Bad)
@@ -101,6 +106,32 @@ impl Door {
         }
         *list = Arc::new(fresh);
         Ok(Reread::Changed)
+    }
+
+    /// A client from there begins to log in as this user, if it may by now.
+    pub(crate) fn begin(
+        &self,
+        address: IpAddr,
+        user: &[u8],
+        now: Instant,
+    ) -> Result<Option<Attempt>, Throttled> {
+        match &self.throttle {
+            Some(throttle) => locked(throttle).begin(address, user, now).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What came of a login; whether the client may learn it.
+    pub(crate) fn settle(
+        &self,
+        attempt: Option<Attempt>,
+        outcome: Outcome,
+        now: Instant,
+    ) -> Result<(), Throttled> {
+        match (&self.throttle, attempt) {
+            (Some(throttle), Some(attempt)) => locked(throttle).settle(attempt, outcome, now),
+            (_, _) => Ok(()),
+        }
     }
 
     /// The rule by which this session is denied now.
@@ -176,13 +207,12 @@ impl Policy for Visitor {
             self.proxy.log.line(&line);
             return Verdict::Deny(denial());
         }
-        let (Some(throttle), Some(user)) = (&self.proxy.door.throttle, connection.user()) else {
+        let Some(user) = connection.user() else {
             return Verdict::Allow;
         };
-        let mut throttle = throttle.lock().unwrap_or_else(PoisonError::into_inner);
-        match throttle.begin(address, user, connection.now) {
+        match self.proxy.door.begin(address, user, connection.now) {
             Ok(attempt) => {
-                self.attempt = Some(attempt);
+                self.attempt = attempt;
                 Verdict::Allow
             }
             Err(throttled) => self.throttled(throttled),
@@ -190,17 +220,13 @@ impl Policy for Visitor {
     }
 
     fn login(&mut self, login: &LoginFacts<'_>) -> Verdict {
-        let (Some(throttle), Some(attempt)) = (&self.proxy.door.throttle, self.attempt.take())
-        else {
-            return Verdict::Allow;
-        };
         let outcome = match login.outcome {
             LoginOutcome::Accepted => Outcome::Accepted,
             LoginOutcome::Refused(Some(state)) => Outcome::of_refusal(state),
             LoginOutcome::Refused(None) => Outcome::Other,
         };
-        let mut throttle = throttle.lock().unwrap_or_else(PoisonError::into_inner);
-        match throttle.settle(attempt, outcome, login.now) {
+        let attempt = self.attempt.take();
+        match self.proxy.door.settle(attempt, outcome, login.now) {
             Ok(()) => Verdict::Allow,
             Err(throttled) => self.throttled(throttled),
         }

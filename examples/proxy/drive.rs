@@ -11,11 +11,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use pgturnout::migrate::Outcome;
 use pgturnout::route::{self, ReaderFacts};
 use pgturnout::session::{
-    Action, CancelTarget, CloseCause, Config, ConnectFailed, Demand, Destination, Event, PeerId,
-    Seed, Session, TlsFailed, TlsRole, Transmit,
+    Action, Activity, CancelTarget, CloseCause, Config, ConnectFailed, Demand, Destination, Event,
+    MoveOrder, MoveTarget, PeerId, Role, Seed, Session, TlsFailed, TlsRole, Transmit,
 };
+use pgturnout::startup::StartupParams;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
@@ -23,11 +25,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use crate::connection::{Connection, Heard, Sent, Step};
+use crate::console::{self, Caller};
 use crate::metrics::Published;
 use crate::peer_io::{ReadBuffer, Stream};
 use crate::programs::{Answer, Questions, Reply};
 use crate::reading::Clock;
-use crate::registry::{Ask, Asker, Entry, Mailbox};
+use crate::registry::{Ask, Asker, Entry, Mailbox, Moved, MovedLeg, Order, Standing, State};
+use crate::topology::{Places, Service, Topology};
 use crate::{Proxy, cancel, door, log};
 
 /// Writes to one peer before the others get their turn.
@@ -35,6 +39,14 @@ const WRITES_PER_TURN: usize = 4;
 
 /// How long the client's connection may take to close: a client that was told why should get to read it.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Whether the client is to be kept from its next request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    Free,
+    /// Its server is paused: as soon as nothing is asked and no transaction is open.
+    Wanted,
+}
 
 /// A session with everything that it needs to run. The arrays are indexed by peer.
 pub(crate) struct Driver {
@@ -45,8 +57,17 @@ pub(crate) struct Driver {
     buffers: [ReadBuffer; PeerId::COUNT],
     /// Of whom nothing was to be read already in this call of `poll`: they are not asked again before the next.
     silent: [bool; PeerId::COUNT],
-    /// Where each upstream was dialled.
+    /// Where each upstream was dialled, among the proxy's.
     destinations: [Option<Destination>; PeerId::COUNT],
+    places: Places,
+    begun: Instant,
+    /// The dial of a login that waits for a server.
+    parked: Option<(PeerId, Destination)>,
+    hold: Hold,
+    /// Whom to tell what came of a move.
+    mover: Option<oneshot::Sender<Moved>>,
+    /// The client is an operator, whom the console serves.
+    operator: Option<StartupParams>,
     alarm: Option<Pin<Box<Sleep>>>,
     mailbox: Arc<Mailbox>,
     /// Who asked what to cancel while the request was held back.
@@ -90,6 +111,12 @@ impl Driver {
             buffers: PeerId::ALL.map(|_| ReadBuffer::new(size)),
             silent: [false; PeerId::COUNT],
             destinations: [None; PeerId::COUNT],
+            places: Places::default(),
+            begun: Instant::now(),
+            parked: None,
+            hold: Hold::Free,
+            mover: None,
+            operator: None,
             alarm: None,
             mailbox,
             askers: Vec::new(),
@@ -110,6 +137,9 @@ impl Driver {
         poll_fn(|cx| self.poll(cx)).await;
         self.publish();
         self.clock.stop(&self.proxy.readers);
+        if let Some(startup) = self.operator.take() {
+            return console::serve(self.into_caller(startup), running).await;
+        }
         let (cancel, leaving) = (self.cancel.take(), self.leaving.take());
         drop(self);
         if let Some(cancel) = cancel {
@@ -117,7 +147,7 @@ impl Driver {
             let _ = cancel.await;
         }
         if let Some(client) = leaving {
-            let _ = tokio::time::timeout(FAREWELL, say_goodbye(client)).await;
+            leave(client).await;
         }
         drop(running);
     }
@@ -136,8 +166,14 @@ impl Driver {
             let mut progressed = self.tell_answers(cx, now);
             for peer in PeerId::ALL {
                 progressed |= self.set_up(cx, now, peer);
+                if peer == PeerId::CLIENT && self.holds() {
+                    continue;
+                }
                 progressed |= self.read(cx, now, peer);
                 progressed |= self.decide(now, peer);
+            }
+            if self.operator.is_some() {
+                return Poll::Ready(());
             }
             for peer in PeerId::ALL {
                 progressed |= self.write(cx, now, peer);
@@ -164,6 +200,10 @@ impl Driver {
             match ask {
                 Ask::Shutdown => self.session.shutdown(now),
                 Ask::Recheck => self.recheck(now),
+                Ask::Changed => self.look_again(),
+                Ask::Describe(answer) => drop(answer.send(self.standing())),
+                Ask::Move(order) => self.begin_move(now, order),
+                Ask::Expel(denial) => self.session.expel(now, denial),
                 Ask::CancelTarget(answer) => self.askers.push(answer),
                 Ask::Publish(_done) => self.publish(),
             }
@@ -196,7 +236,11 @@ impl Driver {
         }
         for answer in self.askers.drain(..) {
             // Whoever asked may have gone.
-            drop(answer.send(self.session.cancel_target()));
+            let target = self.session.cancel_target().map(|target| CancelTarget {
+                to: self.places.at(target.to),
+                ..target
+            });
+            drop(answer.send(target));
         }
     }
 
@@ -248,6 +292,12 @@ impl Driver {
         let mut decided = false;
         while self.session.handle_input(now, peer, buffer.bytes()) == Demand::Again {
             decided = true;
+            if peer == PeerId::CLIENT && self.session.activity() == Activity::Opening {
+                self.operator = console::caller(&self.proxy, &self.session);
+                if self.operator.is_some() {
+                    break;
+                }
+            }
         }
         let dropped = self.session.take_discard(peer, buffer.bytes().len());
         buffer.consume(dropped);
@@ -305,15 +355,7 @@ impl Driver {
 
     fn act(&mut self, cx: &mut Context<'_>, now: Instant, action: Action) {
         match action {
-            Action::Connect { peer, to } => {
-                if self.destinations[peer.index()].is_some_and(|before| before != to) {
-                    // What was counted was counted there.
-                    self.publish();
-                }
-                let dial = Proxy::dial(Arc::clone(&self.proxy), to);
-                self.destinations[peer.index()] = Some(to);
-                self.connections[peer.index()] = Connection::pending(Step::Dial, dial);
-            }
+            Action::Connect { peer, to } => self.connect(peer, to),
             Action::StartTls { peer, role } => self.start_tls(now, peer, role),
             Action::Finish { peer } => self.connections[peer.index()].finish(),
             Action::Close { peer, cause } => self.close(cx, peer, &cause),
@@ -335,7 +377,14 @@ impl Driver {
                 }
                 let known = (&self.proxy.metrics, &self.proxy.readers);
                 self.clock.event(known, &self.destinations, &event);
-                log::event(&self.proxy, self.number, &event);
+                // Moves that nobody asked for are none to tell of.
+                if self.mover.is_some() || !matches!(event, Event::Moved { .. }) {
+                    log::event(&self.proxy, self.places, self.number, &event);
+                }
+                if matches!(event, Event::LoggedIn) {
+                    self.replace_reader(now);
+                }
+                self.follow_move(&event);
             }
             Action::FindUser { user } => {
                 let listed = self.config.upstream_users.get(&user).is_some();
@@ -387,6 +436,167 @@ impl Driver {
         progressed
     }
 
+    fn connect(&mut self, peer: PeerId, to: Destination) {
+        let topology = self.proxy.topology();
+        let opening = self.session.activity() == Activity::Opening;
+        if opening && peer == PeerId::WRITER && topology.role(self.places.at(to)) != Role::Writer {
+            // Another took its place since the client connected.
+            self.places.swap(to, topology.writer());
+        }
+        let at = self.places.at(to);
+        match topology.service(at) {
+            Service::Drained | Service::Paused if opening && at == topology.writer() => {
+                self.parked = Some((peer, to));
+            }
+            Service::Drained | Service::Paused => {
+                let drained = async { Err(io::Error::other("it is drained")) };
+                self.connections[peer.index()] = Connection::pending(Step::Dial, drained);
+            }
+            Service::Open => {
+                let dial = Proxy::dial(Arc::clone(&self.proxy), at);
+                self.connections[peer.index()] = Connection::pending(Step::Dial, dial);
+            }
+        }
+        if self.destinations[peer.index()].is_some_and(|before| before != at) {
+            // What was counted was counted there.
+            self.publish();
+        }
+        self.destinations[peer.index()] = Some(at);
+        self.look_whether_paused(&topology);
+    }
+
+    /// What servers are for has changed.
+    fn look_again(&mut self) {
+        let topology = self.proxy.topology();
+        let writer = topology.writer();
+        if topology.service(writer) == Service::Open {
+            if let Some((peer, to)) = self.parked.take() {
+                // Another may have taken the place of the one that was waited for.
+                self.places.swap(to, writer);
+                self.connect(peer, to);
+            }
+        }
+        self.look_whether_paused(&topology);
+    }
+
+    fn look_whether_paused(&mut self, topology: &Topology) {
+        let writer = self.places.at(self.session.writer_place());
+        self.hold = match topology.service(writer) {
+            Service::Paused => Hold::Wanted,
+            Service::Open | Service::Drained => Hold::Free,
+        };
+    }
+
+    /// Whether nothing is taken from the client now.
+    fn holds(&self) -> bool {
+        self.hold == Hold::Wanted && self.session.activity() == Activity::Idle
+    }
+
+    /// What an operator is told of this session.
+    fn standing(&self) -> Standing {
+        let activity = self.session.activity();
+        // Until it serves it is where it was dialled.
+        let (writer, reader) = match activity {
+            Activity::Opening => (self.destinations[PeerId::WRITER.index()], None),
+            _ => (
+                Some(self.places.at(self.session.writer_place())),
+                Some(self.places.at(self.session.reader_place())),
+            ),
+        };
+        let state = match (&self.parked, self.session.migration()) {
+            (Some(_), _) => State::Waiting,
+            (None, Some(_)) => State::Moving,
+            (None, None) if self.holds() => State::Paused,
+            (None, None) => State::Session(activity),
+        };
+        Standing {
+            number: self.number,
+            client: self.entry.address(),
+            startup: self.session.client_startup().cloned(),
+            state,
+            writer,
+            // A session that does not split reads at its writer.
+            reader: reader.filter(|_| reader != writer),
+            pins: self.session.pins().collect(),
+            age: self.begun.elapsed(),
+        }
+    }
+
+    /// The session waited for its writer while another took the place: what was to be its reader may be that one.
+    fn replace_reader(&mut self, now: Instant) {
+        if self.places.are_swapped() {
+            let writer = self.places.at(self.session.writer_place());
+            let other = self.proxy.topology().reader_besides(writer);
+            let reader = self.places.at(other.unwrap_or(writer));
+            // One that does not split reads has no reader to exchange.
+            let _ = self
+                .session
+                .migrate(now, MoveOrder::new(MoveTarget::Reader(reader)));
+        }
+    }
+
+    fn begin_move(&mut self, now: Instant, order: Order) {
+        let to = self.places.at(order.to);
+        let other = self.proxy.topology().reader_besides(order.to);
+        let target = match (order.leg, other) {
+            // The standby takes over, and what it was to the session is another.
+            (MovedLeg::Writer, Some(other)) if self.session.reader_place() == to => {
+                let reader = self.places.at(other);
+                MoveTarget::Both { writer: to, reader }
+            }
+            (MovedLeg::Writer, _) => MoveTarget::Writer(to),
+            (MovedLeg::Reader, _) => MoveTarget::Reader(to),
+        };
+        let mut move_order = MoveOrder::new(target);
+        move_order.limits.total = move_order.limits.total.min(order.limit);
+        match self.session.migrate(now, move_order) {
+            Ok(()) => self.mover = Some(order.answer),
+            Err(cannot) => {
+                let why = cannot.to_string();
+                drop(order.answer.send(Moved::Refused { why }));
+            }
+        }
+    }
+
+    /// Tells whoever moves the session what came of it.
+    fn follow_move(&mut self, event: &Event) {
+        let moved = match event {
+            Event::Moved { held, .. } => Moved::Done { held: *held },
+            Event::MoveFailed {
+                outcome: Outcome::Fatal,
+                phase,
+                reason,
+                ..
+            } => Moved::Lost {
+                why: format!("{phase}: {reason}"),
+            },
+            Event::MoveFailed { phase, reason, .. } => Moved::Refused {
+                why: format!("{phase}: {reason}"),
+            },
+            _ => return,
+        };
+        if let Some(mover) = self.mover.take() {
+            let _ = mover.send(moved);
+        }
+        let topology = self.proxy.topology();
+        self.look_whether_paused(&topology);
+    }
+
+    /// What the console needs of a client that is an operator.
+    fn into_caller(mut self: Box<Self>, startup: StartupParams) -> Caller {
+        let client = PeerId::CLIENT.index();
+        Caller {
+            stream: self.connections[client].take(),
+            read: self.buffers[client].bytes().to_vec(),
+            startup,
+            entry: self.entry,
+            mailbox: self.mailbox,
+            number: self.number,
+            begun: self.begun,
+            proxy: self.proxy,
+        }
+    }
+
     fn start_tls(&mut self, now: Instant, peer: PeerId, role: TlsRole) {
         let proxy = Arc::clone(&self.proxy);
         let connection = &mut self.connections[peer.index()];
@@ -425,6 +635,11 @@ impl Driver {
             self.leaving = Some(stream);
         }
     }
+}
+
+/// Closes the connection of a client that was told why.
+pub(crate) async fn leave(client: Stream) {
+    let _ = tokio::time::timeout(FAREWELL, say_goodbye(client)).await;
 }
 
 /// Ends our direction, then waits for the other to end: closing earlier, with something unread, would reset the

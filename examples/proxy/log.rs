@@ -9,9 +9,11 @@ use std::thread;
 use std::time::Duration;
 
 use pgturnout::route::Excluded;
-use pgturnout::session::{Destination, Event};
+use pgturnout::session::{Destination, Event, MoveTarget};
 
 use crate::Proxy;
+use crate::options::HostPort;
+use crate::topology::Places;
 
 /// Bytes of lines that wait to be written: some 8,000 lines of `--log-routes`, what a busy proxy has to say in a
 /// tenth of a second.
@@ -113,7 +115,8 @@ fn left(proxy: &Proxy, number: u64, to: Destination, why: Excluded) -> String {
 }
 
 /// What a session has to tell, if it is of interest outside.
-pub(crate) fn event(proxy: &Proxy, number: u64, event: &Event) {
+pub(crate) fn event(proxy: &Proxy, places: Places, number: u64, event: &Event) {
+    let name = |to: &Destination| proxy.name(places.at(*to));
     let line = |text: String| proxy.log.line(&text);
     match event {
         Event::StatementDenied { request, state, .. } => line(format!(
@@ -131,7 +134,7 @@ pub(crate) fn event(proxy: &Proxy, number: u64, event: &Event) {
             let text = outline.as_deref().unwrap_or_default();
             line(format!(
                 "route session={number} request={request} upstream={peer} at={} class={class} reason={:?} text=\"{text}\"",
-                proxy.name(*to),
+                name(to),
                 reason.to_string(),
             ));
         }
@@ -142,30 +145,30 @@ pub(crate) fn event(proxy: &Proxy, number: u64, event: &Event) {
         Event::UpstreamFailed { peer, to, why } => {
             line(format!(
                 "session {number}: the {peer} at {} cannot be used: {why}",
-                proxy.name(*to)
+                name(to)
             ));
         }
         Event::RelayedWhole { to, what } if proxy.log_routes => {
-            let to = proxy.name(*to);
+            let to = name(to);
             line(format!(
                 "whole session={number} at={to} why={:?}",
                 what.to_string()
             ));
         }
         Event::TlsAfterRefusal { peer, to } => {
-            let to = proxy.name(*to);
+            let to = name(to);
             line(format!(
                 "session {number}: the {peer} at {to} refused a login without TLS; trying with TLS"
             ));
         }
         Event::WriterIsStandby { to } => {
-            let to = proxy.name(*to);
+            let to = name(to);
             line(format!(
                 "session {number}: the writer at {to} is a standby and refuses writes"
             ));
         }
         Event::ReadOnly { to } => {
-            let to = proxy.name(*to);
+            let to = name(to);
             line(format!("session {number}: served by {to} alone, read-only"));
         }
         Event::UnknownMessage { peer, tag } => line(format!(
@@ -177,9 +180,45 @@ pub(crate) fn event(proxy: &Proxy, number: u64, event: &Event) {
         Event::UserNotFound { why } => line(format!(
             "session {number}: its user cannot be looked up: {why}"
         )),
+        Event::Moved { .. } | Event::MoveFailed { .. } => moved(proxy, places, number, event),
         Event::KeysNotLearnt { why } => line(format!("session {number}: {why}")),
         Event::TimedOut(timer) => line(format!("session {number}: timed out: {timer}")),
         _ => {}
+    }
+}
+
+/// What came of a move.
+fn moved(proxy: &Proxy, places: Places, number: u64, event: &Event) {
+    let name = |to: &Destination| proxy.name(places.at(*to));
+    let line = |text: String| proxy.log.line(&text);
+    match event {
+        Event::Moved {
+            target, took, held, ..
+        } => {
+            let (took, held) = (took.as_millis(), held.as_millis());
+            line(format!(
+                "session {number} moved to {} in {took} ms; its client was held for {held} ms",
+                moved_to(*target, name)
+            ));
+        }
+        Event::MoveFailed {
+            target,
+            phase,
+            reason,
+            ..
+        } => line(format!(
+            "session {number} did not move to {}: {phase}: {reason}",
+            moved_to(*target, name)
+        )),
+        _ => {}
+    }
+}
+
+/// The servers that a session moves to.
+fn moved_to<'a>(target: MoveTarget, name: impl Fn(&Destination) -> &'a HostPort) -> String {
+    match target {
+        MoveTarget::Writer(to) | MoveTarget::Reader(to) => name(&to).to_string(),
+        MoveTarget::Both { writer, reader } => format!("{} and {}", name(&writer), name(&reader)),
     }
 }
 

@@ -13,6 +13,8 @@
 //! | `programs` | programs that are asked about users |
 //! | `reading`, `ask` | which reader sessions use, and what the servers say of themselves |
 //! | `deny` | statements that no client may run |
+//! | `topology` | what each server is for now |
+//! | `console` | what an operator says and is told, with psql |
 //! | `log` | lines on standard error |
 //! | `metrics`, `scrape` | the numbers of all sessions, and who asks for them |
 //! | `accept` | the listeners that `ring` and `scrape` have |
@@ -24,6 +26,7 @@ mod cancel;
 mod cli;
 mod config;
 mod connection;
+mod console;
 mod deny;
 mod door;
 mod drive;
@@ -38,18 +41,19 @@ mod registry;
 mod ring;
 mod scrape;
 mod tls;
+mod topology;
 mod users;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pgturnout::auth::{AdmitPolicy, Channel, Methods};
 use pgturnout::route::{Facts, Rules};
 use pgturnout::session::{
-    ClientAuth, Config, Destination, RequestEvents, Role, RouteTexts, Seed, Upstream, UserSource,
+    ClientAuth, Config, Destination, Moves, RequestEvents, RouteTexts, Seed, Upstream, UserSource,
 };
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -65,9 +69,10 @@ use options::{Accept, Given, HostPort, Options};
 use peer_io::{Begun, Stream};
 use programs::Programs;
 use reading::{Readers, Reading};
-use registry::Registry;
+use registry::{Ask, Registry};
 use ring::Ring;
 use tls::Tls;
+use topology::Topology;
 
 /// Connections waiting to be accepted: what Linux allows by default (net.core.somaxconn).
 const BACKLOG: u32 = 4096;
@@ -84,6 +89,12 @@ const SHUTDOWN: Duration = Duration::from_secs(10);
 
 /// What a shutdown leaves for telling the clients and closing.
 const SHUTDOWN_CLOSING: Duration = Duration::from_secs(1);
+
+/// How long a dial may take that waits for nobody but the server, and how long the handshake behind it.
+const DIAL: Duration = Duration::from_secs(10);
+
+/// How long a login waits for a writer that is drained.
+const DRAINED: Duration = Duration::from_secs(60);
 
 /// How often the file of what is denied is read, unless SIGHUP asks for it.
 const REREAD: Duration = Duration::from_secs(60);
@@ -132,6 +143,9 @@ pub(crate) struct Proxy {
 struct Current {
     config: Arc<Config>,
     ring: Option<Ring>,
+    /// Both are made from these.
+    options: Arc<Options>,
+    topology: Topology,
 }
 
 fn main() -> ExitCode {
@@ -277,7 +291,7 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut signals: Signals) {
         }
     }
     drop((listener, running));
-    proxy.registry.shut_down();
+    proxy.registry.tell_all(|| Ask::Shutdown);
     if tokio::time::timeout(SHUTDOWN, all_gone.recv())
         .await
         .is_err()
@@ -312,8 +326,11 @@ impl Proxy {
         })?;
         let mock = tls::random()
             .map_err(|error| UsageError::new(Origin::CommandLine, "", error.to_string()))?;
-        let mut addresses = vec![options.writer.clone()];
-        addresses.extend(options.readers.iter().cloned());
+        let addresses: Vec<HostPort> = options
+            .upstreams()
+            .map(|(_, address)| address.clone())
+            .collect();
+        let topology = Topology::new(options.upstreams().map(|(role, _)| role));
         Ok(Proxy {
             metrics: Metrics::new(addresses.iter().map(HostPort::to_string)),
             readers: Readers::new(addresses.len()),
@@ -332,7 +349,7 @@ impl Proxy {
             log,
             log_routes: options.log_routes,
             deny: options.deny.clone(),
-            current: Mutex::new(Current::new(options, None, mock)?),
+            current: Mutex::new(Current::new(Arc::new(options), topology, None, mock)?),
             given,
             mock,
         })
@@ -340,9 +357,34 @@ impl Proxy {
 
     /// What a session that begins now gets.
     fn current(&self) -> Current {
+        self.locked().clone()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Current> {
         // Nothing that holds the lock can leave it half changed.
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        current.clone()
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what servers are for, for sessions to come, and has every session see what it means to it.
+    fn change<E: From<UsageError>>(
+        &self,
+        change: impl FnOnce(&mut Topology) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.locked();
+        let mut topology = current.topology.clone();
+        change(&mut topology)?;
+        let options = Arc::clone(&current.options);
+        let new = Current::new(options, topology, facts.as_deref(), self.mock)?;
+        *current = new;
+        drop(current);
+        self.registry.tell_all(|| Ask::Changed);
+        Ok(())
+    }
+
+    /// What servers are for now.
+    fn topology(&self) -> Topology {
+        self.locked().topology.clone()
     }
 
     /// Has the servers' catalogue looked at, for sessions to come. If that fails, what was known stays.
@@ -366,9 +408,13 @@ impl Proxy {
         let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         let facts = facts.clone();
         let options = Options::new(&self.given);
-        match options.and_then(|options| Current::new(options, facts.as_deref(), self.mock)) {
+        let mut current = self.locked();
+        let topology = current.topology.clone();
+        let new = options
+            .and_then(|new| Current::new(Arc::new(new), topology, facts.as_deref(), self.mock));
+        match new {
             Ok(new) => {
-                *self.current.lock().unwrap_or_else(PoisonError::into_inner) = new;
+                *current = new;
                 self.log.line(news);
             }
             Err(error) => self.log.line(&format!("proxy: not read again: {error}")),
@@ -384,7 +430,7 @@ impl Proxy {
             Ok(Reread::Same) => {}
             Ok(Reread::Changed) => {
                 self.log.line("the deny file has changed");
-                self.registry.recheck();
+                self.registry.tell_all(|| Ask::Recheck);
             }
             Err(why) => self
                 .log
@@ -392,9 +438,9 @@ impl Proxy {
         }
     }
 
-    /// The upstream that takes writes: the first.
+    /// The upstream that takes writes.
     fn writer(&self) -> Destination {
-        Destination(0)
+        self.locked().topology.writer()
     }
 
     /// What an upstream is called in logs.
@@ -404,13 +450,15 @@ impl Proxy {
 
     /// Connects to the first address of an upstream that answers.
     async fn dial(self: Arc<Self>, to: Destination) -> io::Result<Stream> {
-        Ok(Stream::plain(self.addresses[to.0].dial().await?))
+        let dial = self.addresses[to.0].dial();
+        Ok(Stream::plain(tokio::time::timeout(DIAL, dial).await??))
     }
 
     /// The client's side of a TLS handshake, with an upstream.
     async fn encrypt(self: Arc<Self>, to: Destination, stream: Stream) -> io::Result<Stream> {
         let stream = stream.into_plain()?;
-        let stream = self.tls.connect(&self.addresses[to.0].host, stream).await?;
+        let handshake = self.tls.connect(&self.addresses[to.0].host, stream);
+        let stream = tokio::time::timeout(DIAL, handshake).await??;
         Ok(Stream::Tls(Box::new(stream)))
     }
 
@@ -423,31 +471,32 @@ impl Proxy {
 }
 
 impl Current {
-    fn new(options: Options, facts: Option<&Facts>, mock: [u8; 32]) -> Result<Current, UsageError> {
+    fn new(
+        options: Arc<Options>,
+        topology: Topology,
+        facts: Option<&Facts>,
+        mock: [u8; 32],
+    ) -> Result<Current, UsageError> {
         let methods = match options.identities.credential_command {
             Some(_) => METHODS.allow_external(Channel::Tls),
             None => METHODS,
         };
-        let upstream = |role| {
-            move |address: &HostPort| Upstream {
-                name: address.to_string(),
-                role,
-                tls: options.upstream_tls,
-                tls_negotiation: options.upstream_tls_negotiation,
-                methods: Some(methods),
-            }
+        let upstream = |(at, (_, address)): (usize, (_, &HostPort))| Upstream {
+            name: address.to_string(),
+            role: topology.role_of_new(Destination(at)),
+            tls: options.upstream_tls,
+            tls_negotiation: options.upstream_tls_negotiation,
+            methods: Some(methods),
         };
-        let writer = [&options.writer].into_iter().map(upstream(Role::Writer));
-        let readers = options.readers.iter().map(upstream(Role::Reader));
-        let mut config = Config::new(writer.chain(readers).collect());
+        let mut config = Config::new(options.upstreams().enumerate().map(upstream).collect());
         config.gate = options.gate;
         config.writer_failure = options.writer_down;
         config.split = options.split;
         config.optimistic = options.optimistic;
         config.read_your_writes = options.read_your_writes;
         config.client_tls = options.client_tls;
-        config.users = options.identities.users;
-        config.upstream_users = options.identities.upstream;
+        config.users = options.identities.users.clone();
+        config.upstream_users = options.identities.upstream.clone();
         if options.identities.users_command.is_some() {
             config.user_source = UserSource::Caller;
         }
@@ -470,6 +519,11 @@ impl Current {
         if options.metrics.is_some() || options.reading.counts() {
             config.request_events = RequestEvents::On;
         }
+        if options.console.is_some() {
+            config.moves = Moves::On;
+            // A dial may have to wait for an operator; one that does not is timed by itself.
+            config.timeouts.dial = DRAINED;
+        }
         config.timeouts.shutdown = SHUTDOWN - SHUTDOWN_CLOSING;
         let wrong = |error: pgturnout::session::ConfigError| {
             UsageError::new(Origin::CommandLine, "", error.to_string())
@@ -477,7 +531,9 @@ impl Current {
         config.check().map_err(wrong)?;
         Ok(Current {
             config: Arc::new(config),
-            ring: options.cancel_ring,
+            ring: options.cancel_ring.clone(),
+            options,
+            topology,
         })
     }
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pgturnout::migrate::TransferStats;
 use pgturnout::route;
 use pgturnout::session::{Destination, PeerId, Routes, Session};
 use pgturnout::stats::{ConnectionCounter, ConnectionStats, Counter, Stats};
@@ -24,7 +25,7 @@ use crate::Proxy;
 /// How long the sessions may take to tell what they counted: one that is busy for longer is told of the next time.
 const PUBLISH: Duration = Duration::from_secs(1);
 
-/// Where sessions were dialled, by peer.
+/// Where a session was dialled among the proxy's servers, by peer.
 type Destinations = [Option<Destination>; PeerId::COUNT];
 
 /// The numbers of all sessions.
@@ -43,6 +44,7 @@ struct Shared {
 struct Totals {
     client: Stats,
     connections: ConnectionStats,
+    moves: TransferStats,
     upstreams: BTreeMap<usize, Stats>,
     /// By upstream and reason.
     routes: BTreeMap<(usize, String), u64>,
@@ -53,6 +55,7 @@ struct Totals {
 pub(crate) struct Published {
     client: Stats,
     connections: ConnectionStats,
+    moves: TransferStats,
     upstreams: [Stats; PeerId::COUNT],
     routes: Routes,
 }
@@ -97,6 +100,9 @@ impl Metrics {
             .connections
             .add(&connections.since(&published.connections));
         published.connections = *connections;
+        let moves = session.transfers();
+        totals.moves.add(&moves.since(&published.moves));
+        published.moves = *moves;
         for peer in PeerId::ALL {
             let to = destinations[peer.index()];
             if let (Some(to), Some(stats)) = (to, session.upstream_stats(peer)) {
@@ -115,6 +121,34 @@ impl Metrics {
         published.routes = session.routes().clone();
     }
 
+    /// Every number: of what, its name, and itself.
+    pub(crate) fn rows(&self) -> Vec<(String, String, u64)> {
+        let totals = self.0.totals();
+        let mut rows = Vec::new();
+        let mut add = |of: &str, name: &dyn fmt::Display, count| {
+            rows.push((of.to_owned(), name.to_string(), count));
+        };
+        for (counter, count) in totals.connections.iter() {
+            add("connections", &counter, count);
+        }
+        for (counter, count) in totals.client.iter() {
+            add("clients", &counter, count);
+        }
+        for (counter, count) in totals.moves.iter() {
+            add("moves", &counter, count);
+        }
+        for (to, stats) in &totals.upstreams {
+            for (counter, count) in stats.iter() {
+                add(self.0.name(*to), &counter, count);
+            }
+        }
+        for ((to, reason), requests) in &totals.routes {
+            let name = format!("requests for {reason}");
+            add(self.0.name(*to), &name, *requests);
+        }
+        rows
+    }
+
     /// The metrics in text.
     pub(crate) fn text(&self) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("pgturnout");
@@ -131,6 +165,7 @@ impl Metrics {
             format!("summary: sessions open: {open}"),
             format!("summary: connections: {}", moved(totals.connections.iter())),
             format!("summary: clients: {}", moved(totals.client.iter())),
+            format!("summary: moves: {}", moved(totals.moves.iter())),
         ];
         for (to, stats) in &totals.upstreams {
             let name = self.0.name(*to);
@@ -196,6 +231,12 @@ impl Collector for Metrics {
         for (counter, count) in totals.client.iter() {
             let help = "clients, as in Envoy's PostgreSQL filter";
             let metric = described(&mut encoder, counter.name(), help, MetricType::Counter)?;
+            ConstCounter::new(count).encode(metric)?;
+        }
+        for (counter, count) in totals.moves.iter() {
+            let name = format!("conn_migration_{}", counter.name());
+            let help = "moves to other servers, as in CockroachDB's sqlproxy";
+            let metric = described(&mut encoder, &name, help, MetricType::Counter)?;
             ConstCounter::new(count).encode(metric)?;
         }
         for counter in Counter::ALL {

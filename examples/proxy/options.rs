@@ -1,12 +1,14 @@
 //! What the settings mean: every flag as its type, defaults filled in, contradictions refused.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pgturnout::auth::{Credential, Users};
 use pgturnout::cancel::SourceCheck;
-use pgturnout::session::{Gate, Optimistic, ReadYourWrites, Split, WriterFailure};
+use pgturnout::session::{Gate, Optimistic, ReadYourWrites, Role, Split, WriterFailure};
 use pgturnout::startup::{ClientTls, TlsNegotiation, UpstreamTlsPolicy};
 
 use tokio::net::TcpStream;
@@ -48,11 +50,31 @@ pub(crate) enum Accept {
     Trust,
 }
 
+/// Who may use the console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Operators {
+    pub(crate) names: BTreeSet<Vec<u8>>,
+    pub(crate) proof: Proof,
+}
+
+/// What an operator has to prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// That it knows the secret that is listed.
+    Secret,
+    /// Nothing: whoever is on this machine is trusted.
+    Nothing,
+}
+
 /// The whole configuration of the proxy.
 pub(crate) struct Options {
     pub(crate) listen: HostPort,
     pub(crate) writer: HostPort,
     pub(crate) readers: Vec<HostPort>,
+    /// Servers that sessions are only moved to.
+    pub(crate) spares: Vec<HostPort>,
+    /// Who may use the console; nothing if there is none.
+    pub(crate) console: Option<Operators>,
     pub(crate) identities: Identities,
     /// How clients may log in to the proxy itself; nothing if their logins are relayed.
     pub(crate) accept: Option<Vec<Accept>>,
@@ -142,6 +164,7 @@ impl Given {
 impl Options {
     /// Gives every setting its meaning.
     pub(crate) fn new(given: &Given) -> Result<Options, UsageError> {
+        let identities = Identities::new(given)?;
         let options = Options {
             listen: host_port(given.required("listen")?, Port::AnyFree)?,
             writer: host_port(given.required("writer")?, Port::Fixed)?,
@@ -149,7 +172,12 @@ impl Options {
                 .all("reader")
                 .map(|setting| host_port(setting, Port::Fixed))
                 .collect::<Result<_, _>>()?,
-            identities: Identities::new(given)?,
+            spares: given
+                .all("spare")
+                .map(|setting| host_port(setting, Port::Fixed))
+                .collect::<Result<_, _>>()?,
+            console: operators(given, &identities.users)?,
+            identities,
             accept: accept(given)?,
             gate: given
                 .choice(
@@ -214,6 +242,19 @@ impl Options {
         if self.gate == Gate::Reader && self.readers.is_empty() {
             return refuse("gate", "there is no --reader");
         }
+        if !self.spares.is_empty() && self.console.is_none() {
+            return refuse(
+                "spare",
+                "unused: there is no --console-user to move sessions",
+            );
+        }
+        let mut servers = self.upstreams().map(|(_, address)| address);
+        while let Some(server) = servers.next() {
+            if self.console.is_some() && servers.clone().any(|other| other == server) {
+                let message = format!("{server} is given twice: the console could not tell which");
+                return refuse("writer", &message);
+            }
+        }
         match (given.one("tls-cert"), given.one("tls-key"), self.client_tls) {
             (None, Some(_), _) => return refuse("tls-cert", "missing: --tls-key is given"),
             (Some(_), None, _) => return refuse("tls-key", "missing: --tls-cert is given"),
@@ -252,6 +293,15 @@ impl Options {
             (false, Some(_)) => refuse("upstream-ca", "unused: --upstream-tls is not verify-full"),
             (true, Some(_)) | (false, None) => Ok(()),
         }
+    }
+
+    /// Every server with what it is for when the proxy starts, in the order of [`pgturnout::session::Destination`].
+    pub(crate) fn upstreams(&self) -> impl Iterator<Item = (Role, &HostPort)> + Clone {
+        let readers = self.readers.iter().map(|address| (Role::Reader, address));
+        let spares = self.spares.iter().map(|address| (Role::Spare, address));
+        std::iter::once((Role::Writer, &self.writer))
+            .chain(readers)
+            .chain(spares)
     }
 
     /// Refuses ways to log in that a client could go around, or that none could use.
@@ -319,6 +369,32 @@ fn deny(given: &Given) -> Result<Option<Deny>, UsageError> {
     }
     let all = given.all("deny-statement");
     Ok(Deny::new(all.map(|setting| setting.value.as_str())))
+}
+
+/// Who may use the console.
+fn operators(given: &Given, users: &Users) -> Result<Option<Operators>, UsageError> {
+    let proof = given.choice(
+        "console-auth",
+        &[("secret", Proof::Secret), ("trust", Proof::Nothing)],
+    )?;
+    let mut names = BTreeSet::new();
+    for setting in given.all("console-user") {
+        let name = setting.value.as_bytes();
+        let known = !matches!(*users.get(name), Credential::None);
+        if !known && proof != Some(Proof::Nothing) {
+            let message = format!("{:?} has no secret to prove", setting.value);
+            return Err(blame(setting, message));
+        }
+        names.insert(name.to_vec());
+    }
+    match (names.is_empty(), given.one("console-auth")) {
+        (true, Some(setting)) => Err(blame(setting, "unused: there is no --console-user")),
+        (true, None) => Ok(None),
+        (false, _) => Ok(Some(Operators {
+            names,
+            proof: proof.unwrap_or(Proof::Secret),
+        })),
+    }
 }
 
 /// How clients may log in to the proxy; nothing if it relays their logins.

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use pgturnout::cancel::{CancelMap, NotEntered, Place, SourceCheck};
 use pgturnout::limits::CANCEL_KEYS_MAX;
-use pgturnout::session::CancelTarget;
-use pgturnout::startup::CancelKey;
+use pgturnout::session::{Activity, CancelTarget, Denial, Destination};
+use pgturnout::startup::{CancelKey, StartupParams};
+use pgturnout::track::Pin;
 use tokio::sync::{mpsc, oneshot};
 
 /// A question or an order from outside to the task of one session.
@@ -20,8 +21,85 @@ pub(crate) enum Ask {
     Shutdown,
     /// What is denied has changed: see whether you are.
     Recheck,
+    /// What servers are for has changed: see what that means to you.
+    Changed,
+    /// Say what you are doing.
+    Describe(oneshot::Sender<Standing>),
+    /// Move to another server.
+    Move(Order),
+    /// End, with this for the client.
+    Expel(Denial),
     /// Add to the proxy's numbers what was counted since the last time; dropping the sender says that it is done.
     Publish(mpsc::Sender<()>),
+}
+
+/// What a session is doing, for an operator.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    pub(crate) number: u64,
+    pub(crate) client: IpAddr,
+    pub(crate) startup: Option<StartupParams>,
+    pub(crate) state: State,
+    /// Where it is served, as far as it is.
+    pub(crate) writer: Option<Destination>,
+    pub(crate) reader: Option<Destination>,
+    pub(crate) pins: Vec<Pin>,
+    pub(crate) age: Duration,
+}
+
+/// What there is to say of it in a word or two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Its login waits for a server that is drained.
+    Waiting,
+    /// It is kept from its next transaction.
+    Paused,
+    /// It moves.
+    Moving,
+    /// An operator's.
+    Console,
+    Session(Activity),
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            State::Waiting => f.write_str("waiting for a server"),
+            State::Paused => f.write_str("paused"),
+            State::Moving => f.write_str("moving"),
+            State::Console => f.write_str("console"),
+            State::Session(activity) => write!(f, "{activity}"),
+        }
+    }
+}
+
+/// Where a session is to move, and whom to tell what came of it.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) leg: MovedLeg,
+    pub(crate) to: Destination,
+    /// How long the whole of it may take.
+    pub(crate) limit: Duration,
+    /// A session that ends first drops it.
+    pub(crate) answer: oneshot::Sender<Moved>,
+}
+
+/// Which of a session's servers is exchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MovedLeg {
+    Writer,
+    Reader,
+}
+
+/// What came of a move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Moved {
+    /// The client was held for so long.
+    Done { held: Duration },
+    /// It is where it was.
+    Refused { why: String },
+    /// It has ended for it.
+    Lost { why: String },
 }
 
 /// What a session's task was asked and has not looked at yet. A channel would do, for a kilobyte per session.
@@ -35,7 +113,7 @@ struct Mail {
 }
 
 impl Mailbox {
-    fn post(&self, ask: Ask) {
+    pub(crate) fn post(&self, ask: Ask) {
         let mut mail = locked(&self.0);
         mail.asks.push_back(ask);
         if let Some(reader) = mail.reader.take() {
@@ -67,6 +145,10 @@ struct Tables {
     sessions: BTreeMap<u64, Arc<Mailbox>>,
     keys: CancelMap<Arc<Mailbox>>,
 }
+
+/// There is no session with this number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoSession;
 
 /// Who asks for a cancel, as far as that can be known.
 #[derive(Clone)]
@@ -116,18 +198,37 @@ impl Registry {
         Some(Arc::clone(found.handle))
     }
 
-    /// Tells every session to end.
-    pub(crate) fn shut_down(&self) {
+    /// Tells every session something.
+    pub(crate) fn tell_all(&self, mut ask: impl FnMut() -> Ask) {
         for mailbox in self.tables().sessions.values() {
-            mailbox.post(Ask::Shutdown);
+            mailbox.post(ask());
         }
     }
 
-    /// Has every session see whether it is denied by now.
-    pub(crate) fn recheck(&self) {
-        for mailbox in self.tables().sessions.values() {
-            mailbox.post(Ask::Recheck);
+    /// Tells a session something, if there is one with this number.
+    pub(crate) fn tell(&self, number: u64, ask: Ask) -> Result<(), NoSession> {
+        let tables = self.tables();
+        let mailbox = tables.sessions.get(&number).ok_or(NoSession)?;
+        mailbox.post(ask);
+        Ok(())
+    }
+
+    /// What every session is doing, by its number. One that does not say so in time, or ends, is left out.
+    pub(crate) async fn standings(&self, limit: Duration) -> Vec<Standing> {
+        let mut answers = Vec::new();
+        self.tell_all(|| {
+            let (answer, standing) = oneshot::channel();
+            answers.push(standing);
+            Ask::Describe(answer)
+        });
+        let deadline = tokio::time::Instant::now() + limit;
+        let mut standings = Vec::new();
+        for answer in answers {
+            if let Ok(Ok(standing)) = tokio::time::timeout_at(deadline, answer).await {
+                standings.push(standing);
+            }
         }
+        standings
     }
 
     /// Has every session add what it counted to the proxy's numbers, and waits for that, but no longer than this.
@@ -189,7 +290,7 @@ impl Drop for Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pgturnout::session::{Destination, PeerId};
+    use pgturnout::session::PeerId;
     use pgturnout::startup::UpstreamTlsPolicy;
     use std::task::Poll;
 
@@ -295,7 +396,7 @@ mod tests {
         let (_second, two) = registry.enter(2, HOME);
         let early = tokio::spawn(async move { heard(&one).await });
         tokio::task::yield_now().await;
-        registry.shut_down();
+        registry.tell_all(|| Ask::Shutdown);
         assert!(matches!(early.await.unwrap(), Ask::Shutdown), "waited for");
         assert!(matches!(heard(&two).await, Ask::Shutdown), "come before");
     }

@@ -18,7 +18,7 @@ use crate::wire::Printable;
 /// assert_eq!(users.len(), 1);
 /// assert_eq!(format!("{users:?}"), "Users(1)");
 /// ```
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Users {
     by_name: BTreeMap<Box<[u8]>, Arc<Credential>>,
     kinds: Kinds,

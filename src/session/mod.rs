@@ -41,6 +41,7 @@
 //! | `moving` | whether the session moves to another server, and when |
 //! | `move_ask`, `move_flow`, `move_end` | what is asked for that, what follows, and how it ends |
 //! | `telling` | messages of ours to the client, and a second dial |
+//! | `standing` | what a session is doing, for whoever operates a proxy |
 //! | `loss` | what the client sees when somebody dies, and how a session ends |
 
 mod action;
@@ -78,6 +79,7 @@ mod requests;
 mod settings;
 mod spans;
 mod sql_prepare;
+mod standing;
 mod statement;
 mod tally;
 mod telling;
@@ -107,6 +109,7 @@ pub use moving::{Accept, MoveOrder, MoveStatus, MoveTarget};
 pub use peer::{CloseCause, Destination, Lifecycle, PeerId};
 pub use policy::{ConnectionFacts, ConnectionKind, Denial, Policy, Verdict};
 pub use policy_login::{LoginFacts, LoginOutcome};
+pub use standing::Activity;
 pub use statement::{Statement, StatementFacts, StatementText};
 pub use tally::Routes;
 pub use timers::Timer;

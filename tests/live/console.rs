@@ -1,0 +1,400 @@
+//! The operator's console: what it shows, what it holds, and sessions that it moves.
+
+use std::process::{Command, Output};
+use std::thread;
+
+use crate::support::client::{Client, Pace, V3_0, eventually};
+use crate::support::cluster::Cluster;
+use crate::support::frame::{self, Frame, errors, tags};
+use crate::support::proxy::Proxy;
+use crate::support::{lab, message};
+
+struct Operated {
+    proxy: Proxy,
+    cluster: &'static Cluster,
+    primary: String,
+    standby: String,
+    /// The primary by another name: a server that sessions can be moved to.
+    spare: String,
+}
+
+impl Operated {
+    /// A proxy whose console is for `op`, who proves nothing.
+    fn start(test: &str) -> Option<Operated> {
+        Operated::with(test, &["--console-user", "op", "--console-auth", "trust"])
+    }
+
+    fn with(test: &str, more: &[&str]) -> Option<Operated> {
+        let cluster = lab::cluster(test)?;
+        let spare = format!("localhost:{}", cluster.primary());
+        let mut arguments = lab::split(cluster);
+        arguments.extend(["--upstream-tls", "disable", "--spare", &spare].map(str::to_owned));
+        let mut arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        arguments.extend(more);
+        Some(Operated {
+            proxy: Proxy::start(cluster, &arguments),
+            cluster,
+            primary: format!("127.0.0.1:{}", cluster.primary()),
+            standby: format!("127.0.0.1:{}", cluster.standby()),
+            spare,
+        })
+    }
+
+    fn client(&self) -> Client {
+        Client::open(self.proxy.port, Pace::Whole, "u_trust", &[])
+    }
+
+    fn console(&self) -> Client {
+        let mut client = Client::connect(self.proxy.port, Pace::Whole);
+        let who = [("user", "op"), ("database", "pgturnout")];
+        client.send(&message::startup(V3_0, &who));
+        client.finish_login(None);
+        client
+    }
+
+    /// The session of a client, by the console's number.
+    fn number_of(&self, application: &str) -> String {
+        let rows = rows(&self.console().query("show sessions"));
+        let of = |row: &&Vec<Option<String>>| row[3].as_deref() == Some(application);
+        rows.iter().find(of).unwrap()[0].clone().unwrap()
+    }
+
+    /// A cell of a row of SHOW UPSTREAMS.
+    fn upstream(&self, name: &str, column: usize) -> String {
+        let rows = rows(&self.console().query("SHOW UPSTREAMS"));
+        let of = |row: &&Vec<Option<String>>| row[0].as_deref() == Some(name);
+        rows.iter().find(of).unwrap()[column].clone().unwrap()
+    }
+
+    fn psql(&self, user: &str, password: &str, statements: &[&str]) -> Output {
+        let mut command = Command::new(format!("{}/psql", self.cluster.get("PGBIN")));
+        command.args(["-X", "-A", "-t", "-w", "-h", "127.0.0.1", "-U", user]);
+        command.args(["-d", "pgturnout", "-p", &self.proxy.port.to_string()]);
+        for statement in statements {
+            command.args(["-c", statement]);
+        }
+        command.env("PGPASSWORD", password).output().unwrap()
+    }
+}
+
+fn rows(frames: &[Frame]) -> Vec<Vec<Option<String>>> {
+    let rows = frames.iter().filter(|frame| frame.tag == b'D');
+    rows.map(Frame::columns).collect()
+}
+
+/// The tag of the only statement, which did not fail.
+fn done(frames: &[Frame]) -> String {
+    assert_eq!(errors(frames), [""; 0], "{frames:#?}");
+    let complete = frames.iter().find(|frame| frame.tag == b'C').unwrap();
+    let tag = complete.body.strip_suffix(b"\0").unwrap();
+    String::from_utf8(tag.to_vec()).unwrap()
+}
+
+fn named(port: u16, application: &str) -> Client {
+    let parameters = [("application_name", application)];
+    Client::open(port, Pace::Whole, "u_trust", &parameters)
+}
+
+#[test]
+fn psql_is_the_tool() {
+    let secret = ["--user", "op:op-secret", "--user", "other:other-secret"];
+    let more = [&secret[..], &["--console-user", "op"]].concat();
+    let Some(lab) = Operated::with("console::psql", &more) else {
+        return;
+    };
+    let shown = lab.psql(
+        "op",
+        "op-secret",
+        &["show version; Show Help", "show sessions"],
+    );
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.status.success(), "{text}");
+    assert!(text.contains("\nSHOW UPSTREAMS|"), "{text}");
+    assert!(
+        text.contains("|op|pgturnout|psql|127.0.0.1|console|"),
+        "{text}"
+    );
+    let unknown = lab.psql("op", "op-secret", &["select 1"]);
+    let text = String::from_utf8(unknown.stderr).unwrap();
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(
+        text.contains("HINT:  The console knows SHOW HELP;"),
+        "{text}"
+    );
+    for (user, password) in [
+        ("op", "wrong"),
+        // It has a secret, and is no operator.
+        ("other", "other-secret"),
+        ("nobody", "op-secret"),
+    ] {
+        let refused = lab.psql(user, password, &["show help"]);
+        let text = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{text}");
+        let why = format!("password authentication failed for user \"{user}\"");
+        assert!(text.contains(&why), "{text}");
+    }
+    assert!(lab.proxy.log().contains("console, \"op\" in\n"));
+    assert!(lab.proxy.log().contains("console, \"nobody\" refused\n"));
+}
+
+#[test]
+fn without_operators_it_is_a_database_like_others() {
+    let Some(cluster) = lab::cluster("console::off") else {
+        return;
+    };
+    let arguments = lab::split(cluster);
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let proxy = Proxy::start(cluster, &arguments);
+    let mut client = Client::connect(proxy.port, Pace::Whole);
+    let who = [("user", "u_trust"), ("database", "pgturnout")];
+    client.send(&message::startup(V3_0, &who));
+    let refused = client.until(b"EZ");
+    assert!(errors(&refused)[0].contains("3D000"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn drivers_speak_to_it_by_the_extended_protocol() {
+    let Some(lab) = Operated::start("console::driver") else {
+        return;
+    };
+    let config = format!(
+        "host=127.0.0.1 port={} user=op dbname=pgturnout",
+        lab.proxy.port
+    );
+    let (client, connection) = tokio_postgres::connect(&config, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let _session = named(lab.proxy.port, "watched");
+    let rows = client.query("show sessions", &[]).await.unwrap();
+    let watched = |row: &&tokio_postgres::Row| row.get::<_, Option<&str>>(3) == Some("watched");
+    let row = rows.iter().find(watched).unwrap();
+    assert_eq!(row.get::<_, &str>("state"), "idle");
+    assert_eq!(row.get::<_, &str>("writer"), lab.primary);
+    assert_eq!(row.get::<_, &str>("reader"), lab.standby);
+    assert!(row.get::<_, i64>("session") > 0);
+    let error = client.query("show sesions", &[]).await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "42601");
+    let stats = client.prepare("show stats").await.unwrap();
+    for _ in 0..2 {
+        let rows = client.query(&stats, &[]).await.unwrap();
+        let accepted = |row: &&tokio_postgres::Row| row.get::<_, &str>(1) == "accepted_conns";
+        assert_eq!(rows.iter().find(accepted).unwrap().get::<_, i64>(2), 2);
+    }
+    drop(client);
+    connection.await.unwrap().unwrap();
+}
+
+#[test]
+fn a_login_waits_for_a_writer_that_is_drained() {
+    let Some(lab) = Operated::start("console::drain") else {
+        return;
+    };
+    let mut before = lab.client();
+    let mut console = lab.console();
+    let frames = console.query(&format!("drain '{}'", lab.primary));
+    assert_eq!(done(&frames), "DRAIN");
+    assert_eq!(before.value("select 1"), "1", "who is there stays");
+    before.run("create temp table t (a int)");
+    let port = lab.proxy.port;
+    let waiting = thread::spawn(move || {
+        Client::open(port, Pace::Whole, "u_trust", &[]).value("select 40 + 2")
+    });
+    assert!(eventually(|| lab.upstream(&lab.primary, 6) == "1"));
+    assert_eq!(lab.upstream(&lab.primary, 2), "drained");
+    assert!(!waiting.is_finished());
+    let frames = console.query(&format!("RESUME '{}'", lab.primary));
+    assert_eq!(done(&frames), "RESUME");
+    assert_eq!(waiting.join().unwrap(), "42");
+    // One that waits while another takes the place goes there.
+    done(&console.query(&format!("drain '{}'", lab.primary)));
+    let waiting = thread::spawn(move || {
+        let mut client = named(port, "waited");
+        client.value("select 40 + 2")
+    });
+    assert!(eventually(|| lab.upstream(&lab.primary, 6) == "1"));
+    let (from, to) = (&lab.primary, &lab.spare);
+    let frames = console.query(&format!("migrate all from '{from}' to '{to}' within 0"));
+    assert!(errors(&frames)[0].contains("55000"), "{frames:?}");
+    assert_eq!(waiting.join().unwrap(), "42");
+    assert_eq!(lab.upstream(&lab.spare, 1), "writer");
+}
+
+#[test]
+fn a_reader_that_is_drained_is_none_to_new_sessions() {
+    let Some(lab) = Operated::start("console::reader") else {
+        return;
+    };
+    let mut console = lab.console();
+    done(&console.query(&format!("drain '{}'", lab.standby)));
+    let recovering = "select pg_is_in_recovery()";
+    assert_eq!(lab.client().value(recovering), "f");
+    done(&console.query(&format!("resume '{}'", lab.standby)));
+    assert_eq!(lab.client().value(recovering), "t");
+}
+
+#[test]
+fn sessions_are_held_between_transactions() {
+    let Some(lab) = Operated::start("console::pause") else {
+        return;
+    };
+    let mut client = lab.client();
+    client.run("begin");
+    let mut console = lab.console();
+    let pause = format!("pause '{}' within 0", lab.primary);
+    let refused = console.query(&pause);
+    assert_eq!(tags(&refused), "TDEZ");
+    assert!(errors(&refused)[0].contains("55000"), "{refused:?}");
+    let detail = refused[2].field(b'D').unwrap();
+    assert!(detail.contains("idle in transaction"), "{detail}");
+    assert_eq!(lab.upstream(&lab.primary, 2), "open", "all or none");
+    client.run("commit");
+    assert_eq!(done(&console.query(&pause)), "PAUSE 1");
+    assert_eq!(lab.upstream(&lab.primary, 5), "1");
+    client.send(&message::query("select 40 + 2"));
+    done(&console.query("show sessions"));
+    assert_eq!(
+        lab.upstream(&lab.primary, 5),
+        "1",
+        "nothing of it was taken"
+    );
+    done(&console.query(&format!("resume '{}'", lab.primary)));
+    assert_eq!(frame::values(&client.ready(1)), ["42"]);
+}
+
+#[test]
+fn one_session_moves_with_what_it_has() {
+    let Some(lab) = Operated::start("console::session") else {
+        return;
+    };
+    let mut client = named(lab.proxy.port, "moved");
+    client.run("set work_mem = '77MB'");
+    let own = "select pg_backend_pid()";
+    let before = client.value(own);
+    let number = lab.number_of("moved");
+    let mut console = lab.console();
+    let frames = console.query(&format!("migrate session {number} to '{}'", lab.spare));
+    assert_eq!(done(&frames), "MIGRATE 1");
+    let row = &rows(&frames)[0];
+    let cells: Vec<_> = row.iter().map(Option::as_deref).collect();
+    assert_eq!(
+        cells[..3],
+        [Some(number.as_str()), Some("moved"), Some("1")]
+    );
+    assert!(cells[3].is_some_and(|held| held.parse::<u64>().is_ok()));
+    assert_eq!(client.value("show work_mem"), "77MB");
+    assert_ne!(client.value(own), before);
+    let again = console.query(&format!("migrate session {number} to '{}'", lab.spare));
+    assert_eq!(done(&again), "MIGRATE 0");
+    let stats = rows(&console.query("show stats"));
+    let counted = |name: &str| {
+        let of = |row: &&Vec<Option<String>>| row[1].as_deref() == Some(name);
+        stats.iter().find(of).unwrap()[2].clone().unwrap()
+    };
+    assert_eq!([counted("attempted"), counted("success")], ["1", "1"]);
+    let frames = console.query(&format!("migrate session 999 to '{}'", lab.spare));
+    assert!(errors(&frames)[0].contains("42704"), "{frames:?}");
+    let frames = console.query(&format!("migrate session {number} to 'nowhere:1'"));
+    assert!(errors(&frames)[0].contains("42704"), "{frames:?}");
+}
+
+#[test]
+fn all_move_but_those_that_cannot_and_the_operator_learns_why() {
+    let Some(lab) = Operated::start("console::all") else {
+        return;
+    };
+    let mut clients: Vec<Client> = (0..8).map(|_| lab.client()).collect();
+    for client in &mut clients {
+        client.run("set application_name = 'mover'");
+    }
+    let mut stuck = lab.client();
+    stuck.run("create temp table t (a int); insert into t values (42)");
+    let mut console = lab.console();
+    let (from, to) = (&lab.primary, &lab.spare);
+    let frames = console.query(&format!("migrate all from '{from}' to '{to}' within 3"));
+    let rows = rows(&frames);
+    let with = |result: &str| {
+        let of = |row: &&Vec<Option<String>>| row[1].as_deref() == Some(result);
+        rows.iter().filter(of).count()
+    };
+    assert_eq!((with("moved"), with("stuck")), (8, 1), "{rows:?}");
+    let error = frames.iter().find(|frame| frame.tag == b'E').unwrap();
+    let detail = error.field(b'D').unwrap();
+    assert!(detail.contains("temporary objects"), "{detail}");
+    for client in &mut clients {
+        assert_eq!(client.value("show application_name"), "mover");
+    }
+    assert_eq!(
+        stuck.value("select a from t"),
+        "42",
+        "it goes on where it is"
+    );
+    assert_eq!(lab.upstream(&lab.spare, 1), "writer");
+    assert_eq!(lab.upstream(&lab.primary, 1), "spare");
+    let fresh = named(lab.proxy.port, "fresh");
+    assert_eq!(lab.upstream(&lab.spare, 3), "9");
+    drop(fresh);
+    // What stands in the way is ended.
+    let number = &rows
+        .iter()
+        .find(|row| row[1].as_deref() == Some("stuck"))
+        .unwrap()[0];
+    let number = number.as_deref().unwrap();
+    let frames = console.query(&format!("terminate session {number}"));
+    assert_eq!(done(&frames), "TERMINATE");
+    assert!(errors(&stuck.until(b"E"))[0].contains("57P01"));
+    assert!(eventually(|| lab.upstream(&lab.primary, 3) == "0"));
+}
+
+/// A transaction is waited for, and the rows come as sessions move, not at the end.
+#[test]
+fn a_session_in_a_transaction_is_waited_for() {
+    let Some(lab) = Operated::start("console::wait") else {
+        return;
+    };
+    let mut busy = lab.client();
+    busy.run("begin");
+    let mut idle = lab.client();
+    let mut console = lab.console();
+    let (from, to) = (&lab.primary, &lab.spare);
+    let text = format!("migrate all from '{from}' to '{to}'");
+    console.send(&message::query(&text));
+    let first = console.until(b"D");
+    assert_eq!(tags(&first), "TD");
+    assert_eq!(idle.value("select 1"), "1");
+    busy.run("commit");
+    let rest: Vec<Frame> = console.ready(1);
+    assert_eq!(done(&rest), "MIGRATE 2");
+    assert_eq!(busy.value("select 2"), "2");
+}
+
+#[test]
+fn what_takes_long_can_be_cancelled() {
+    let Some(lab) = Operated::start("console::cancel") else {
+        return;
+    };
+    let mut busy = lab.client();
+    busy.run("begin");
+    let mut console = lab.console();
+    let text = format!("pause '{}' within 600", lab.primary);
+    console.send(&message::query(&text));
+    assert!(eventually(|| lab.upstream(&lab.primary, 2) == "paused"));
+    let (id, secret) = console.key.clone().unwrap();
+    let mut canceller = Client::connect(lab.proxy.port, Pace::Whole);
+    canceller.send(&message::cancel(id, &secret));
+    let frames = console.ready(1);
+    assert!(errors(&frames)[0].contains("57014"), "{frames:?}");
+    assert_eq!(lab.upstream(&lab.primary, 2), "open");
+    assert_eq!(busy.value("select 1"), "1");
+}
+
+#[test]
+fn a_shutdown_ends_it() {
+    let Some(mut lab) = Operated::start("console::shutdown") else {
+        return;
+    };
+    let mut console = lab.console();
+    lab.proxy.terminate();
+    assert!(errors(&console.rest())[0].contains("57P01"));
+    assert!(lab.proxy.wait().success());
+}
