@@ -17,6 +17,8 @@ Prints a line per check and closes with `N passed, N failed, N skipped`.
                        in Cargo's target directory
   PGTURNOUT_COPY_MB    size of the file that psql copies both ways (5)
   PGTURNOUT_BENCH_N    transactions per pgbench run (640)
+
+`switchover` is examples/migrate.sh in short, on a cluster of its own.
 HELP
 }
 
@@ -310,6 +312,18 @@ pgbench() {
   done
 }
 
+# --- A switchover under clients ---------------------------------------------------------------
+
+switchover() {
+  if PGTURNOUT_PROXY=$proxy PGTURNOUT_PG_BIN=$PGBIN limited bash "$repo/examples/migrate.sh" \
+    --seconds 6 --clients 4 >"$work/switchover" 2>&1; then
+    pass "switchover: $(sed -n 's/^  \([0-9]* clients\): .*/\1/p' "$work/switchover") and no error"
+  else
+    tail -n 40 "$work/switchover" >"$work/tail"
+    fail switchover "a client saw it" "$work/tail"
+  fi
+}
+
 # --- All --------------------------------------------------------------------------------------
 
 if wanted psql; then
@@ -337,6 +351,9 @@ if wanted node; then
 fi
 if wanted pgbench; then
   if [ -x "$PGBIN/pgbench" ]; then pgbench; else skip pgbench "this PostgreSQL comes without it"; fi
+fi
+if wanted switchover; then
+  if [ -x "$PGBIN/pgbench" ]; then switchover; else skip switchover "this PostgreSQL comes without pgbench"; fi
 fi
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" = 0 ]

@@ -9,6 +9,7 @@ usage() {
 usage: cluster.sh start DIR [--bin BINDIR | --version MAJOR] [--owner PID] [--async]
        cluster.sh stop DIR
        cluster.sh standby DIR stop|start
+       cluster.sh primary DIR stop
        cluster.sh run DIR COMMAND [ARG...]
        cluster.sh find [MAJOR]
 
@@ -24,6 +25,7 @@ start    Makes a primary and a streaming standby on free ports of 127.0.0.1, wit
                             it has replayed them, so that a test sees no replication lag.
 stop     Stops the servers and removes what was made in DIR, and DIR if nothing else is there.
 standby  Stops or starts the standby alone. While it is down, commits do not wait for it.
+primary  Stops the primary alone, for good: its standby may have been promoted.
 run      Becomes COMMAND, which `stop` and the watchdog then end along with the servers.
 find     Prints the directory of PostgreSQL's programs, or fails.
 
@@ -541,6 +543,18 @@ standby() { # stop|start
   esac
 }
 
+primary() { # stop
+  [ -f "$dir/env" ] || die "$dir holds no running cluster"
+  [ "$1" = stop ] || die "primary: stop, not $1"
+  choose_runner
+  # shellcheck source=/dev/null
+  . "$dir/env"
+  unset PGHOST
+  pgbin_server=$PGBIN data=$DATA
+  cd "$data"
+  server primary stop -w -t 60 -m fast || die "the primary did not stop"
+}
+
 # --- The watchdog -----------------------------------------------------------------------------
 
 # Who a process is: its start time tells it from a later process with the same number. Empty
@@ -630,6 +644,7 @@ main() {
     stop) stop ;;
     run) run "$@" ;;
     standby) standby "${1:-}" ;;
+    primary) primary "${1:-}" ;;
     # Not for callers: the watchdog that `start` leaves behind.
     reap) reap "$@" ;;
     *)
