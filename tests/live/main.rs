@@ -27,6 +27,8 @@ mod support;
 mod access;
 mod auth;
 mod cancel;
+mod cockroach;
+mod console;
 mod copy;
 mod driver;
 mod encryption;

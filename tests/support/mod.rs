@@ -3,6 +3,7 @@
 
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod cockroach;
 pub(crate) mod frame;
 pub(crate) mod lab;
 pub(crate) mod message;

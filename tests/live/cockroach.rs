@@ -1,0 +1,201 @@
+//! CockroachDB's transfer of a session, between two servers that speak its SQL in front of a real PostgreSQL. No CockroachDB
+//! program was to be had.
+
+use bytes::BytesMut;
+use pgturnout::auth::{Channel, Handshake};
+use pgturnout::migrate::cockroach::{
+    Cannot, DeserializeReader, Revival, SessionState, StateAnswer, StateReader, StateRefused,
+    TransferKey, deserialize_session, show_transfer_state,
+};
+use pgturnout::migrate::{Heard, Look};
+use pgturnout::startup::{ProtocolVersion, StartupParams};
+use pgturnout::wire::{Backend, Header, SqlState};
+
+use crate::support::client::{Client, Pace};
+use crate::support::frame::{self, Frame, tags};
+use crate::support::{cockroach, lab, message};
+
+fn key() -> TransferKey {
+    TransferKey::from_random([0x5a; 16])
+}
+
+fn header(frame: &Frame) -> Header {
+    Header {
+        tag: frame.tag,
+        frame_len: u32::try_from(frame.body.len() + Header::LEN).unwrap(),
+    }
+}
+
+/// Asks for the state of a session that owes its client so many answers: those, and ours.
+fn ask(session: &mut Client, owed: usize) -> (Vec<Frame>, StateAnswer) {
+    let mut out = BytesMut::new();
+    show_transfer_state(&key(), &mut out).unwrap();
+    session.send(&out);
+    let mut reader = StateReader::new(&key(), owed);
+    let mut theirs = Vec::new();
+    loop {
+        let frame = session.frame().unwrap();
+        match reader.header(header(&frame)).unwrap() {
+            Look::Client => theirs.push(frame),
+            Look::Aside | Look::Discard => {}
+            Look::Body => match reader.body(frame.tag, &frame.body).unwrap() {
+                Heard::More => {}
+                Heard::Done(answer) => return (theirs, answer),
+                Heard::Farewell(state) => panic!("{state:?}"),
+            },
+        }
+    }
+}
+
+fn state_of(session: &mut Client) -> SessionState {
+    let (theirs, answer) = ask(session, 0);
+    assert!(theirs.is_empty());
+    answer.state.unwrap()
+}
+
+/// Logs in elsewhere with a token: the new session, or the SQLSTATE of the refusal.
+fn revive(port: u16, user: &str, state: &SessionState) -> Result<Client, String> {
+    let user = [(&b"user"[..], user.as_bytes()), (b"database", b"app")];
+    let client = StartupParams::build(ProtocolVersion::V3_0, user).unwrap();
+    let address = "192.0.2.7:5000".parse().unwrap();
+    let mut login = Revival::new(&client, state, address, Channel::Clear).unwrap();
+    let mut out = BytesMut::new();
+    login.start(&mut out).unwrap();
+    let mut session = Client::connect(port, Pace::Whole);
+    session.send(&out);
+    loop {
+        let frame = session.frame().unwrap();
+        let message = Backend::parse(frame.tag, &frame.body).unwrap();
+        match login.handle(message) {
+            Ok(Handshake::Ready(_)) => return Ok(session),
+            Ok(_) => {}
+            Err(_) => return Err(frame.field(b'C').unwrap()),
+        }
+    }
+}
+
+fn restore(session: &mut Client, state: &SessionState) {
+    let mut out = BytesMut::new();
+    deserialize_session(state, &mut out).unwrap();
+    session.send(&out);
+    let mut reader = DeserializeReader::new();
+    loop {
+        let frame = session.frame().unwrap();
+        if reader.header(header(&frame)).unwrap() == Look::Body {
+            match reader.body(frame.tag, &frame.body).unwrap() {
+                Heard::More => {}
+                Heard::Done(restored) => return restored.unwrap(),
+                Heard::Farewell(state) => panic!("{state:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_session_moves_with_its_settings_and_statements() {
+    let Some(cluster) = lab::cluster("cockroach::move") else {
+        return;
+    };
+    let (old, new) = (
+        cockroach::start(cluster.primary()),
+        cockroach::start(cluster.primary()),
+    );
+    let mut session = Client::open(old, Pace::Whole, "u_trust", &[]);
+    session.run("set work_mem = '77MB'");
+    session.run("set search_path = 'a''b', public");
+    session.send(&[message::parse("s", "select $1::int + 1"), message::sync()].concat());
+    assert_eq!(tags(&session.ready(1)), "1Z");
+
+    let state = state_of(&mut session);
+    let mut moved = revive(new, "u_trust", &state).unwrap();
+    restore(&mut moved, &state);
+    assert_eq!(moved.value("show work_mem"), "77MB");
+    let path = moved.value("show search_path");
+    assert_eq!(path, session.value("show search_path"));
+    let values = [Some("41")];
+    let run = [
+        message::bind("", "s", &values),
+        message::execute("", 0),
+        message::sync(),
+    ];
+    moved.send(&run.concat());
+    assert_eq!(frame::values(&moved.ready(1)), ["42"]);
+}
+
+/// What the client asked before is answered, an error too, and ours is known by its key.
+#[test]
+fn answers_that_the_client_waits_for_are_its_own() {
+    let Some(cluster) = lab::cluster("cockroach::owed") else {
+        return;
+    };
+    let mut session = Client::open(
+        cockroach::start(cluster.primary()),
+        Pace::Whole,
+        "u_trust",
+        &[],
+    );
+    session.send(
+        &[
+            message::query("select 1/0"),
+            message::query("select 40 + 2"),
+        ]
+        .concat(),
+    );
+    let (theirs, answer) = ask(&mut session, 2);
+    assert_eq!(tags(&theirs), "EZTDCZ");
+    assert!(answer.state.is_ok());
+}
+
+#[test]
+fn what_cannot_be_serialized_stays_and_goes_on() {
+    let Some(cluster) = lab::cluster("cockroach::refused") else {
+        return;
+    };
+    let mut session = Client::open(
+        cockroach::start(cluster.primary()),
+        Pace::Whole,
+        "u_trust",
+        &[],
+    );
+    session.run("begin");
+    // It would not be at a safe point; the server refuses all the same, and stays in its transaction.
+    let mut out = BytesMut::new();
+    show_transfer_state(&key(), &mut out).unwrap();
+    session.send(&out);
+    let answer = session.ready(1);
+    assert_eq!(tags(&answer), "TDCZ");
+    assert!(frame::values(&answer)[0].contains("inside a transaction"));
+    session.run("commit; create temp table t (a int)");
+    let (_, answer) = ask(&mut session, 0);
+    let refused = answer.state.unwrap_err();
+    assert_eq!(refused, StateRefused::Cannot(Cannot::TemporarySchemas));
+    session.run("drop table t");
+    assert!(ask(&mut session, 0).1.state.is_ok());
+    assert_eq!(session.value("select 40 + 2"), "42");
+}
+
+#[test]
+fn a_token_lets_in_its_own_user_alone() {
+    let Some(cluster) = lab::cluster("cockroach::token") else {
+        return;
+    };
+    let port = cockroach::start(cluster.primary());
+    let mut session = Client::open(port, Pace::Whole, "u_trust", &[]);
+    let state = state_of(&mut session);
+    assert!(revive(port, "u_trust", &state).is_ok());
+    let refused = revive(port, "postgres", &state).err();
+    assert_eq!(refused.as_deref(), Some("28000"));
+}
+
+#[test]
+fn a_server_that_knows_no_such_statement_has_refused_it() {
+    let Some(cluster) = lab::cluster("cockroach::plain") else {
+        return;
+    };
+    let mut session = Client::open(cluster.primary(), Pace::Whole, "u_trust", &[]);
+    let (_, answer) = ask(&mut session, 0);
+    let refused = answer.state.unwrap_err();
+    let state = SqlState(*b"42601");
+    assert_eq!(refused, StateRefused::Failed(Some(state)));
+    assert_eq!(session.value("select 40 + 2"), "42");
+}
