@@ -142,12 +142,10 @@ pub(crate) fn event(proxy: &Proxy, places: Places, number: u64, event: &Event) {
             line(format!("pin session={number} why={:?}", pin.to_string()));
         }
         Event::ReaderLeft { to, why } => line(left(proxy, number, *to, *why)),
-        Event::UpstreamFailed { peer, to, why } => {
-            line(format!(
-                "session {number}: the {peer} at {} cannot be used: {why}",
-                name(to)
-            ));
-        }
+        Event::UpstreamFailed { peer, to, why } => line(format!(
+            "session {number}: the {peer} at {} cannot be used: {why}",
+            name(to)
+        )),
         Event::RelayedWhole { to, what } if proxy.log_routes => {
             let to = name(to);
             line(format!(

@@ -102,7 +102,9 @@ impl<R: Route> Session<R> {
                 false => self.config.reader_choice.judge(&known).map(|_| to),
             };
         }
-        let candidates = self.readers.candidates(&self.config, self.writer_place(), now);
+        let candidates = self
+            .readers
+            .candidates(&self.config, self.writer_place(), now);
         let startup = self.client.startup.as_ref();
         let mut key = startup.map_or(&[][..], StartupParams::user).to_vec();
         key.push(0);
