@@ -439,7 +439,7 @@ impl Driver {
     fn connect(&mut self, peer: PeerId, to: Destination) {
         let topology = self.proxy.topology();
         let opening = self.session.activity() == Activity::Opening;
-        if opening && peer == PeerId::WRITER && topology.role(self.places.at(to)) != Role::Writer {
+        if opening && peer == PeerId::WRITER && topology.role(self.places.at(to)) == Role::Spare {
             // Another took its place since the client connected.
             self.places.swap(to, topology.writer());
         }
