@@ -731,8 +731,32 @@ fn a_reader_is_moved_when_it_is_quiet() {
         assert_eq!(rig.session.reader_place(), SPARE);
         rig.client("Q(select 2)");
         rig.reader_in();
+        assert!(reader_is_there(rig));
         rig.see(READER, "Q(select 2)");
         assert_eq!(rig.transfers(), [1, 1, 0, 0]);
+    });
+}
+
+fn reader_is_there(rig: &Rig) -> bool {
+    let (peer, to) = (READER, SPARE);
+    rig.has_event(|event| *event == Event::UpstreamReady { peer, to })
+}
+
+/// What the old server has said to the client is out before the session leaves it.
+#[test]
+fn answers_that_the_client_has_not_taken_keep_the_session() {
+    each(movable, |rig| {
+        rig.logged_in();
+        rig.takes(CLIENT, false);
+        rig.client("Q(delete from t)");
+        rig.see(WRITER, "Q(delete from t)");
+        rig.writer("C(DELETE 1) Z(I)");
+        rig.migrate(order());
+        rig.spare_in(NEW, &Had::default());
+        rig.see(WRITER, "");
+        rig.takes(CLIENT, true);
+        rig.see(CLIENT, "C(DELETE 1) Z(I)");
+        rig.answer_probe(WRITER, &Had::default());
     });
 }
 
@@ -757,6 +781,7 @@ fn both_legs_move_together() {
         rig.see(READER, "X");
         rig.client("Q(select 1)");
         rig.reader_in();
+        assert!(reader_is_there(rig));
         rig.see(READER, "Q(select 1)");
         rig.reader("T D(1) C(SELECT 1) Z(I)");
         rig.see(CLIENT, "T D(1) C(SELECT 1) Z(I)");
