@@ -111,3 +111,40 @@ fn every_limit_has_its_test() {
         assert!(names.contains(name), "there is no limits::{name}");
     }
 }
+
+/// Each bound of the design has its constant, with the value that the table says, or the reason why there is none.
+#[test]
+fn every_bound_of_the_design_has_its_constant() {
+    let limits = source("src/limits.rs");
+    let values: Vec<(&str, &str)> = limits
+        .lines()
+        .filter_map(|line| {
+            let (name, rest) = line.strip_prefix("pub const ")?.split_once(':')?;
+            let (_, value) = rest.split_once(" = ")?;
+            Some((name, value.trim_end_matches(';')))
+        })
+        .collect();
+    let table = source("tests/data/defaults.txt");
+    let rows = table.lines().filter(|line| !line.starts_with('#'));
+    let mut count = 0;
+    for row in rows {
+        let columns: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [what, wanted, constants, why] = columns[..] else {
+            panic!("four columns: {row}");
+        };
+        assert!(!what.is_empty() && !wanted.is_empty(), "{row}");
+        if constants == "-" {
+            assert!(!why.is_empty(), "no constant and no reason: {row}");
+        } else {
+            for constant in constants.split("; ") {
+                let pair = constant.split_once(" = ");
+                assert!(
+                    pair.is_some_and(|pair| values.contains(&pair)),
+                    "no such constant, or of another value: {constant}"
+                );
+            }
+        }
+        count += 1;
+    }
+    assert_eq!(count, 30, "rows");
+}
