@@ -1,5 +1,8 @@
 //! What the documents say about the rest of the repository.
 
+#[path = "support/cited.rs"]
+mod cited;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -146,12 +149,9 @@ fn each_known_failure_has_its_test() {
         };
         assert_eq!(known, id);
         for place in places.split(", ").filter(|_| !places.starts_with("open: ")) {
-            let found = match (place.strip_prefix("simulation "), place.split_once("::")) {
-                (Some(check), _) => checks.contains(&format!("\n    {check},\n")),
-                (None, Some((file, name))) => {
-                    carries_test(&text(&format!("tests/{file}.rs")), name)
-                }
-                (None, None) => false,
+            let found = match place.strip_prefix("simulation ") {
+                Some(check) => checks.contains(&format!("\n    {check},\n")),
+                None => cited::is_test(place),
             };
             if !found {
                 missing.push(format!("{id}: {place}"));
@@ -159,15 +159,4 @@ fn each_known_failure_has_its_test() {
         }
     }
     assert!(missing.is_empty(), "{missing:#?}");
-}
-
-/// Whether a source has a function of this name with `#[test]` before it, attributes and comments between them.
-fn carries_test(source: &str, name: &str) -> bool {
-    let mut is_test = false;
-    source.lines().map(str::trim).any(|line| {
-        let found = is_test && line.contains(&format!("fn {name}("));
-        is_test |= line == "#[test]";
-        is_test &= line.starts_with("#[") || line.starts_with("//") || line.is_empty();
-        found
-    })
 }

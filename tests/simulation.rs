@@ -7,6 +7,8 @@
 //! | `PGTURNOUT_SHRINK=n` | how many failing seeds of each check are shrunk and told (1) |
 //! | `PGTURNOUT_SCENARIO=file` | a scenario to be told in words by `a_scenario_in_words` |
 
+#[path = "support/cited.rs"]
+mod cited;
 #[path = "support/sim/mod.rs"]
 mod sim;
 
@@ -85,36 +87,6 @@ fn what_failed_once_does_not_fail_again() {
     }
 }
 
-/// Whether a test with this name, `file::name`, is there.
-fn is_test(place: &str) -> bool {
-    let Some((file, name)) = place.split_once("::") else {
-        return false;
-    };
-    let file = format!("{}/tests/{file}.rs", env!("CARGO_MANIFEST_DIR"));
-    let source = std::fs::read_to_string(file).unwrap_or_default();
-    carries_test(&source, name)
-}
-
-/// Whether a source has a function of this name with `#[test]` before it, attributes and comments between them.
-fn carries_test(source: &str, name: &str) -> bool {
-    let mut is_test = false;
-    source.lines().map(str::trim).any(|line| {
-        let found = is_test && line.contains(&format!("fn {name}("));
-        is_test |= line == "#[test]";
-        let between = line.starts_with("#[") || line.starts_with("//") || line.is_empty();
-        is_test &= between || found;
-        found
-    })
-}
-
-#[test]
-fn a_function_that_is_no_test_proves_nothing() {
-    let source = "#[test]\n#[cfg(unix)]\nfn one() {\n}\n\nfn two() {\n}\n";
-    assert!(carries_test(source, "one"));
-    assert!(!carries_test(source, "two"));
-    assert!(!carries_test(source, "three"));
-}
-
 #[test]
 fn a_seed_is_a_string_of_bytes() {
     for seed in 0..2_000 {
@@ -184,7 +156,7 @@ fn each_invariant_has_its_check() {
         for place in places.split(", ") {
             let found = match place.strip_prefix("simulation ") {
                 Some(check) => Check::ALL.iter().any(|known| format!("{known:?}") == check),
-                None => is_test(place),
+                None => cited::is_test(place),
             };
             assert!(found, "{place} is not there");
         }
