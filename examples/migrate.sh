@@ -145,13 +145,15 @@ number_of() { # RUN
 }
 
 bench() { # RUN
-  local mode=$1 count=$clients
+  local mode=$1 count=$clients threads=1
   set --
   [ "$mode" != connecting ] || {
-    mode=simple count=2
+    # A thread that waits for a login does nothing for its other clients: one of them in a transaction would keep the
+    # proxy from its rest, for which the login waits.
+    mode=simple count=2 threads=2
     set -- -C
   }
-  "$PGBIN/pgbench" -n -f "$scratch/work.sql" -D "run=$(number_of "$run")" -M "$mode" -c "$count" -j 1 -T "$seconds" \
+  "$PGBIN/pgbench" -n -f "$scratch/work.sql" -D "run=$(number_of "$run")" -M "$mode" -c "$count" -j "$threads" -T "$seconds" \
     --log --log-prefix="$scratch/log.$run" "$@" -h 127.0.0.1 -p "$port" -U u_trust "$DATABASE" \
     >"$scratch/bench.$run" 2>"$scratch/bench.$run.err" || echo "exit code $?" >>"$scratch/bench.$run.err"
 }
