@@ -244,10 +244,27 @@ fn a_password_in_clear_is_learnt() {
             assert_eq!(outcome.rejected().sqlstate().to_string(), "28P01");
         }
     }
-    // An empty password is none, even where its hash is listed.
-    let empty = listed(Credential::password(""));
-    let outcome = attempt(&empty, &policy, over_tls(), "");
-    assert_eq!(outcome.rejected().sqlstate().to_string(), "28P01");
+}
+
+/// An empty password is none, whatever is asked for it and even where its hash is listed.
+#[test]
+fn an_empty_password_lets_nobody_in() {
+    for policy in [
+        policy().allow_cleartext(),
+        policy().allow_md5(Channel::Tls),
+        #[cfg(feature = "scram")]
+        policy().allow_scram(),
+    ] {
+        for users in [
+            listed(Credential::password("")),
+            listed(Credential::Md5Digest(pgturnout::auth::md5_digest(
+                b"alice", b"",
+            ))),
+        ] {
+            let outcome = attempt(&users, &policy, over_tls(), "");
+            assert_eq!(outcome.rejected().sqlstate().to_string(), "28P01");
+        }
+    }
 }
 
 #[test]

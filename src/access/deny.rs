@@ -10,7 +10,7 @@ use crate::wire::Printable;
 /// Addresses, users and databases that get no session, each until a time or for good, with a reason.
 ///
 /// It can be asked at any time, of a client that connects and of one that has been there for hours. Names are compared byte
-/// for byte with what the client says of itself. [`DenyList::parse`] reads a file:
+/// for byte with what the client says of itself, 63 bytes of them, as servers know them. [`DenyList::parse`] reads a file:
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -47,6 +47,21 @@ pub enum Subject {
     User(Box<[u8]>),
     /// Clients that ask for this database.
     Database(Box<[u8]>),
+}
+
+/// So much of a name as a server knows users and databases by: it opens the one for a longer name.
+fn known(name: &[u8]) -> &[u8] {
+    name.get(..limits::USER_NAME_LEN).unwrap_or(name)
+}
+
+impl Subject {
+    fn into_known(self) -> Subject {
+        match self {
+            Subject::Network(network) => Subject::Network(network),
+            Subject::User(name) => Subject::User(known(&name).into()),
+            Subject::Database(name) => Subject::Database(known(&name).into()),
+        }
+    }
 }
 
 impl fmt::Display for Subject {
@@ -221,6 +236,7 @@ impl DenyList {
     /// [`DenyFault::Repeated`] when there is one for the same, [`DenyFault::TooMany`] when there are
     /// [`limits::DENY_RULES_MAX`].
     pub fn insert(&mut self, subject: Subject, rule: DenyRule) -> Result<(), DenyFault> {
+        let subject = subject.into_known();
         if self.rules.contains_key(&subject) {
             return Err(DenyFault::Repeated);
         }
@@ -265,8 +281,8 @@ impl DenyList {
                 })
             })
         });
-        let user = user.map(|name| Subject::User(name.into()));
-        let database = database.map(|name| Subject::Database(name.into()));
+        let user = user.map(|name| Subject::User(known(name).into()));
+        let database = database.map(|name| Subject::Database(known(name).into()));
         networks
             .chain(user)
             .chain(database)
@@ -342,6 +358,24 @@ mod tests {
         assert_eq!(denies(&list, "::1", b"old", b"Old"), None);
         assert!(list.find(None, None, None, THEN).is_none());
         assert_eq!(list.find(None, None, Some(b"old"), THEN).unwrap().line(), 4);
+    }
+
+    #[test]
+    fn names_are_those_that_servers_know() {
+        let name = [b'x'; 65];
+        for listed in [63, 64] {
+            let mut list = DenyList::default();
+            for subject in [Subject::User, Subject::Database] {
+                let subject = subject(name[..listed].into());
+                list.insert(subject, DenyRule::new(1, b"")).unwrap();
+            }
+            for said in [63, 64, 65] {
+                let said = Some(&name[..said]);
+                assert!(list.find(None, said, None, THEN).is_some());
+                assert!(list.find(None, None, said, THEN).is_some());
+            }
+            assert!(list.find(None, Some(&name[..62]), None, THEN).is_none());
+        }
     }
 
     #[test]

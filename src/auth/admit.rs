@@ -172,6 +172,25 @@ enum Phase {
 /// The phase after a message, and what to tell the caller.
 type Step = Result<(Phase, Admitting), Rejected>;
 
+/// What is listed, unless it is an empty password or its digest: a server keeps none such, and who has one has none
+/// (`CreateRole` of `user.c`). The digest is made for everybody, so that nobody's login takes another time. Of a
+/// verifier nobody sees what it was made from.
+fn proving(user: &[u8], listed: Arc<Credential>) -> Arc<Credential> {
+    let of_nothing = md5_digest(user, b"");
+    let proves = match &*listed {
+        Credential::Password(password) => !password.expose().is_empty(),
+        Credential::Md5Digest(digest) => !digest.matches(&of_nothing),
+        #[cfg(feature = "scram")]
+        Credential::ScramKeys(_) | Credential::ScramVerifier(_) => true,
+        Credential::External | Credential::None => true,
+    };
+    if proves {
+        listed
+    } else {
+        Arc::new(Credential::None)
+    }
+}
+
 impl Admission {
     /// A login as `user` over this connection.
     #[must_use]
@@ -182,7 +201,7 @@ impl Admission {
         connection: ClientConnection,
         nonces: AdmitNonces,
     ) -> Admission {
-        let credential = users.get(user);
+        let credential = proving(user, users.get(user));
         let asked = policy.ask(user, &credential, users.kinds(), connection);
         Admission {
             user: Box::from(user),
@@ -202,6 +221,7 @@ impl Admission {
         connection: ClientConnection,
         nonces: AdmitNonces,
     ) -> Admission {
+        let credential = proving(user, credential);
         let asked = policy.ask(user, &credential, Kinds::ALL, connection);
         Admission {
             user: Box::from(user),
@@ -490,16 +510,17 @@ mod tests {
             (
                 policy().allow_md5(Channel::Clear),
                 [&b"md50123456789abcdef0123456789abcdef\0"[..], b"x\0"],
-                [0, 2],
+                [1, 2],
             ),
-            (policy().allow_cleartext(), [b"wrong\0", b"\0"], [0, 1]),
+            (policy().allow_cleartext(), [b"wrong\0", b"\0"], [1, 1]),
         ] {
             let mut users = Users::default();
             users.insert(b"password", Credential::password("pencil"));
             users.insert(b"digest", digest());
             users.insert(b"outside", Credential::External);
+            users.insert(b"empty", Credential::password(""));
             for answer in answers {
-                for user in [&b"password"[..], b"digest", b"outside", b"nobody"] {
+                for user in [&b"password"[..], b"digest", b"outside", b"empty", b"nobody"] {
                     let cost = cost(&users, user, &policy, answer);
                     assert_eq!(cost, expected, "{}", user.escape_ascii());
                 }
