@@ -121,12 +121,24 @@ console() { # STATEMENT
 
 # --- The clients ------------------------------------------------------------------------------
 
+# Waits until the standby has replayed all that the primary has written.
+catch_up() {
+  local last tries=0
+  last=$(sql "$PRIMARY_PORT" 'select pg_current_wal_flush_lsn()')
+  until [ "$(sql "$STANDBY_PORT" "select pg_last_wal_replay_lsn() >= '$last'")" = t ]; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 600 ] || die "the standby does not catch up"
+    sleep 0.05
+  done
+}
+
 make_tables() {
   sql "$PRIMARY_PORT" 'create table ledger (clients int, at timestamptz default clock_timestamp());
     create table counters (id int primary key, n bigint not null default 0);
     insert into counters select generate_series(1, 1000);
     create table notes (n int);
     grant all on all tables in schema public to public' >/dev/null
+  catch_up
   cat >"$scratch/work.sql" <<'SQL'
 \set id random(1, 1000)
 begin;
@@ -193,15 +205,8 @@ start_clients() {
 switch_over() {
   say "The switchover"
   console "PAUSE '$old' WITHIN 30"
-  local last tries=0
-  last=$(sql "$PRIMARY_PORT" 'select pg_current_wal_flush_lsn()')
-  printf '  ... the standby replays up to %s\n' "$last"
-  until [ "$(sql "$STANDBY_PORT" "select pg_last_wal_replay_lsn() >= '$last'")" = t ]; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 600 ] || die "the standby does not catch up"
-    sleep 0.05
-  done
-  printf '  ... and is promoted\n'
+  catch_up
+  printf '  ... the standby has replayed all of it, and is promoted\n'
   [ "$(sql "$STANDBY_PORT" 'select pg_promote(true, 60)')" = t ] || die "the standby is not promoted"
   console "MIGRATE ALL FROM '$old' TO '$new' WITHIN 60"
   printf '  ... the old primary is stopped\n'
