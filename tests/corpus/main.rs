@@ -166,6 +166,10 @@ fn statements_of_the_regression_tests_are_read_as_a_standby_takes_them() {
     );
     assert!(
         tally.share() >= 95.0,
+        "too few of what the standby answers alike go to a reader"
+    );
+    assert!(
+        tally.proven_share() >= 95.0,
         "too few of what the standby answers alike are called reads"
     );
 }

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 
-use pgturnout::route::{Class, Intent, Why};
+use pgturnout::route::{Class, Effect, Intent, PinKind, Why};
 
 use crate::trial::{Outcome, Verdict};
 
@@ -26,6 +26,13 @@ struct Way {
     wrong: usize,
     /// Of what the standby answers alike and is called no read: what calls a function marked volatile.
     marked: usize,
+    /// Of what the standby answers alike and is called no read: what optimistic reads try on a reader.
+    tried: usize,
+    /// What optimistic reads try outside transactions and bound sessions, and the standby refuses, by SQLSTATE: 25006
+    /// has it run on the primary.
+    tried_refused: BTreeMap<String, usize>,
+    /// What optimistic reads try outside transactions and bound sessions, and the standby answers otherwise.
+    tried_otherwise: usize,
 }
 
 pub(crate) struct Tally {
@@ -116,13 +123,16 @@ impl Tally {
                     .unwrap();
             }
         }
+        let is_bound = outcome.in_transaction || outcome.pinned;
+        let bound = if is_bound { "bound" } else { "" };
         if outcome.verdict == Verdict::Otherwise && is_read {
-            let bound = if outcome.in_transaction || outcome.pinned {
-                "bound"
-            } else {
-                ""
-            };
             self.otherwise.write_all(line(bound).as_bytes()).unwrap();
+        }
+        if is_tried(intent) {
+            way.count_tried(outcome, is_bound);
+            if outcome.verdict == Verdict::Otherwise && !is_bound {
+                self.otherwise.write_all(line("tried").as_bytes()).unwrap();
+            }
         }
         if outcome.verdict == Verdict::Alike && !is_read {
             let reason = if at == 1 && outcome.marked {
@@ -141,10 +151,15 @@ impl Tally {
         self.ways[1].wrong
     }
 
-    /// Of what the standby answers alike and the server does not call volatile, how much is called a read with the
-    /// server's facts, in percent.
+    /// Of what the standby answers alike, how much goes to a reader with the server's facts, in percent: called a read,
+    /// or tried by optimistic reads.
     pub(crate) fn share(&self) -> f64 {
-        self.ways[1].share(self.ways[1].marked)
+        self.ways[1].share(self.ways[1].tried, 0)
+    }
+
+    /// The same of what is called a read, of all that the server does not call volatile.
+    pub(crate) fn proven_share(&self) -> f64 {
+        self.ways[1].share(0, self.ways[1].marked)
     }
 
     pub(crate) fn finish(&mut self) -> String {
@@ -172,12 +187,24 @@ impl Way {
         clippy::cast_precision_loss,
         reason = "a percentage of counts far below 2^52"
     )]
-    fn share(&self, left_out: usize) -> f64 {
+    fn share(&self, tried: usize, left_out: usize) -> f64 {
         let (reads, others) = (
             self.of(Verdict::Alike, true),
             self.of(Verdict::Alike, false),
         );
-        reads as f64 * 100.0 / (reads + others - left_out).max(1) as f64
+        (reads + tried) as f64 * 100.0 / (reads + others - left_out).max(1) as f64
+    }
+
+    fn count_tried(&mut self, outcome: &Outcome, is_bound: bool) {
+        match outcome.verdict {
+            Verdict::Alike => self.tried += 1,
+            Verdict::Refused if !is_bound => {
+                *self.tried_refused.entry(outcome.code.clone()).or_default() += 1;
+            }
+            Verdict::Otherwise if !is_bound => self.tried_otherwise += 1,
+            Verdict::Refused | Verdict::Otherwise | Verdict::Unsteady => {}
+            Verdict::Fails | Verdict::Session => {}
+        }
     }
 
     fn report(&self, name: &str, out: &mut String) {
@@ -202,9 +229,23 @@ impl Way {
         writeln!(
             out,
             "  of what is answered alike, called a read: {:.2} %, and without calls of functions that their author marked \
-             volatile {:.2} %; the others by reason:",
-            self.share(0),
-            self.share(self.marked)
+             volatile {:.2} %",
+            self.share(0, 0),
+            self.share(0, self.marked)
+        )
+        .unwrap();
+        writeln!(
+            out,
+            "  of what is answered alike, called a read or tried by optimistic reads: {:.2} %; tried outside transactions and \
+             bound sessions, and refused: {:?}, answered otherwise: {}",
+            self.share(self.tried, 0),
+            self.tried_refused,
+            self.tried_otherwise
+        )
+        .unwrap();
+        writeln!(
+            out,
+            "  what is answered alike and called no read, by reason:"
         )
         .unwrap();
         let mut reasons: Vec<_> = self.reasons.iter().collect();
@@ -213,6 +254,17 @@ impl Way {
             writeln!(out, "    {count:>5} {reason}").unwrap();
         }
     }
+}
+
+/// Whether optimistic reads try a text of this intent on a reader: it is unproven, one statement, and leaves nothing
+/// behind in the session that we know of.
+fn is_tried(intent: &Intent) -> bool {
+    intent.class == Class::Unproven
+        && intent.statements == 1
+        && intent
+            .effects
+            .iter()
+            .all(|happened| happened.effect == Effect::Pin(PinKind::UnknownCode))
 }
 
 /// Why a text is no read, with the word where that tells more.

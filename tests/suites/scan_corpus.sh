@@ -8,13 +8,14 @@ usage: tests/suites/scan_corpus.sh [FILE...]
 
 Runs the statements of PostgreSQL's regression tests, in the order of their schedule, on a primary
 and each first on its streaming standby, and counts: what the standby refuses and `scan` calls a
-read, which must be nothing; and how much of what the standby answers alike is called a read, of
-which 95 % are asked. FILEs are names without .sql; by default all run, some five minutes.
+read, which must be nothing; and how much of what the standby answers alike is called a read or
+tried by optimistic reads, of which 95 % are asked. FILEs are names without .sql; by default all run, some five minutes.
 
 The tests come from PostgreSQL's source, of the version of the programs that get-postgres.sh finds
 or PGTURNOUT_PG_BIN names: folder postgresql-VERSION of the cache (PGTURNOUT_CACHE), where
-tests/suites.sh puts it, or PGTURNOUT_PG_SOURCE. Their C functions need the server's headers and cc;
-without them, what uses them fails on both servers.
+tests/suites.sh puts it, or PGTURNOUT_PG_SOURCE. Their C functions need cc and the server's headers,
+or a source where `./configure` and `make -C src/backend generated-headers` have run; without them,
+what uses them fails on both servers.
 
 The report and lists of statements (wrong, bound, otherwise, missed) go to scan_corpus/ of the cache.
 HELP
@@ -51,7 +52,7 @@ source=${PGTURNOUT_PG_SOURCE:-$PGTURNOUT_CACHE/postgresql-$version}
 cp -R "$source/src/test/regress" "$scratch/regress"
 mkdir -p "$scratch/regress/results" "$scratch/regress/testtablespace"
 headers=$("$bin/pg_config" --includedir-server 2>/dev/null || true)
-cc -shared -fPIC -O1 -w -I"$headers" -o "$scratch/regress/regress.so" \
+cc -shared -fPIC -O1 -w -I"$headers" -I"$source/src/include" -o "$scratch/regress/regress.so" \
   "$source/src/test/regress/regress.c" 2>/dev/null || echo 'without the C functions of the tests'
 chmod -R a+rwX "$scratch/regress"
 
