@@ -343,6 +343,10 @@ pub const MIGRATION_ANSWER_MAX: usize = 16 * 1024;
 /// [`STATEMENT_BYTES`], in base64, and as much again for all else.
 pub const TRANSFER_STATE_MAX: usize = 2 * STATEMENT_BYTES;
 
+/// What a session holds of its state while it moves between CockroachDB's servers, in bytes: the row as it comes, in a
+/// buffer that grows, and the state and the token in it.
+pub const TRANSFER_HELD: usize = 4 * TRANSFER_STATE_MAX;
+
 /// The longest row of a probe that is read, in bytes: some 250 settings take 15 KiB, and the names and types of as many
 /// statements as are remembered ([`STATEMENTS`]) another 150.
 pub const PROBE_ROW_MAX: usize = 512 * 1024;

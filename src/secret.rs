@@ -70,6 +70,18 @@ pub(crate) fn wipe(bytes: &mut [u8]) {
     black_box(bytes);
 }
 
+/// Appends bytes that may be secret: if the vector has to grow, what it held before is overwritten.
+pub(crate) fn append(held: &mut Vec<u8>, bytes: &[u8]) {
+    let needed = held.len().saturating_add(bytes.len());
+    if needed > held.capacity() {
+        let mut bigger = Vec::with_capacity(needed.max(held.len().saturating_mul(2)));
+        bigger.extend_from_slice(held);
+        wipe(held);
+        *held = bigger;
+    }
+    held.extend_from_slice(bytes);
+}
+
 /// Empties a buffer that may have held a secret.
 pub(crate) fn empty(bytes: &mut BytesMut) {
     wipe(bytes);

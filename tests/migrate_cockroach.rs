@@ -617,7 +617,7 @@ fn address() -> SocketAddr {
 }
 
 fn revival(params: &StartupParams) -> (Revival, Vec<u8>) {
-    let mut revival = Revival::new(params, &state(), address(), Channel::Clear).unwrap();
+    let mut revival = Revival::new(params, &state(), Some(address()), Channel::Clear).unwrap();
     let mut out = BytesMut::new();
     revival.start(&mut out).unwrap();
     (revival, out.to_vec())
@@ -716,6 +716,6 @@ fn a_token_is_all_that_a_server_gets() {
 fn a_packet_that_is_too_long_is_refused() {
     let longest = vec![b'x'; 9_960];
     let params = client(&[(b"a", &longest)]);
-    let built = Revival::new(&params, &state(), address(), Channel::Clear);
+    let built = Revival::new(&params, &state(), Some(address()), Channel::Clear);
     assert!(matches!(built, Err(BuildError::TooLong)));
 }

@@ -87,6 +87,15 @@ const WHERE: &[Flag] = &[
             "to, too",
         ],
     ),
+    Flag::new(
+        "dialect",
+        Takes::One("DIALECT"),
+        &[
+            "whose servers they are, and how sessions move between",
+            "them: postgres, or cockroach, by its own transfer",
+            "(default: postgres)",
+        ],
+    ),
 ];
 
 const WHO: &[Flag] = &[

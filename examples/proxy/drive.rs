@@ -96,11 +96,15 @@ impl Driver {
         number: u64,
     ) -> Box<Driver> {
         let (entry, mailbox) = proxy.registry.enter(number, address);
+        let endpoint = client.peer_addr().ok();
         let config = proxy.current().config;
         let size = config.limits.read_buffer;
         let mut connections = PeerId::ALL.map(|_| Connection::None);
         connections[PeerId::CLIENT.index()] = Connection::open(Stream::plain(client));
         let mut session = Session::new(Arc::clone(&config), route::Split, seed, Instant::now());
+        if let Some(endpoint) = endpoint {
+            session.set_client_endpoint(endpoint);
+        }
         if let Some(policy) = door::policy(&proxy, number, address) {
             session.set_policy(policy);
         }

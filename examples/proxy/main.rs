@@ -492,6 +492,7 @@ impl Current {
         config.gate = options.gate;
         config.writer_failure = options.writer_down;
         config.split = options.split;
+        config.dialect = options.dialect;
         config.optimistic = options.optimistic;
         config.read_your_writes = options.read_your_writes;
         config.client_tls = options.client_tls;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use pgturnout::auth::{Credential, Users};
 use pgturnout::cancel::SourceCheck;
+use pgturnout::migrate::Dialect;
 use pgturnout::session::{Gate, Optimistic, ReadYourWrites, Role, Split, WriterFailure};
 use pgturnout::startup::{ClientTls, TlsNegotiation, UpstreamTlsPolicy};
 
@@ -75,6 +76,8 @@ pub(crate) struct Options {
     pub(crate) spares: Vec<HostPort>,
     /// Who may use the console; nothing if there is none.
     pub(crate) console: Option<Operators>,
+    /// Whose servers they are.
+    pub(crate) dialect: Dialect,
     pub(crate) identities: Identities,
     /// How clients may log in to the proxy itself; nothing if their logins are relayed.
     pub(crate) accept: Option<Vec<Accept>>,
@@ -185,6 +188,7 @@ impl Options {
                     &[("writer", Gate::Writer), ("reader", Gate::Reader)],
                 )?
                 .unwrap_or(Gate::Writer),
+            dialect: dialect(given)?,
             split: given
                 .choice("split", &[("on", Split::On), ("off", Split::Off)])?
                 .unwrap_or(Split::On),
@@ -328,6 +332,15 @@ impl Options {
             None => Err(UsageError::new(Origin::CommandLine, name, message)),
         }
     }
+}
+
+/// Whose servers they are.
+fn dialect(given: &Given) -> Result<Dialect, UsageError> {
+    let dialects = [
+        ("postgres", Dialect::Postgres),
+        ("cockroach", Dialect::Cockroach),
+    ];
+    Ok(given.choice("dialect", &dialects)?.unwrap_or_default())
 }
 
 /// What becomes of reads after a write.

@@ -14,11 +14,12 @@ mod finished;
 pub use finished::{Finished, OldServer, Reason};
 
 /// How a session's state is moved, which decides the order of the phases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dialect {
     /// The old server hands the state out, with the token for the login: it is read before.
     Cockroach,
     /// The state is found out and restored piece by piece: the login comes first, while the old server still serves.
+    #[default]
     Postgres,
 }
 

@@ -18,6 +18,8 @@ use crate::auth::{
 };
 use crate::ledger::Fate;
 use crate::limits;
+use crate::migrate::Dialect;
+use crate::migrate::cockroach::with_address;
 use crate::route::Route;
 use crate::startup::{BuildError, ProtocolVersion, StartupParams};
 use crate::wire::{Header, sqlstate, tags};
@@ -108,9 +110,15 @@ impl<R: Route> Session<R> {
     ) -> Result<(StartupParams, Arc<Credential>), BuildError> {
         let user = startup.user();
         let found = self.client.upstream_user.as_ref();
-        match found.or_else(|| self.config.upstream_users.get(user)) {
-            Some(other) => Ok((startup.as_user(&other.name)?, Arc::clone(&other.credential))),
-            None => Ok((startup.clone(), self.credential(user))),
+        let (startup, credential) = match found.or_else(|| self.config.upstream_users.get(user)) {
+            Some(other) => (startup.as_user(&other.name)?, Arc::clone(&other.credential)),
+            None => (startup.clone(), self.credential(user)),
+        };
+        match (self.config.dialect, self.hook.endpoint) {
+            (Dialect::Cockroach, Some(endpoint)) => {
+                Ok((with_address(&startup, endpoint)?, credential))
+            }
+            (Dialect::Cockroach, None) | (Dialect::Postgres, _) => Ok((startup, credential)),
         }
     }
 

@@ -30,6 +30,8 @@ use crate::auth::{Admission, Channel, ClientConnection, Credential, UpstreamUser
 use crate::cancel::KeyWidth;
 use crate::ledger::Fate;
 use crate::limits;
+use crate::migrate::Dialect;
+use crate::migrate::cockroach::check_client;
 use crate::route::Route;
 use crate::startup::{
     CancelKey, Negotiation, Opened, Passage, Refusal, Replication, StartupParams, TlsNegotiation,
@@ -320,7 +322,9 @@ impl<R: Route> Session<R> {
 
     fn uses_reserved(&self, startup: &StartupParams) -> bool {
         let mut reserved = self.config.reserved.iter();
-        reserved.any(|name| startup.mentions(name))
+        let of_cockroach =
+            self.config.dialect == Dialect::Cockroach && check_client(startup).is_err();
+        of_cockroach || reserved.any(|name| startup.mentions(name))
     }
 
     /// Bytes in clear behind a request that was answered with TLS can only be somebody else's.

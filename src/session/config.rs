@@ -12,6 +12,7 @@ use crate::auth::{AdmitPolicy, Channel, Method, Methods, UpstreamUsers, Users};
 use crate::cancel::CancelRing;
 use crate::ledger::LedgerLimits;
 use crate::limits;
+use crate::migrate::Dialect;
 use crate::route::{CacheLimits, ReaderChoice, Rules, TableUse};
 use crate::startup::{ClientTls, RESERVED_PARAMETERS, TlsNegotiation, UpstreamTlsPolicy};
 use crate::track::prepared::StatementLimits;
@@ -231,6 +232,9 @@ pub enum ConfigError {
         "only clients that are checked here can be looked up by the caller or have another name upstream"
     )]
     RelayedUsers,
+    /// Reads are to be split off in front of CockroachDB, which has no standbys.
+    #[error("CockroachDB has no standbys that reads could be sent to")]
+    CockroachSplit,
     /// The read buffer is too small for the messages that have to be looked at whole.
     #[error("the read buffer has to hold at least {least} bytes")]
     ReadBuffer {
@@ -315,6 +319,11 @@ pub struct Config {
     pub request_events: RequestEvents,
     /// Whether sessions may be moved to other servers.
     pub moves: Moves,
+    /// Whose servers they are, which decides how sessions move.
+    ///
+    /// CockroachDB's are told where each client is ([`Session::set_client_endpoint`](super::Session::set_client_endpoint)),
+    /// and what a client says of that itself, or a token of its own, is refused.
+    pub dialect: Dialect,
     /// What makes the clients' cancel keys name this instance of a fleet; without it they are random. To change the
     /// ring's secret, give new sessions another configuration.
     #[cfg(feature = "scram")]
@@ -349,6 +358,7 @@ impl Config {
             metadata: Metadata::default(),
             request_events: RequestEvents::default(),
             moves: Moves::default(),
+            dialect: Dialect::default(),
             #[cfg(feature = "scram")]
             cancel_ring: None,
             limits: Limits::default(),
@@ -377,6 +387,12 @@ impl Config {
         };
         if self.upstreams.iter().any(declinable) {
             return Err(ConfigError::DirectTls);
+        }
+        if self.dialect == Dialect::Cockroach
+            && self.split == Split::On
+            && self.readers().next().is_some()
+        {
+            return Err(ConfigError::CockroachSplit);
         }
         self.check_policy()?;
         if self.limits.requests_in_flight < limits::REQUESTS_IN_FLIGHT_MIN {
@@ -499,9 +515,10 @@ impl Config {
 
     /// What a move holds of the session's state.
     fn moves_bound(&self) -> usize {
-        match self.moves {
-            Moves::Off => 0,
-            Moves::On => limits::MOVE_HELD,
+        match (self.moves, self.dialect) {
+            (Moves::Off, _) => 0,
+            (Moves::On, Dialect::Postgres) => limits::MOVE_HELD,
+            (Moves::On, Dialect::Cockroach) => limits::TRANSFER_HELD,
         }
     }
 

@@ -208,6 +208,7 @@ impl<R: Route> Session<R> {
             Phase::Dialing
             | Phase::Asking(_)
             | Phase::Securing
+            | Phase::Unopened
             | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_)
@@ -218,6 +219,7 @@ impl<R: Route> Session<R> {
             Phase::Dialing
             | Phase::Asking(_)
             | Phase::Securing
+            | Phase::Unopened
             | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_) => Obstacle::Wait,

@@ -137,6 +137,7 @@ pub(super) enum Phase {
     Asking(UpstreamTls),
     Securing,
     Opaque(Passing),
+    Unopened,
     Relaying(Relay),
     Replaying(Box<Login>),
     Serving(Box<Serving>),
@@ -381,6 +382,7 @@ impl Leg {
             | Phase::Dialing
             | Phase::Asking(_)
             | Phase::Securing
+            | Phase::Unopened
             | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_)
@@ -395,6 +397,7 @@ impl Leg {
             | Phase::Dialing
             | Phase::Asking(_)
             | Phase::Securing
+            | Phase::Unopened
             | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_)
@@ -410,6 +413,7 @@ impl Leg {
             | Phase::Dialing
             | Phase::Asking(_)
             | Phase::Securing
+            | Phase::Unopened
             | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_)
@@ -421,6 +425,7 @@ impl Leg {
         let open = match self.phase {
             Phase::Absent | Phase::Dialing | Phase::Securing => false,
             Phase::Asking(_)
+            | Phase::Unopened
             | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_)

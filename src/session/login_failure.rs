@@ -46,6 +46,7 @@ impl<R: Route> Session<R> {
             | Phase::Dialing
             | Phase::Asking(_)
             | Phase::Securing
+            | Phase::Unopened
             | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_)

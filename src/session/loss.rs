@@ -260,6 +260,7 @@ impl<R: Route> Session<R> {
             Phase::Dialing
             | Phase::Asking(_)
             | Phase::Securing
+            | Phase::Unopened
             | Phase::Relaying(_)
             | Phase::Replaying(_) => {
                 let why = "the server closed the connection during the login";
@@ -482,6 +483,7 @@ impl<R: Route> Session<R> {
             Phase::Dialing
             | Phase::Asking(_)
             | Phase::Securing
+            | Phase::Unopened
             | Phase::Opaque(_)
             | Phase::Relaying(_)
             | Phase::Replaying(_)

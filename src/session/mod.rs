@@ -63,6 +63,7 @@ mod look;
 mod loss;
 mod metadata;
 mod move_ask;
+mod move_cockroach;
 mod move_end;
 mod move_flow;
 mod moving;

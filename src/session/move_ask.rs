@@ -12,11 +12,15 @@ use super::effects::{Note, Prepared};
 use super::leg::LegId;
 use super::{CloseCause, Demand, PeerId, Session};
 use crate::ledger::Fate;
+use crate::migrate::cockroach::{
+    DeserializeReader, NotRestored, StateAnswer, StateReader, TransferKey, show_transfer_state,
+};
 use crate::migrate::postgres::{
     Found, Probe, ProbeFailed, Restore, RestoreFailed, TypeLookup, Types,
 };
 use crate::migrate::{AnswerFault, Heard, Look};
 use crate::route::Route;
+use crate::secret;
 use crate::track::pipeline::{Kind, Owner};
 use crate::wire::tags::{backend, frontend};
 use crate::wire::{Header, SqlState};
@@ -54,6 +58,10 @@ pub(super) enum Question {
     Restore(Box<Restore<Body>>),
     /// To the new server: what does the session have?
     Verify(Probe),
+    /// To an old server of CockroachDB: hand the session out.
+    Transfer(StateReader, TransferKey),
+    /// To a new one: take it in. So many bytes of the request are sent.
+    Deserialize(DeserializeReader, usize),
 }
 
 /// An answer that is complete.
@@ -61,6 +69,8 @@ pub(super) enum Answer {
     Found(Result<Box<Found>, ProbeFailed>),
     Types(Result<Types, ProbeFailed>),
     Restored(Result<(), RestoreFailed>),
+    Serialized(Box<StateAnswer>),
+    Deserialized(Result<(), NotRestored>),
 }
 
 impl Question {
@@ -71,6 +81,8 @@ impl Question {
             }
             Question::Names { lookup, .. } | Question::Oids { lookup, .. } => lookup.header(header),
             Question::Restore(restore) => restore.header(header),
+            Question::Transfer(state, _) => state.header(header),
+            Question::Deserialize(done, _) => done.header(header),
         }
     }
 
@@ -84,6 +96,13 @@ impl Question {
                 Ok(answered(lookup.body(tag, body)?, Answer::Types))
             }
             Question::Restore(restore) => Ok(answered(restore.body(tag, body)?, Answer::Restored)),
+            Question::Transfer(state, _) => {
+                let boxed = |answer| Answer::Serialized(Box::new(answer));
+                Ok(answered(state.body(tag, body)?, boxed))
+            }
+            Question::Deserialize(done, _) => {
+                Ok(answered(done.body(tag, body)?, Answer::Deserialized))
+            }
         }
     }
 }
@@ -96,12 +115,27 @@ fn answered<T>(heard: Heard<T>, answer: impl FnOnce(T) -> Answer) -> Heard<Answe
     }
 }
 
-/// A message that is being taken from the driver's buffer, piece by piece: it may be longer than that.
-#[derive(Debug)]
+/// A message that is being taken from the driver's buffer, piece by piece: it may be longer than that. What it says of a
+/// session may be secret.
 struct Partial {
     tag: u8,
     left: usize,
     body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Partial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Partial")
+            .field("tag", &self.tag)
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        secret::wipe(&mut self.body);
+    }
 }
 
 /// A question that is out.
@@ -175,9 +209,7 @@ impl<R: Route> Session<R> {
             if taken == 0 {
                 return Step::Demand(Demand::Bytes(1));
             }
-            partial
-                .body
-                .extend_from_slice(input.get(..taken).unwrap_or_default());
+            secret::append(&mut partial.body, input.get(..taken).unwrap_or_default());
             partial.left = partial.left.saturating_sub(taken);
             return Step::Taken(taken);
         }
@@ -306,6 +338,7 @@ impl<R: Route> Session<R> {
         let mut rest = bytes;
         while let Ok(Some(header)) = Header::parse(rest) {
             let kind = match header.tag {
+                frontend::QUERY => Kind::Query,
                 frontend::PARSE => Kind::Parse,
                 frontend::BIND => Kind::Bind,
                 frontend::EXECUTE => Kind::Execute,
@@ -330,8 +363,9 @@ impl<R: Route> Session<R> {
             Question::Names { lookup, .. } | Question::Oids { lookup, .. } => {
                 lookup.write(&mut out)
             }
-            // It is written piece by piece.
-            Question::Restore(_) => Ok(()),
+            Question::Transfer(_, key) => show_transfer_state(key, &mut out),
+            // They are written piece by piece.
+            Question::Restore(_) | Question::Deserialize(..) => Ok(()),
         };
         if written.is_err() || !self.send_for_move(leg, &out) {
             let why = "a question to it does not fit the queue of our own messages";

@@ -295,8 +295,9 @@ impl<R: Route> Session<R> {
 
     /// The writer is gone. Whether the session can do without it, because it moves and its state is read.
     pub(super) fn goes_on_without(&mut self, now: Instant, leg: LegId, cause: &CloseCause) -> bool {
-        let phase = self.writer_move().map(|moving| moving.migration.phase());
-        let is_read = matches!(phase, Some(Phase::Restore | Phase::Verify | Phase::CutOver));
+        let is_read = self
+            .writer_move()
+            .is_some_and(|moving| moving.migration.state().is_some());
         if leg != self.writer() || !is_read || self.leg(leg).serving().is_none() {
             return false;
         }

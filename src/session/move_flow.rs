@@ -6,14 +6,16 @@ use bytes::BytesMut;
 
 use super::leg::LegId;
 use super::move_ask::{Answer, Body, Question};
-use super::moving::{Moving, Source};
+use super::moving::{Described, Moving, Source};
 use super::requests::Batch;
 use super::{PeerId, Session};
 use crate::migrate::postgres::{
     Found, PROBE_STATEMENT, Probe, ProbeFailed, Restore, Scope, Surrounding, TypeLookup, TypeMap,
     differences, refusals, same_oids, surroundings, types_to_look_up,
 };
-use crate::migrate::{Batch as Open, Copy, Facts, Phase, Quiescent, Trust, Unsafe, safe_point};
+use crate::migrate::{
+    Batch as Open, Copy, Dialect, Facts, Phase, Quiescent, Trust, Unsafe, safe_point,
+};
 use crate::route::Route;
 use crate::track::Pin;
 use crate::track::prepared::key;
@@ -30,8 +32,9 @@ impl<R: Route> Session<R> {
         match moving.migration.phase() {
             Phase::Wait | Phase::Drain => self.look_for_safe_point(now),
             Phase::Restore => self.write_restore(now),
+            Phase::LogIn => self.revive_when_told(now),
             Phase::CutOver => self.cut_over(now),
-            Phase::Dial | Phase::LogIn | Phase::Read | Phase::Verify => {}
+            Phase::Dial | Phase::Read | Phase::Verify => {}
         }
     }
 
@@ -53,7 +56,11 @@ impl<R: Route> Session<R> {
     pub(super) fn safe_point(&self) -> Result<Quiescent, Unsafe> {
         let order = self.writer_move().map(|moving| &moving.plan.order);
         let trust = order.map_or(Trust::Journal, |order| order.trust);
-        let pins = self.ties();
+        let pins = match self.config.dialect {
+            Dialect::Postgres => self.ties(),
+            // Its server says itself what it cannot hand out.
+            Dialect::Cockroach => Vec::new(),
+        };
         let clock = self.relocation.clock;
         let mut facts = match self.leg(self.writer()).serving() {
             Some(writer) => Facts::of(&writer.pipeline, writer.status, clock),
@@ -104,7 +111,10 @@ impl<R: Route> Session<R> {
             .writer_move()
             .is_some_and(|moving| moving.plan.leg == leg)
         {
-            self.ask_for_move(now, leg, Question::Fresh(self.probe()));
+            match self.config.dialect {
+                Dialect::Postgres => self.ask_for_move(now, leg, Question::Fresh(self.probe())),
+                Dialect::Cockroach => self.revived(now, leg),
+            }
         }
     }
 
@@ -117,6 +127,9 @@ impl<R: Route> Session<R> {
     }
 
     fn read_state(&mut self, now: Instant) {
+        if self.config.dialect == Dialect::Cockroach {
+            return self.ask_for_transfer(now);
+        }
         let ours = self.memory.statements.meaning(key(PROBE_STATEMENT));
         if ours.definition.is_some() {
             let why = "the client has a prepared statement of the name that the probe has";
@@ -171,14 +184,22 @@ impl<R: Route> Session<R> {
             (Question::Oids { .. }, Answer::Types(Err(why))) => {
                 self.move_step(now, |migration| migration.target_failed(why));
             }
+            (Question::Transfer(..), Answer::Serialized(answer)) => self.serialized(now, *answer),
+            (Question::Deserialize(..), Answer::Deserialized(done)) => self.deserialized(now, done),
             (
                 Question::Fresh(_)
                 | Question::State(_)
                 | Question::Verify(_)
                 | Question::Names { .. }
                 | Question::Oids { .. }
-                | Question::Restore(_),
-                Answer::Found(_) | Answer::Types(_) | Answer::Restored(_),
+                | Question::Restore(_)
+                | Question::Transfer(..)
+                | Question::Deserialize(..),
+                Answer::Found(_)
+                | Answer::Types(_)
+                | Answer::Restored(_)
+                | Answer::Serialized(_)
+                | Answer::Deserialized(_),
             ) => {}
         }
     }
@@ -281,10 +302,11 @@ impl<R: Route> Session<R> {
     fn state_is_read(&mut self, now: Instant, found: Box<Found>) {
         // What the reader alone has is prepared there on its first use, as on any server.
         let known = self.memory.statements.present(self.writer().index());
-        let source = Source {
+        let source = Described {
             statements: known.map(|(_, known)| Body(known.clone())).collect(),
             found,
         };
+        let source = Source::Described(source);
         self.move_step(now, |migration| migration.state_read(now, source));
     }
 
@@ -292,7 +314,8 @@ impl<R: Route> Session<R> {
         let Some(moving) = self.writer_move_mut() else {
             return;
         };
-        let (plan, Some(source)) = (&mut moving.plan, moving.migration.state()) else {
+        let source = moving.migration.state().and_then(Source::described);
+        let (plan, Some(source)) = (&mut moving.plan, source) else {
             return;
         };
         let Some(fresh) = plan.fresh.take() else {
@@ -327,11 +350,17 @@ impl<R: Route> Session<R> {
         else {
             return;
         };
-        let Question::Restore(restore) = &mut asked.question else {
-            return;
-        };
         let mut out = BytesMut::new();
-        let written = restore.write(&mut out, room);
+        let written = match &mut asked.question {
+            Question::Restore(restore) => restore.write(&mut out, room),
+            Question::Deserialize(..) => return self.write_deserialize(now, room),
+            Question::Fresh(_)
+            | Question::State(_)
+            | Question::Names { .. }
+            | Question::Oids { .. }
+            | Question::Verify(_)
+            | Question::Transfer(..) => return,
+        };
         if out.is_empty() && written.is_ok() {
             return;
         }
@@ -370,7 +399,7 @@ impl<R: Route> Session<R> {
 
     fn what_differs(&self, found: &Found) -> Option<String> {
         let moving = self.writer_move()?;
-        let (plan, source) = (&moving.plan, moving.migration.state()?);
+        let (plan, source) = (&moving.plan, moving.migration.state()?.described()?);
         let differs = differences(&source.found, found, &plan.types, plan.order.listening);
         if !differs.is_empty() {
             return Some(first(differs));

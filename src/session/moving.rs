@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use super::leg::{Duty, LegId, Phase as LegPhase};
 use super::move_ask::{Asked, Body};
 use super::{Destination, Event, Life, Moves, Session, Timer};
+use crate::migrate::cockroach::SessionState;
 use crate::migrate::postgres::{Found, Listening, OtherOids, Scope, Surrounding, TypeMap};
 use crate::migrate::{
-    Attempt, CannotStart, Carriage, Dialect, Facts, Migration, Phase, PhaseLimits, Progress,
-    Readiness, TransferStats, Transfers, Trust, Unsafe, safe_point,
+    Attempt, CannotStart, Carriage, Facts, Migration, Phase, PhaseLimits, Progress, Readiness,
+    TransferStats, Transfers, Trust, Unsafe, safe_point,
 };
 use crate::route::Route;
 
@@ -130,7 +131,31 @@ pub struct MoveStatus<'a> {
 
 /// The state of a session as it was read from the old server.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) enum Source {
+    Described(Described),
+    /// CockroachDB's own form of it.
+    Serialized(SessionState),
+}
+
+impl Source {
+    pub(super) fn described(&self) -> Option<&Described> {
+        match self {
+            Source::Described(described) => Some(described),
+            Source::Serialized(_) => None,
+        }
+    }
+
+    pub(super) fn serialized(&self) -> Option<&SessionState> {
+        match self {
+            Source::Described(_) => None,
+            Source::Serialized(state) => Some(state),
+        }
+    }
+}
+
+/// What was found out of a session's state.
+#[derive(Debug)]
+pub(super) struct Described {
     pub(super) found: Box<Found>,
     /// The client's prepared statements, the unnamed one included.
     pub(super) statements: Vec<Body>,
@@ -214,7 +239,9 @@ impl<R: Route> Session<R> {
     ///
     /// The new server is dialled and logged in to while the old one serves. At a safe point ([`safe_point`]) the client is held,
     /// the session's state is read from the old server, restored on the new one and read back; then the new server takes over,
-    /// and what the client has sent meanwhile goes there. Whatever fails before leaves the session on the old server, unless
+    /// and what the client has sent meanwhile goes there. Between servers of CockroachDB ([`Config::dialect`](super::Config::dialect))
+    /// the session's state is what the old one makes of it, and the login to the new one, with a token of the old one's, comes
+    /// behind that. Whatever fails before leaves the session on the old server, unless
     /// that has gone. The client's cancel key stays as it is; so does the process id in it, which is that of the first server.
     ///
     /// # Errors
@@ -338,7 +365,7 @@ impl<R: Route> Session<R> {
         to: Destination,
         attempt: Attempt,
     ) {
-        let migration = Migration::new(attempt, Dialect::Postgres, now, order.limits);
+        let migration = Migration::new(attempt, self.config.dialect, now, order.limits);
         self.timers.start_until(migration.deadline(), Timer::Move);
         let plan = Plan {
             order,

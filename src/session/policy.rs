@@ -1,6 +1,6 @@
 //! What the caller allows: sessions, and the statements in them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -268,6 +268,7 @@ impl std::fmt::Debug for ConnectionFacts<'_> {
 pub(super) struct Hook {
     pub(super) policy: Option<Box<dyn Policy>>,
     pub(super) address: Option<IpAddr>,
+    pub(super) endpoint: Option<SocketAddr>,
     pub(super) login: LoginAsked,
 }
 
@@ -308,6 +309,13 @@ impl<R: Route> Session<R> {
     /// Says where the client connects from, for the policy.
     pub fn set_client_address(&mut self, address: IpAddr) {
         self.hook.address = Some(address);
+    }
+
+    /// Says where the client connects from, with its port: for the policy, and for servers of CockroachDB, which are told
+    /// ([`Config::dialect`](super::Config::dialect)).
+    pub fn set_client_endpoint(&mut self, endpoint: SocketAddr) {
+        self.hook.address = Some(endpoint.ip());
+        self.hook.endpoint = Some(endpoint);
     }
 
     /// Asks the policy about the client that has opened the session. Whether it may not go on; it is told then.

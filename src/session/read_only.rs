@@ -96,7 +96,11 @@ impl<R: Route> Session<R> {
         let unheard = match &leg.phase {
             Phase::Relaying(relay) => relay.stage == RelayStage::Fresh,
             Phase::Dialing | Phase::Asking(_) | Phase::Securing | Phase::Replaying(_) => true,
-            Phase::Absent | Phase::Opaque(_) | Phase::Serving(_) | Phase::Closing => false,
+            Phase::Absent
+            | Phase::Unopened
+            | Phase::Opaque(_)
+            | Phase::Serving(_)
+            | Phase::Closing => false,
         };
         id == self.writer()
             && unheard

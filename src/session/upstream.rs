@@ -6,6 +6,7 @@
 //! | `Dialing` | the driver's connection | SSLRequest, or the login at once |
 //! | `Asking` | one byte: `S` or `N` | TLS, the login in clear, or a failure |
 //! | `Securing` | the driver's handshake | the login |
+//! | `Unopened` | a token for the login, of a session that moves between CockroachDB's servers | the login, the move's end |
 //! | `Opaque` | nothing that we read: client and server talk | the end of its stream |
 //! | `Relaying` | the gate and the client to come to terms | ReadyForQuery |
 //! | `Replaying` | the server to accept our login | ReadyForQuery |
@@ -30,6 +31,7 @@ use crate::auth::{
     ScramNonce, ServerReport,
 };
 use crate::ledger::Fate;
+use crate::migrate::Dialect;
 use crate::route::Route;
 use crate::secret;
 use crate::startup::{CancelKey, TlsNegotiation, Upgrade, UpstreamTls, UpstreamTlsPolicy};
@@ -131,6 +133,7 @@ impl<R: Route> Session<R> {
             (
                 Phase::Asking(_)
                 | Phase::Securing
+                | Phase::Unopened
                 | Phase::Opaque(_)
                 | Phase::Relaying(_)
                 | Phase::Replaying(_)
@@ -188,6 +191,7 @@ impl<R: Route> Session<R> {
             (
                 Phase::Dialing
                 | Phase::Asking(_)
+                | Phase::Unopened
                 | Phase::Opaque(_)
                 | Phase::Relaying(_)
                 | Phase::Replaying(_)
@@ -220,6 +224,12 @@ impl<R: Route> Session<R> {
                 Demand::Again
             }
             Phase::Asking(_) => self.judge_tls_answer(now, id, input),
+            Phase::Unopened if input.is_empty() => Demand::Bytes(1),
+            Phase::Unopened => {
+                let why = "it spoke before it was spoken to";
+                self.leg_failed(now, id, why.to_owned());
+                Demand::Again
+            }
             Phase::Opaque(passing) => {
                 let passing = *passing;
                 self.opaque_server(now, passing, input)
@@ -280,6 +290,9 @@ impl<R: Route> Session<R> {
             Ok(login) => login,
             Err(error) => return self.leg_failed(now, id, error.to_string()),
         };
+        if self.duty(id) == Duty::Spare && self.config.dialect == Dialect::Cockroach {
+            return self.revive(now, id, &startup);
+        }
         let relays = matches!(self.config.authentication, ClientAuth::Relay);
         if relays && id == self.gate() && self.client.key().is_none() {
             self.leg_mut(id).phase = Phase::Relaying(Relay::new(credential));
@@ -308,13 +321,18 @@ impl<R: Route> Session<R> {
             self.leg_failed(now, id, error.to_string());
             return;
         }
+        self.opened(id, replay, &hello);
+    }
+
+    /// A login of ours begins.
+    pub(super) fn opened(&mut self, id: LegId, replay: Replay, hello: &[u8]) {
         self.leg_mut(id).phase = Phase::Replaying(Box::new(Login {
             replay,
             awaits: Awaits::Server,
             heard: Heard::Nothing,
         }));
         self.tally.leg(id).opening();
-        self.push(id.peer(), &hello);
+        self.push(id.peer(), hello);
     }
 
     fn methods(&self, id: LegId) -> Option<Methods> {

@@ -81,6 +81,7 @@ impl<R: Route> Session<R> {
             | Phase::Dialing
             | Phase::Asking(_)
             | Phase::Securing
+            | Phase::Unopened
             | Phase::Relaying(_)
             | Phase::Replaying(_)
             | Phase::Serving(_)
@@ -137,6 +138,7 @@ impl<R: Route> Session<R> {
             | Phase::Dialing
             | Phase::Asking(_)
             | Phase::Securing
+            | Phase::Unopened
             | Phase::Relaying(_)
             | Phase::Replaying(_)
             | Phase::Closing => false,
@@ -157,6 +159,7 @@ impl<R: Route> Session<R> {
             | Phase::Dialing
             | Phase::Asking(_)
             | Phase::Securing
+            | Phase::Unopened
             | Phase::Relaying(_)
             | Phase::Replaying(_)
             | Phase::Serving(_)

@@ -15,6 +15,7 @@ use pgturnout::session::{
 };
 use pgturnout::startup::{ALPN, CancelKey, ClientTls, ProtocolVersion, UpstreamTlsPolicy};
 
+use crate::session_support::cockroach;
 use crate::session_support::frames::{backend, frontend, raw};
 use crate::session_support::moving::{Had, SPARE, SPARE_LOGIN, movable};
 use crate::session_support::{Chunk, Dial, Rig, config, login, startup};
@@ -812,6 +813,32 @@ fn tls_name_max() {
         info.server_name = Some("n".repeat(len).into());
         let kept = kept(info).server_name;
         assert_eq!(kept.map(|name| name.len()), kept_len);
+    }
+}
+
+/// A row with the longest state passes through a session that has its bound, and one with a byte more stays.
+#[test]
+fn transfer_held() {
+    let with = |moves| {
+        let mut config = cockroach::servers();
+        config.moves = moves;
+        config.memory_bound()
+    };
+    assert!(with(Moves::On) - with(Moves::Off) >= limits::TRANSFER_HELD);
+    for (over, refused) in [(0, 0), (4, 1)] {
+        let mut rig = Rig::new(cockroach::servers(), Chunk::Whole);
+        rig.logged_in();
+        rig.migrate(MoveOrder::new(MoveTarget::Writer(SPARE)));
+        let key = cockroach::key(&mut rig);
+        let plain = cockroach::handed_out_row(Some(""), &key).len();
+        // Base64 comes in fours.
+        let room = limits::TRANSFER_STATE_MAX - plain;
+        let state = "A".repeat(room - room % 4 + over);
+        rig.raw(
+            WRITER,
+            &cockroach::handed_out("", Some(&state), Some(cockroach::TOKEN), &key),
+        );
+        assert_eq!(rig.transfers()[2], refused, "{:?}", rig.move_ended());
     }
 }
 

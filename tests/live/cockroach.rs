@@ -7,11 +7,16 @@ use pgturnout::migrate::cockroach::{
     Cannot, DeserializeReader, Revival, SessionState, StateAnswer, StateReader, StateRefused,
     TransferKey, deserialize_session, show_transfer_state,
 };
-use pgturnout::migrate::{Heard, Look};
-use pgturnout::startup::{ProtocolVersion, StartupParams};
+use pgturnout::migrate::{Dialect, Heard, Look, Outcome};
+use pgturnout::session::{
+    Config, Destination, Event, MoveOrder, MoveTarget, Moves, Role, Split, Upstream,
+};
+use pgturnout::startup::{ProtocolVersion, StartupParams, TlsNegotiation, UpstreamTlsPolicy};
 use pgturnout::wire::{Backend, Header, SqlState};
 
+use crate::mover::Mover;
 use crate::support::client::{Client, Pace};
+use crate::support::cluster::Cluster;
 use crate::support::frame::{self, Frame, tags};
 use crate::support::{cockroach, lab, message};
 
@@ -58,7 +63,7 @@ fn revive(port: u16, user: &str, state: &SessionState) -> Result<Client, String>
     let user = [(&b"user"[..], user.as_bytes()), (b"database", b"app")];
     let client = StartupParams::build(ProtocolVersion::V3_0, user).unwrap();
     let address = "192.0.2.7:5000".parse().unwrap();
-    let mut login = Revival::new(&client, state, address, Channel::Clear).unwrap();
+    let mut login = Revival::new(&client, state, Some(address), Channel::Clear).unwrap();
     let mut out = BytesMut::new();
     login.start(&mut out).unwrap();
     let mut session = Client::connect(port, Pace::Whole);
@@ -197,5 +202,81 @@ fn a_server_that_knows_no_such_statement_has_refused_it() {
     let refused = answer.state.unwrap_err();
     let state = SqlState(*b"42601");
     assert_eq!(refused, StateRefused::Failed(Some(state)));
+    assert_eq!(session.value("select 40 + 2"), "42");
+}
+
+/// A proxy before two nodes.
+fn mover(cluster: &Cluster) -> Mover {
+    let nodes = [0; 2].map(|_| cockroach::start(cluster.primary()));
+    let upstreams = [Role::Writer, Role::Spare].map(|role| Upstream {
+        name: format!("{role:?}"),
+        role,
+        tls: UpstreamTlsPolicy::Disable,
+        tls_negotiation: TlsNegotiation::Postgres,
+        methods: None,
+    });
+    let mut config = Config::new(upstreams.into());
+    config.split = Split::Off;
+    config.moves = Moves::On;
+    config.dialect = Dialect::Cockroach;
+    Mover::new(config, nodes.into())
+}
+
+fn to(place: usize) -> MoveOrder {
+    MoveOrder::new(MoveTarget::Writer(Destination(place)))
+}
+
+/// The whole session, by `Session::migrate`: there and back under a client that works on, with another process each time.
+#[test]
+fn a_live_session_moves_between_nodes() {
+    let Some(cluster) = lab::cluster("cockroach::session") else {
+        return;
+    };
+    let mover = mover(cluster);
+    let mut session = Client::open(mover.port, Pace::Whole, "u_trust", &[]);
+    session.run("set work_mem = '77MB'");
+    session.run("set search_path = 'a''b', public");
+    session.send(&[message::parse("s", "select $1::int + 1"), message::sync()].concat());
+    assert_eq!(tags(&session.ready(1)), "1Z");
+    let mut seen = vec![session.value("select pg_backend_pid()")];
+    for at in 0..6 {
+        let event = mover.migrate(to(1 - at % 2));
+        assert!(matches!(event, Event::Moved { .. }), "{event:?}");
+        let process = session.value("select pg_backend_pid()");
+        assert!(!seen.contains(&process), "another process");
+        seen.push(process);
+        assert_eq!(session.value("show work_mem"), "77MB");
+        assert_eq!(session.value("show search_path"), "\"a'b\", public");
+        let run = [
+            message::bind("", "s", &[Some("41")]),
+            message::execute("", 0),
+            message::sync(),
+        ];
+        session.send(&run.concat());
+        assert_eq!(frame::values(&session.ready(1)), ["42"]);
+    }
+    assert_eq!(mover.transfers(), [6, 6, 0, 0]);
+}
+
+#[test]
+fn a_live_session_that_its_node_keeps_goes_on() {
+    let Some(cluster) = lab::cluster("cockroach::kept") else {
+        return;
+    };
+    let mover = mover(cluster);
+    let mut session = Client::open(mover.port, Pace::Whole, "u_trust", &[]);
+    session.run("create temp table t(a int)");
+    match mover.migrate(to(1)) {
+        Event::MoveFailed {
+            outcome: Outcome::Recoverable,
+            reason,
+            ..
+        } => assert_eq!(reason.to_string(), "the session has temporary schemas"),
+        other => panic!("{other:?}"),
+    }
+    session.run("insert into t values (1)");
+    assert_eq!(session.value("select count(*) from t"), "1");
+    session.run("drop table t");
+    assert!(matches!(mover.migrate(to(1)), Event::Moved { .. }));
     assert_eq!(session.value("select 40 + 2"), "42");
 }

@@ -4,6 +4,7 @@
 //! chosen size. Tests write and read messages in a small notation: see [`frames`].
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
+pub(crate) mod cockroach;
 pub(crate) mod frames;
 pub(crate) mod moving;
 mod rig;

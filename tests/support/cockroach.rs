@@ -155,7 +155,16 @@ impl Node {
         let settings = std::str::from_utf8(settings).ok()?;
         self.server.write_all(&message::query(settings)).ok()?;
         let mut failed = self.swallow()?;
-        self.server.write_all(&statements[1..]).ok()?;
+        let mut rest = &statements[1..];
+        self.server.write_all(rest).ok()?;
+        while let [_, length @ ..] = rest {
+            // What was handed out once can be handed out again.
+            let length = u32::from_be_bytes(*length.first_chunk()?);
+            let (whole, behind) = rest.split_at_checked(usize::try_from(length).ok()? + 1)?;
+            let name = whole.get(5..)?.split(|byte| *byte == 0).next()?.to_vec();
+            self.statements.insert(name, whole.to_vec());
+            rest = behind;
+        }
         self.server.write_all(&message::sync()).ok()?;
         failed |= self.swallow()?;
         let mut out = Vec::new();

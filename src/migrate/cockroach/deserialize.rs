@@ -6,11 +6,11 @@ use bytes::BytesMut;
 
 use super::super::reply::{AnswerFault, Failure, Heard, Look, failure, is_aside, shown};
 use super::SessionState;
-use crate::error::TooLong;
+use crate::error::{Misfit, TooLong};
 use crate::limits::MIGRATION_ANSWER_MAX;
-use crate::secret;
 use crate::wire::tags::backend as tags;
-use crate::wire::{Backend, Frontend, Header, Query, SqlState, TransactionStatus};
+use crate::wire::tags::frontend::QUERY;
+use crate::wire::{Backend, Header, SqlState, TransactionStatus};
 
 const HEAD: &[u8] = b"SELECT crdb_internal.deserialize_session(decode('";
 const TAIL: &[u8] = b"', 'base64'))";
@@ -23,20 +23,55 @@ const TAG: &[u8] = b"SELECT 1";
 /// # Errors
 /// None that can happen: a state is base64.
 pub fn deserialize_session(state: &SessionState, out: &mut BytesMut) -> Result<(), TooLong> {
-    let state = state.state.expose();
-    let len = HEAD
-        .len()
-        .saturating_add(state.len())
-        .saturating_add(TAIL.len());
+    if state.state.expose().contains(&0) {
+        return Err(too_long(Misfit::InnerNul));
+    }
     // All at once, so that no part of the state is left behind by growing.
-    let mut text = BytesMut::with_capacity(len);
-    text.extend_from_slice(HEAD);
-    text.extend_from_slice(state);
-    text.extend_from_slice(TAIL);
-    out.reserve(len.saturating_add(Header::LEN).saturating_add(1));
-    let encoded = Frontend::Query(Query { text: &text }).encode(out);
-    secret::empty(&mut text);
-    encoded
+    out.reserve(request_len(state));
+    deserialize_piece(state, 0, usize::MAX, out).map(|_| ())
+}
+
+fn too_long(misfit: Misfit) -> TooLong {
+    TooLong {
+        message: "Query",
+        field: "text",
+        misfit,
+    }
+}
+
+fn request_len(state: &SessionState) -> usize {
+    let parts = [HEAD.len(), state.state.expose().len(), TAIL.len(), 1];
+    parts.into_iter().fold(Header::LEN, usize::saturating_add)
+}
+
+/// Appends at most `room` bytes of that request to `out`, behind the first `from`, and says how many. None are left behind
+/// the last.
+pub(crate) fn deserialize_piece(
+    state: &SessionState,
+    from: usize,
+    room: usize,
+    out: &mut BytesMut,
+) -> Result<usize, TooLong> {
+    // The length counts itself and not the tag.
+    let len = request_len(state).saturating_sub(1);
+    let len = i32::try_from(len).map_err(|_| too_long(Misfit::Frame))?;
+    let parts: [&[u8]; 6] = [
+        &[QUERY],
+        &len.to_be_bytes(),
+        HEAD,
+        state.state.expose(),
+        TAIL,
+        &[0],
+    ];
+    let (mut behind, mut left) = (from, room);
+    for part in parts {
+        let rest = part.get(behind..).unwrap_or_default();
+        behind = behind.saturating_sub(part.len());
+        let piece = rest.get(..left.min(rest.len())).unwrap_or_default();
+        out.extend_from_slice(piece);
+        left = left.saturating_sub(piece.len());
+    }
+    Ok(room.saturating_sub(left))
 }
 
 /// Why a new server did not take a state in. The old one has the session still.

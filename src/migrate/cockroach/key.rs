@@ -1,5 +1,7 @@
 use std::fmt;
 
+use md5::{Digest, Md5};
+
 /// The random key by which the answer to `SHOW TRANSFER STATE` is known: a UUID of version 4 (RFC 9562 §5.4).
 ///
 /// ```
@@ -30,6 +32,17 @@ impl TransferKey {
             }
         }
         TransferKey(text)
+    }
+
+    /// The key with this number, of all that can be made of one random secret, which it tells nothing of (MD5).
+    #[must_use]
+    pub fn derive(secret: &[u8], number: u64) -> TransferKey {
+        let digest = Md5::new()
+            .chain_update(b"transfer key")
+            .chain_update(secret)
+            .chain_update(number.to_be_bytes())
+            .finalize();
+        TransferKey::from_random(digest.into())
     }
 
     /// The key as it is sent and echoed: hexadecimal digits and hyphens.

@@ -19,17 +19,22 @@
 //! - The token and the state are [`Secret`](crate::auth::Secret)s; no error text and no `Debug` holds a byte of them.
 //! - A row above [`TRANSFER_STATE_MAX`](crate::limits::TRANSFER_STATE_MAX) is dropped as it comes, and refused.
 //!
-//! No CockroachDB program could be had where this was made. It is tested against scripted answers, after the behaviour of
-//! its server and of sqlproxy.
+//! A session moves so by itself, with [`Session::migrate`](crate::session::Session::migrate), where
+//! [`Config::dialect`](crate::session::Config::dialect) says that its servers are CockroachDB's. No pin keeps it from being asked
+//! for: its server says what cannot be handed out.
+//!
+//! No CockroachDB program could be had where this was made. It is tested against scripted answers, and against a program that
+//! speaks its transfer SQL in front of a real PostgreSQL, after the behaviour of its server and of sqlproxy.
 
 mod deserialize;
 mod key;
 mod revive;
 mod state;
 
+pub(crate) use deserialize::deserialize_piece;
 pub use deserialize::{DeserializeReader, NotRestored, deserialize_session};
 pub use key::TransferKey;
-pub use revive::{ReservedParameter, Revival, check_client};
+pub use revive::{ReservedParameter, Revival, check_client, with_address};
 pub use state::{
     Cannot, SessionState, StateAnswer, StateReader, StateRefused, show_transfer_state,
 };

@@ -36,6 +36,23 @@ pub fn check_client(params: &StartupParams) -> Result<(), ReservedParameter> {
         .map_or(Ok(()), |name| Err(ReservedParameter { name }))
 }
 
+/// The StartupMessage by which a CockroachDB server learns where the client is: as the client sent it, with its address in
+/// place of whatever it says of that itself.
+///
+/// # Errors
+/// [`BuildError::TooLong`] if the packet would be longer than a server takes.
+pub fn with_address(
+    client: &StartupParams,
+    address: SocketAddr,
+) -> Result<StartupParams, BuildError> {
+    let address = address.to_string();
+    let theirs = client
+        .iter()
+        .filter(|(name, _)| !ADDRESS.eq_ignore_ascii_case(name));
+    let own = [(ADDRESS, address.as_bytes())];
+    StartupParams::build(client.version(), theirs.chain(own))
+}
+
 /// A login to a CockroachDB server with a session's revival token.
 ///
 /// The server must let it in without asking for anything; whatever else it wants is an error. The packet holds the token: it
@@ -47,19 +64,22 @@ pub struct Revival {
 }
 
 impl Revival {
-    /// A login with the client's own parameters, as it sent them, the token and the client's address. `channel` is what the
-    /// connection to the new server is now.
+    /// A login with the client's own parameters, as it sent them, the token and the client's address, if it is known.
+    /// `channel` is what the connection to the new server is now.
     ///
     /// # Errors
     /// [`BuildError::TooLong`] if the packet would be longer than a server takes.
     pub fn new(
         client: &StartupParams,
         state: &SessionState,
-        address: SocketAddr,
+        address: Option<SocketAddr>,
         channel: Channel,
     ) -> Result<Revival, BuildError> {
-        let address = address.to_string();
-        let own = [(TOKEN, state.token.expose()), (ADDRESS, address.as_bytes())];
+        let address = address.map(|address| address.to_string());
+        let address = address
+            .as_ref()
+            .map(|address| (ADDRESS, address.as_bytes()));
+        let own = [(TOKEN, state.token.expose())].into_iter().chain(address);
         // What the client says of these counts for nothing, however it is spelt.
         let theirs = client.iter().filter(|(name, _)| {
             !RESERVED_PARAMETERS
@@ -94,6 +114,11 @@ impl Revival {
         self.login.start(&mut BytesMut::new())?;
         out.extend_from_slice(self.packet.expose());
         Ok(())
+    }
+
+    /// The login behind its StartupMessage.
+    pub(crate) fn into_login(self) -> Replay {
+        self.login
     }
 
     /// Takes the server's next message. The login is over with [`Handshake::Ready`].
