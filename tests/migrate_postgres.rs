@@ -3,9 +3,9 @@
 
 use bytes::BytesMut;
 use pgturnout::migrate::postgres::{
-    Found, Identity, Listening, Origin, Part, Prepared, Probe, ProbeFailed, Restore, RestoreFailed,
-    Scope, Settable, Setting, Surrounding, TypeMap, differences, log_position, refusals,
-    surroundings,
+    Found, Identity, Listening, Origin, Part, Prepared, Probe, ProbeFailed, Remembered, Restore,
+    RestoreFailed, Scope, Settable, Setting, Surrounding, TypeMap, differences, log_position,
+    refusals, surroundings,
 };
 use pgturnout::migrate::{AnswerFault, Heard, Look};
 use pgturnout::wire::{Frontend, Header, SqlState};
@@ -364,8 +364,18 @@ fn statements_are_known_by_what_the_server_keeps_of_their_names() {
         from_sql: false,
     };
     found.statements.insert(text(&long[..63]), prepared);
-    assert_eq!(refusals(&found, [long.as_bytes()], Listening::Refuse), []);
-    assert_eq!(refusals(&found, [&b""[..]], Listening::Refuse).len(), 1);
+    assert_eq!(
+        refusals(
+            &found,
+            [(long.as_bytes(), Remembered::Parse)],
+            Listening::Refuse
+        ),
+        []
+    );
+    assert_eq!(
+        refusals(&found, [(&b""[..], Remembered::Parse)], Listening::Refuse).len(),
+        1
+    );
     let left = differences(&found, &fresh(), &TypeMap::identity(), Listening::Refuse);
     assert_eq!(left.len(), 1);
 }

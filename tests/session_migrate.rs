@@ -126,6 +126,53 @@ fn a_session_that_is_not_split_moves() {
     });
 }
 
+/// What was prepared in SQL is prepared in SQL again, by the text that the server keeps of it: one that stood alone.
+#[test]
+fn what_was_prepared_in_sql_is_prepared_again() {
+    each(unsplit, |rig| {
+        rig.logged_in();
+        let text = "prepare p(int) as select $1 + 1 -- one";
+        ask(rig, WRITER, text, "C(PREPARE) Z(I)");
+        rig.client("P(,prepare q as select 2) B E P(,select 3) S");
+        rig.see(WRITER, "P(,prepare q as select 2) B(,) E P(,select 3) S");
+        rig.writer("1 2 C(PREPARE) 1 Z(I)");
+        rig.see(CLIENT, "1 2 C(PREPARE) 1 Z(I)");
+        let sql = |had: &mut Had, name, text: &str| {
+            had.statements.push((name, "{}", text.len(), true));
+        };
+        let mut state = Had::default();
+        sql(&mut state, "p", text);
+        sql(&mut state, "q", "prepare q as select 2");
+        rig.move_begins(NEW, &Had::default());
+        let parts = "P(,select 3) prepare p(int) as select $1 + 1 -- one prepare q as select 2";
+        moves(rig, WRITER, NEW, &state, parts);
+        rig.see(CLIENT, TOLD);
+        // And once more, from there.
+        rig.migrate(order());
+        rig.spare_in(WRITER, &Had::default());
+        moves(rig, NEW, WRITER, &state, parts);
+        ask(rig, WRITER, "execute q", "T D(2) C(SELECT 1) Z(I)");
+    });
+}
+
+/// Of two in one text the server keeps the whole for each: it would prepare both again, or something else.
+#[test]
+fn what_was_prepared_beside_something_else_keeps_the_session() {
+    each(unsplit, |rig| {
+        rig.logged_in();
+        let text = "prepare p as select 1; select 2";
+        ask(rig, WRITER, text, "C(PREPARE) D(2) C(SELECT 1) Z(I)");
+        rig.move_begins(NEW, &Had::default());
+        let mut state = Had::default();
+        state.statements.push(("p", "{}", text.len(), true));
+        rig.answer_probe(WRITER, &state);
+        let (outcome, _, why) = failed(rig);
+        assert_eq!(outcome, Outcome::Recoverable);
+        assert!(why.contains("prepared in SQL: p"), "{why}");
+        ask(rig, WRITER, "execute p", "D(1) C(SELECT 1) Z(I)");
+    });
+}
+
 /// The unnamed statement is there as well; a portal and what was closed are not.
 #[test]
 fn the_unnamed_statement_is_restored_last() {

@@ -285,7 +285,8 @@ impl<R: Route> Session<R> {
         }
         let mut named = VecDeque::new();
         for effect in &intent.effects {
-            self.foresee(leg, &effect.effect, text, &mut named);
+            let alone = intent.statements == 1;
+            self.foresee(leg, &effect.effect, (text, alone), &mut named);
         }
         Note::Effects(Box::new(Effects {
             intent: Arc::clone(intent),
@@ -307,8 +308,14 @@ impl<R: Route> Session<R> {
         KeptText(text.into())
     }
 
-    /// What is safest assumed as soon as a statement is on its way.
-    fn foresee(&mut self, leg: LegId, effect: &Effect, text: &[u8], named: &mut VecDeque<Ticket>) {
+    /// What is safest assumed as soon as a statement is on its way, in this text and maybe alone in it.
+    fn foresee(
+        &mut self,
+        leg: LegId,
+        effect: &Effect,
+        (text, alone): (&[u8], bool),
+        named: &mut VecDeque<Ticket>,
+    ) {
         match effect {
             Effect::Pin(kind) => {
                 if let Some(pin) = pin_of(*kind) {
@@ -316,7 +323,7 @@ impl<R: Route> Session<R> {
                 }
             }
             Effect::Prepare(preparation) => {
-                let ticket = self.preparing(leg, preparation, text);
+                let ticket = self.preparing(leg, preparation, alone, text);
                 named.push_back(ticket);
             }
             Effect::Execute { name, .. } => self.executing(name),

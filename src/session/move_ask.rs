@@ -25,13 +25,19 @@ use crate::track::pipeline::{Kind, Owner};
 use crate::wire::tags::{backend, frontend};
 use crate::wire::{Header, SqlState};
 
-/// The body of a Parse message of the client's.
-#[derive(Debug)]
-pub(super) struct Body(pub(super) Prepared);
+/// What prepares a statement of the client's again: the body of its Parse message, or the text of its PREPARE.
+#[derive(Clone, Debug)]
+pub(super) enum Body {
+    Parse(Prepared),
+    Query(Prepared),
+}
 
 impl AsRef<[u8]> for Body {
     fn as_ref(&self) -> &[u8] {
-        &self.0.body
+        match self {
+            Body::Parse(prepared) => &prepared.body,
+            Body::Query(prepared) => &prepared.query,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a move does next: when it may begin, what follows from each answer, and what is restored.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -10,8 +11,8 @@ use super::moving::{Described, Moving, Source};
 use super::requests::Batch;
 use super::{PeerId, Session};
 use crate::migrate::postgres::{
-    Found, PROBE_STATEMENT, Probe, ProbeFailed, Restore, Scope, Surrounding, TypeLookup, TypeMap,
-    differences, refusals, same_oids, surroundings, types_to_look_up,
+    Found, PROBE_STATEMENT, Probe, ProbeFailed, Remembered, Restore, Scope, Surrounding,
+    TypeLookup, TypeMap, differences, refusals, same_oids, surroundings, types_to_look_up,
 };
 use crate::migrate::{
     Batch as Open, Copy, Dialect, Facts, Phase, Quiescent, Trust, Unsafe, safe_point,
@@ -287,8 +288,15 @@ impl<R: Route> Session<R> {
     fn why_it_stays(&self, found: &Found) -> Option<String> {
         let plan = &self.writer_move()?.plan;
         let known = self.memory.statements.present(self.writer().index());
-        let names = known.map(|(name, _)| name);
-        let refused = refusals(found, names, plan.order.listening);
+        let journal = known.map(|(name, known)| {
+            let way = match (known.query.is_empty(), known.body.is_empty()) {
+                (false, _) => Remembered::Query,
+                (true, false) => Remembered::Parse,
+                (true, true) => Remembered::Name,
+            };
+            (name, way)
+        });
+        let refused = refusals(found, journal, plan.order.listening);
         if !refused.is_empty() {
             return Some(first(refused));
         }
@@ -302,8 +310,16 @@ impl<R: Route> Session<R> {
     fn state_is_read(&mut self, now: Instant, found: Box<Found>) {
         // What the reader alone has is prepared there on its first use, as on any server.
         let known = self.memory.statements.present(self.writer().index());
+        let (mut statements, mut in_sql) = (Vec::new(), Vec::new());
+        for (name, known) in known {
+            match known.query.is_empty() {
+                true => statements.push(Body::Parse(Arc::clone(known))),
+                false => in_sql.push((Box::from(name), Body::Query(Arc::clone(known)))),
+            }
+        }
         let source = Described {
-            statements: known.map(|(_, known)| Body(known.clone())).collect(),
+            statements,
+            in_sql,
             found,
         };
         let source = Source::Described(source);
@@ -322,10 +338,11 @@ impl<R: Route> Session<R> {
             return;
         };
         plan.types = types.clone();
-        let bodies = source.statements.iter().map(|body| Body(body.0.clone()));
+        let (bodies, in_sql) = (source.statements.clone(), source.in_sql.clone());
         let (leg, listening) = (plan.leg, plan.order.listening);
         match Restore::new(&source.found, &fresh, bodies, types, listening) {
             Ok(restore) => {
+                let restore = restore.preparing(in_sql);
                 self.ask_for_move(now, leg, Question::Restore(Box::new(restore)));
                 self.write_restore(now);
             }

@@ -159,6 +159,8 @@ pub(super) struct Described {
     pub(super) found: Box<Found>,
     /// The client's prepared statements, the unnamed one included.
     pub(super) statements: Vec<Body>,
+    /// Those that it prepared in SQL, with their names.
+    pub(super) in_sql: Vec<(Box<[u8]>, Body)>,
 }
 
 /// How long the client has been held.

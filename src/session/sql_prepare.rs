@@ -16,11 +16,12 @@ use crate::track::pipeline::Kind;
 use crate::track::prepared::{Change, Repair, Ticket, key};
 
 impl<R: Route> Session<R> {
-    /// A PREPARE is on its way to an upstream.
+    /// A PREPARE is on its way to an upstream, in this text, and maybe alone in it.
     pub(super) fn preparing(
         &mut self,
         leg: LegId,
         preparation: &Preparation,
+        alone: bool,
         text: &[u8],
     ) -> Ticket {
         let name: Box<[u8]> = key(&preparation.name.0).into();
@@ -33,8 +34,14 @@ impl<R: Route> Session<R> {
             ),
             None => (Vec::new(), Arc::new(unseen())),
         };
+        // A server keeps the whole Query as the text of each statement that it prepares.
+        let query = match repeatable {
+            Some(_) if alone && self.may_move() => text,
+            Some(_) | None => &[],
+        };
         let leg = leg.index();
-        let change = match self.memory.statements.define(&name, &body, intent) {
+        let statements = &mut self.memory.statements;
+        let change = match statements.define_in_sql(&name, &body, query, intent) {
             Some(definition) => Change::Define {
                 leg,
                 name,

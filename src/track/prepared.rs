@@ -26,6 +26,9 @@ pub struct Definition<M> {
     /// The body of the Parse message: name, text and parameter types, byte for byte. Empty if the statement is known by
     /// its name alone, and no other upstream can have it.
     pub body: Box<[u8]>,
+    /// The whole text of the PREPARE, if it was one that stood alone and prepares the same again. Empty for what came in a
+    /// Parse.
+    pub query: Box<[u8]>,
     /// What the session knows of the text.
     pub meta: M,
     version: u64,
@@ -34,6 +37,10 @@ pub struct Definition<M> {
 impl<M> Definition<M> {
     fn is_repeatable(&self) -> bool {
         !self.body.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.body.len().saturating_add(self.query.len())
     }
 }
 
@@ -251,12 +258,25 @@ impl<M> Statements<M> {
 
     /// Makes a definition of a Parse that is about to be sent; `None` when the bounds leave no room for it.
     pub fn define(&mut self, name: &[u8], body: &[u8], meta: M) -> Option<Arc<Definition<M>>> {
-        if !self.has_room_for(body.len().saturating_add(name.len()), 0, 0) {
+        self.define_in_sql(name, body, &[], meta)
+    }
+
+    /// The same of a PREPARE, whose whole text is `query` if it can be repeated.
+    pub fn define_in_sql(
+        &mut self,
+        name: &[u8],
+        body: &[u8],
+        query: &[u8],
+        meta: M,
+    ) -> Option<Arc<Definition<M>>> {
+        let len = body.len().saturating_add(query.len());
+        if !self.has_room_for(len.saturating_add(name.len()), 0, 0) {
             return None;
         }
         self.next_version = self.next_version.saturating_add(1);
         Some(Arc::new(Definition {
             body: body.into(),
+            query: query.into(),
             meta,
             version: self.next_version,
         }))
@@ -508,7 +528,7 @@ fn entry_cost<M>(name: &[u8], entry: &Entry<M>) -> usize {
     let body = entry
         .current
         .as_ref()
-        .map_or(0, |definition| definition.body.len());
+        .map_or(0, |definition| definition.len());
     name.len().saturating_add(body)
 }
 
@@ -517,7 +537,7 @@ fn pending_cost<M>(change: &Change<M>) -> usize {
     match change {
         Change::Define {
             name, definition, ..
-        } => name.len().saturating_add(definition.body.len()),
+        } => name.len().saturating_add(definition.len()),
         Change::Restore { name, .. } | Change::Forget { name, .. } | Change::Clear { name, .. } => {
             name.len()
         }

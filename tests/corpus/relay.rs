@@ -1,11 +1,13 @@
 //! Between `psql` and the primary.
 //!
 //! `psql` sends one request and waits for its answer, so one thread per connection is enough: a request goes on, its
-//! answer comes back, and in between come the data of a `COPY`.
+//! answer comes back, and in between come the data of a `COPY`. From a Flush on, which it sends in pipelines alone, bytes
+//! pass as they come.
 
-use std::io::Write as _;
-use std::net::TcpStream;
+use std::io::{self, Write as _};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Mutex;
+use std::thread;
 
 use crate::Setup;
 use crate::tally::Tally;
@@ -39,6 +41,21 @@ impl Relay {
                 return Some(frames);
             }
         }
+    }
+
+    /// Passes what both sides send, to the end.
+    fn pass(self) {
+        let (mut client, mut primary) = (self.client, self.primary);
+        let (Ok(mut from), Ok(mut to)) = (primary.try_clone(), client.try_clone()) else {
+            return;
+        };
+        let back = thread::spawn(move || {
+            let _ = io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Both);
+        });
+        let _ = io::copy(&mut client, &mut primary);
+        let _ = primary.shutdown(Shutdown::Both);
+        let _ = back.join();
     }
 
     fn copy_in(&mut self) -> Option<()> {
@@ -96,6 +113,9 @@ pub(crate) fn serve(setup: &Setup, tally: &Mutex<Tally>, mut client: TcpStream) 
         });
         if relay.primary.write_all(&frame.bytes()).is_err() {
             return;
+        }
+        if frame.tag == b'H' {
+            return relay.pass();
         }
         if !ends_request {
             continue;

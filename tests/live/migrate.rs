@@ -79,7 +79,7 @@ fn seen(client: &mut Client) -> Vec<Vec<String>> {
         "select name || '=' || setting from pg_settings where context in ('user', 'superuser') \
          and name !~ '^transaction_|[.]' order by name",
         "select current_setting('app.who', true)",
-        "select name || ':' || statement || ':' || parameter_types::text from pg_prepared_statements order by name",
+        "select name || ':' || statement || ':' || parameter_types::text || from_sql from pg_prepared_statements order by name",
         "show search_path",
         "select pg_listening_channels()",
     ]
@@ -122,6 +122,7 @@ fn a_session_is_the_same_behind_a_move() {
                 "set statement_timeout = '13min'",
                 "select set_config('enable_seqscan', 'off', false)",
                 "do $$ begin perform set_config('enable_nestloop', 'off', false); end $$",
+                "prepare sql(int) as select $1 + 1; -- as it stands",
             ] {
                 client.run(sql);
             }
@@ -149,6 +150,7 @@ fn a_session_is_the_same_behind_a_move() {
             assert_eq!(seen(&mut client), before, "{split:?} {user}");
             client.send(&[bind("", "one", &[Some("41")]), execute("", 0), sync()].concat());
             assert_eq!(values(&client.ready(1)), ["42"]);
+            assert_eq!(client.value("execute sql(41)"), "42");
             client.run("reset all");
             assert_eq!(client.value("show work_mem"), "4MB");
         }
@@ -186,7 +188,7 @@ fn what_cannot_move_stays() {
             "temporary objects exist: ",
         ),
         (
-            "prepare p as select 1",
+            "prepare p as select 1; select 2",
             "deallocate p",
             "prepared in SQL: p",
         ),

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use bytes::BytesMut;
 use pgturnout::migrate::postgres::{
     Difference, Found, Listening, OtherOids, PROBE_STATEMENT, Part, Probe, ProbeFailed, Refusal,
-    Restore, RestoreFailed, Scope, Surrounding, TypeLookup, TypeMap, TypeTrouble, Types,
-    differences, refusals, same_oids, surroundings, types_to_look_up,
+    Remembered, Restore, RestoreFailed, Scope, Surrounding, TypeLookup, TypeMap, TypeTrouble,
+    Types, differences, refusals, same_oids, surroundings, types_to_look_up,
 };
 use pgturnout::migrate::{AnswerFault, Heard, Look};
 use pgturnout::wire::{Header, Writer};
@@ -436,7 +436,14 @@ fn restores_what_it_finds() {
     let names: Vec<&[u8]> = vec![b"one", b"Two \"2\"", b"empty", b""];
     let custom = ["app.who"];
     let found = probe(&mut source, &custom);
-    assert_eq!(refusals(&found, names, Listening::Move), []);
+    assert_eq!(
+        refusals(
+            &found,
+            names.iter().map(|name| (*name, Remembered::Parse)),
+            Listening::Move
+        ),
+        []
+    );
     assert_eq!(found.statements[&b"one"[..]].types, [23, 25]);
 
     let mut target = open(cluster.primary());
@@ -611,7 +618,11 @@ fn names_what_is_refused() {
     assert!(
         differences(&found, &before, &TypeMap::identity(), Listening::Refuse).contains(&unknown)
     );
-    let listed = refusals(&found, [&b"lost"[..]], Listening::Refuse);
+    let listed = refusals(
+        &found,
+        [(&b"lost"[..], Remembered::Parse)],
+        Listening::Refuse,
+    );
     let name = |name: &[u8]| Box::from(name);
     assert_eq!(
         listed,

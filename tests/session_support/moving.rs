@@ -251,12 +251,17 @@ impl Rig {
         let got = self.take(peer);
         let (mut parts, mut answers) = (Vec::new(), Vec::new());
         let mut rest = &got[..];
+        let mut done = "D(x) C(SELECT 1)";
         while let Some(header) = Header::parse(rest).unwrap() {
             let (body, behind) = header.split(rest).expect("whole messages");
             match Frontend::parse(header.tag, body).unwrap() {
                 Frontend::Parse(parse) => {
+                    done = "D(x) C(SELECT 1)";
                     if parse.name != PROBE.as_bytes() {
                         parts.push(show_frontend(&raw(b'P', body)));
+                    } else if !parse.text.starts_with(b"SELECT pg_catalog.set_config(") {
+                        parts.push(parse.text.escape_ascii().to_string());
+                        done = "C(PREPARE)";
                     }
                     answers.extend(backend("1"));
                 }
@@ -266,10 +271,12 @@ impl Rig {
                         .iter()
                         .map(|value| value.unwrap().escape_ascii().to_string())
                         .collect();
-                    parts.push(values.join("="));
+                    if !values.is_empty() {
+                        parts.push(values.join("="));
+                    }
                     answers.extend(backend("2"));
                 }
-                Frontend::Execute(_) => answers.extend(backend("D(x) C(SELECT 1)")),
+                Frontend::Execute(_) => answers.extend(backend(done)),
                 Frontend::Close(_) => answers.extend(backend("3")),
                 Frontend::Sync => answers.extend(backend("Z(I)")),
                 other => panic!("{other:?} in a restore"),

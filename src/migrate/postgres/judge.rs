@@ -1,6 +1,6 @@
 //! What a probe's findings mean: what cannot be moved, what differs between the servers, what differs after a restore.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::settings::must_agree;
@@ -43,7 +43,8 @@ pub enum Refusal {
         /// On how many channels.
         channels: usize,
     },
-    /// A statement was made by PREPARE: of its text only the whole Query is known, which may hold more.
+    /// A statement was made by PREPARE, and the journal has no text that would make the same again: it stood beside others in
+    /// its Query, was run in a function, or means what settings make of it.
     PreparedInSql {
         /// Its name.
         name: Box<[u8]>,
@@ -90,15 +91,29 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Everything that keeps a session where it is, given the names of the prepared statements that the journal can prepare
-/// again. The unnamed one is not among them: a server does not list it.
+/// How a journal remembers a prepared statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remembered {
+    /// By its Parse message.
+    Parse,
+    /// By the text of its PREPARE.
+    Query,
+    /// By its name alone.
+    Name,
+}
+
+/// Everything that keeps a session where it is, given the names of the prepared statements in the journal. The unnamed one
+/// counts for nothing: a server does not list it.
 #[must_use]
 pub fn refusals<'n>(
     found: &Found,
-    journal: impl IntoIterator<Item = &'n [u8]>,
+    journal: impl IntoIterator<Item = (&'n [u8], Remembered)>,
     listening: Listening,
 ) -> Vec<Refusal> {
-    let journal: BTreeSet<&[u8]> = journal.into_iter().map(key).collect();
+    let journal: BTreeMap<&[u8], Remembered> = journal
+        .into_iter()
+        .map(|(name, way)| (key(name), way))
+        .collect();
     let mut refusals = Vec::new();
     let counts = [
         (
@@ -132,14 +147,18 @@ pub fn refusals<'n>(
     }
     for (name, prepared) in &found.statements {
         let name = name.clone();
-        if prepared.from_sql {
-            refusals.push(Refusal::PreparedInSql { name });
-        } else if !journal.contains(&*name) {
-            refusals.push(Refusal::UnknownStatement { name });
+        match (prepared.from_sql, journal.get(&*name)) {
+            (true, Some(Remembered::Query)) | (false, Some(Remembered::Parse)) => {}
+            (true, Some(Remembered::Parse | Remembered::Name) | None) => {
+                refusals.push(Refusal::PreparedInSql { name });
+            }
+            (false, Some(Remembered::Query | Remembered::Name) | None) => {
+                refusals.push(Refusal::UnknownStatement { name });
+            }
         }
     }
     let lost = journal
-        .into_iter()
+        .into_keys()
         .filter(|name| !name.is_empty() && !found.statements.contains_key(*name));
     refusals.extend(lost.map(|name| Refusal::LostStatement {
         name: Box::from(name),

@@ -21,6 +21,14 @@ const SET: &[u8] = b"SELECT pg_catalog.set_config($1, $2, false)";
 /// OID of the type `text`.
 const TEXT: u32 = 25;
 
+/// The answers to what is run once.
+const ONCE: &[u8] = &[
+    tags::PARSE_COMPLETE,
+    tags::BIND_COMPLETE,
+    tags::COMMAND_COMPLETE,
+    tags::CLOSE_COMPLETE,
+];
+
 /// What a part of a restore is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -119,6 +127,11 @@ enum Step<S> {
     Unprepare,
     /// Parse of a client's statement, and the length of its name.
     Statement(S),
+    /// A PREPARE of the client's.
+    Query {
+        name: Box<[u8]>,
+        text: S,
+    },
     Listen {
         channel: Box<[u8]>,
     },
@@ -198,6 +211,18 @@ impl<S: AsRef<[u8]>> Restore<S> {
             types,
             over: false,
         })
+    }
+
+    /// The same, and statements that the client prepared in SQL, with their names and the texts that prepare them again, as
+    /// the server keeps them: whole.
+    #[must_use]
+    pub fn preparing(mut self, statements: impl IntoIterator<Item = (Box<[u8]>, S)>) -> Restore<S> {
+        let sync = self.steps.pop_back();
+        let statements = statements.into_iter();
+        self.steps
+            .extend(statements.map(|(name, text)| Step::Query { name, text }));
+        self.steps.extend(sync);
+        self
     }
 
     /// Appends as many messages to `out` as `room` bytes take, of whole steps, and one step at least. Whether all is
@@ -376,7 +401,6 @@ fn write_step<S: AsRef<[u8]>>(
     types: &TypeMap,
     out: &mut BytesMut,
 ) -> Result<(), TooLong> {
-    let statement = PROBE_STATEMENT;
     match step {
         Step::Prepare => parse(SET, &[TEXT, TEXT], out),
         Step::Set { name, value, .. } => run(&[Some(name), Some(value)], out),
@@ -400,17 +424,18 @@ fn write_step<S: AsRef<[u8]>>(
                 text.push(*byte);
             }
             text.push(b'"');
-            let message = Parse {
-                name: statement,
-                text: &text,
-                types: ParamTypes::new(&[]),
-            };
-            Frontend::Parse(message).encode(out)?;
-            run(&[], out)?;
-            close(out)
+            once(&text, out)
         }
+        Step::Query { text, .. } => once(text.as_ref(), out),
         Step::Sync => Frontend::Sync.encode(out),
     }
+}
+
+/// Runs a text, and leaves the unnamed statement alone.
+fn once(text: &[u8], out: &mut BytesMut) -> Result<(), TooLong> {
+    parse(text, &[], out)?;
+    run(&[], out)?;
+    close(out)
 }
 
 fn parse(text: &[u8], types: &[u32], out: &mut BytesMut) -> Result<(), TooLong> {
@@ -461,15 +486,8 @@ fn expected<S: AsRef<[u8]>>(step: Step<S>) -> Expected {
             };
             (Part::Statement { name }, &[tags::PARSE_COMPLETE])
         }
-        Step::Listen { channel } => (
-            Part::Channel { name: channel },
-            &[
-                tags::PARSE_COMPLETE,
-                tags::BIND_COMPLETE,
-                tags::COMMAND_COMPLETE,
-                tags::CLOSE_COMPLETE,
-            ],
-        ),
+        Step::Listen { channel } => (Part::Channel { name: channel }, ONCE),
+        Step::Query { name, .. } => (Part::Statement { name }, ONCE),
         Step::Sync => (Part::End, &[tags::READY_FOR_QUERY]),
     };
     Expected { part, tags }
