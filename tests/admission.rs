@@ -9,8 +9,8 @@ mod support;
 use bytes::BytesMut;
 use pgturnout::auth::{
     Accepted, Admission, AdmitNonces, AdmitPolicy, Admitting, Channel, ClientConnection,
-    Credential, Handshake, Md5Digest, Method, Methods, Rejected, Replay, ScramNonce, TlsEndPoint,
-    Users,
+    Credential, Handshake, Likeness, Md5Digest, Method, Methods, Rejected, Replay, ScramNonce,
+    TlsEndPoint, Users,
 };
 use pgturnout::startup::ProtocolVersion;
 use pgturnout::wire::{Backend, TransactionStatus};
@@ -372,59 +372,196 @@ fn nothing_is_handled_before_the_start() {
 }
 
 /// How often passwords are hashed where the work is compared: more than one step.
-const MANY: u32 = 10_000;
+const MANY: u32 = 4_100;
 
-/// A verifier that costs as much as a password does.
+/// A verifier with a salt of its own length.
 #[cfg(feature = "scram")]
-fn costly_verifier() -> Credential {
-    let account = scram::Account::new(PASSWORD, MANY);
-    Credential::from_secret(account.stored().as_bytes()).unwrap()
+fn verifier_like(iterations: u32, salt: &str) -> Credential {
+    let stored = scram::account().stored();
+    let (_, keys) = stored.rsplit_once('$').unwrap();
+    Credential::from_secret(format!("SCRAM-SHA-256${iterations}:{salt}${keys}").as_bytes()).unwrap()
 }
 
-/// B10: neither messages nor work tell whether a user is listed, whoever else is.
-#[test]
-fn an_unknown_user_is_asked_and_refused_like_a_known_one() {
-    let policy = || policy().iterations(MANY);
-    let policies = [
-        (policy().allow_md5(Channel::Clear), clear()),
-        (policy().allow_cleartext(), over_tls()),
-        #[cfg(feature = "scram")]
-        (policy().allow_scram(), clear()),
-        #[cfg(feature = "scram")]
-        (policy().allow_scram().allow_md5(Channel::Clear), over_tls()),
-    ];
-    let kinds: Vec<fn() -> Credential> = vec![
+/// The tag `p` and a message of SASL.
+#[cfg(feature = "scram")]
+fn first_message() -> Vec<u8> {
+    let mut message = BytesMut::new();
+    pgturnout::wire::password::SaslInitialResponse {
+        mechanism: b"SCRAM-SHA-256",
+        data: Some(b"n,,n=,r=x"),
+    }
+    .encode(&mut message)
+    .unwrap();
+    message[5..].to_vec()
+}
+
+/// What anybody can see of a user: what it is asked, with how long a salt and how many iterations, and after how much
+/// work it is refused with what.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct View {
+    codes: Vec<u8>,
+    salt_len: usize,
+    iterations: String,
+    works: usize,
+    refusal: String,
+}
+
+/// Asks for this user as one who knows nothing.
+fn look(mut login: Admission, user: &[u8]) -> View {
+    let user = std::str::from_utf8(user).unwrap();
+    let mut view = View {
+        codes: Vec::new(),
+        salt_len: 0,
+        iterations: String::new(),
+        works: 0,
+        refusal: String::new(),
+    };
+    let mut out = BytesMut::new();
+    let mut state = login.start(&mut out);
+    loop {
+        state = match state {
+            Admitting::Accepted(_) => panic!("nobody knows the password"),
+            Admitting::Working => {
+                view.works += 1;
+                login.work(&mut out)
+            }
+            Admitting::Refused(rejected) => {
+                let words = rejected.to_string().replace(user, "NAME");
+                view.refusal = format!("{} {words}", rejected.sqlstate());
+                return view;
+            }
+            Admitting::Wait => {
+                let said = out.split();
+                let (code, data) = (said[8], &said[9..]);
+                view.codes.push(code);
+                match code {
+                    #[cfg(feature = "scram")]
+                    10 => login.handle(b'p', &first_message(), &mut out),
+                    #[cfg(feature = "scram")]
+                    11 => {
+                        let said = std::str::from_utf8(data).unwrap();
+                        let parts: Vec<&str> = said.split(',').collect();
+                        view.salt_len = parts[1].len();
+                        view.iterations = parts[2].to_owned();
+                        let proof = "A".repeat(43) + "=";
+                        let last = format!("c=biws,{},p={proof}", parts[0]);
+                        login.handle(b'p', last.as_bytes(), &mut out)
+                    }
+                    5 => login.handle(b'p', b"md50123456789abcdef0123456789abcdef\0", &mut out),
+                    3 => login.handle(b'p', b"wrong\0", &mut out),
+                    _ => panic!("{code} {data:?}"),
+                }
+            }
+        };
+    }
+}
+
+/// Every kind of secret, as many as a client could tell from one another.
+fn kinds() -> Vec<fn() -> Credential> {
+    vec![
         || Credential::password(PASSWORD),
         digest,
         #[cfg(feature = "scram")]
-        costly_verifier,
-    ];
-    for (policy, connection) in policies {
-        for (kind, other) in kinds
-            .iter()
-            .flat_map(|kind| kinds.iter().map(move |other| (kind, other)))
-        {
-            let mut users = listed(kind());
-            users.insert(b"bob", other());
-            let wrong = attempt(&users, &policy, connection.clone(), "wrong");
-            let nobody = Admission::new(b"nobody", &users, &policy, connection.clone(), nonces());
-            let nobody = talk(nobody, client(Credential::password("wrong"), &connection));
-            // A digest serves for MD5 alone, and the strongest method is asked of nobody.
-            if nobody.codes == wrong.codes {
-                assert_eq!(
-                    nobody.works,
-                    wrong.works,
-                    "{policy:?} {:?} {:?}",
-                    kind(),
-                    other()
-                );
+        || verifier_like(2 * MANY, "c2l4dGVlbiBzYWx0eSBieQ=="),
+        || Credential::password(""),
+        #[cfg(feature = "scram")]
+        || verifier_like(3, "dHdlbHZlIGJ5dGVz"),
+        || Credential::External,
+        #[cfg(feature = "scram")]
+        || verifier_like(7, &"Zm9y".repeat(20)),
+    ]
+}
+
+/// Every mixture of methods, over a connection that takes them.
+fn policies() -> Vec<(AdmitPolicy, ClientConnection)> {
+    let policy = || policy().iterations(MANY);
+    let clear_md5 = || policy().allow_md5(Channel::Clear);
+    vec![
+        (clear_md5(), clear()),
+        (policy().allow_cleartext(), over_tls()),
+        (clear_md5().allow_cleartext(), over_tls()),
+        #[cfg(feature = "scram")]
+        (policy().allow_scram(), clear()),
+        #[cfg(feature = "scram")]
+        (clear_md5().allow_scram(), clear()),
+        #[cfg(feature = "scram")]
+        (policy().allow_scram().allow_cleartext(), over_tls()),
+        #[cfg(feature = "scram")]
+        (
+            clear_md5().allow_scram().allow_cleartext(),
+            ClientConnection {
+                end_point: None,
+                ..over_tls()
+            },
+        ),
+    ]
+}
+
+/// B10: neither questions nor messages nor work tell whether a user is listed, whoever is. Names that are not listed are
+/// asked like the two that are, as often like the one as like the other.
+#[test]
+fn an_unknown_user_is_asked_and_refused_like_a_known_one() {
+    for (policy, mut connection) in policies() {
+        connection.end_point = None;
+        for (at, kind) in kinds().iter().enumerate() {
+            for other in [kind, &kinds()[(at + 1) % kinds().len()]] {
+                let case = format!("{policy:?} {:?} {:?}", kind(), other());
+                let mut users = listed(kind());
+                users.insert(b"bob", other());
+                let ask = |name: &str| {
+                    let connection = connection.clone();
+                    let name = name.as_bytes();
+                    look(
+                        Admission::new(name, &users, &policy, connection, nonces()),
+                        name,
+                    )
+                };
+                let known = [ask(USER), ask("bob")];
+                let strangers: Vec<View> = (0..10).map(|n| ask(&format!("nobody{n}"))).collect();
+                let like = |view: &View| strangers.iter().filter(|like| *like == view).count();
+                if known[0] == known[1] {
+                    assert_eq!(like(&known[0]), 10, "{case} {known:?} {strangers:?}");
+                } else {
+                    assert_eq!(
+                        like(&known[0]) + like(&known[1]),
+                        10,
+                        "{case} {known:?} {strangers:?}"
+                    );
+                    assert!((1..=9).contains(&like(&known[0])), "{case}");
+                }
             }
-            assert_eq!(nobody.rejected().sqlstate(), wrong.rejected().sqlstate());
-            assert_eq!(
-                nobody.rejected().to_string().replace("nobody", USER),
-                wrong.rejected().to_string()
-            );
         }
+    }
+}
+
+/// B10: whom the caller looks up is asked like those that the policy names.
+#[cfg(feature = "scram")]
+#[test]
+fn a_user_whom_nobody_finds_is_asked_like_what_the_policy_names() {
+    let found: [(Credential, Likeness); 3] = [
+        (Credential::password(PASSWORD), Likeness::Password),
+        (digest(), Likeness::Md5Digest),
+        (
+            verifier_like(3, "dHdlbHZlIGJ5dGVz"),
+            Likeness::ScramVerifier {
+                salt_len: 12,
+                iterations: 3,
+            },
+        ),
+    ];
+    for (credential, likeness) in found {
+        let policy = policy()
+            .iterations(MANY)
+            .allow_scram()
+            .allow_md5(Channel::Clear)
+            .imitate(likeness);
+        let ask = |name: &str, credential| {
+            let credential = std::sync::Arc::new(credential);
+            let user = name.as_bytes();
+            let login = Admission::with_credential(user, credential, &policy, clear(), nonces());
+            look(login, user)
+        };
+        assert_eq!(ask(USER, credential), ask("nobody", Credential::None));
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use super::admit_check::{Check, Checked};
 use super::admit_policy::{AdmitPolicy, Asked, ClientConnection};
 use super::credential::Credential;
+use super::likeness::Likeness;
 use super::md5::{md5_digest, salt};
 use super::methods::Method;
 use super::nonce::ScramNonce;
@@ -201,18 +202,20 @@ impl Admission {
         connection: ClientConnection,
         nonces: AdmitNonces,
     ) -> Admission {
-        let credential = proving(user, users.get(user));
-        let asked = policy.ask(user, &credential, users.kinds(), connection);
-        Admission {
-            user: Box::from(user),
-            credential,
-            nonces,
-            phase: Phase::New(asked),
-        }
+        let listed = users.get(user);
+        let drawn = policy.draw(user, users.mix());
+        let likeness = if users.lists(user) {
+            Likeness::of(&listed)
+        } else {
+            drawn
+        };
+        let kinds = users.kinds();
+        Admission::asking(user, listed, likeness, kinds, policy, connection, nonces)
     }
 
-    /// A login as a user whose credential the caller has found; [`Credential::None`] if there is no such user. Since nobody
-    /// here knows what others have, everybody's proof costs what the dearest kind does.
+    /// A login as a user whose credential the caller has found; [`Credential::None`] if there is no such user, who is asked
+    /// like those that [`AdmitPolicy::imitate`] names. Since nobody here knows what others have, everybody's proof costs
+    /// what the dearest kind does.
     #[must_use]
     pub fn with_credential(
         user: &[u8],
@@ -221,8 +224,32 @@ impl Admission {
         connection: ClientConnection,
         nonces: AdmitNonces,
     ) -> Admission {
-        let credential = proving(user, credential);
-        let asked = policy.ask(user, &credential, Kinds::ALL, connection);
+        let drawn = policy.draw(user, policy.imitated());
+        let likeness = match &*credential {
+            Credential::None => drawn,
+            #[cfg(feature = "scram")]
+            Credential::ScramKeys(_) | Credential::ScramVerifier(_) => Likeness::of(&credential),
+            Credential::Password(_) | Credential::Md5Digest(_) | Credential::External => {
+                Likeness::of(&credential)
+            }
+        };
+        let kinds = Kinds::ALL;
+        Admission::asking(
+            user, credential, likeness, kinds, policy, connection, nonces,
+        )
+    }
+
+    fn asking(
+        user: &[u8],
+        found: Arc<Credential>,
+        likeness: Likeness,
+        kinds: Kinds,
+        policy: &AdmitPolicy,
+        connection: ClientConnection,
+        nonces: AdmitNonces,
+    ) -> Admission {
+        let credential = proving(user, found);
+        let asked = policy.ask(user, &credential, likeness, kinds, connection);
         Admission {
             user: Box::from(user),
             credential,

@@ -5,6 +5,7 @@ use std::fmt;
 use super::admit_check::Check;
 use super::certificate::TlsEndPoint;
 use super::credential::Credential;
+use super::likeness::{Likeness, Mix};
 use super::methods::{Channel, Method};
 #[cfg(feature = "scram")]
 use super::scram_hash::keyed_code;
@@ -54,12 +55,22 @@ enum Binding {
 /// How many iterations PostgreSQL hashes a password with unless it is told otherwise.
 const ITERATIONS: u32 = 4_096;
 
+/// How many bytes of salt PostgreSQL hashes a password with.
+#[cfg(feature = "scram")]
+const SALT_LEN: usize = 16;
+
 /// How clients may prove to us who they are, and over what. It begins with nothing allowed.
 ///
 /// Of what is allowed, a user is asked for the strongest that serves for what is listed: a password for SCRAM, MD5 and
-/// cleartext, an MD5 digest for MD5 and cleartext, a verifier for SCRAM and cleartext. A user who is not listed is asked
-/// for the strongest that is allowed, with a salt made of the name and a secret, and refused like one with a wrong
-/// password, after the same work.
+/// cleartext, an MD5 digest for MD5 and cleartext, a verifier for SCRAM and cleartext. If it serves for nothing that is
+/// allowed, the user is asked all the same, and refused whatever the answer.
+///
+/// A user who is not listed cannot be told from one with a wrong password. It is asked like one of those who are listed,
+/// drawn by its name and the secret: where one in ten has a digest, one name in ten of those that do not exist is asked
+/// for MD5, and the same one at every login. So is the length of its salt and the iteration count those of some verifier,
+/// and so is the work. (PostgreSQL, whose `md5` in `pg_hba.conf` asks for SCRAM or MD5 by what is stored, asks all who do
+/// not exist by `password_encryption`, with 16 bytes of salt: there, who is asked otherwise exists.) If the caller finds
+/// the users, it has to say what they are like ([`AdmitPolicy::imitate`]).
 ///
 /// ```
 /// use pgturnout::auth::{AdmitPolicy, Channel};
@@ -76,6 +87,8 @@ pub struct AdmitPolicy {
     scram: Option<Binding>,
     certificates: Certificates,
     iterations: u32,
+    /// What users are like whom the caller looks up.
+    imitated: Mix,
     #[cfg_attr(
         not(feature = "scram"),
         expect(dead_code, reason = "only SCRAM has salts")
@@ -110,6 +123,7 @@ impl AdmitPolicy {
             scram: None,
             certificates: Certificates::NoProof,
             iterations: ITERATIONS,
+            imitated: Mix::default(),
             mock: Secret::copy_of(&mock_secret),
         }
     }
@@ -179,6 +193,37 @@ impl AdmitPolicy {
         }
     }
 
+    /// What the users are like whom the caller looks up ([`Admission::with_credential`](super::Admission::with_credential)):
+    /// those who do not exist are asked like these, in equal shares, after more than one call. Unless it is said here, they
+    /// are asked like one with a password. Of those who are listed we see it ourselves, and this is not looked at.
+    #[must_use]
+    pub fn imitate(mut self, likeness: Likeness) -> AdmitPolicy {
+        self.imitated.add(likeness);
+        self
+    }
+
+    pub(super) fn imitated(&self) -> &Mix {
+        &self.imitated
+    }
+
+    /// What this user is asked like if it does not exist, of those who do.
+    #[cfg(feature = "scram")]
+    pub(super) fn draw(&self, user: &[u8], mix: &Mix) -> Likeness {
+        // No name has a NUL: this is nobody's salt.
+        let code = keyed_code(self.mock.expose(), &[&[0], user].concat());
+        let point = code
+            .expose()
+            .first_chunk()
+            .map(|bytes| u64::from_be_bytes(*bytes));
+        mix.at(point.unwrap_or_default())
+    }
+
+    /// Without SCRAM everybody is asked the same.
+    #[cfg(not(feature = "scram"))]
+    pub(super) fn draw(&self, _user: &[u8], mix: &Mix) -> Likeness {
+        mix.at(0)
+    }
+
     /// Whether a client may send its password as it is.
     pub(crate) fn takes_passwords(&self) -> bool {
         self.cleartext.is_some()
@@ -201,11 +246,12 @@ impl AdmitPolicy {
         all.into_iter().flatten().min()
     }
 
-    /// What this user is asked over this connection.
+    /// What this user is asked over this connection. The credential decides nothing here but which answer is right.
     pub(super) fn ask(
         &self,
         user: &[u8],
         credential: &Credential,
+        likeness: Likeness,
         kinds: Kinds,
         connection: ClientConnection,
     ) -> Asked {
@@ -220,32 +266,37 @@ impl AdmitPolicy {
             return Asked::Nothing(Method::Trust);
         }
         #[cfg(feature = "scram")]
-        let scram = self.offer(connection.end_point);
+        let scram = self
+            .offer(connection.end_point)
+            .map(|offer| Asked::Scram(offer, self.account(user, credential, likeness, kinds)));
         #[cfg(not(feature = "scram"))]
-        let scram: Option<()> = None;
-        let md5 = over(self.md5);
-        let cleartext = over(self.cleartext);
-        match (scram, suits_scram(credential), suits_md5(credential)) {
+        let scram: Option<Asked> = None;
+        let md5 = over(self.md5).then_some(Asked::Md5);
+        let cleartext =
+            over(self.cleartext).then(|| Asked::Cleartext(self.check(credential, likeness, kinds)));
+        // What serves before what does not.
+        let asked = match likeness {
+            Likeness::Password => scram.or(md5).or(cleartext),
+            Likeness::Md5Digest => md5.or(cleartext).or(scram),
             #[cfg(feature = "scram")]
-            (Some(offer), true, _) => Asked::Scram(offer, self.account(user, credential, kinds)),
-            (_, _, true) if md5 => Asked::Md5,
-            _ if cleartext && suits_cleartext(credential) => {
-                Asked::Cleartext(self.check(credential, kinds))
-            }
-            // What is listed serves for nothing that is allowed, or nothing is listed.
-            #[cfg(feature = "scram")]
-            (Some(offer), _, _) => {
-                Asked::Scram(offer, self.account(user, &Credential::None, kinds))
-            }
-            _ if md5 => Asked::Md5,
-            _ if cleartext => Asked::Cleartext(self.check(credential, kinds)),
-            _ if self.certificates == Certificates::Proof => Asked::Certificate,
-            _ => Asked::Impossible,
-        }
+            Likeness::ScramVerifier { .. } => scram.or(cleartext).or(md5),
+        };
+        asked.unwrap_or(match self.certificates {
+            Certificates::Proof => Asked::Certificate,
+            Certificates::NoProof => Asked::Impossible,
+        })
     }
 
-    fn check(&self, credential: &Credential, kinds: Kinds) -> Check {
-        Check::new(credential, kinds, self.iterations)
+    fn check(&self, credential: &Credential, likeness: Likeness, kinds: Kinds) -> Check {
+        Check::new(credential, kinds, self.iterations_of(likeness))
+    }
+
+    fn iterations_of(&self, likeness: Likeness) -> u32 {
+        match likeness {
+            #[cfg(feature = "scram")]
+            Likeness::ScramVerifier { iterations, .. } => iterations,
+            Likeness::Password | Likeness::Md5Digest => self.iterations,
+        }
     }
 
     #[cfg(feature = "scram")]
@@ -259,20 +310,24 @@ impl AdmitPolicy {
     }
 
     #[cfg(feature = "scram")]
-    fn account(&self, user: &[u8], credential: &Credential, kinds: Kinds) -> Account {
-        let salt = keyed_code(self.mock.expose(), user);
-        // As long as PostgreSQL's own.
-        let salt = salt.expose().get(..16).unwrap_or_default();
+    fn account(
+        &self,
+        user: &[u8],
+        credential: &Credential,
+        likeness: Likeness,
+        kinds: Kinds,
+    ) -> Account {
+        let salt = self.mock_salt(user, likeness);
+        let nobody = || Account::nobody(&salt, self.iterations_of(likeness));
         let account = match credential {
-            Credential::Password(password) => Account::of_password(password, salt, self.iterations),
-            Credential::ScramVerifier(verifier) => Account::of_verifier(verifier),
-            Credential::ScramKeys(keys) => keys.verifier().map_or_else(
-                || Account::nobody(salt, self.iterations),
-                |verifier| Account::of_verifier(&verifier),
-            ),
-            Credential::Md5Digest(_) | Credential::External | Credential::None => {
-                Account::nobody(salt, self.iterations)
+            Credential::Password(password) => {
+                Account::of_password(password, &salt, self.iterations)
             }
+            Credential::ScramVerifier(verifier) => Account::of_verifier(verifier),
+            Credential::ScramKeys(keys) => keys
+                .verifier()
+                .map_or_else(nobody, |verifier| Account::of_verifier(&verifier)),
+            Credential::Md5Digest(_) | Credential::External | Credential::None => nobody(),
         };
         if kinds.passwords == Listed::Somebody {
             account.worked_for()
@@ -280,32 +335,22 @@ impl AdmitPolicy {
             account
         }
     }
-}
 
-fn suits_scram(credential: &Credential) -> bool {
-    match credential {
-        Credential::Password(_) => true,
-        #[cfg(feature = "scram")]
-        Credential::ScramVerifier(_) | Credential::ScramKeys(_) => true,
-        Credential::Md5Digest(_) | Credential::External | Credential::None => false,
-    }
-}
-
-fn suits_md5(credential: &Credential) -> bool {
-    match credential {
-        Credential::Password(_) | Credential::Md5Digest(_) => true,
-        #[cfg(feature = "scram")]
-        Credential::ScramVerifier(_) | Credential::ScramKeys(_) => false,
-        Credential::External | Credential::None => false,
-    }
-}
-
-fn suits_cleartext(credential: &Credential) -> bool {
-    match credential {
-        Credential::Password(_) | Credential::Md5Digest(_) => true,
-        #[cfg(feature = "scram")]
-        Credential::ScramVerifier(_) | Credential::ScramKeys(_) => true,
-        Credential::External | Credential::None => false,
+    /// The salt of a user who has none: as long as that of those it is like, PostgreSQL's own length if they have none.
+    #[cfg(feature = "scram")]
+    fn mock_salt(&self, user: &[u8], likeness: Likeness) -> Vec<u8> {
+        let len = match likeness {
+            Likeness::ScramVerifier { salt_len, .. } => salt_len.clamp(1, limits::SCRAM_SALT_MAX),
+            Likeness::Password | Likeness::Md5Digest => SALT_LEN,
+        };
+        let mut salt = keyed_code(self.mock.expose(), user).expose().to_vec();
+        while salt.len() < len {
+            // Each block is that of the one before, which no name can be since it has a NUL.
+            let block = keyed_code(self.mock.expose(), &[&[0, 0], &salt[..]].concat());
+            salt.extend_from_slice(block.expose());
+        }
+        salt.truncate(len);
+        salt
     }
 }
 

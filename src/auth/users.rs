@@ -3,6 +3,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::credential::{Credential, CredentialKind};
+use super::likeness::{Likeness, Mix};
 use crate::wire::Printable;
 
 /// What further servers are logged in to with, by user name.
@@ -22,6 +23,7 @@ use crate::wire::Printable;
 pub struct Users {
     by_name: BTreeMap<Box<[u8]>, Arc<Credential>>,
     kinds: Kinds,
+    mix: Mix,
 }
 
 /// Which kinds were ever listed, which decides what a check of anybody's proof costs.
@@ -59,9 +61,12 @@ impl Users {
             }
             CredentialKind::Md5Digest | CredentialKind::External | CredentialKind::None => {}
         }
-        self.by_name
-            .insert(name.into(), Arc::new(credential))
-            .is_none()
+        self.mix.add(Likeness::of(&credential));
+        let before = self.by_name.insert(name.into(), Arc::new(credential));
+        if let Some(before) = &before {
+            self.mix.remove(Likeness::of(before));
+        }
+        before.is_none()
     }
 
     /// What this user logs in with; [`Credential::None`] for one who is not listed.
@@ -73,8 +78,18 @@ impl Users {
         }
     }
 
+    /// Whether this user is listed, though it may be with [`Credential::None`].
+    pub(super) fn lists(&self, name: &[u8]) -> bool {
+        self.by_name.contains_key(name)
+    }
+
     pub(super) fn kinds(&self) -> Kinds {
         self.kinds
+    }
+
+    /// What those who are not listed are asked like.
+    pub(super) fn mix(&self) -> &Mix {
+        &self.mix
     }
 
     /// How many users are listed.
