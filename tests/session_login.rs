@@ -629,14 +629,14 @@ fn a_client_that_terminates_while_it_logs_in_leaves() {
 fn the_login_has_a_deadline() {
     each(config, |rig| {
         rig.expire(Timer::Login);
-        rig.see(CLIENT, "FATAL(28000)");
+        rig.see(CLIENT, "FATAL(57014)");
         assert_eq!(rig.cause(), CloseCause::Timeout(Timer::Login));
     });
     each(config, |rig| {
         open(rig);
         rig.writer("Rclear");
         rig.expire(Timer::Login);
-        rig.see(CLIENT, "Rclear FATAL(28000)");
+        rig.see(CLIENT, "Rclear FATAL(57014)");
         assert!(rig.is_dead());
     });
 }

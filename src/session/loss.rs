@@ -384,7 +384,9 @@ impl<R: Route> Session<R> {
     pub(super) fn timed_out(&mut self, now: Instant, timer: Timer) {
         match timer {
             Timer::Login => {
-                let tell = Tell::fatal(sqlstate::INVALID_AUTHORIZATION, "the login took too long");
+                // What PostgreSQL writes to its log alone (`ProcessInterrupts` of `postgres.c`).
+                let why = "canceling authentication due to timeout";
+                let tell = Tell::fatal(sqlstate::QUERY_CANCELED, why);
                 self.end(now, CloseCause::Timeout(timer), Some(tell));
             }
             Timer::Restore(peer) => self.restore_timed_out(now, peer),

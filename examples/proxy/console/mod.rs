@@ -104,8 +104,8 @@ async fn converse(caller: &mut Caller, line: &mut Line) -> io::Result<()> {
     let admitted = match tokio::time::timeout(LOGIN, admit(caller, line)).await {
         Ok(admitted) => admitted?,
         Err(_) => Err(Failure::new(
-            sqlstate::INVALID_AUTHORIZATION,
-            "the login took too long",
+            sqlstate::QUERY_CANCELED,
+            "canceling authentication due to timeout",
         )),
     };
     if let Err(failure) = admitted {
