@@ -170,6 +170,86 @@ fn an_upstream_that_refuses_us_is_told_honestly() {
     });
 }
 
+/// Whom a server knows us as, and where it is, is for the log alone.
+#[test]
+fn who_we_are_to_a_server_is_for_the_log_alone() {
+    let rejected = |state: &str| {
+        let words = "no entry for host \"10.0.0.7\", user \"gateway\"";
+        raw(
+            b'E',
+            format!("SFATAL\0VFATAL\0C{state}\0M{words}\0\0").as_bytes(),
+        )
+    };
+    let check = |rig: &mut Rig, log: &str, client: &str| {
+        let told = rig.take(CLIENT).escape_ascii().to_string();
+        let logged =
+            |event: &Event| matches!(event, Event::UpstreamFailed { why, .. } if why.contains(log));
+        assert!(rig.has_event(logged), "{log}");
+        assert!(!told.contains(log) && told.contains(client), "{told}");
+        assert!(
+            !told.contains("gateway") && !told.contains("10.0.0.7"),
+            "{told}"
+        );
+    };
+    for state in ["28P01", "28000"] {
+        each(by_md5, |rig| {
+            open(rig);
+            answer_md5(rig, PASSWORD);
+            rig.raw(WRITER, &rejected(state));
+            check(rig, "gateway", "does not accept the proxy\\\'s login");
+        });
+        // In the warning of a reader that cannot be had, too.
+        each(by_md5, |rig| {
+            open(rig);
+            answer_md5(rig, PASSWORD);
+            rig.take_startup(WRITER);
+            rig.writer("R");
+            rig.writer(login(WRITER));
+            rig.take(CLIENT);
+            rig.client("Q(select 1)");
+            rig.take_startup(READER);
+            rig.raw(READER, &rejected(state));
+            rig.see(WRITER, "Q(select 1)");
+            rig.writer(ROW);
+            check(rig, "gateway", "does not accept the proxy\\\'s login");
+        });
+    }
+    // The driver's words name hosts and certificates.
+    each(by_md5, |rig| {
+        rig.dials(WRITER, Dial::Refuse);
+        open(rig);
+        answer_md5(rig, PASSWORD);
+        check(
+            rig,
+            "connection refused",
+            "the server cannot be connected to",
+        );
+    });
+    let over_tls = || {
+        let mut config = by_md5();
+        for upstream in &mut config.upstreams {
+            upstream.tls = UpstreamTlsPolicy::Require;
+        }
+        config
+    };
+    each(over_tls, |rig| {
+        rig.tls_fails(WRITER);
+        open(rig);
+        answer_md5(rig, PASSWORD);
+        rig.take(WRITER);
+        rig.raw(WRITER, b"S");
+        check(rig, "TLS failed: no", "TLS failed\\x00");
+    });
+    // What is about the client's session is the client's to know.
+    each(by_md5, |rig| {
+        open(rig);
+        answer_md5(rig, PASSWORD);
+        rig.writer("FATAL(3D000)");
+        let told = rig.take(CLIENT).escape_ascii().to_string();
+        assert!(told.contains("said by the server"), "{told}");
+    });
+}
+
 /// What a login trigger or an ALTER ROLE with a wrong value has to say.
 #[test]
 fn the_client_gets_the_notices_of_our_login_at_the_writer() {
@@ -511,7 +591,7 @@ fn a_client_that_leaves_or_waits_costs_nothing_more() {
         open(rig);
         rig.take(CLIENT);
         rig.expire(Timer::Login);
-        rig.see(CLIENT, "FATAL(28000)");
+        rig.see(CLIENT, "FATAL(57014)");
         assert_eq!(rig.cause(), CloseCause::Timeout(Timer::Login));
     });
     // It was let in, and leaves while the writer thinks.

@@ -262,7 +262,7 @@ fn a_lookup_has_the_deadline_of_the_login() {
     each(found_by_the_caller, |rig| {
         open(rig);
         rig.expire(Timer::Login);
-        rig.see(CLIENT, "FATAL(28000)");
+        rig.see(CLIENT, "FATAL(57014)");
         assert_eq!(rig.cause(), CloseCause::Timeout(Timer::Login));
     });
 }

@@ -9,9 +9,27 @@ use crate::auth::{AuthError, ServerReport};
 use crate::route::Route;
 use crate::stats::ConnectionCounter;
 
+/// Why an upstream cannot be had.
+struct Why {
+    /// For whoever runs the proxy.
+    log: String,
+    /// For the client.
+    client: String,
+}
+
+impl Why {
+    fn of(why: String) -> Why {
+        Why {
+            client: why.clone(),
+            log: why,
+        }
+    }
+}
+
 impl<R: Route> Session<R> {
     /// A server refuses a login of ours. What the client is told of the reason is the server's word, unless it is about
-    /// who we say we are, which is not the client's doing.
+    /// who we say we are, which is not the client's doing, and names what it need not know: whom the server knows us as,
+    /// from where, and by which line of its configuration.
     pub(super) fn login_refused(&mut self, now: Instant, id: LegId, report: &ServerReport) {
         let ours = report.sqlstate().filter(|state| state.class() == *b"28");
         if ours.is_some() {
@@ -21,18 +39,42 @@ impl<R: Route> Session<R> {
             (None, Some(state)) => Failure::Refused(state),
             (Some(_), _) | (None, None) => Failure::Misconfigured,
         };
-        let why = AuthError::Refused(report.clone()).to_string();
-        self.leg_failed_with(now, id, failure, why);
+        let log = AuthError::Refused(report.clone()).to_string();
+        let client = match ours {
+            Some(_) => "the server does not accept the proxy's login".to_owned(),
+            None => log.clone(),
+        };
+        self.leg_failed_with(now, id, failure, Why { log, client });
     }
 
-    /// An upstream cannot be had as it is configured.
+    /// An upstream cannot be had as it is configured. `why` is of our own words.
     pub(super) fn leg_failed(&mut self, now: Instant, id: LegId, why: String) {
-        self.leg_failed_with(now, id, Failure::Misconfigured, why);
+        self.leg_failed_with(now, id, Failure::Misconfigured, Why::of(why));
     }
 
-    /// An upstream cannot be had now.
+    /// The same, for a reason in the caller's words, which are for a log: they may name hosts, certificates, programs.
+    pub(super) fn leg_failed_outside(
+        &mut self,
+        now: Instant,
+        id: LegId,
+        client: &str,
+        outside: &str,
+    ) {
+        let log = format!("{client}: {outside}");
+        let client = client.to_owned();
+        self.leg_failed_with(now, id, Failure::Misconfigured, Why { log, client });
+    }
+
+    /// An upstream cannot be had now. `why` is of our own words.
     pub(super) fn leg_unreachable(&mut self, now: Instant, id: LegId, why: String) {
-        self.leg_failed_with(now, id, Failure::Unreachable, why);
+        self.leg_failed_with(now, id, Failure::Unreachable, Why::of(why));
+    }
+
+    /// An upstream cannot be connected to, for this reason in the caller's words.
+    pub(super) fn leg_not_connected(&mut self, now: Instant, id: LegId, outside: &str) {
+        let (log, client) = (outside.to_owned(), "the server cannot be connected to");
+        let client = client.to_owned();
+        self.leg_failed_with(now, id, Failure::Unreachable, Why { log, client });
     }
 
     /// Its connection or its login took too long.
@@ -55,7 +97,7 @@ impl<R: Route> Session<R> {
         }
     }
 
-    fn leg_failed_with(&mut self, now: Instant, id: LegId, failure: Failure, why: String) {
+    fn leg_failed_with(&mut self, now: Instant, id: LegId, failure: Failure, why: Why) {
         let (peer, to) = (id.peer(), self.leg(id).to);
         if matches!(self.leg(id).phase, Phase::Asking(_) | Phase::Securing) {
             self.tally.upstream_ssl_failed(id);
@@ -64,9 +106,9 @@ impl<R: Route> Session<R> {
         self.notify(Event::UpstreamFailed {
             peer,
             to,
-            why: why.clone(),
+            why: why.log.clone(),
         });
-        if self.serve_read_only(now, id, failure) || self.target_lost(now, id, why.clone()) {
+        if self.serve_read_only(now, id, failure) || self.target_lost(now, id, why.log) {
             return;
         }
         let in_login = self.client.key().is_none();
@@ -74,12 +116,12 @@ impl<R: Route> Session<R> {
             || in_login
             || self.config.reader_failure == ReaderFailure::FailClient
         {
-            self.login_failed(now, id, failure.sqlstate(), why);
+            self.login_failed(now, id, failure.sqlstate(), why.client);
             return;
         }
         self.leg_down(now, id, CloseCause::LoginFailed(peer));
         if self.choose_reader(now).is_err() {
-            self.requests.warn_of(why);
+            self.requests.warn_of(why.client);
         }
     }
 }

@@ -128,7 +128,7 @@ impl<R: Route> Session<R> {
     ) {
         match (&self.leg(id).phase, result) {
             (Phase::Dialing, Ok(())) => self.begin_tls(now, id),
-            (Phase::Dialing, Err(failed)) => self.leg_unreachable(now, id, failed.0),
+            (Phase::Dialing, Err(failed)) => self.leg_not_connected(now, id, &failed.0),
             (Phase::Closing | Phase::Absent, _) => {}
             (
                 Phase::Asking(_)
@@ -185,7 +185,7 @@ impl<R: Route> Session<R> {
                 self.log_in(now, id);
             }
             (Phase::Securing, Err(failed)) => {
-                self.leg_failed(now, id, format!("TLS failed: {}", failed.0))
+                self.leg_failed_outside(now, id, "TLS failed", &failed.0)
             }
             (Phase::Closing | Phase::Absent, _) => {}
             (
@@ -444,17 +444,18 @@ impl<R: Route> Session<R> {
         }
         login.awaits = Awaits::Server;
         let mut reply = BytesMut::new();
-        let answered = answer.and_then(|answer| {
-            let answered = login.replay.answer(answer, &mut reply);
-            answered.map_err(|error| error.to_string())
-        });
+        let answered = answer.map(|answer| login.replay.answer(answer, &mut reply));
         match answered {
-            Ok(()) if !self.ledger.room_for(id.peer().port(), reply.len()) => {
+            Ok(Ok(())) if !self.ledger.room_for(id.peer().port(), reply.len()) => {
                 let why = "the caller's answer exceeds the queue of our own messages";
                 self.leg_failed(now, id, why.to_owned());
             }
-            Ok(()) => self.push(id.peer(), &reply),
-            Err(why) => self.leg_failed(now, id, why),
+            Ok(Ok(())) => self.push(id.peer(), &reply),
+            Ok(Err(error)) => self.leg_failed(now, id, error.to_string()),
+            Err(outside) => {
+                let why = "the proxy has no answer to what the server asks";
+                self.leg_failed_outside(now, id, why, &outside);
+            }
         }
         secret::empty(&mut reply);
     }
