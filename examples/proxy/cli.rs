@@ -287,7 +287,8 @@ const HOW: &[Flag] = &[
         Takes::Many("WORDS"),
         &[
             "no client may run statements that begin so, as DROP or",
-            "\"ALTER SYSTEM\"; the session goes on; may be repeated",
+            "\"ALTER SYSTEM\"; the session goes on; may be repeated;",
+            "replication, which nobody reads, is refused",
         ],
     ),
     Flag::new(
@@ -315,7 +316,8 @@ const HOW: &[Flag] = &[
             "whom not to serve: lines `address 192.0.2.0/24`,",
             "`user NAME`, `database NAME`, then perhaps",
             "`until 2027-01-31`, then perhaps ` : REASON`; read",
-            "again each minute and on SIGHUP, open sessions too",
+            "again each minute and on SIGHUP, open sessions too;",
+            "addresses alone with --client-tls passthrough",
         ],
     ),
     Flag::new(

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use pgturnout::access::{
-    Attempt, BadDenyLine, DenyList, DenyRule, Outcome, Throttle, ThrottleLimits, Throttled,
+    Attempt, BadDenyLine, DenyList, DenyRule, Outcome, Subject, Throttle, ThrottleLimits, Throttled,
 };
 use pgturnout::session::{
-    ConnectionFacts, Denial, LoginFacts, LoginOutcome, Policy, StatementFacts, Verdict,
+    ConnectionFacts, ConnectionKind, Denial, LoginFacts, LoginOutcome, Policy, StatementFacts,
+    Verdict,
 };
 use pgturnout::startup::StartupParams;
 
@@ -23,6 +24,14 @@ pub(crate) enum Guard {
     On,
 }
 
+/// What of a client can be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    Everything,
+    /// Where it comes from: the rest may be encrypted for somebody else.
+    Address,
+}
+
 /// What all sessions share of it.
 pub(crate) struct Door {
     throttle: Option<Mutex<Throttle>>,
@@ -32,6 +41,7 @@ pub(crate) struct Door {
 /// The file and what was in it last.
 struct DenyFile {
     path: PathBuf,
+    sight: Sight,
     list: Mutex<Arc<DenyList>>,
 }
 
@@ -40,6 +50,8 @@ struct DenyFile {
 pub(crate) enum Unusable {
     Unreadable(std::io::Error),
     Bad(BadDenyLine),
+    /// The line has a rule for a name, which nobody sees.
+    Unseen(usize),
 }
 
 impl std::fmt::Display for Unusable {
@@ -47,6 +59,10 @@ impl std::fmt::Display for Unusable {
         match self {
             Unusable::Unreadable(error) => write!(f, "{error}"),
             Unusable::Bad(bad) => write!(f, "{bad}"),
+            Unusable::Unseen(line) => write!(
+                f,
+                "line {line}: no name is seen behind --client-tls passthrough"
+            ),
         }
     }
 }
@@ -63,13 +79,25 @@ fn locked(throttle: &Mutex<Throttle>) -> MutexGuard<'_, Throttle> {
     throttle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn read(path: &PathBuf) -> Result<DenyList, Unusable> {
+fn read(path: &PathBuf, sight: Sight) -> Result<DenyList, Unusable> {
     let text = std::fs::read(path).map_err(Unusable::Unreadable)?;
-    DenyList::parse(&text).map_err(Unusable::Bad)
+    let list = DenyList::parse(&text).map_err(Unusable::Bad)?;
+    let unseen = |(subject, rule): (&Subject, &DenyRule)| match (sight, subject) {
+        (Sight::Address, Subject::User(_) | Subject::Database(_)) => Some(rule.line()),
+        (Sight::Address, Subject::Network(_)) | (Sight::Everything, _) => None,
+    };
+    match list.rules().filter_map(unseen).min() {
+        Some(line) => Err(Unusable::Unseen(line)),
+        None => Ok(list),
+    }
 }
 
 impl Door {
-    pub(crate) fn new(guard: Guard, deny_file: Option<PathBuf>) -> Result<Door, Unusable> {
+    pub(crate) fn new(
+        guard: Guard,
+        deny_file: Option<PathBuf>,
+        sight: Sight,
+    ) -> Result<Door, Unusable> {
         let throttle = match guard {
             Guard::Off => None,
             Guard::On => Some(Mutex::new(Throttle::new(ThrottleLimits::default()))),
@@ -77,8 +105,9 @@ impl Door {
         let denied = match deny_file {
             None => None,
             Some(path) => Some(DenyFile {
-                list: Mutex::new(Arc::new(read(&path)?)),
+                list: Mutex::new(Arc::new(read(&path, sight)?)),
                 path,
+                sight,
             }),
         };
         Ok(Door { throttle, denied })
@@ -99,7 +128,7 @@ impl Door {
         let Some(file) = &self.denied else {
             return Ok(Reread::Same);
         };
-        let fresh = read(&file.path)?;
+        let fresh = read(&file.path, file.sight)?;
         let mut list = file.list.lock().unwrap_or_else(PoisonError::into_inner);
         if **list == fresh {
             return Ok(Reread::Same);
@@ -207,6 +236,15 @@ impl Policy for Visitor {
             self.proxy.log.line(&line);
             return Verdict::Deny(denial());
         }
+        let unread = connection.kind != ConnectionKind::Requests;
+        if unread && self.deny.is_some() {
+            let line =
+                format!("session {number} from {address} denied: nobody would read what it runs");
+            self.proxy.log.line(&line);
+            let why = "the proxy serves only connections whose statements it can read";
+            let detail = "The proxy was started with --deny-statement.";
+            return Verdict::Deny(Denial::new(why).with_detail(detail));
+        }
         let Some(user) = connection.user() else {
             return Verdict::Allow;
         };
@@ -242,7 +280,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("pgturnout-{}-deny", std::process::id()));
         let here = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
         std::fs::write(&path, "address 127.0.0.1 : here").unwrap();
-        let door = Door::new(Guard::Off, Some(path.clone())).unwrap();
+        let door = Door::new(Guard::Off, Some(path.clone()), Sight::Everything).unwrap();
         let denied = || door.denies(here, None).map(|rule| rule.to_string());
         assert_eq!(denied().unwrap(), "line 1: here");
         assert_eq!(door.reread().unwrap(), Reread::Same);
@@ -255,6 +293,27 @@ mod tests {
         assert!(denied().is_none());
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(door.reread(), Err(Unusable::Unreadable(_))));
-        assert!(Door::new(Guard::Off, Some(path)).is_err());
+        assert!(Door::new(Guard::Off, Some(path), Sight::Everything).is_err());
+    }
+    /// A rule that could not deny anybody is no rule, neither at the start nor later.
+    #[test]
+    fn names_are_no_rules_where_they_are_not_seen() {
+        let path = std::env::temp_dir().join(format!("pgturnout-{}-unseen", std::process::id()));
+        let new = || Door::new(Guard::Off, Some(path.clone()), Sight::Address);
+        for rule in ["user mallory", "database app"] {
+            std::fs::write(&path, format!("address 127.0.0.1\n{rule}")).unwrap();
+            let why = new().err().unwrap().to_string();
+            assert_eq!(
+                why,
+                "line 2: no name is seen behind --client-tls passthrough"
+            );
+        }
+        std::fs::write(&path, "address 127.0.0.1").unwrap();
+        let door = new().unwrap();
+        std::fs::write(&path, "user mallory").unwrap();
+        assert!(matches!(door.reread(), Err(Unusable::Unseen(1))));
+        let here = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+        assert!(door.denies(here, None).is_some());
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -55,13 +55,14 @@ use pgturnout::route::{Facts, Rules};
 use pgturnout::session::{
     ClientAuth, Config, Destination, Moves, RequestEvents, RouteTexts, Seed, Upstream, UserSource,
 };
+use pgturnout::startup::ClientTls;
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
 use cli::{Command, Origin, UsageError};
 use deny::Deny;
-use door::{Door, Reread};
+use door::{Door, Reread, Sight};
 use drive::Driver;
 use log::Log;
 use metrics::Metrics;
@@ -319,11 +320,16 @@ fn admit(methods: &[Accept], secret: [u8; 32]) -> AdmitPolicy {
 impl Proxy {
     fn new(options: Options, given: Given, log: Log) -> Result<Proxy, UsageError> {
         let tls = Tls::new(&options)?;
-        let door = Door::new(options.throttle, options.deny_file.clone()).map_err(|why| {
-            let path = options.deny_file.clone().unwrap_or_default();
-            let message = format!("{}: {why}", path.display());
-            UsageError::new(Origin::CommandLine, "deny-file", message)
-        })?;
+        let sight = match options.client_tls {
+            ClientTls::Passthrough => Sight::Address,
+            ClientTls::Disable | ClientTls::Allow | ClientTls::Require => Sight::Everything,
+        };
+        let door =
+            Door::new(options.throttle, options.deny_file.clone(), sight).map_err(|why| {
+                let path = options.deny_file.clone().unwrap_or_default();
+                let message = format!("{}: {why}", path.display());
+                UsageError::new(Origin::CommandLine, "deny-file", message)
+            })?;
         let mock = tls::random()
             .map_err(|error| UsageError::new(Origin::CommandLine, "", error.to_string()))?;
         let addresses: Vec<HostPort> = options

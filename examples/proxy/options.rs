@@ -273,6 +273,16 @@ impl Options {
             }
             _ => {}
         }
+        if self.client_tls == ClientTls::Passthrough {
+            // Who encrypts would go around them.
+            if self.throttle == Guard::On {
+                return refuse("throttle", "sees no login behind --client-tls passthrough");
+            }
+            if self.deny.is_some() {
+                let message = "sees no statement behind --client-tls passthrough";
+                return refuse("deny-statement", message);
+            }
+        }
         if self.client_ca.is_some() && self.client_tls == ClientTls::Disable {
             return refuse("client-ca", "unused: --client-tls is disable");
         }
@@ -673,6 +683,19 @@ mod tests {
             let error = refused(&["--reader", value]);
             assert_eq!(error, format!("--reader: {value:?}: {why}"));
         }
+    }
+
+    #[test]
+    fn what_would_be_gone_around_is_refused() {
+        let passing = |more: &[&str]| refused(&[&["--client-tls", "passthrough"], more].concat());
+        assert_eq!(
+            passing(&["--throttle", "on"]),
+            "--throttle: sees no login behind --client-tls passthrough"
+        );
+        assert_eq!(
+            passing(&["--deny-statement", "drop"]),
+            "--deny-statement: sees no statement behind --client-tls passthrough"
+        );
     }
 
     #[test]

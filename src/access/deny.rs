@@ -262,6 +262,11 @@ impl DenyList {
         self.rules.is_empty()
     }
 
+    /// The rules, with whom they deny.
+    pub fn rules(&self) -> impl Iterator<Item = (&Subject, &DenyRule)> {
+        self.rules.iter()
+    }
+
     /// The rule that denies a session with this address, user and database now, if there is one. What is not known is
     /// not looked for.
     #[must_use]

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use futures_util::future;
 use tokio_postgres::{Config, NoTls};
 
-use crate::support::client::{Client, Pace};
+use crate::support::client::{Client, Pace, V3_0};
 use crate::support::frame::{errors, tags, values};
 use crate::support::lab::{Lab, split};
 use crate::support::message::{self, bind, close_statement, execute, function_call, parse, sync};
@@ -128,6 +128,29 @@ fn psql_is_told_and_goes_on() {
         DETAIL:  The proxy was started with --deny-statement.\n";
     assert_eq!(told, error.repeat(2));
     nothing_was_dropped(&lab);
+}
+
+/// A replication connection runs SQL that nobody reads.
+#[test]
+fn what_cannot_be_read_is_refused() {
+    let Some(lab) = Lab::new("policy::what_cannot_be_read_is_refused") else {
+        return;
+    };
+    let proxy = denying(&lab);
+    let mut client = Client::connect(proxy.port, Pace::Whole);
+    let parameters = [
+        ("user", "u_trust"),
+        ("database", "app"),
+        ("replication", "database"),
+    ];
+    client.send(&message::startup(V3_0, &parameters));
+    let told = client.frame().unwrap();
+    assert_eq!(told.field(b'C').as_deref(), Some("28000"));
+    let why = told.field(b'M').unwrap();
+    assert!(why.contains("whose statements it can read"), "{why}");
+    assert!(client.frame().is_none());
+    let mut client = Client::open(proxy.port, Pace::Whole, "u_trust", &[]);
+    assert_eq!(client.value("select 1"), "1");
 }
 
 #[test]
