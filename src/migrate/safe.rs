@@ -67,8 +67,10 @@ pub struct Facts<'a> {
     pub status: TransactionStatus,
     /// COPY.
     pub copy: Copy,
-    /// How many bytes of a message from the client are still to be forwarded.
+    /// How many bytes of a message from the client are still to come, or, where that is not told apart, to be forwarded.
     pub request_left: u64,
+    /// How many bytes of messages from the client have come and are still to be forwarded: the server has yet to take them.
+    pub request_unsent: u64,
     /// How many bytes of a message to the client are still to be forwarded.
     pub response_left: u64,
     /// What ties the session to its server.
@@ -91,6 +93,7 @@ impl<'a> Facts<'a> {
             status: TransactionStatus::Idle,
             copy: Copy::None,
             request_left: 0,
+            request_unsent: 0,
             response_left: 0,
             pins: &[],
             carriage: Carriage::Messages,
@@ -139,6 +142,11 @@ pub enum Obstacle {
         /// How many bytes are to come.
         left: u64,
     },
+    /// What the client has sent is on its way to the server.
+    Unsent {
+        /// How many bytes.
+        bytes: u64,
+    },
     /// A message to the client is half forwarded.
     Response {
         /// How many bytes are to come.
@@ -155,7 +163,7 @@ impl Obstacle {
     #[must_use]
     pub fn passes_by_itself(&self) -> bool {
         match self {
-            Obstacle::Owed { .. } | Obstacle::Response { .. } => true,
+            Obstacle::Owed { .. } | Obstacle::Response { .. } | Obstacle::Unsent { .. } => true,
             Obstacle::Unsettled
             | Obstacle::OpenBatch
             | Obstacle::Transaction
@@ -182,6 +190,9 @@ impl fmt::Display for Obstacle {
             Obstacle::Copy(Copy::Both | Copy::None) => f.write_str("COPY in both directions"),
             Obstacle::Request { left } => {
                 write!(f, "a message of the client has {left} bytes to come")
+            }
+            Obstacle::Unsent { bytes } => {
+                write!(f, "{bytes} bytes of the client are on their way")
             }
             Obstacle::Response { left } => {
                 write!(f, "a message to the client has {left} bytes to come")
@@ -257,6 +268,8 @@ pub fn safe_point(facts: &Facts<'_>, trust: Trust) -> Result<Quiescent, Unsafe> 
     when(requests == 0 && !facts.settled, Obstacle::Unsettled);
     let left = facts.request_left;
     when(left > 0, Obstacle::Request { left });
+    let bytes = facts.request_unsent;
+    when(bytes > 0, Obstacle::Unsent { bytes });
     when(facts.batch == Batch::Open, Obstacle::OpenBatch);
     when(facts.copy != Copy::None, Obstacle::Copy(facts.copy));
     match facts.status {
@@ -365,6 +378,11 @@ mod tests {
             |facts| facts.request_left = 9,
             Obstacle::Request { left: 9 },
             "a message of the client has 9 bytes to come",
+        ),
+        (
+            |facts| facts.request_unsent = 4,
+            Obstacle::Unsent { bytes: 4 },
+            "4 bytes of the client are on their way",
         ),
         (
             |facts| facts.response_left = 3,

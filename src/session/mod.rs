@@ -281,6 +281,10 @@ impl<R: Route> Session<R> {
             self.client_gets_on(now);
             self.relocation.clock = self.relocation.clock.saturating_add(1);
         }
+        if from == PeerId::CLIENT {
+            let come = u64::try_from(buffered.len()).unwrap_or(u64::MAX);
+            self.relocation.to_come = self.ledger.claimed(from.port()).saturating_sub(come);
+        }
         if let Some(tag) = self.tally.take_unknown() {
             self.notify(Event::UnknownMessage { peer: from, tag });
         }
@@ -475,10 +479,12 @@ impl<R: Route> Session<R> {
             .is_some_and(|now| now.peer == target.peer && now.epoch == target.epoch)
     }
 
-    /// Whether the client's request waits for its upstream to get ready, and nothing else is in flight. A cancel that
+    /// Whether the client's request waits for its upstream to get ready, or for a move, and nothing else is in flight. A cancel that
     /// comes meanwhile means this request: its [`cancel_target`](Self::cancel_target) is known when this has ended.
     pub fn is_holding(&self) -> bool {
-        let chosen = self.requests.look.seen != Seen::On || self.requests.decided.is_some();
+        let chosen = self.requests.look.seen != Seen::On
+            || self.requests.decided.is_some()
+            || self.keeps_request();
         chosen && self.nothing_in_flight()
     }
 

@@ -8,13 +8,14 @@ use bytes::BytesMut;
 use super::leg::{Attempt, LegId, Phase as LegPhase};
 use super::loss::{Stream, TERMINATE};
 use super::move_ask::Asked;
-use super::moving::{MoveTarget, Moving, Plan, ReaderMove, WriterMove};
+use super::moving::{Kept, MoveTarget, Moving, Plan, ReaderMove, WriterMove};
 use super::requests::Batch;
 use super::{CloseCause, Destination, Event, Life, PeerId, Session, Tell, Timer};
 use crate::migrate::{Finished, OldServer, Outcome, Phase, Reason};
 use crate::route::Route;
 use crate::track::prepared::Change;
-use crate::wire::{Backend, sqlstate};
+use crate::wire::tags::frontend;
+use crate::wire::{Backend, Header, sqlstate};
 
 impl<R: Route> Session<R> {
     /// The new server takes over, unless something is on its way to the client that came unasked: the next look is
@@ -38,7 +39,7 @@ impl<R: Route> Session<R> {
         }
         self.timers.stop(Timer::Move);
         let from = self.writer_place();
-        self.take_over(now, new);
+        self.take_over(now, new, &plan);
         self.push(PeerId::CLIENT, &told);
         match plan.order.target.reader() {
             Some(reader) => self.reader_goes(now, reader),
@@ -62,7 +63,10 @@ impl<R: Route> Session<R> {
         let Some(new) = self.leg(new).serving() else {
             return out;
         };
-        let told = old.map_or(&self.memory.started_with, |old| &old.parameters);
+        let plan = self.writer_move().map(|moving| &moving.plan);
+        let last = plan.and_then(|plan| plan.told.as_ref());
+        let known = old.map(|old| &old.parameters).or(last);
+        let told = known.unwrap_or(&self.memory.started_with);
         for (name, value) in &new.parameters {
             let known = told.iter().rev().find(|(known, _)| known == name);
             if known.is_none_or(|(_, known)| known != value) {
@@ -75,9 +79,15 @@ impl<R: Route> Session<R> {
     }
 
     /// The writer is another one from here on, with its cancel key.
-    fn take_over(&mut self, now: Instant, new: LegId) {
+    fn take_over(&mut self, now: Instant, new: LegId, plan: &Plan) {
         let old = self.writer();
         self.statements_moved(old, new);
+        if !plan.types.is_identity() {
+            let types = &plan.types;
+            let anew = |body: &[u8]| types.rewritten(body);
+            self.memory.statements.rewrite(anew);
+        }
+        self.defaults_moved(&plan.defaults);
         self.roles.writer = new;
         self.requests.last = new;
         self.requests.flushed = None;
@@ -91,7 +101,7 @@ impl<R: Route> Session<R> {
             for (name, value) in &parameters {
                 self.memory.learn(name, value);
             }
-            self.memory.started_with = parameters;
+            self.memory.started_with.clone_from(&plan.greeting);
         }
         if self.leg(old).serving().is_some() {
             self.dismiss(now, old, CloseCause::Moved);
@@ -153,9 +163,26 @@ impl<R: Route> Session<R> {
     /// Closes the connection to the reader, if there is one.
     fn leave_reader_leg(&mut self, now: Instant) {
         let reader = self.reader();
-        if !matches!(self.leg(reader).phase, LegPhase::Absent | LegPhase::Closing) {
-            self.dismiss(now, reader, CloseCause::Moved);
-            self.memory.statements.leg_lost(reader.index());
+        self.leave_leg(now, reader, CloseCause::Moved);
+        self.memory.statements.leg_lost(reader.index());
+    }
+
+    /// Closes a connection that is of no more use, if there is one. One that closes already is not made again.
+    fn leave_leg(&mut self, now: Instant, leg: LegId, cause: CloseCause) {
+        match self.leg(leg).phase {
+            LegPhase::Absent => {}
+            LegPhase::Closing => {
+                self.timers.stop(Timer::Dial(leg.peer()));
+                self.leg_mut(leg).attempt = Attempt::First;
+            }
+            LegPhase::Dialing
+            | LegPhase::Asking(_)
+            | LegPhase::Securing
+            | LegPhase::Unopened
+            | LegPhase::Opaque(_)
+            | LegPhase::Relaying(_)
+            | LegPhase::Replaying(_)
+            | LegPhase::Serving(_) => self.dismiss(now, leg, cause),
         }
     }
 
@@ -233,12 +260,7 @@ impl<R: Route> Session<R> {
         let reason = finished.reason().cloned().unwrap_or(Reason::Cancelled);
         let took = finished.record(now, &mut self.relocation.transfers);
         self.drop_unread(plan.asked.as_ref());
-        if !matches!(
-            self.leg(plan.leg).phase,
-            LegPhase::Absent | LegPhase::Closing
-        ) {
-            self.dismiss(now, plan.leg, CloseCause::MoveFailed);
-        }
+        self.leave_leg(now, plan.leg, CloseCause::MoveFailed);
         let is_fault = matches!(reason, Reason::OldFault(_));
         self.notify(Event::MoveFailed {
             target: plan.order.target,
@@ -301,6 +323,10 @@ impl<R: Route> Session<R> {
         if leg != self.writer() || !is_read || self.leg(leg).serving().is_none() {
             return false;
         }
+        let told = self.leg_mut(leg).take_serving();
+        if let Some(moving) = self.writer_move_mut() {
+            moving.plan.told = told.map(|old| old.parameters);
+        }
         self.leg_down(now, leg, cause.clone());
         self.move_step(now, |migration| migration.old_lost())
     }
@@ -322,10 +348,26 @@ impl<R: Route> Session<R> {
 
     /// Whether the client's next message has to wait for the move. A client that has left is not waited with: it stays where
     /// it is.
-    pub(super) fn waits_for_move(&mut self, now: Instant) -> bool {
+    pub(super) fn waits_for_move(&mut self, now: Instant, input: &[u8]) -> bool {
         if self.is_held() && self.client.stream != Stream::Open {
             self.move_step(now, |migration| migration.client_lost());
         }
-        self.is_held()
+        let held = self.is_held();
+        if held {
+            self.relocation.kept = self.first_of(input);
+        }
+        held
+    }
+
+    /// Whether what the client has sent begins with a request that could be forwarded.
+    fn first_of(&self, input: &[u8]) -> Kept {
+        let whole = |header: &Header| {
+            let fills = input.len() >= self.config.limits.read_buffer;
+            header.tag != frontend::TERMINATE && (fills || header.split(input).is_some())
+        };
+        match self.client_header(input) {
+            Ok(Some(header)) if whole(&header) => Kept::Request,
+            Ok(Some(_) | None) | Err(_) => Kept::Nothing,
+        }
     }
 }

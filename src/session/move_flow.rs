@@ -12,7 +12,8 @@ use super::requests::Batch;
 use super::{PeerId, Session};
 use crate::migrate::postgres::{
     Found, PROBE_STATEMENT, Probe, ProbeFailed, Remembered, Restore, Scope, Surrounding,
-    TypeLookup, TypeMap, differences, refusals, same_oids, surroundings, types_to_look_up,
+    TypeLookup, TypeMap, declared, defaults_taken_along, differences, refusals, same_oids,
+    surroundings, types_to_look_up,
 };
 use crate::migrate::{
     Batch as Open, Copy, Dialect, Facts, Phase, Quiescent, Trust, Unsafe, safe_point,
@@ -80,7 +81,9 @@ impl<R: Route> Session<R> {
         if !between {
             facts.batch = Open::Open;
         }
-        facts.request_left = self.ledger.claimed(PeerId::CLIENT.port());
+        let claimed = self.ledger.claimed(PeerId::CLIENT.port());
+        facts.request_left = self.relocation.to_come.min(claimed);
+        facts.request_unsent = claimed.saturating_sub(facts.request_left);
         let answers =
             [self.writer(), self.reader()].map(|leg| self.ledger.claimed(leg.peer().port()));
         facts.response_left = answers.into_iter().fold(0, u64::saturating_add);
@@ -108,14 +111,18 @@ impl<R: Route> Session<R> {
 
     /// The new server has let us in.
     pub(super) fn spare_ready(&mut self, now: Instant, leg: LegId) {
-        if self
-            .writer_move()
-            .is_some_and(|moving| moving.plan.leg == leg)
-        {
-            match self.config.dialect {
-                Dialect::Postgres => self.ask_for_move(now, leg, Question::Fresh(self.probe())),
-                Dialect::Cockroach => self.revived(now, leg),
-            }
+        let serving = self.legs.get(leg).serving();
+        let greeting = serving.map(|serving| serving.parameters.clone());
+        let Some(moving) = self.writer_move_mut() else {
+            return;
+        };
+        if moving.plan.leg != leg {
+            return;
+        }
+        moving.plan.greeting = greeting.unwrap_or_default();
+        match self.config.dialect {
+            Dialect::Postgres => self.ask_for_move(now, leg, Question::Fresh(self.probe())),
+            Dialect::Cockroach => self.revived(now, leg),
         }
     }
 
@@ -261,11 +268,12 @@ impl<R: Route> Session<R> {
             self.state_is_read(now, found);
             return self.begin_restore(now, TypeMap::identity());
         }
-        let oids = found
-            .statements
-            .values()
-            .flat_map(|statement| statement.types.iter().copied());
-        match types_to_look_up(oids) {
+        let listed = found.statements.values();
+        let listed = listed.flat_map(|statement| statement.types.iter().copied());
+        // The unnamed statement is on no list, and what the reader alone has is prepared beside the new server one day.
+        let known = self.memory.statements.all();
+        let known = known.flat_map(|definition| declared(&definition.body));
+        match types_to_look_up(listed.chain(known)) {
             Err(why) => {
                 self.move_step(now, |migration| migration.state_refused(why));
             }
@@ -338,6 +346,7 @@ impl<R: Route> Session<R> {
             return;
         };
         plan.types = types.clone();
+        plan.defaults = defaults_taken_along(&source.found, &fresh);
         let (bodies, in_sql) = (source.statements.clone(), source.in_sql.clone());
         let (leg, listening) = (plan.leg, plan.order.listening);
         match Restore::new(&source.found, &fresh, bodies, types, listening) {

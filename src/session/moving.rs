@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 use super::leg::{Duty, LegId, Phase as LegPhase};
 use super::move_ask::{Asked, Body};
 use super::{Destination, Event, Life, Moves, Session, Timer};
+use crate::auth::Parameters;
 use crate::migrate::cockroach::SessionState;
-use crate::migrate::postgres::{Found, Listening, OtherOids, Scope, Surrounding, TypeMap};
+use crate::migrate::postgres::{
+    Assignment, Found, Listening, OtherOids, Scope, Surrounding, TypeMap,
+};
 use crate::migrate::{
     Attempt, CannotStart, Carriage, Facts, Migration, Phase, PhaseLimits, Progress, Readiness,
     TransferStats, Transfers, Trust, Unsafe, safe_point,
@@ -205,6 +208,12 @@ pub(super) struct Plan {
     /// What a fresh session has on the new server.
     pub(super) fresh: Option<Box<Found>>,
     pub(super) types: TypeMap,
+    /// What the new server reported at the login.
+    pub(super) greeting: Parameters,
+    /// Settings that have their value on the old server by default, and are set to it on the new one.
+    pub(super) defaults: Vec<Assignment>,
+    /// What the client knows of the old server, since that has gone.
+    pub(super) told: Option<Parameters>,
     pub(super) began: Instant,
     pub(super) hold: Hold,
 }
@@ -226,6 +235,14 @@ pub(super) enum Moving {
     Reader(Box<ReaderMove>),
 }
 
+/// Whether a request of the client waits while it is held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Kept {
+    #[default]
+    Nothing,
+    Request,
+}
+
 /// What a session knows of its moves.
 #[derive(Debug, Default)]
 pub(super) struct Relocation {
@@ -233,6 +250,9 @@ pub(super) struct Relocation {
     pub(super) transfers: Transfers,
     /// How often something was decided about what the client sends.
     pub(super) clock: u64,
+    pub(super) kept: Kept,
+    /// How many bytes of the message that is forwarded the client has yet to send.
+    pub(super) to_come: u64,
 }
 
 impl<R: Route> Session<R> {
@@ -379,6 +399,9 @@ impl<R: Route> Session<R> {
             scope: Scope::WithIdentity,
             fresh: None,
             types: TypeMap::identity(),
+            greeting: Parameters::new(),
+            defaults: Vec::new(),
+            told: None,
             began: now,
             hold: Hold::default(),
         };
@@ -430,6 +453,11 @@ impl<R: Route> Session<R> {
             .is_some_and(|moving| moving.migration.holds_client())
     }
 
+    /// Whether a request of the client waits because it is held.
+    pub(super) fn keeps_request(&self) -> bool {
+        self.is_held() && self.relocation.kept == Kept::Request
+    }
+
     /// Something has happened to the move of the writer. Whether it goes on.
     pub(super) fn move_step(
         &mut self,
@@ -460,6 +488,7 @@ impl<R: Route> Session<R> {
     }
 
     fn hold_changed(&mut self, now: Instant, holds: bool) {
+        self.relocation.kept = Kept::Nothing;
         let Some(moving) = self.writer_move_mut() else {
             return;
         };

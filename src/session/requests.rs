@@ -160,7 +160,7 @@ impl<R: Route> Session<R> {
         if self.client.stream == Stream::Ended(Gone::Terminated) {
             return self.ignore(PeerId::CLIENT, input);
         }
-        if self.is_trying() || self.waits_for_move(now) {
+        if self.is_trying() || self.waits_for_move(now, input) {
             return self.wait_for_answers();
         }
         if let Judged::Closing(denial) = &self.requests.judged {

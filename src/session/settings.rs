@@ -3,6 +3,7 @@
 use super::begin::mentions_catalog;
 use super::effects::{Memory, SearchPath};
 use super::{Event, Session};
+use crate::migrate::postgres::Assignment;
 use crate::route::{Known, Route, Scope, SettingChange, SettingKind, SettingValue};
 use crate::track::Pin;
 use crate::track::settings::{Change, JournalDoubt, Repeat, Topic};
@@ -78,6 +79,29 @@ impl<R: Route> Session<R> {
             let text = set_config(&change.name, b"", Scope::Local);
             self.stage_text(topic, &text);
         }
+    }
+
+    /// The new writer was set to these defaults of the old one; whoever serves beside it needs them too.
+    pub(super) fn defaults_moved(&mut self, defaults: &[Assignment]) {
+        if defaults.is_empty() || !self.splits() {
+            return;
+        }
+        for default in defaults {
+            let name = default.name.to_ascii_lowercase();
+            // A value that no encoding and no lexical setting has a say in; and a standby refuses some of these.
+            let plain = |byte: &u8| byte.is_ascii() && *byte != b'\\';
+            let repeats =
+                default.value.iter().all(plain) && !name.starts_with(b"default_transaction_");
+            let repeat = if repeats {
+                let text = set_config(&name, &default.value, Scope::Session);
+                Repeat::Text(text.into())
+            } else {
+                Repeat::Not(Pin::LoginDefaults)
+            };
+            self.stage(Topic::Setting(name.into()), repeat);
+        }
+        self.memory.journal.commit();
+        self.journal_moved();
     }
 
     pub(super) fn stage_text(&mut self, topic: Topic, text: &[u8]) {

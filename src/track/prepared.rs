@@ -448,6 +448,34 @@ impl<M> Statements<M> {
         })
     }
 
+    /// What the client has, wherever it is, the unnamed statement included.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Definition<M>>> {
+        let entries = self.entries.values();
+        let current = entries.filter_map(|entry| entry.current.as_ref());
+        current.filter(|definition| definition.is_repeatable())
+    }
+
+    /// Writes the Parse messages of what the client has anew, for servers that know the types of parameters by other OIDs.
+    /// `anew` makes a body of the same length, or none if it is to stay. Upstreams that have a statement have it still.
+    pub fn rewrite(&mut self, anew: impl Fn(&[u8]) -> Option<Box<[u8]>>)
+    where
+        M: Clone,
+    {
+        for entry in self.entries.values_mut() {
+            let Some(known) = &entry.current else {
+                continue;
+            };
+            if let Some(body) = anew(&known.body).filter(|body| body.len() == known.body.len()) {
+                entry.current = Some(Arc::new(Definition {
+                    body,
+                    query: known.query.clone(),
+                    meta: known.meta.clone(),
+                    version: known.version,
+                }));
+            }
+        }
+    }
+
     /// Names that an upstream has in another meaning than they have for the client, if they have one.
     pub fn outdated(&self, leg: usize) -> impl Iterator<Item = &[u8]> {
         self.entries.iter().filter_map(move |(name, entry)| {

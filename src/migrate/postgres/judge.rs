@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::settings::must_agree;
+use super::settings::{is_placeholder, must_agree};
 use super::{Found, TypeMap};
 use crate::track::prepared::key;
 use crate::wire::Printable;
@@ -430,10 +430,10 @@ fn settings(source: &Found, target: &Found, found: &mut Vec<Difference>) {
         match target.settings.get(&name) {
             Some(there) if there.value == setting.value => {}
             Some(_) => found.push(Difference::Setting { name }),
-            None if setting.origin == super::Origin::Session => {
+            None if setting.origin == super::Origin::Session && !is_placeholder(source, &name) => {
                 found.push(Difference::UnknownSetting { name });
             }
-            // A version knows fewer that nobody has changed.
+            // A version knows fewer that nobody has changed. A placeholder is compared with the custom ones.
             None => {}
         }
     }

@@ -67,10 +67,10 @@ pub use judge::{
 };
 pub use probe::{Probe, Scope};
 pub use query::ProbeFailed;
-pub use restore::{Part, Restore, RestoreFailed};
+pub use restore::{Assignment, Part, Restore, RestoreFailed, defaults_taken_along};
 pub use types::{
-    OtherOids, TooManyTypes, TypeLookup, TypeMap, TypeName, TypeTrouble, Types, same_oids,
-    types_to_look_up,
+    OtherOids, TooManyTypes, TypeLookup, TypeMap, TypeName, TypeTrouble, Types, declared,
+    same_oids, types_to_look_up,
 };
 
 /// The name of the statement in which our own queries run. PostgreSQL keeps 63 bytes of a name.

@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::BytesMut;
 
 use super::super::reply::{AnswerFault, Failure, Heard, Look, failure, is_aside, shown};
-use super::settings::{must_agree, rank};
+use super::settings::{is_placeholder, must_agree, rank};
 use super::{Found, Listening, Origin, PROBE_STATEMENT, Settable, TypeMap};
 use crate::error::TooLong;
 use crate::limits::MIGRATION_ANSWER_MAX;
@@ -330,6 +330,43 @@ impl<S: AsRef<[u8]>> Restore<S> {
     }
 }
 
+/// A setting and its value. `Debug` does not show the value.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// Its name.
+    pub name: Box<[u8]>,
+    /// The value, as `set_config` takes it.
+    pub value: Box<[u8]>,
+}
+
+impl fmt::Debug for Assignment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} = <{} bytes>",
+            Printable(&self.name),
+            self.value.len()
+        )
+    }
+}
+
+/// The settings that nobody has changed in the session and that a [`Restore`] sets all the same, since the defaults of the new
+/// server are others. A server beside the new one has its defaults, so it needs them too.
+#[must_use]
+pub fn defaults_taken_along(source: &Found, target: &Found) -> Vec<Assignment> {
+    let others = source.settings.iter().filter(|(name, setting)| {
+        let there = target.settings.get(*name);
+        setting.origin == Origin::Elsewhere
+            && must_agree(name, setting)
+            && there.is_some_and(|there| there.value != setting.value)
+    });
+    let assigned = others.map(|(name, setting)| Assignment {
+        name: name.clone(),
+        value: setting.value.clone(),
+    });
+    assigned.collect()
+}
+
 /// The steps up to the last setting.
 fn settings<S>(source: &Found, target: &Found) -> Result<VecDeque<Step<S>>, RestoreFailed> {
     let mut first = Vec::new();
@@ -341,10 +378,10 @@ fn settings<S>(source: &Found, target: &Found) -> Result<VecDeque<Step<S>>, Rest
     {
         let Some(there) = target.settings.get(name) else {
             match setting.origin {
-                Origin::Session => {
+                Origin::Session if !is_placeholder(source, name) => {
                     return Err(RestoreFailed::UnknownSetting { name: name.clone() });
                 }
-                Origin::Elsewhere => continue,
+                Origin::Session | Origin::Elsewhere => continue,
             }
         };
         if there.value == setting.value && setting.origin == Origin::Elsewhere {

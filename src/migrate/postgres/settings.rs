@@ -1,6 +1,6 @@
 //! Which settings a session takes along.
 
-use super::{Origin, Setting};
+use super::{Found, Origin, Setting};
 
 /// Settings that decide how values look and what statements mean. A session that moves keeps their values even if they
 /// are those of the old server, of its database or of its role: the client has seen results under them.
@@ -34,6 +34,12 @@ const DECIDING: &[&[u8]] = &[
 /// Whether a setting has to have the same value on the new server.
 pub(super) fn must_agree(name: &[u8], setting: &Setting) -> bool {
     setting.origin == Origin::Session || DECIDING.contains(&name)
+}
+
+/// Whether a setting that the new server does not know yet can be set there as a custom one: it is an extension's, which takes
+/// the value over when it is loaded.
+pub(super) fn is_placeholder(source: &Found, name: &[u8]) -> bool {
+    source.custom.contains_key(name)
 }
 
 /// In which order settings are set: the encoding first, in which all others are sent, and the limits of time last, which

@@ -11,6 +11,7 @@ use super::query::{self, ProbeFailed, RowReader};
 use super::{Found, sql};
 use crate::error::{Fault, Malformed, TooLong};
 use crate::limits::PROBE_TYPES_MAX;
+use crate::wire::tags::frontend;
 use crate::wire::{Frontend, Header, ParamTypes, Parse, Printable, Values};
 
 /// The least OID that is not the same in every cluster of a major version: below it they are written by hand
@@ -74,6 +75,15 @@ pub fn types_to_look_up(
         }
     }
     Ok(own)
+}
+
+/// The types that the client has declared in the body of a Parse message; 0 for those that it leaves to the server.
+#[must_use]
+pub fn declared(body: &[u8]) -> Vec<u32> {
+    match Frontend::parse(frontend::PARSE, body) {
+        Ok(Frontend::Parse(parse)) => parse.types.iter().collect(),
+        Ok(_) | Err(_) => Vec::new(),
+    }
 }
 
 /// A query for types, and the reader of its answer; used as a [`Probe`](super::Probe).
@@ -256,6 +266,22 @@ impl TypeMap {
     #[must_use]
     pub fn get(&self, oid: u32) -> u32 {
         self.0.get(&oid).copied().unwrap_or(oid)
+    }
+
+    /// The body of a Parse message with the OIDs of the new server, of the same length; `None` if they are the ones that it has.
+    #[must_use]
+    pub fn rewritten(&self, body: &[u8]) -> Option<Box<[u8]>> {
+        let oids = declared(body);
+        if oids.iter().all(|oid| self.get(*oid) == *oid) {
+            return None;
+        }
+        let len = oids.len().checked_mul(4)?;
+        let (head, _) = body.split_at_checked(body.len().checked_sub(len)?)?;
+        let mut anew = head.to_vec();
+        for oid in oids {
+            anew.extend_from_slice(&self.get(oid).to_be_bytes());
+        }
+        Some(anew.into())
     }
 
     /// Appends a Parse message with the OIDs of the new server.

@@ -1,0 +1,576 @@
+//! Moves at their edges: what comes unasked or half at every moment, what a session takes along that no probe and no
+//! journal has alone, and what is left behind.
+
+mod session_support;
+
+use std::time::Duration;
+
+use pgturnout::migrate::postgres::OtherOids;
+use pgturnout::session::{
+    Denial, Destination, Event, MoveOrder, MoveTarget, PeerId, ReadYourWrites, Timer,
+};
+use pgturnout::startup::UpstreamTlsPolicy;
+use session_support::frames::{backend, frontend, raw};
+use session_support::moving::{Had, SPARE, SPARE_LOGIN, movable};
+use session_support::{Chunk, Rig, each};
+
+const CLIENT: PeerId = PeerId::CLIENT;
+const WRITER: PeerId = PeerId::WRITER;
+const READER: PeerId = PeerId::READER;
+const NEW: PeerId = PeerId::THIRD;
+/// What the client is told of the new server.
+const TOLD: &str = "S(server_version,15.19) S(in_hot_standby,off)";
+
+fn order() -> MoveOrder {
+    MoveOrder::new(MoveTarget::Writer(SPARE))
+}
+
+fn both() -> MoveOrder {
+    MoveOrder::new(MoveTarget::Both {
+        writer: SPARE,
+        reader: Destination(1),
+    })
+}
+
+#[track_caller]
+fn ask(rig: &mut Rig, peer: PeerId, text: &str, answer: &str) {
+    rig.client(&format!("Q({text})"));
+    rig.see(peer, &format!("Q({text})"));
+    rig.say(peer, answer);
+    rig.see(CLIENT, answer);
+}
+
+/// From the probe of the old server to the cutover.
+#[track_caller]
+fn moves(rig: &mut Rig, state: &Had, parts: &str, there: &Had) {
+    rig.answer_probe(WRITER, state);
+    rig.restore(NEW, parts);
+    rig.answer_probe(NEW, there);
+    rig.see(WRITER, "X");
+    assert_eq!(rig.transfers(), [1, 1, 0, 0]);
+}
+
+/// A reader is measured by what a fresh session has on the new server, not by what this one has set.
+#[test]
+fn a_reader_joins_behind_a_move_whatever_the_session_has_set() {
+    each(movable, |rig| {
+        rig.logged_in();
+        rig.client("Q(set timezone = 'CET')");
+        rig.see(WRITER, "Q(set timezone = 'CET')");
+        rig.writer("S(TimeZone,CET) C(SET) Z(I)");
+        rig.take(CLIENT);
+        rig.migrate(order());
+        rig.spare_in(NEW, &Had::default());
+        let state = Had::default().set("TimeZone", "CET");
+        rig.answer_probe(WRITER, &state);
+        let (parts, _) = rig.restore_parts(NEW);
+        assert_eq!(parts, "TimeZone=CET");
+        rig.say(NEW, "1 2 D(CET) C(SELECT 1) 3 S(TimeZone,CET) Z(I)");
+        rig.answer_probe(NEW, &state);
+        rig.see(CLIENT, TOLD);
+        rig.client("Q(select 1)");
+        rig.reader_in();
+        assert!(!rig.has_event(|event| matches!(event, Event::UpstreamFailed { .. })));
+        rig.see(READER, "Q(set timezone = 'CET')");
+        rig.reader("S(TimeZone,CET) C(SET) Z(I)");
+        rig.see(READER, "Q(select 1)");
+        rig.reader("T D(1) C(SELECT 1) Z(I)");
+        rig.see(CLIENT, "T D(1) C(SELECT 1) Z(I)");
+    });
+}
+
+/// What the old server's defaults were is set on the new one, and so has to be on the reader beside it.
+#[test]
+fn a_reader_gets_the_defaults_that_were_taken_along() {
+    each(movable, |rig| {
+        rig.logged_in();
+        let mut state = Had::default();
+        state.settings.push(("search_path", "app, 'o''x'", false));
+        let mut fresh = Had::default();
+        fresh.settings.push(("search_path", "public", false));
+        rig.migrate(order());
+        rig.spare_in(NEW, &fresh);
+        let there = Had::default().set("search_path", "app, 'o''x'");
+        moves(rig, &state, "search_path=app, \\'o\\'\\'x\\'", &there);
+        rig.take(CLIENT);
+        rig.client("Q(select 1)");
+        rig.reader_in();
+        rig.see(
+            READER,
+            "Q(select pg_catalog.set_config('search_path', 'app, ''o''''x''', false))",
+        );
+        rig.reader("T D(x) C(SELECT 1) Z(I)");
+        rig.see(READER, "Q(select 1)");
+        rig.reader("T D(1) C(SELECT 1) Z(I)");
+        rig.see(CLIENT, "T D(1) C(SELECT 1) Z(I)");
+    });
+}
+
+/// A setting of an extension that the new server has not loaded yet is a custom one there.
+#[test]
+fn a_setting_of_an_extension_goes_along() {
+    each(movable, |rig| {
+        rig.logged_in();
+        ask(
+            rig,
+            WRITER,
+            "set pg_trgm.similarity_threshold = 0.5",
+            "C(SET) Z(I)",
+        );
+        rig.migrate(order());
+        rig.spare_in(
+            NEW,
+            &Had {
+                custom: vec![None],
+                ..Had::default()
+            },
+        );
+        let custom = vec![Some("0.5")];
+        let state = Had {
+            custom: custom.clone(),
+            ..Had::default().set("pg_trgm.similarity_threshold", "0.5")
+        };
+        let there = Had {
+            custom,
+            ..Had::default()
+        };
+        moves(rig, &state, "pg_trgm.similarity_threshold=0.5", &there);
+    });
+}
+
+/// A cancel that comes while the client's request waits for the move means that request.
+#[test]
+fn a_cancel_waits_with_the_request_that_is_held() {
+    each(movable, |rig| {
+        rig.logged_in();
+        rig.migrate(order());
+        rig.spare_in(NEW, &Had::default());
+        rig.client("Q(delete from t)");
+        assert!(rig.session.cancel_target().is_none());
+        assert!(rig.session.is_holding(), "its request is held");
+        moves(rig, &Had::default(), "", &Had::default());
+        rig.see(NEW, "Q(delete from t)");
+        assert!(!rig.session.is_holding());
+        let target = rig.session.cancel_target().expect("it runs");
+        assert_eq!((target.peer, target.to), (NEW, SPARE));
+        rig.say(NEW, "C(DELETE 1) Z(I)");
+        assert!(!rig.session.is_current(&target));
+    });
+    // One that is held and has asked for nothing waits for nothing.
+    each(movable, |rig| {
+        rig.logged_in();
+        rig.migrate(order());
+        rig.spare_in(NEW, &Had::default());
+        assert!(!rig.session.is_holding());
+        rig.raw(CLIENT, &frontend("Q(delete from t)")[..7]);
+        assert!(!rig.session.is_holding(), "half a request is none");
+    });
+}
+
+/// Half a message, a whole one and many of them, before the hold and in it: each byte goes to one server, once, in order.
+#[test]
+fn a_message_cut_anywhere_goes_to_one_server_whole() {
+    let sent = frontend("P(,delete from t) B E S Q(delete from u)");
+    for cut in 0..=sent.len() {
+        for second in [(cut + 7).min(sent.len()), sent.len()] {
+            each(movable, |rig| {
+                rig.logged_in();
+                rig.migrate(order());
+                rig.take_startup(NEW);
+                rig.say(NEW, "R");
+                rig.say(NEW, SPARE_LOGIN);
+                rig.see_probe(NEW);
+                rig.raw(CLIENT, &sent[..cut]);
+                rig.transcript.push(format!("{cut} {second}"));
+                let first = rig.take(WRITER);
+                rig.raw(NEW, &Had::default().answer());
+                rig.raw(CLIENT, &sent[cut..second]);
+                // What was forwarded before the hold is answered by the old server, up to its end.
+                let begun = first.len();
+                let held = rig.has_event(|event| matches!(event, Event::MoveHeld));
+                if begun > 0 {
+                    rig.raw(CLIENT, &sent[second..]);
+                    let more = rig.take(WRITER);
+                    let all = [first, more].concat();
+                    if held {
+                        assert!(all == frontend("P(,delete from t) B E S") || all == sent);
+                    } else {
+                        let wanted = frontend("P(,delete from t) B E S");
+                        assert!(all.starts_with(&wanted), "{}", all.escape_ascii());
+                    }
+                    rig.writer("1 2 C(DELETE 1) Z(I)");
+                    if all == sent {
+                        rig.writer("C(DELETE 2) Z(I)");
+                    } else {
+                        rig.answer_probe(WRITER, &Had::default());
+                        rig.restore(NEW, "P(,delete from t)");
+                        rig.answer_probe(NEW, &Had::default());
+                        rig.see(NEW, "Q(delete from u)");
+                        rig.say(NEW, "C(DELETE 2) Z(I)");
+                    }
+                    let got = rig.shown(CLIENT);
+                    let got = got.replace(&format!("{TOLD} "), "");
+                    assert_eq!(
+                        got, "1 2 C(DELETE 1) Z(I) C(DELETE 2) Z(I)",
+                        "{cut} {second}"
+                    );
+                    return;
+                }
+                moves(rig, &Had::default(), "", &Had::default());
+                rig.raw(CLIENT, &sent[second..]);
+                assert_eq!(rig.take(NEW), sent, "{cut} {second}");
+            });
+        }
+    }
+}
+
+/// What either server says unasked at each moment of a move: the client hears the one that serves it, whole and in order.
+#[test]
+fn what_comes_unasked_is_heard_of_the_server_that_serves() {
+    let said = "N(old) A(7,c,x) S(application_name,old)";
+    let other = "N(new) A(8,c,y) S(application_name,new)";
+    each(movable, |rig| {
+        let say = |rig: &mut Rig| {
+            rig.writer(said);
+            if rig.is_open(NEW) {
+                rig.say(NEW, other);
+            }
+            rig.see(CLIENT, said);
+        };
+        rig.logged_in();
+        rig.migrate(order());
+        rig.take_startup(NEW);
+        rig.writer(said);
+        rig.see(CLIENT, said);
+        rig.say(NEW, "R");
+        rig.say(NEW, SPARE_LOGIN);
+        rig.see_probe(NEW);
+        say(rig);
+        rig.raw(NEW, &Had::default().answer());
+        rig.see_probe(WRITER);
+        // A notice is about our own question now.
+        rig.writer(said);
+        rig.see(CLIENT, "A(7,c,x) S(application_name,old)");
+        let answer = Had::default().answer();
+        rig.raw(WRITER, &answer[..5]);
+        rig.writer(said);
+        rig.raw(WRITER, &answer[5..]);
+        rig.see(CLIENT, "A(7,c,x) S(application_name,old)");
+        say(rig);
+        rig.restore(NEW, "");
+        say(rig);
+        rig.see_probe(NEW);
+        rig.raw(NEW, &answer[..5]);
+        say(rig);
+        // Half a message of the old server is out: the session leaves it behind its end.
+        let long = format!("A(7,c,{})", "long ".repeat(200));
+        let half = backend(&long);
+        rig.raw(WRITER, &half[..900]);
+        rig.raw(NEW, &answer[5..]);
+        assert_eq!(rig.transfers(), [1, 0, 0, 0]);
+        rig.client("Q(delete from t)");
+        rig.raw(WRITER, &half[900..]);
+        rig.see(WRITER, "X");
+        rig.see(NEW, "Q(delete from t)");
+        rig.see(CLIENT, &format!("{long} {TOLD} S(application_name,new)"));
+        rig.say(NEW, other);
+        rig.say(NEW, "C(DELETE 1) Z(I)");
+        rig.see(CLIENT, &format!("{other} C(DELETE 1) Z(I)"));
+    });
+}
+
+/// A login that is given up between two of its connections is not made after all.
+#[test]
+fn a_second_dial_is_not_made_for_a_move_that_was_given_up() {
+    let config = || {
+        let mut config = movable();
+        config.upstreams[2].tls = UpstreamTlsPolicy::Allow;
+        config
+    };
+    let mut rig = Rig::new(config(), Chunk::Whole);
+    rig.logged_in();
+    rig.migrate(order());
+    rig.take_startup(NEW);
+    // The refusal of a login in clear, and the move is given up before the driver has closed that connection.
+    let refusal = backend("FATAL(28000)");
+    while rig.session.handle_input(rig.now, NEW, &refusal) == pgturnout::session::Demand::Again {}
+    rig.session.cancel_migration(rig.now);
+    rig.run();
+    assert!(!rig.is_open(NEW), "{:?}", rig.dialled);
+    assert_eq!(rig.session.poll_timeout(), None);
+    rig.move_begins(NEW, &Had::default());
+}
+
+/// Whoever is told to go goes from every phase, and nothing stays open.
+#[test]
+fn an_expulsion_or_a_mistake_of_the_driver_ends_every_phase() {
+    for at in 0..6 {
+        for mistake in [false, true] {
+            each(movable, |rig| {
+                rig.logged_in();
+                rig.migrate(order());
+                let state = Had::default().set("work_mem", "64");
+                let steps: [fn(&mut Rig, &Had); 5] = [
+                    |rig, _| rig.take_startup(NEW),
+                    |rig, _| {
+                        rig.say(NEW, "R");
+                        rig.say(NEW, SPARE_LOGIN);
+                        rig.see_probe(NEW);
+                    },
+                    |rig, _| {
+                        rig.raw(NEW, &Had::default().answer());
+                        rig.see_probe(WRITER);
+                    },
+                    |rig, state| {
+                        rig.raw(WRITER, &state.answer());
+                        rig.see_parts(NEW, "work_mem=64");
+                    },
+                    |rig, _| {
+                        rig.say(NEW, "1 2 D(x) C(SELECT 1) 3 Z(I)");
+                        rig.see_probe(NEW);
+                    },
+                ];
+                for step in steps.iter().take(at) {
+                    step(rig, &state);
+                }
+                if mistake {
+                    rig.session.transmitted(rig.now, CLIENT, 1_000_000);
+                    rig.run();
+                } else {
+                    rig.expel(Denial::new("enough"));
+                    rig.see(CLIENT, "FATAL(57P01)");
+                }
+                assert_eq!(rig.transfers(), [1, 0, 1, 0], "{at}");
+                assert!(rig.is_dead(), "{at}");
+                for peer in PeerId::ALL {
+                    assert!(!rig.is_open(peer), "{peer} at {at}");
+                }
+                assert_eq!(rig.session.poll_timeout(), None);
+            });
+        }
+    }
+}
+
+/// A server that does not take its farewell is left at the deadline, and the next move has another connection.
+#[test]
+fn a_server_that_does_not_take_its_farewell_is_left_all_the_same() {
+    let config = || {
+        let mut config = movable();
+        config.timeouts.drain = Duration::from_secs(1);
+        config
+    };
+    each(config, |rig| {
+        rig.logged_in();
+        rig.migrate(order());
+        rig.spare_in(NEW, &Had::default());
+        rig.takes(NEW, false);
+        rig.session.cancel_migration(rig.now);
+        rig.run();
+        assert!(rig.is_open(NEW));
+        rig.answer_probe(WRITER, &Had::default());
+        rig.migrate(order());
+        rig.spare_in(PeerId::FOURTH, &Had::default());
+        rig.expire(Timer::Retire(NEW));
+        assert!(!rig.is_open(NEW));
+        rig.answer_probe(WRITER, &Had::default());
+        rig.restore(PeerId::FOURTH, "");
+        rig.takes(WRITER, false);
+        rig.answer_probe(PeerId::FOURTH, &Had::default());
+        assert_eq!(rig.transfers(), [2, 1, 1, 0]);
+        ask_on(rig, PeerId::FOURTH);
+        rig.expire(Timer::Retire(WRITER));
+        assert!(!rig.is_open(WRITER));
+        assert_eq!(rig.session.poll_timeout(), None);
+    });
+}
+
+fn ask_on(rig: &mut Rig, peer: PeerId) {
+    rig.take(CLIENT);
+    ask(rig, peer, "delete from t", "C(DELETE 1) Z(I)");
+}
+
+/// A request that waits for the reader's login is served though that reader is exchanged.
+#[test]
+fn a_read_that_waits_for_its_reader_is_served_by_the_next() {
+    for target in [MoveTarget::Reader(SPARE), both().target] {
+        each(movable, |rig| {
+            rig.logged_in();
+            rig.client("Q(select 1)");
+            rig.take_startup(READER);
+            rig.migrate(MoveOrder::new(target));
+            if matches!(target, MoveTarget::Both { .. }) {
+                rig.spare_in(NEW, &Had::default());
+                moves(rig, &Had::default(), "", &Had::default());
+                rig.see(CLIENT, TOLD);
+            }
+            let reader = target_reader(target);
+            assert_eq!(rig.session.reader_place(), reader);
+            rig.reader_in();
+            rig.see(READER, "Q(select 1)");
+            rig.reader("T D(1) C(SELECT 1) Z(I)");
+            rig.see(CLIENT, "T D(1) C(SELECT 1) Z(I)");
+        });
+    }
+}
+
+fn target_reader(target: MoveTarget) -> Destination {
+    match target {
+        MoveTarget::Reader(reader) | MoveTarget::Both { reader, .. } => reader,
+        MoveTarget::Writer(_) => unreachable!(),
+    }
+}
+
+/// Log positions are those of the new writer.
+#[test]
+fn writes_are_read_behind_the_new_servers_log() {
+    let config = || {
+        let mut config = movable();
+        config.read_your_writes = ReadYourWrites::Replayed;
+        config
+    };
+    const WRITTEN: &str = "Q(select pg_catalog.pg_current_wal_insert_lsn())";
+    const REPLAYED: &str = "Q(select pg_catalog.pg_last_wal_replay_lsn())";
+    each(config, |rig| {
+        rig.both();
+        ask(rig, WRITER, "update t set a = 1", "C(UPDATE 1) Z(I)");
+        rig.client("Q(select 1)");
+        rig.see(WRITER, WRITTEN);
+        rig.writer("T D(9/99) C(SELECT 1) Z(I)");
+        rig.see(READER, REPLAYED);
+        rig.reader("T D(9/99) C(SELECT 1) Z(I)");
+        rig.see(READER, "Q(select 1)");
+        rig.reader("T D(1) C(SELECT 1) Z(I)");
+        rig.take(CLIENT);
+        rig.migrate(order());
+        rig.spare_in(NEW, &Had::default());
+        moves(rig, &Had::default(), "", &Had::default());
+        rig.take(CLIENT);
+        rig.client("Q(select 1)");
+        rig.see(READER, "");
+        rig.see(NEW, WRITTEN);
+        rig.say(NEW, "T D(0/40) C(SELECT 1) Z(I)");
+        rig.see(READER, REPLAYED);
+        rig.reader("T D(0/3F) C(SELECT 1) Z(I)");
+        rig.see(READER, "");
+        rig.see(NEW, "Q(select 1)");
+    });
+}
+
+/// A Parse of a statement with one parameter of this type.
+fn parse(name: &str, text: &str, oid: u32) -> Vec<u8> {
+    let body = [
+        name.as_bytes(),
+        b"\0",
+        text.as_bytes(),
+        b"\0\0\x01",
+        &oid.to_be_bytes(),
+    ];
+    raw(b'P', &body.concat())
+}
+
+/// The answer to a lookup of one type, `app.mood`.
+fn types(oid: &str) -> Vec<u8> {
+    let mut table = vec![
+        0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 25, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 1,
+    ];
+    for cell in [oid, "app", "mood"] {
+        table.extend(u32::try_from(cell.len()).unwrap().to_be_bytes());
+        table.extend(cell.as_bytes());
+    }
+    let len = u32::try_from(table.len()).unwrap().to_be_bytes();
+    let row = [&[0, 1][..], &len, &table].concat();
+    let row = raw(b'D', &row);
+    [backend("1 2"), row, backend("C(SELECT 1) Z(I) 3 Z(I)")].concat()
+}
+
+fn other_cluster() -> Had {
+    Had {
+        system: Some("7714"),
+        ..Had::default()
+    }
+}
+
+/// The unnamed statement, which no server lists, has types too.
+#[test]
+fn the_types_of_the_unnamed_statement_are_looked_up() {
+    for policy in [OtherOids::Refuse, OtherOids::Remap] {
+        let mut rig = Rig::new(movable(), Chunk::Whole);
+        rig.logged_in();
+        rig.raw(CLIENT, &parse("", "delete from t where a = $1", 16_400));
+        rig.client("S");
+        rig.take(WRITER);
+        rig.writer("1 Z(I)");
+        rig.take(CLIENT);
+        let mut order = order();
+        order.other_oids = policy;
+        rig.migrate(order);
+        rig.spare_in(NEW, &other_cluster());
+        rig.answer_probe(WRITER, &Had::default());
+        rig.see_probe(WRITER);
+        rig.raw(WRITER, &types("16400"));
+        rig.see_probe(NEW);
+        rig.raw(NEW, &types("17000"));
+        match policy {
+            OtherOids::Refuse => assert_eq!(rig.transfers(), [1, 0, 1, 0]),
+            OtherOids::Remap => {
+                let wanted = [
+                    parse("", "delete from t where a = $1", 17_000),
+                    frontend("S"),
+                ];
+                assert_eq!(rig.take(NEW), wanted.concat());
+            }
+        }
+    }
+}
+
+/// Behind a move to a cluster with other OIDs every statement is prepared with those, wherever it was before.
+#[test]
+fn what_is_prepared_behind_a_move_has_the_new_types() {
+    let mut rig = Rig::new(movable(), Chunk::Whole);
+    rig.both();
+    // One that both servers have, and one that the reader alone has.
+    rig.raw(CLIENT, &parse("r", "select $1", 16_400));
+    rig.client("S");
+    rig.take(READER);
+    rig.reader("1 Z(I)");
+    rig.raw(CLIENT, &parse("w", "delete from t where a = $1", 16_400));
+    rig.client("S");
+    assert_eq!(
+        rig.take(WRITER),
+        [
+            parse("w", "delete from t where a = $1", 16_400),
+            frontend("S")
+        ]
+        .concat()
+    );
+    rig.writer("1 Z(I)");
+    rig.take(CLIENT);
+    let mut order = both();
+    order.other_oids = OtherOids::Remap;
+    rig.migrate(order);
+    rig.spare_in(NEW, &other_cluster());
+    let state = Had {
+        statements: vec![("w", "{16400}", 26, false)],
+        ..Had::default()
+    };
+    rig.answer_probe(WRITER, &state);
+    rig.see_probe(WRITER);
+    rig.raw(WRITER, &types("16400"));
+    rig.see_probe(NEW);
+    rig.raw(NEW, &types("17000"));
+    rig.take(NEW);
+    rig.say(NEW, "1 Z(I)");
+    let there = Had {
+        statements: vec![("w", "{17000}", 26, false)],
+        ..other_cluster()
+    };
+    rig.answer_probe(NEW, &there);
+    assert_eq!(rig.transfers(), [1, 1, 0, 0]);
+    rig.take(CLIENT);
+    rig.take(READER);
+    rig.client("B(,r) E S");
+    rig.reader_in();
+    let got = rig.take(READER);
+    let wanted = parse("r", "select $1", 17_000);
+    assert!(got.starts_with(&wanted), "{}", got.escape_ascii());
+}
