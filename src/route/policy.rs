@@ -25,7 +25,8 @@ pub struct RouteContext<'a> {
     pub user: &'a [u8],
     /// The database of the session.
     pub database: &'a [u8],
-    /// The text, when the request has exactly one: for hints in comments and rules of the caller's own.
+    /// The text, when the request has exactly one: that of a Query, of a Parse, or of the prepared statement that is bound.
+    /// For hints in comments and rules of the caller's own.
     pub text: Option<&'a [u8]>,
 }
 

@@ -77,7 +77,7 @@ impl<R: Route> Session<R> {
 
     /// Chooses the upstream of the segment that was looked at, and waits until it can take it.
     fn decide(&mut self, now: Instant, input: &[u8]) -> Demand {
-        let Some((leg, reason)) = self.choose() else {
+        let Some((leg, reason)) = self.choose(input) else {
             if self.nothing_in_flight() {
                 self.requests.look.restart();
                 return Demand::Again;
@@ -114,7 +114,7 @@ impl<R: Route> Session<R> {
     }
 
     /// Which upstream the segment asks for; `None` when it has to be looked at again with nothing in flight.
-    fn choose(&mut self) -> Option<(LegId, RouteReason)> {
+    fn choose(&mut self, input: &[u8]) -> Option<(LegId, RouteReason)> {
         let look = &self.requests.look;
         let reason = seen_reason(look);
         if look.seen == Seen::TooLong {
@@ -133,20 +133,28 @@ impl<R: Route> Session<R> {
         }
         let certainty = look.certainty;
         let (class, why, may_try) = (look.class, look.why, self.may_try(look));
-        match self.ask_policy(class, why, may_try) {
+        let text = look.text.clone();
+        match self.ask_policy(class, why, may_try, text.bytes(input)) {
             Target::Writer => Some((self.writer(), reason)),
             Target::Reader if certainty == Certainty::Tentative => None,
             Target::Reader => Some((self.reader(), reason)),
         }
     }
 
-    pub(super) fn ask_policy(&mut self, class: Class, why: Why, may_try: bool) -> Target {
+    pub(super) fn ask_policy(
+        &mut self,
+        class: Class,
+        why: Why,
+        may_try: bool,
+        text: Option<&[u8]>,
+    ) -> Target {
         let intent = Intent {
             class,
             ..Intent::opaque(why)
         };
         let mut context = RouteContext::new(true);
         context.may_try = may_try;
+        context.text = text;
         let startup = self.client.startup.as_ref();
         context.user = startup.map_or(&[], StartupParams::user);
         context.database = startup.map_or(&[], StartupParams::database);

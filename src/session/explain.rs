@@ -89,7 +89,7 @@ impl<R: Route> Session<R> {
             Some((_, reason)) => (Target::Writer, reason),
             None => {
                 let tried = self.tries() && can_be_tried(&intent);
-                let target = self.ask_policy(intent.class, intent.reason.why, tried);
+                let target = self.ask_policy(intent.class, intent.reason.why, tried, Some(text));
                 (target, RouteReason::Intent(intent.reason.why))
             }
         };

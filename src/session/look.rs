@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::effects::Prepared;
 use super::requests::Batch;
 use super::trial::can_be_tried;
 use super::{RouteReason, Session};
@@ -42,6 +43,43 @@ pub(super) struct Look {
     shape: Shape,
     /// What an EXECUTE in it runs.
     pub(super) mirror: Mirror,
+    /// The text that it runs or prepares.
+    pub(super) text: SoleText,
+}
+
+/// The text of a segment, if it has exactly one.
+#[derive(Clone, Debug)]
+pub(super) enum SoleText {
+    None,
+    /// It stands here in the segment.
+    Sent(Range<usize>),
+    /// It is that of a statement that was prepared before.
+    Prepared(Prepared),
+    Several,
+}
+
+impl SoleText {
+    /// One more text is run, or the same again.
+    fn join(&mut self, text: SoleText) {
+        *self = match (&*self, text) {
+            (SoleText::None, text) => text,
+            (SoleText::Prepared(known), SoleText::Prepared(again))
+                if Arc::ptr_eq(known, &again) =>
+            {
+                SoleText::Prepared(again)
+            }
+            (SoleText::Sent(_) | SoleText::Prepared(_) | SoleText::Several, _) => SoleText::Several,
+        };
+    }
+
+    /// The bytes of it, in the segment that `input` begins with or in what is remembered.
+    pub(super) fn bytes<'a>(&'a self, input: &'a [u8]) -> Option<&'a [u8]> {
+        match self {
+            SoleText::None | SoleText::Several => None,
+            SoleText::Sent(place) => input.get(place.clone()),
+            SoleText::Prepared(known) => text_of(&known.body),
+        }
+    }
 }
 
 /// Whether a segment is one request that could be tried somewhere, and repeated if it is refused.
@@ -110,6 +148,7 @@ impl Look {
             messages: 0,
             shape: Shape::Open,
             mirror: Mirror::None,
+            text: SoleText::None,
         }
     }
 
@@ -213,6 +252,8 @@ impl<R: Route> Session<R> {
             }
             Frontend::Parse(parse) => {
                 let intent = self.intent_of(parse.text);
+                let place = next_field(first_field(look.len, parse.name).end, parse.text);
+                look.text.join(SoleText::Sent(place));
                 self.look_at_parse(look, parse.name, &intent, parse.text);
                 self.outline(look, parse.text);
                 self.look_for_room(look, size.saturating_add(parse.name.len()));
@@ -264,6 +305,7 @@ impl<R: Route> Session<R> {
     /// Looks at a Query, which ends its segment.
     fn look_at_query(&mut self, look: &mut Look, text: &[u8]) {
         let intent = self.intent_of(text);
+        look.text.join(SoleText::Sent(first_field(look.len, text)));
         let (class, why) = self.class_of(look, &intent);
         match look.mirror {
             Mirror::None => self.join_text(look, &intent, text),
@@ -334,6 +376,7 @@ impl<R: Route> Session<R> {
         match meaning.definition.cloned() {
             Some(known) => {
                 let text = text_of(&known.body).unwrap_or_default();
+                look.text.join(SoleText::Prepared(Arc::clone(&known)));
                 self.join_text(look, &known.meta, text);
                 if let Some(text) = text_of(&known.body) {
                     self.outline(look, text);
@@ -396,6 +439,12 @@ impl<R: Route> Session<R> {
 fn first_field(frame: usize, name: &[u8]) -> Range<usize> {
     let start = frame.saturating_add(Header::LEN);
     start..start.saturating_add(name.len())
+}
+
+/// Where a string stands behind one that ends before the zero at `before`.
+fn next_field(before: usize, text: &[u8]) -> Range<usize> {
+    let start = before.saturating_add(1);
+    start..start.saturating_add(text.len())
 }
 
 /// The text in the body of a Parse.

@@ -24,7 +24,6 @@ mod sim;
 #[path = "../support/mod.rs"]
 mod support;
 
-mod abroad;
 mod access;
 mod auth;
 mod cancel;

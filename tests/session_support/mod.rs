@@ -9,4 +9,4 @@ pub(crate) mod frames;
 pub(crate) mod moving;
 mod rig;
 
-pub(crate) use rig::{Chunk, Dial, Rig, config, each, login, startup, upstream};
+pub(crate) use rig::{Chunk, Dial, Rig, config, each, each_routed, login, startup, upstream};

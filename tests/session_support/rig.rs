@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgturnout::auth::{ExternalAnswer, FoundUser};
-use pgturnout::route::Split;
+use pgturnout::route::{Route, Split};
 use pgturnout::session::{
     Action, CloseCause, Config, ConnectFailed, Demand, Denial, Destination, Event, Lifecycle,
     PeerId, Role, Seed, Session, Timer, TlsFailed, TlsInfo, TlsRole, Transmit, Upstream,
@@ -101,8 +101,8 @@ impl Peer {
     }
 }
 
-pub(crate) struct Rig {
-    pub(crate) session: Session<Split>,
+pub(crate) struct Rig<R = Split> {
+    pub(crate) session: Session<R>,
     pub(crate) now: Instant,
     pub(crate) events: Vec<Event>,
     pub(crate) closes: Vec<(PeerId, CloseCause)>,
@@ -174,9 +174,18 @@ const CHUNKS: [Chunk; 5] = [
 
 /// Runs a script under every chunking; all must come out the same (L2).
 pub(crate) fn each(make: impl Fn() -> Config, script: impl Fn(&mut Rig)) {
+    each_routed(make, Split, script);
+}
+
+/// The same with a policy of the caller's.
+pub(crate) fn each_routed<R: Route + Copy>(
+    make: impl Fn() -> Config,
+    route: R,
+    script: impl Fn(&mut Rig<R>),
+) {
     let mut first: Option<Vec<String>> = None;
     for chunk in CHUNKS {
-        let mut rig = Rig::new(make(), chunk);
+        let mut rig = Rig::with_route(make(), chunk, route);
         script(&mut rig);
         rig.run();
         let outcome = rig.outcome();
@@ -188,11 +197,17 @@ pub(crate) fn each(make: impl Fn() -> Config, script: impl Fn(&mut Rig)) {
 }
 
 impl Rig {
+    pub(crate) fn new(config: Config, chunk: Chunk) -> Rig {
+        Rig::with_route(config, chunk, Split)
+    }
+}
+
+impl<R: Route> Rig<R> {
     #[allow(
         clippy::disallowed_methods,
         reason = "some instant to count from; no outcome depends on which"
     )]
-    pub(crate) fn new(config: Config, chunk: Chunk) -> Rig {
+    pub(crate) fn with_route(config: Config, chunk: Chunk, route: R) -> Rig<R> {
         let capacity = config.limits.read_buffer;
         let now = Instant::now();
         let mut seed = [0; Seed::LEN];
@@ -200,7 +215,7 @@ impl Rig {
             *byte = b"SECRETSEEDBYTES!"[at % 16];
         }
         Rig {
-            session: Session::new(Arc::new(config), Split, Seed::new(seed), now),
+            session: Session::new(Arc::new(config), route, Seed::new(seed), now),
             now,
             events: Vec::new(),
             closes: Vec::new(),
