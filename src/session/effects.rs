@@ -384,8 +384,7 @@ impl<R: Route> Session<R> {
             Effect::DiscardAll => {
                 self.confirm_named(effects);
                 if self.nothing_runs_behind() {
-                    self.memory.pins.lift(Lift::DiscardAll);
-                    self.memory.pins.commit();
+                    self.memory.pins.lift_now(Lift::DiscardAll);
                     self.pin_for_startup();
                 }
                 self.stage_text(Topic::Session, b"DISCARD ALL");
@@ -396,9 +395,13 @@ impl<R: Route> Session<R> {
                     self.memory.pins.lift(Lift::DiscardTemp);
                 }
             }
-            Effect::Prepare(_) | Effect::Deallocate(_) | Effect::DeallocateAll => {
-                self.confirm_named(effects)
+            Effect::DeallocateAll => {
+                self.confirm_named(effects);
+                if self.nothing_runs_behind() {
+                    self.memory.pins.lift_now(Lift::DeallocateAll);
+                }
             }
+            Effect::Prepare(_) | Effect::Deallocate(_) => self.confirm_named(effects),
             Effect::Commit { .. } | Effect::Rollback { .. } | Effect::PrepareTransaction => {
                 self.transaction_ended(tag);
             }
@@ -426,12 +429,12 @@ impl<R: Route> Session<R> {
         }
     }
 
-    /// Whether no further statement is on its way behind the one that the writer answers now: it could be the reason
-    /// for a pin.
+    /// Whether no further statement is on its way behind the one that the writer answers now, to be run or prepared: it
+    /// could be the reason for a pin.
     fn nothing_runs_behind(&self) -> bool {
         self.leg(self.writer()).serving().is_none_or(|serving| {
             let mut behind = serving.pipeline.iter().skip(1);
-            !behind.any(|owed| matches!(owed.kind, Kind::Query | Kind::Execute))
+            !behind.any(|owed| matches!(owed.kind, Kind::Query | Kind::Parse | Kind::Execute))
         })
     }
 

@@ -72,9 +72,10 @@ impl<R: Route> Session<R> {
         }
     }
 
-    /// What cannot be repeated on another server, oldest first, as far as it is followed: nothing is where the session
-    /// neither splits reads off nor may be moved.
+    /// What keeps the session's reads on the writer now and cannot be repeated on another server, oldest first and last what
+    /// a setting keeps there, as far as it is followed: nothing is where the session neither splits reads off nor may be
+    /// moved.
     pub fn pins(&self) -> impl Iterator<Item = Pin> + '_ {
-        self.memory.pins.iter()
+        self.memory.pins.iter().chain(self.memory.obstacle)
     }
 }

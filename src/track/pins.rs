@@ -51,6 +51,8 @@ pub enum Lift {
     DiscardAll,
     /// `DISCARD TEMP`.
     DiscardTemp,
+    /// `DEALLOCATE ALL`.
+    DeallocateAll,
 }
 
 impl Pin {
@@ -59,6 +61,11 @@ impl Pin {
         match self {
             Pin::TemporaryObject => match lift {
                 Lift::DiscardAll | Lift::DiscardTemp => true,
+                Lift::DeallocateAll => false,
+            },
+            Pin::TooManyStatements => match lift {
+                Lift::DiscardAll | Lift::DeallocateAll => true,
+                Lift::DiscardTemp => false,
             },
             Pin::TemporarySchema
             | Pin::Setting
@@ -72,12 +79,9 @@ impl Pin {
             | Pin::IdleTimeout
             | Pin::UnreadStatement
             | Pin::Unaccounted => lift == Lift::DiscardAll,
-            Pin::UnloggedObject
-            | Pin::TooManyStatements
-            | Pin::LoginDefaults
-            | Pin::Load
-            | Pin::SetSeed
-            | Pin::Lexing => false,
+            Pin::UnloggedObject | Pin::LoginDefaults | Pin::Load | Pin::SetSeed | Pin::Lexing => {
+                false
+            }
         }
     }
 }
@@ -144,6 +148,11 @@ impl Pins {
         self.lifting = ended.copied().collect();
     }
 
+    /// What no transaction takes back has succeeded.
+    pub fn lift_now(&mut self, lift: Lift) {
+        self.held.retain(|pin| !pin.ends_with(lift));
+    }
+
     /// The transaction that ran is committed.
     pub fn commit(&mut self) {
         let lifting = std::mem::take(&mut self.lifting);
@@ -200,14 +209,15 @@ mod tests {
         for pin in ALL {
             pins.add(pin);
         }
-        pins.lift(Lift::DiscardAll);
-        pins.commit();
+        pins.lift_now(Lift::DeallocateAll);
+        assert_eq!(pins.iter().count(), ALL.len() - 1);
+        pins.add(Pin::TooManyStatements);
+        pins.lift_now(Lift::DiscardAll);
         let left: Vec<Pin> = pins.iter().collect();
         assert_eq!(
             left,
             [
                 Pin::UnloggedObject,
-                Pin::TooManyStatements,
                 Pin::LoginDefaults,
                 Pin::Load,
                 Pin::SetSeed,

@@ -37,6 +37,14 @@ impl Topic {
             Topic::Session => true,
         }
     }
+
+    /// Whether a change about it leaves little else to remember.
+    fn makes_room(&self) -> bool {
+        match self {
+            Topic::AllSettings | Topic::Session => true,
+            Topic::Setting(_) | Topic::Role | Topic::SessionAuthorization => false,
+        }
+    }
 }
 
 /// Whether a SET of it may leave part of its old value in place: `SET DateStyle TO ymd` keeps the output style that an
@@ -212,7 +220,9 @@ impl Journal {
         });
         let held = self.entries.len().saturating_add(self.staged.len());
         let bytes = self.retained().saturating_add(cost(&change));
-        if held >= self.limits.entries || bytes > self.limits.bytes {
+        let is_full = held >= self.limits.entries || bytes > self.limits.bytes;
+        // What makes room when it is committed has room: a few bytes beyond the bounds, once a savepoint.
+        if is_full && !change.topic.makes_room() {
             return Err(JournalDoubt::Full);
         }
         self.staged.push(change);
@@ -488,6 +498,19 @@ mod tests {
             committed(&mut journal, set(name, "x"));
         }
         assert_eq!(journal.stage(set("e", "x")), Err(JournalDoubt::Full));
+        // What takes everything back finds room, and makes some.
+        let everything = |topic, text: &str| Change {
+            topic,
+            repeat: Repeat::Text(text.as_bytes().into()),
+        };
+        committed(&mut journal, everything(Topic::AllSettings, "RESET ALL"));
+        committed(&mut journal, set("e", "x"));
+        assert_eq!(journal.entries.len(), 2);
+        for name in ["a", "b"] {
+            committed(&mut journal, set(name, "x"));
+        }
+        committed(&mut journal, everything(Topic::Session, "DISCARD ALL"));
+        assert_eq!(journal.entries.len(), 1);
         let mut journal = Journal::new(JournalLimits {
             entries: 4,
             bytes: 100,
