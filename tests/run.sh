@@ -205,7 +205,7 @@ $more"
 }
 
 on_server() { # BINDIR
-  local version
+  local version other
   version=PostgreSQL\ $(major_of "$1")
   cluster=$scratch/cluster
   bash tests/support/cluster.sh start "$cluster" --bin "$1" --owner $$ || {
@@ -215,7 +215,9 @@ on_server() { # BINDIR
     return 0
   }
   if wanted live; then
-    PGTURNOUT_CLUSTER=$cluster PGTURNOUT_PG_BIN=$1 \
+    # Sessions move between versions, too.
+    other=$(grep -vxF "$1" <<<"$servers" || true)
+    PGTURNOUT_CLUSTER=$cluster PGTURNOUT_PG_BIN=$1 ${other:+PGTURNOUT_OTHER_PG_BIN="$other"} \
       suite "live, $version" 900 env -u PGTURNOUT_SEEDS -u PGTURNOUT_SEED cargo test --all-features --test live
   fi
   if wanted clients; then

@@ -116,6 +116,8 @@ fn a_session_that_is_not_split_moves() {
             .set("work_mem", "64")
             .prepared("s", "select 1");
         moves(rig, WRITER, NEW, &state, "work_mem=64 P(s,select 1)");
+        assert_eq!(rig.session.writer_place(), SPARE);
+        assert_eq!(rig.session.reader_place(), SPARE);
         rig.see(CLIENT, TOLD);
         rig.client("B(,s) E S");
         rig.see(NEW, "B(,s) E S");

@@ -330,9 +330,12 @@ impl<R: Route> Session<R> {
         self.leg(self.writer()).to
     }
 
-    /// Where its reads go now, or would if they were split off.
+    /// Where its reads go now: to its writer, if they are not split off.
     pub fn reader_place(&self) -> Destination {
-        self.leg(self.reader()).to
+        match self.splits() {
+            true => self.leg(self.reader()).to,
+            false => self.writer_place(),
+        }
     }
 
     /// Whether sessions of this configuration may move at all.

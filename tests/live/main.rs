@@ -24,6 +24,7 @@ mod sim;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod abroad;
 mod access;
 mod auth;
 mod cancel;

@@ -31,22 +31,33 @@ impl Cluster {
             .as_ref()
     }
 
+    /// A cluster of another version, which all tests of this process use: `PGTURNOUT_OTHER_PG_BIN` names its programs.
+    pub(crate) fn other() -> Option<&'static Cluster> {
+        static OTHER: OnceLock<Option<Cluster>> = OnceLock::new();
+        OTHER
+            .get_or_init(|| {
+                let programs = env::var_os("PGTURNOUT_OTHER_PG_BIN")?;
+                Some(Cluster::launch("other", Some(programs)))
+            })
+            .as_ref()
+    }
+
     /// One more cluster, for a test that breaks it.
     pub(crate) fn start(name: &str) -> Option<Cluster> {
-        if !postgres_is_here() {
-            return None;
-        }
+        postgres_is_here().then(|| Cluster::launch(name, None))
+    }
+
+    fn launch(name: &str, programs: Option<OsString>) -> Cluster {
         let dir = env::temp_dir().join(format!("pgturnout-{}-{name}", process::id()));
-        let status = Command::new("bash")
-            .arg(script())
-            .arg("start")
-            .arg(&dir)
-            .args(["--owner", &process::id().to_string()])
-            .stdin(Stdio::null())
-            .status()
-            .unwrap();
+        let mut command = Command::new("bash");
+        command.arg(script()).arg("start").arg(&dir);
+        command.args(["--owner", &process::id().to_string()]);
+        if let Some(programs) = programs {
+            command.arg("--bin").arg(programs);
+        }
+        let status = command.stdin(Stdio::null()).status().unwrap();
         assert!(status.success(), "the cluster did not start");
-        Some(Cluster::read(dir))
+        Cluster::read(dir)
     }
 
     fn read(dir: PathBuf) -> Cluster {
