@@ -987,6 +987,75 @@ mod verifiers {
         );
     }
 
+    /// L11: keys that the client's proof has shown go with the session, however it ends, and so does what could hold them: a
+    /// login that still runs, an observer of one.
+    #[test]
+    fn recovered_keys_are_not_kept_after_the_session() {
+        let holders = [
+            "ScramKeys(..)",
+            "Credential::",
+            "Replay {",
+            "Observer",
+            "Admission",
+        ];
+        let ends_without_them = |rig: &mut Rig, end: fn(&mut Rig)| {
+            end(rig);
+            rig.pass(std::time::Duration::from_secs(60));
+            if !rig.is_dead() {
+                // It waits for what the writer owes its client.
+                rig.eof(WRITER);
+            }
+            assert!(rig.is_dead());
+            let shown = format!("{:?}", rig.session);
+            assert_eq!(holders.map(|holder| shown.contains(holder)), [false; 5]);
+        };
+        let ends: [fn(&mut Rig); 4] = [
+            |rig| rig.client("X"),
+            |rig| rig.eof(CLIENT),
+            |rig| rig.eof(WRITER),
+            |rig| rig.reset(CLIENT),
+        ];
+        for end in ends {
+            // Of a proof to us, and with a login to the reader under way that has them too.
+            each(scram_only, |rig| {
+                open(rig);
+                let mut client = Client::new(PASSWORD, None);
+                while client.turn(rig) {}
+                let writer = Server::asks(rig, WRITER, verifier(&account()), unbound());
+                assert_eq!(writer.admits(rig), Method::ScramSha256);
+                rig.writer(login(WRITER));
+                rig.take(CLIENT);
+                assert!(format!("{:?}", rig.session).contains("Credential::ScramKeys(..)"));
+                rig.client("Q(select 1)");
+                rig.take_startup(READER);
+                assert!(format!("{:?}", rig.session).contains("Replay {"));
+                ends_without_them(rig, end);
+            });
+            // Of a proof to the gate, through us.
+            each(
+                || relaying(&account()),
+                |rig| {
+                    relayed(rig, &account());
+                    assert!(format!("{:?}", rig.session).contains("Credential::ScramKeys(..)"));
+                    ends_without_them(rig, end);
+                },
+            );
+            // Of a proof that the gate has not judged.
+            each(
+                || relaying(&account()),
+                |rig| {
+                    open(rig);
+                    let mut client = Client::new(PASSWORD, None);
+                    let writer = Server::asks(rig, WRITER, verifier(&account()), unbound());
+                    client.turn(rig);
+                    assert!(format!("{:?}", rig.session).contains("Observer"));
+                    drop(writer);
+                    ends_without_them(rig, end);
+                },
+            );
+        }
+    }
+
     /// A05: the listed verifier is not the server's. It is named, and the writer serves alone.
     #[test]
     fn a_verifier_of_another_salt_is_named_and_the_session_goes_on() {
