@@ -111,20 +111,16 @@ fn asking_for_a_target_sends_nothing() {
 /// E5: the cancel goes as the session does, also where that was decided by a refusal.
 #[test]
 fn a_cancel_is_encrypted_as_the_session_is() {
-    for (tls, refused, cancel) in [
-        (
-            UpstreamTlsPolicy::Disable,
-            false,
-            UpstreamTlsPolicy::Disable,
-        ),
-        (UpstreamTlsPolicy::Prefer, false, UpstreamTlsPolicy::Prefer),
-        (
-            UpstreamTlsPolicy::VerifyFull,
-            false,
-            UpstreamTlsPolicy::VerifyFull,
-        ),
-        (UpstreamTlsPolicy::Allow, false, UpstreamTlsPolicy::Allow),
-        (UpstreamTlsPolicy::Allow, true, UpstreamTlsPolicy::Require),
+    use UpstreamTlsPolicy::{Allow, Disable, Prefer, Require, VerifyFull};
+    // The policy, whether the login in clear is refused, what the server answers, and how it is cancelled.
+    for (tls, refused, answer, cancel) in [
+        (Disable, false, b"S", Disable),
+        (Prefer, false, b"S", Require),
+        (Prefer, false, b"N", Disable),
+        (Require, false, b"S", Require),
+        (VerifyFull, false, b"S", VerifyFull),
+        (Allow, false, b"S", Disable),
+        (Allow, true, b"S", Require),
     ] {
         let configured = || {
             let mut config = config();
@@ -137,7 +133,7 @@ fn a_cancel_is_encrypted_as_the_session_is() {
                 rig.writer("FATAL(28000)");
             }
             if rig.take(WRITER).ends_with(&[0x04, 0xd2, 0x16, 0x2f]) {
-                rig.raw(WRITER, b"S");
+                rig.raw(WRITER, answer);
             }
             rig.writer("R");
             rig.writer(login(WRITER));

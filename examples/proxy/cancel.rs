@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use pgturnout::session::{CancelTarget, Destination};
-use pgturnout::startup::{CancelKey, ClientTls, Upgrade, UpstreamTls, UpstreamTlsPolicy};
+use pgturnout::session::{CancelTarget, Destination, TlsInfo};
+use pgturnout::startup::{
+    CancelKey, ClientTls, TlsNegotiation, Upgrade, UpstreamTls, UpstreamTlsPolicy,
+};
 use pgturnout::stats::ConnectionCounter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -145,7 +147,9 @@ async fn secure(
         match upgrade {
             Upgrade::Clear { .. } => return Ok(stream),
             Upgrade::StartTls { .. } => {
-                return Proxy::encrypt(Arc::clone(proxy), to, stream).await;
+                let stream = Proxy::encrypt(Arc::clone(proxy), to, stream).await?;
+                is_postgresql(&stream.tls_info(), negotiation)?;
+                return Ok(stream);
             }
             Upgrade::Wait => {
                 stream.write_all_buf(&mut out).await?;
@@ -154,6 +158,36 @@ async fn secure(
                 }
                 upgrade = opening.handle(&answer).map_err(io::Error::other)?;
             }
+        }
+    }
+}
+
+/// The other end of a handshake may be a server of another protocol, which would take our bytes for its own.
+fn is_postgresql(info: &TlsInfo, negotiation: TlsNegotiation) -> io::Result<()> {
+    if info.agrees(negotiation) {
+        return Ok(());
+    }
+    Err(io::Error::other(
+        "TLS failed: it did not agree on the protocol `postgresql`",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handshake_agrees_on_the_protocol() {
+        for (alpn, asked, direct) in [
+            (None, true, false),
+            (Some(&b"postgresql"[..]), true, true),
+            (Some(b"h2"), false, false),
+        ] {
+            let mut info = TlsInfo::default();
+            info.alpn = alpn.map(Box::from);
+            let agrees = |negotiation| is_postgresql(&info, negotiation).is_ok();
+            assert_eq!(agrees(TlsNegotiation::Postgres), asked, "{alpn:?}");
+            assert_eq!(agrees(TlsNegotiation::Direct), direct, "{alpn:?}");
         }
     }
 }

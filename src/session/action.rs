@@ -394,7 +394,8 @@ pub struct CancelTarget {
     pub to: Destination,
     /// The key that the upstream gave for this session.
     pub key: CancelKey,
-    /// Whether the cancel is to be encrypted: as the session's own connection there was to be.
+    /// Whether the cancel is to be encrypted: as the session's own connection there is, not as it might have been. Under
+    /// `prefer` and `allow` that is `Require` or `Disable`, so that nobody in the middle can talk a cancel key out of TLS.
     pub tls: UpstreamTlsPolicy,
     /// In which the request runs; the next one has another. See
     /// [`Session::is_current`](super::Session::is_current).

@@ -466,7 +466,7 @@ impl<R: Route> Session<R> {
                 peer: id.peer(),
                 to: leg.to,
                 key,
-                tls: self.leg_tls(id),
+                tls: self.leg_tls_in_use(id),
                 epoch: self.requests.answered,
             })
         })

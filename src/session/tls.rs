@@ -42,8 +42,10 @@ pub struct TlsInfo {
 }
 
 impl TlsInfo {
-    /// Whether the handshake agreed on PostgreSQL's protocol, as far as it had to.
-    pub(super) fn agrees(&self, begun: TlsNegotiation) -> bool {
+    /// Whether the handshake agreed on PostgreSQL's protocol, as far as it had to: by ALPN, on which one that nobody asked
+    /// for must agree. A session looks itself; this is for connections of the driver's own, as those of cancels.
+    #[must_use]
+    pub fn agrees(&self, begun: TlsNegotiation) -> bool {
         match (&self.alpn, begun) {
             (Some(name), _) => **name == *ALPN,
             (None, TlsNegotiation::Postgres) => true,

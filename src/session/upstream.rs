@@ -116,6 +116,15 @@ impl<R: Route> Session<R> {
         }
     }
 
+    /// The policy that gives another connection to this server what this one came to have, and nothing less.
+    pub(super) fn leg_tls_in_use(&self, id: LegId) -> UpstreamTlsPolicy {
+        match (self.leg(id).channel, self.leg_tls(id)) {
+            (_, strict @ (UpstreamTlsPolicy::Require | UpstreamTlsPolicy::VerifyFull)) => strict,
+            (Channel::Clear, _) => UpstreamTlsPolicy::Disable,
+            (Channel::Tls | Channel::VerifiedTls, _) => UpstreamTlsPolicy::Require,
+        }
+    }
+
     fn negotiation(&self, id: LegId) -> TlsNegotiation {
         self.config.tls_negotiation(self.leg(id).to)
     }
