@@ -20,7 +20,8 @@ PARTs, by default all:
 
 Each PostgreSQL is the one installed, or got by tests/support/get-postgres.sh, and version 18.
 
-  CI=true                  missing PostgreSQL is a failure
+  CI=true                  missing PostgreSQL, of either version, is a failure, and so are
+                           missing drivers of a language that is installed
   PGTURNOUT_PG_BIN         folder of PostgreSQL's programs; then no other version is tried
   PGTURNOUT_CACHE          where fetched things are kept; by default pgturnout/ in Cargo's
                            target directory
@@ -199,6 +200,9 @@ find_servers() {
     "$more/postgres" --version
     servers="$servers
 $more"
+  elif [ "${CI:-}" = true ]; then
+    failed=$((failed + 1))
+    note "FAILED  no PostgreSQL 18"
   else
     leave_out "PostgreSQL 18" "it cannot be had here"
   fi

@@ -10,8 +10,10 @@ python  prints a Python that has psycopg 3 and asyncpg
 node    prints a folder for NODE_PATH that has node-postgres
 java    prints a class path that has pgjdbc, of Debian's package
 
-They are installed into a cache, nowhere else. Fails, with the reason on standard error, where
-the language is missing or its packages cannot be had.
+They are installed into a cache, nowhere else. Fails, with the reason on standard error: with
+exit code 3 where the language is missing, or apt-get for Java, which is for whoever sets the
+machine up; with another where the packages cannot be had. With CI=true the tests skip what
+is missing for the first reason, and fail for the second.
 
 PGTURNOUT_CACHE  the cache; by default pgturnout/ in Cargo's target directory
 HELP
@@ -34,7 +36,7 @@ make_venv() {
 get_python() {
   command -v python3 >/dev/null || {
     echo "no python3" >&2
-    return 1
+    return 3
   }
   if ! cmp -s "$requirements" "$cache/venv/installed.txt"; then
     mkdir -p "$cache"
@@ -49,7 +51,7 @@ get_python() {
 get_node() {
   command -v node >/dev/null && command -v npm >/dev/null || {
     echo "no Node.js with npm" >&2
-    return 1
+    return 3
   }
   if [ "$(cat "$cache/node/installed" 2>/dev/null)" != "$node_pg" ]; then
     rm -rf "$cache/node"
@@ -64,12 +66,12 @@ get_java() {
   # A whole development kit: the tests give it a source file.
   command -v javac >/dev/null || {
     echo "no Java development kit" >&2
-    return 1
+    return 3
   }
   if [ ! -e "$cache/java/usr/share/java/postgresql.jar" ]; then
     command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || {
       echo "no apt-get, whose package of pgjdbc is used" >&2
-      return 1
+      return 3
     }
     rm -rf "$cache/java"
     mkdir -p "$cache/java"

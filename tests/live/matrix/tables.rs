@@ -90,6 +90,17 @@ pub(super) const DIRECT: Expect = Expect::From18(
     }),
 );
 
+/// What is stored serves for another method than the one that is allowed.
+pub(super) const DOOMED: Expect = no(&Why {
+    state: "28P01",
+    words: &["password authentication failed for user"],
+});
+/// The client is let in, and has shown nothing that opens the servers.
+pub(super) const NO_KEYS: Expect = no(&Why {
+    state: "08006",
+    words: &["could not log in to the primary server"],
+});
+
 /// How the proxy takes TLS from clients, and whether the client asks for it.
 pub(super) const COLUMNS: [(&str, bool); 8] = [
     ("disable", false),
@@ -105,8 +116,9 @@ pub(super) const COLUMNS: [(&str, bool); 8] = [
 /// Who logs in how.
 ///
 /// `relay` is through the proxy, with upstreams in clear; `relay+tls` with TLS on that side too, `relay+direct` with TLS
-/// that nobody is asked for. The others are
-/// checked by the proxy, with what they are named after.
+/// that nobody is asked for, `relay+prefer` and `relay+allow` with TLS as that comes. The others are checked by the
+/// proxy, with what they are named after. It lists passwords, with `:stored` what the servers store: of `u_md5` a digest,
+/// of the others verifiers.
 #[rustfmt::skip]
 pub(super) const LOGINS: &[(&str, &str, [Expect; 8])] = &[
     //                          disable             allow                        require                   passthrough
@@ -120,6 +132,26 @@ pub(super) const LOGINS: &[(&str, &str, [Expect; 8])] = &[
     ("relay+tls",  "u_scram", [Split,    NO_TLS,   Split,          UNRELAYABLE, NEEDS_TLS, UNRELAYABLE,   Split,    Writer]),
     ("relay+tls",  "u_tls",   [Split,    NO_TLS,   Split,          UNRELAYABLE, NEEDS_TLS, UNRELAYABLE,   Split,    Writer]),
     ("relay+direct", "u_md5", [DIRECT,  NO_TLS,   DIRECT,         DIRECT,      NEEDS_TLS, DIRECT,        DIRECT,   Writer]),
+    ("relay+prefer", "u_clear", [Split,  NO_TLS,   Split,          Split,       NEEDS_TLS, Split,         Split,    Writer]),
+    ("relay+prefer", "u_scram", [Split,  NO_TLS,   Split,          UNRELAYABLE, NEEDS_TLS, UNRELAYABLE,   Split,    Writer]),
+    ("relay+prefer", "u_tls", [Split,    NO_TLS,   Split,          UNRELAYABLE, NEEDS_TLS, UNRELAYABLE,   Split,    Writer]),
+    ("relay+allow", "u_clear", [Writer,  NO_TLS,   Writer,         Writer,      NEEDS_TLS, Writer,        Writer,   Writer]),
+    ("relay+allow", "u_scram", [Split,   NO_TLS,   Split,          Split,       NEEDS_TLS, Split,         Split,    Writer]),
+    ("relay+allow", "u_tls",  [Split,    NO_TLS,   Split,          UNRELAYABLE, NEEDS_TLS, UNRELAYABLE,   Split,    Writer]),
+    ("relay:stored", "u_md5", [Split,    NO_TLS,   Split,          Split,       NEEDS_TLS, Split,         Split,    Writer]),
+    ("relay:stored", "u_scram", [Split,  NO_TLS,   Split,          Split,       NEEDS_TLS, Split,         Split,    Writer]),
+    ("scram:stored", "u_md5", [DOOMED,   NO_TLS,   DOOMED,         DOOMED,      NEEDS_TLS, DOOMED,        Never,    Never]),
+    ("scram:stored", "u_scram", [Split,  NO_TLS,   Split,          Split,       NEEDS_TLS, Split,         Never,    Never]),
+    ("scram-plus:stored", "u_scram", [Never, Never, NO_METHOD,     BOUND,       NEEDS_TLS, BOUND,         Never,    Never]),
+    ("md5:stored", "u_md5",   [Split,    NO_TLS,   Split,          Split,       NEEDS_TLS, Split,         Never,    Never]),
+    ("md5:stored", "u_scram", [DOOMED,   NO_TLS,   DOOMED,         DOOMED,      NEEDS_TLS, DOOMED,        Never,    Never]),
+    ("scram,md5:stored", "u_md5", [Split, NO_TLS,  Split,          Split,       NEEDS_TLS, Split,         Never,    Never]),
+    ("scram,md5:stored", "u_scram", [Split, NO_TLS, Split,         Split,       NEEDS_TLS, Split,         Never,    Never]),
+    ("password:stored", "u_md5", [Never, Never,    NO_METHOD,      Split,       NEEDS_TLS, Split,         Never,    Never]),
+    ("password:stored", "u_scram", [Never, Never,  NO_METHOD,      Split,       NEEDS_TLS, Split,         Never,    Never]),
+    ("cert:stored", "u_scram", [Never,   Never,    NO_CERTIFICATE, NO_KEYS,     NEEDS_TLS, NO_KEYS,       Never,    Never]),
+    ("trust:stored", "u_md5", [Split,    NO_TLS,   Split,          Split,       NEEDS_TLS, Split,         Never,    Never]),
+    ("trust:stored", "u_scram", [NO_KEYS, NO_TLS,  NO_KEYS,        NO_KEYS,     NEEDS_TLS, NO_KEYS,       Never,    Never]),
     ("scram",      "u_scram", [Split,    NO_TLS,   Split,          Split,       NEEDS_TLS, Split,         Never,    Never]),
     ("scram-plus", "u_scram", [Never,    Never,    NO_METHOD,      BOUND,       NEEDS_TLS, BOUND,         Never,    Never]),
     ("md5",        "u_scram", [Split,    NO_TLS,   Split,          Split,       NEEDS_TLS, Split,         Never,    Never]),
