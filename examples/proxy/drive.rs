@@ -162,6 +162,7 @@ impl Driver {
         let mut now = Instant::now();
         self.silent = [false; PeerId::COUNT];
         self.listen(cx, now);
+        self.give_up_move(cx, now);
         if self.proxy.reading.knows() {
             self.proxy.readers.facts(&mut self.readers);
             self.session.handle_readers(now, &self.readers);
@@ -540,6 +541,9 @@ impl Driver {
     }
 
     fn begin_move(&mut self, now: Instant, order: Order) {
+        if order.answer.is_closed() {
+            return;
+        }
         let to = self.places.at(order.to);
         let other = self.proxy.topology().reader_besides(order.to);
         let target = match (order.leg, other) {
@@ -559,6 +563,15 @@ impl Driver {
                 let why = cannot.to_string();
                 drop(order.answer.send(Moved::Refused { why }));
             }
+        }
+    }
+
+    /// Whoever moves the session has given it up, and nobody would hear of it.
+    fn give_up_move(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let mover = self.mover.as_mut();
+        if mover.is_some_and(|mover| mover.poll_closed(cx).is_ready()) {
+            self.mover = None;
+            self.session.cancel_migration(now);
         }
     }
 

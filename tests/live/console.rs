@@ -133,8 +133,9 @@ fn psql_is_the_tool() {
         let why = format!("password authentication failed for user \"{user}\"");
         assert!(text.contains(&why), "{text}");
     }
-    assert!(lab.proxy.log().contains("console, \"op\" in\n"));
-    assert!(lab.proxy.log().contains("console, \"nobody\" refused\n"));
+    for line in ["console, \"op\" in\n", "console, \"nobody\" refused\n"] {
+        assert!(eventually(|| lab.proxy.log().contains(line)), "{line}");
+    }
 }
 
 #[test]
@@ -397,4 +398,41 @@ fn a_shutdown_ends_it() {
     lab.proxy.terminate();
     assert!(errors(&console.rest())[0].contains("57P01"));
     assert!(lab.proxy.wait().success());
+}
+
+/// A session that waits for the end of its transaction does not move after all when the operator has given up.
+#[test]
+fn a_move_that_is_given_up_is_none() {
+    let Some(lab) = Operated::start("console::given_up") else {
+        return;
+    };
+    let mut busy = Client::open(
+        lab.proxy.port,
+        Pace::Whole,
+        "u_trust",
+        &[("application_name", "busy")],
+    );
+    busy.run("begin");
+    let number = lab.number_of("busy");
+    let state = || {
+        let rows = rows(&lab.console().query("show sessions"));
+        let of = |row: &&Vec<Option<String>>| row[0].as_deref() == Some(&*number);
+        rows.iter().find(of).unwrap().clone()
+    };
+    let is = |wanted: &str| state().iter().flatten().any(|cell| cell == wanted);
+    let mut console = lab.console();
+    console.send(&message::query(&format!(
+        "migrate session {number} to '{}'",
+        lab.spare
+    )));
+    assert!(eventually(|| is("moving")));
+    let (id, secret) = console.key.clone().unwrap();
+    let mut canceller = Client::connect(lab.proxy.port, Pace::Whole);
+    canceller.send(&message::cancel(id, &secret));
+    assert!(errors(&console.ready(1))[0].contains("57014"));
+    assert!(eventually(|| !is("moving")));
+    assert!(lab.proxy.log().contains("it was cancelled"), "not at its deadline");
+    busy.run("commit");
+    assert_eq!(busy.value("select 1"), "1");
+    assert!(is(&lab.primary) && !is(&lab.spare));
 }

@@ -324,3 +324,38 @@ fn a_session_moves_to_a_promoted_standby() {
     assert_eq!(client.value("show work_mem"), "9MB");
     assert_eq!(admin.value("select a from moved"), "5");
 }
+
+/// An extension's setting goes along though the new server has not loaded the extension, and holds when it has.
+#[test]
+fn a_setting_of_an_extension_holds_when_it_is_loaded() {
+    let Some(cluster) = cluster("a_setting_of_an_extension_holds_when_it_is_loaded") else {
+        return;
+    };
+    let mover = mover(cluster, Split::Off);
+    let mut client = Client::open(mover.port, Pace::Whole, "u_trust", &[]);
+    client.run("do $$ begin assert true; end $$");
+    client.run("set plpgsql.check_asserts = off");
+    let mut order = to(THERE);
+    order.trust = Trust::Probe;
+    moves(&mover, order);
+    client.run("do $$ begin assert false; end $$");
+    assert_eq!(client.value("show plpgsql.check_asserts"), "off");
+}
+
+/// A reader that joins behind a move serves a session that has set what servers report.
+#[test]
+fn reads_are_split_behind_a_move() {
+    let Some(cluster) = cluster("reads_are_split_behind_a_move") else {
+        return;
+    };
+    let mover = mover(cluster, Split::On);
+    let mut client = Client::open(mover.port, Pace::Whole, "u_trust", &[]);
+    client.run("set timezone = 'Asia/Tehran'");
+    moves(&mover, to(THERE));
+    let on_standby = || client.value("select pg_is_in_recovery()") == "t";
+    assert!(eventually(on_standby));
+    assert_eq!(
+        client.value("select current_setting('timezone')"),
+        "Asia/Tehran"
+    );
+}
