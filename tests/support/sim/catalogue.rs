@@ -108,6 +108,11 @@ impl Seen {
         self.watches[peer.index()].phase = Phase::Absent;
     }
 
+    /// Who was in one seat is in another.
+    pub(crate) fn change(&mut self, one: PeerId, other: PeerId) {
+        self.watches.swap(one.index(), other.index());
+    }
+
     /// A server that had nothing to do was sent something, or has more.
     pub(crate) fn asked(&mut self, peer: PeerId) {
         let phase = &mut self.watches[peer.index()].phase;

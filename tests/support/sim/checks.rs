@@ -10,6 +10,7 @@ use super::door;
 use super::duties;
 use super::fates::{self, Whose};
 use super::fault::Damage;
+use super::moves;
 use super::needles;
 use super::oracle;
 use super::reads;
@@ -99,6 +100,12 @@ checks! {
     Denied,
     /// A read sees what its session wrote, where that is asked for.
     Fresh,
+    /// A move is not seen, whatever becomes of it: its client hears of what its new server reports otherwise (38, L12).
+    Invisible,
+    /// A session moves at rest only, and not away from what no other server has (39).
+    Quiescent,
+    /// What is counted of moves adds up (41).
+    Accounted,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,6 +163,10 @@ fn bounded(world: &mut World<'_>) {
         false => HELD_BEFORE_THE_LOGIN + 2 * heard,
     };
     let held = usize::try_from(world.meter.held()).unwrap_or_default();
+    let outstanding = match world.session.migration() {
+        Some(_) => outstanding + moves::HELD,
+        None => outstanding,
+    };
     if held > outstanding && !world.is_opaque() {
         let detail = format!("{held} bytes held for {heard} in {messages} messages");
         world.broken(Check::Bounded, detail);
@@ -173,6 +184,7 @@ fn bounded(world: &mut World<'_>) {
 /// After each decision of the session.
 pub(crate) fn after_decision(world: &mut World<'_>) {
     deadlines::watch(world);
+    moves::accounted(world);
     at_once(world);
     if world.session.lifecycle().is_dead() {
         inert(world);
@@ -384,7 +396,7 @@ fn injected(world: &mut World<'_>, to: PeerId, bytes: &[u8]) {
             continue;
         }
         // What stands in for the client's may take as long as the client's.
-        if !stands_in {
+        if !stands_in && !moves::asks(world, to) {
             let now = world.now;
             world.clocks.injected(to, tag, now);
         }
@@ -398,7 +410,8 @@ fn injected(world: &mut World<'_>, to: PeerId, bytes: &[u8]) {
         if stands_in {
             continue;
         }
-        if !known || !is_of_the_client(world, tag, &body) {
+        let allowed = is_of_the_client(world, tag, &body) || moves::is_of_a_move(world, tag, &body);
+        if !known || !allowed {
             let tag = char::from(tag);
             let shown = body.escape_ascii();
             world.broken(Check::Injected, format!("to the {to}: {tag} {shown}"));
@@ -504,6 +517,10 @@ pub(crate) fn action(world: &mut World<'_>, action: &Action) {
     door::action(world, action);
     duties::action(world, action);
     match action {
+        Action::Close { peer, cause } if peer.is_upstream() => moves::leaves(world, *peer, cause),
+        _ => {}
+    }
+    match action {
         Action::Connect { peer, .. }
             if world.links[peer.index()].state != State::Closed || !peer.is_upstream() =>
         {
@@ -605,7 +622,8 @@ pub(crate) fn answered(world: &mut World<'_>) {
 fn rested(world: &mut World<'_>) {
     let (heard, messages) = (world.heard.len(), world.from_client.begun().len());
     let held = usize::try_from(world.meter.held()).unwrap_or_default();
-    let kept = HELD_AT_REST + heard + KEPT_OF_A_MESSAGE * messages;
+    let moves = world.session.migration().map_or(0, |_| moves::HELD);
+    let kept = HELD_AT_REST + heard + KEPT_OF_A_MESSAGE * messages + moves;
     if held > kept && world.client.is_ready() {
         let detail = format!("{held} bytes held at rest, behind {heard} in {messages} messages");
         world.broken(Check::Bounded, detail);

@@ -1,7 +1,7 @@
 //! How a session treats its peers beside what it tells them: whom it dials and when, how it leaves them, and what it
 //! is like when everything has come to rest.
 
-use pgturnout::session::{Action, CloseCause, Lifecycle, PeerId};
+use pgturnout::session::{Action, CloseCause, Lifecycle, PeerId, Timer};
 use pgturnout::wire::Backend;
 
 use super::catalogue::Phase;
@@ -10,6 +10,7 @@ use super::client::Frame;
 use super::door;
 use super::duties;
 use super::fault::{Damage, Fault};
+use super::moves;
 use super::oracle;
 use super::server::ServerPhase;
 use super::world::{Happened, OUTSIDE, Sent, World};
@@ -243,15 +244,15 @@ pub(crate) fn at_rest(world: &mut World<'_>) {
     told_at_login(world);
     tells_clean_text(world);
     duties::at_rest(world);
-    let ending = match world.session.lifecycle() {
-        Lifecycle::Live => None,
-        Lifecycle::Closing(cause) | Lifecycle::Dead(cause) => Some(cause.clone()),
-    };
-    match ending {
+    moves::at_rest(world);
+    match world.session.ended() {
         None if world.damage == Damage::None => {
             hears_the_writer(world);
             hears_notifications(world);
-            if let Some((_, timer)) = world.session.poll_timeout() {
+            // A move waits for as long as its client is busy.
+            if let Some((_, timer)) = world.session.poll_timeout()
+                && (timer != Timer::Move || world.session.migration().is_none())
+            {
                 world.broken(
                     Check::Deadline,
                     format!("{timer}: a deadline, and nothing to wait for"),

@@ -8,6 +8,8 @@ use pgturnout::session::{CloseCause, Event, Lifecycle, PeerId, Timer};
 use super::catalogue::Phase;
 use super::checks::Check;
 use super::conduct;
+use super::fault::is_spare;
+use super::moves;
 use super::oracle;
 use super::world::{State, World};
 
@@ -51,6 +53,31 @@ impl Clocks {
         );
     }
 
+    /// Who was in one seat is in another.
+    pub(crate) fn change(&mut self, one: PeerId, other: PeerId) {
+        let turned = |peer: PeerId| match peer {
+            peer if peer == one => other,
+            peer if peer == other => one,
+            peer => peer,
+        };
+        let turned = |timer: Timer| match timer {
+            Timer::Dial(peer) => Timer::Dial(turned(peer)),
+            Timer::Replay(peer) => Timer::Replay(turned(peer)),
+            Timer::Restore(peer) => Timer::Restore(turned(peer)),
+            Timer::Retire(peer) => Timer::Retire(turned(peer)),
+            timer => timer,
+        };
+        self.seen
+            .iter_mut()
+            .for_each(|entry| entry.0 = turned(entry.0));
+        self.fired
+            .iter_mut()
+            .for_each(|entry| entry.0 = turned(entry.0));
+        self.given_up.swap(one.index(), other.index());
+        self.asked.swap(one.index(), other.index());
+        self.readies.swap(one.index(), other.index());
+    }
+
     /// A whole message of ours has left for an upstream that is logged in to.
     pub(crate) fn injected(&mut self, peer: PeerId, tag: u8, now: Instant) {
         match tag {
@@ -90,6 +117,11 @@ impl Clocks {
         self.given_up[peer.index()] = Some(now);
     }
 
+    /// Whether anything happened at a moment.
+    pub(crate) fn has_moment(&self, at: Option<Instant>) -> bool {
+        at.is_some_and(|at| self.moments.contains(&at))
+    }
+
     /// Time passes.
     pub(crate) fn passes(&mut self, now: Instant) {
         self.moments.push(now);
@@ -124,6 +156,9 @@ pub(crate) fn watch(world: &mut World<'_>) {
     let Some((at, timer)) = world.session.poll_timeout() else {
         return;
     };
+    if timer == Timer::Move {
+        return moves::deadline(world, at);
+    }
     let length = length(world, timer);
     let begun = at.checked_sub(length);
     let Some(begun) = begun.filter(|begun| world.clocks.moments.contains(begun)) else {
@@ -319,6 +354,15 @@ fn due(world: &World<'_>) -> Vec<(String, Instant)> {
             }
         }
     }
+    if world.session.migration().is_none() {
+        let spare = [PeerId::THIRD, PeerId::FOURTH].map(|peer| (peer, &world.links[peer.index()]));
+        for (peer, link) in spare {
+            if link.state != State::Closed && !link.has_ended() {
+                let latest = world.now + timeouts.drain;
+                due.push((format!("the leave of the {peer}"), latest));
+            }
+        }
+    }
     due
 }
 
@@ -360,13 +404,18 @@ fn honoured(world: &mut World<'_>) {
         let given_up = |of: PeerId| {
             let failed =
                 |event: &Event| matches!(event, Event::UpstreamFailed { peer, .. } if *peer == of);
-            world.told[before..].iter().any(failed)
+            let moves = |event: &Event| matches!(event, Event::MoveFailed { .. });
+            let told = &world.told[before..];
+            told.iter().any(failed) || is_spare(of) && told.iter().any(moves)
         };
         let fine = match timer {
             Timer::Login | Timer::Shutdown => !live,
             Timer::Drain if was_live => !live,
             Timer::Drain => world.links.iter().all(|link| link.state == State::Closed),
             Timer::Dial(peer) | Timer::Replay(peer) | Timer::Restore(peer) => given_up(peer),
+            Timer::Move => world.told[before..]
+                .iter()
+                .any(|event| matches!(event, Event::MoveFailed { .. })),
             Timer::Retire(peer) => world.closes.contains(&(peer, CloseCause::Timeout(timer))),
             _ => false,
         };

@@ -4,15 +4,15 @@
 use std::time::Instant;
 
 use pgturnout::session::{
-    Action, CancelTarget, CloseCause, Config, Destination, Event, Lifecycle, PeerId, Role,
-    RouteReason, TlsRole,
+    Action, CancelTarget, CloseCause, Config, Destination, Event, Lifecycle, MoveTarget, PeerId,
+    Role, RouteReason, TlsRole,
 };
 
 use super::checks::Check;
 use super::door;
 use super::fault::{Damage, Fault};
 use super::oracle;
-use super::setup::Caller;
+use super::setup::{Caller, Setup};
 use super::world::{Happened, Sent, State, World};
 
 /// What is remembered of what was asked.
@@ -27,6 +27,23 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// Of which version the server is that a peer was dialled at, if it is one to move to.
+    pub(crate) fn spare_version(
+        &self,
+        config: &Config,
+        setup: &Setup,
+        peer: PeerId,
+    ) -> Option<u32> {
+        let at = self.to[peer.index()].and_then(|to| config.upstreams.get(to.0));
+        at.filter(|upstream| upstream.role == Role::Spare)?;
+        setup.spare.version(setup.server_version)
+    }
+
+    /// Who was in one seat is in another.
+    pub(crate) fn change(&mut self, one: PeerId, other: PeerId) {
+        self.to.swap(one.index(), other.index());
+    }
+
     /// Whether a peer was dialled where a reader is.
     pub(crate) fn is_at_a_reader(&self, config: &Config, peer: PeerId) -> bool {
         let at = self.to[peer.index()].and_then(|to| config.upstreams.get(to.0));
@@ -63,6 +80,14 @@ pub(crate) fn action(world: &mut World<'_>, action: &Action) {
             let failed = (*to, world.acted);
             world.duties.readers_failed.push(failed);
         }
+        Action::Notify(Event::Moved {
+            target: MoveTarget::Reader(reader) | MoveTarget::Both { reader, .. },
+            ..
+        }) => {
+            // Whoever says where to go knows better.
+            let failed = &mut world.duties.readers_failed;
+            failed.retain(|(of, _)| of != reader);
+        }
         Action::Notify(Event::TlsAfterRefusal { .. }) => world.duties.for_tls = true,
         Action::Notify(event) => tells(world, event),
         _ => {}
@@ -71,12 +96,17 @@ pub(crate) fn action(world: &mut World<'_>, action: &Action) {
 
 /// A peer is dialled where a server of its kind is, and a reader that failed not at once again.
 fn dials(world: &mut World<'_>, peer: PeerId, to: Destination) {
+    let moves = !matches!(peer, PeerId::WRITER | PeerId::READER);
     let role = match peer {
         PeerId::WRITER if !door::is_read_only(world) => Role::Writer,
         _ => Role::Reader,
     };
     let known = world.config.upstreams.get(to.0);
-    if known.is_none_or(|upstream| upstream.role != role) {
+    let ordered = match moves {
+        true => world.moves.is_writer(to),
+        false => world.moves.is_reader(to) || known.is_some_and(|known| known.role == role),
+    };
+    if !ordered {
         world.broken(Check::Total, format!("the {peer} is dialled at {to:?}"));
     }
     let again = !std::mem::take(&mut world.duties.for_tls);
@@ -145,9 +175,8 @@ pub(crate) fn at_rest(world: &mut World<'_>) {
 
 /// Nobody has done anything wrong: the session has no reason to end.
 fn of_its_own_accord(world: &mut World<'_>) {
-    let cause = match world.session.lifecycle() {
-        Lifecycle::Live => return,
-        Lifecycle::Closing(cause) | Lifecycle::Dead(cause) => cause.clone(),
+    let Some(cause) = world.session.ended() else {
+        return;
     };
     if world.damage == Damage::None
         && !matches!(cause, CloseCause::UpstreamEnded(PeerId::WRITER))
@@ -258,7 +287,9 @@ fn reads_are_read(world: &mut World<'_>) {
     });
     // A reader that is dialled once more, for TLS, is not waited for.
     let once = world.setup.has_tls_enough() && !world.setup.servers_want_tls;
-    if down && world.damage == Damage::None && once && !quits(world) {
+    // Nor is one that moves.
+    let stays = !world.moves.has_begun();
+    if down && world.damage == Damage::None && once && stays && !quits(world) {
         world.broken(Check::Told, "the reader is down for no reason");
     }
 }

@@ -6,7 +6,7 @@
 use pgturnout::session::PeerId;
 
 use super::catalogue::Phase;
-use super::fault::{Fault, peer_named};
+use super::fault::{Fault, peer_named, word_for};
 use super::message::ClientMessage;
 use super::setup::Setup;
 use super::text::{Words, hex, unhex};
@@ -58,13 +58,13 @@ impl std::fmt::Display for Event {
             Event::SayBeside(message) => write!(f, "beside {message}"),
             Event::Raw(bytes) => write!(f, "raw {}", hex(bytes)),
             Event::Calm => f.write_str("calm"),
-            Event::Arrive(peer, most) => write!(f, "arrive {peer} {most}"),
-            Event::Leave(peer, most) => write!(f, "leave {peer} {most}"),
+            Event::Arrive(peer, most) => write!(f, "arrive {} {most}", word_for(*peer)),
+            Event::Leave(peer, most) => write!(f, "leave {} {most}", word_for(*peer)),
             Event::Act => f.write_str("act"),
-            Event::Serve(peer) => write!(f, "serve {peer}"),
+            Event::Serve(peer) => write!(f, "serve {}", word_for(*peer)),
             Event::Fault(fault) => write!(f, "fault {fault}"),
             Event::Aim(peer, phase, beats, fault) => {
-                write!(f, "aim {peer} {phase} {beats} {fault}")
+                write!(f, "aim {} {phase} {beats} {fault}", word_for(*peer))
             }
         }
     }

@@ -12,7 +12,7 @@ use pgturnout::wire::Header;
 use super::checks::Check;
 use super::conduct;
 use super::door;
-use super::fault::Damage;
+use super::fault::{Damage, is_spare};
 use super::server::Mark;
 use super::verdict;
 use super::world::{State, World};
@@ -98,6 +98,11 @@ pub(crate) fn connected(world: &mut World<'_>, peer: PeerId) {
     account.marks.clear();
     account.passing = None;
     account.given_up = None;
+}
+
+/// Who was in one seat is in another.
+pub(crate) fn change(world: &mut World<'_>, one: PeerId, other: PeerId) {
+    world.fates.accounts.swap(one.index(), other.index());
 }
 
 /// A peer's buffer was thrown away with so many bytes in it.
@@ -402,7 +407,7 @@ fn due_in_login(world: &World<'_>, from: PeerId, mark: Mark) -> Due {
 
 /// What has to become of what a server says that is logged in to.
 fn due(world: &World<'_>, from: PeerId, mark: Mark, whose: Option<Whose>) -> Due {
-    let is_main = from == PeerId::WRITER || door::is_read_only(world);
+    let is_main = from == PeerId::WRITER || door::is_read_only(world) && !is_spare(from);
     match (mark.tag, whose) {
         (b'S' | b'A', _) if is_main => Due::Client,
         (b'S' | b'A', _) => Due::Nobody,

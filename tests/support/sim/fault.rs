@@ -70,6 +70,23 @@ pub(crate) enum Fault {
     Clock(u64),
     /// The standby applies at most so many transactions.
     Replay(usize),
+    /// The server takes no settings from now on until the faults end, and says that it does.
+    ForgetSettings(PeerId),
+    /// The driver has the session move.
+    Move(Journey),
+    /// The driver has it stay after all.
+    CallOff,
+}
+
+/// What the driver has a session do that is to move: places in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Journey {
+    pub(crate) writer: Option<usize>,
+    pub(crate) reader: Option<usize>,
+    /// Whether the servers' word counts where the journal doubts.
+    pub(crate) probes: bool,
+    /// Whether LISTEN goes along.
+    pub(crate) listens: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +169,8 @@ pub(crate) const ANSWERS: [(TlsAnswer, &str); 4] = [
 type AtPeer = fn(PeerId) -> Fault;
 
 /// Faults of a peer without more to them.
-const AT_PEER: [(&str, AtPeer); 10] = [
+const AT_PEER: [(&str, AtPeer); 11] = [
+    ("forget-settings", Fault::ForgetSettings),
     ("reset", Fault::Reset),
     ("eof", Fault::Eof),
     ("stall", Fault::Stall),
@@ -166,7 +184,8 @@ const AT_PEER: [(&str, AtPeer); 10] = [
 ];
 
 /// Faults of no peer.
-const AT_ALL: [(&str, Fault); 8] = [
+const AT_ALL: [(&str, Fault); 9] = [
+    ("call-off", Fault::CallOff),
     ("promote", Fault::Promote),
     ("demote", Fault::Demote),
     ("lock", Fault::Lock),
@@ -211,6 +230,9 @@ impl Fault {
             Fault::Deadline => "deadline",
             Fault::Clock(_) => "clock",
             Fault::Replay(_) => "replay",
+            Fault::ForgetSettings(_) => "forget-settings",
+            Fault::Move(_) => "move",
+            Fault::CallOff => "call-off",
         }
     }
 
@@ -246,6 +268,7 @@ impl Fault {
             | Fault::Garble(peer, _)
             | Fault::Lie(peer, _)
             | Fault::Async(peer, _)
+            | Fault::ForgetSettings(peer)
             | Fault::Misuse(peer, _) => Some(*peer),
             Fault::Cancel
             | Fault::StrayCancel
@@ -256,6 +279,8 @@ impl Fault {
             | Fault::Lock
             | Fault::Deadline
             | Fault::Clock(_)
+            | Fault::Move(_)
+            | Fault::CallOff
             | Fault::Replay(_) => None,
         }
     }
@@ -269,8 +294,13 @@ impl Fault {
             | Fault::Replay(_)
             | Fault::Async(..)
             | Fault::Lock
+            | Fault::ForgetSettings(_)
+            | Fault::Move(_)
+            | Fault::CallOff
             | Fault::StrayCancel => Damage::None,
             Fault::Misuse(_, misuse) if !misuse.is_a_lie() => Damage::None,
+            // Until it serves the client does not know of it.
+            Fault::FailNext(peer, _) if is_spare(*peer) => Damage::None,
             Fault::FailNext(..) | Fault::Cancel | Fault::Promote | Fault::Demote => {
                 Damage::Requests
             }
@@ -289,12 +319,18 @@ impl Fault {
             | Fault::RefuseLogin(peer, _)
             | Fault::AnswerTls(peer, _)
             | Fault::Pose(peer, _)
-            | Fault::Cut(peer, _) => match *peer == PeerId::READER {
-                true => Damage::Requests,
-                false => Damage::Session,
+            | Fault::Cut(peer, _) => match *peer {
+                PeerId::READER => Damage::Requests,
+                peer if is_spare(peer) => Damage::None,
+                _ => Damage::Session,
             },
         }
     }
+}
+
+/// Whether a seat is for a server that a session moves to, or has left.
+pub(crate) fn is_spare(peer: PeerId) -> bool {
+    !PLAYERS.contains(&peer)
 }
 
 /// One fault of every kind at every peer that it can strike. What strikes nobody in particular is counted at the client.
@@ -304,6 +340,7 @@ pub(crate) fn every() -> Vec<Fault> {
     for (name, make) in AT_PEER {
         let of = match name {
             "refuse-dial" | "hang-dial" | "forget-password" => &upstreams[..],
+            "forget-settings" => &[PeerId::THIRD],
             _ => &PLAYERS[..],
         };
         all.extend(of.iter().map(|peer| make(*peer)));
@@ -326,15 +363,25 @@ pub(crate) fn every() -> Vec<Fault> {
         all.extend(ANSWERS.map(|(answer, _)| Fault::AnswerTls(peer, answer)));
         all.extend(Impostor::ALL.map(|(impostor, _)| Fault::Pose(peer, impostor)));
     }
-    all.extend([Fault::Clock(1_000), Fault::Replay(1)]);
+    all.extend([
+        Fault::Clock(1_000),
+        Fault::Replay(1),
+        Fault::Move(Journey::to(2)),
+    ]);
     all.extend(AT_ALL.iter().map(|(_, fault)| fault.clone()));
     all
 }
 
+/// The name of a peer in a scenario's text: a word.
+pub(crate) fn word_for(peer: PeerId) -> String {
+    let name = peer.to_string();
+    name.split(' ').next().unwrap_or_default().to_owned()
+}
+
 pub(crate) fn peer_named(name: &str) -> Result<PeerId, String> {
-    PLAYERS
+    PeerId::ALL
         .into_iter()
-        .find(|peer| peer.to_string() == name)
+        .find(|peer| word_for(*peer) == name)
         .ok_or_else(|| format!("{name:?} is no peer"))
 }
 
@@ -351,13 +398,52 @@ fn name_of<T: Copy + PartialEq>(all: &[(T, &'static str)], what: T) -> &'static 
         .map_or("?", |(_, name)| name)
 }
 
+impl std::fmt::Display for Journey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let place = |at: Option<usize>| at.map_or("-".to_owned(), |at| at.to_string());
+        let trusts = if self.probes { "probe" } else { "journal" };
+        let listens = if self.listens { "listen" } else { "stay" };
+        let (writer, reader) = (place(self.writer), place(self.reader));
+        write!(f, "{writer} {reader} {trusts} {listens}")
+    }
+}
+
+impl Journey {
+    /// The writer goes there.
+    pub(crate) fn to(writer: usize) -> Journey {
+        Journey {
+            writer: Some(writer),
+            reader: None,
+            probes: false,
+            listens: false,
+        }
+    }
+
+    fn parse(words: &mut Words<'_>) -> Result<Journey, String> {
+        let place = |word: &str| match word {
+            "-" => Ok(None),
+            word => word
+                .parse()
+                .map(Some)
+                .map_err(|_| format!("{word:?} is no place")),
+        };
+        Ok(Journey {
+            writer: place(words.word()?)?,
+            reader: place(words.word()?)?,
+            probes: named(&[(false, "journal"), (true, "probe")], words.word()?)?,
+            listens: named(&[(false, "stay"), (true, "listen")], words.word()?)?,
+        })
+    }
+}
+
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.kind())?;
         if let Some(peer) = self.peer() {
-            write!(f, " {peer}")?;
+            write!(f, " {}", word_for(peer))?;
         }
         match self {
+            Fault::Move(journey) => write!(f, " {journey}"),
             Fault::Shutdown(_, state)
             | Fault::RefuseLogin(_, state)
             | Fault::FailNext(_, state) => write!(f, " {state}"),
@@ -387,6 +473,8 @@ impl std::fmt::Display for Fault {
             | Fault::Promote
             | Fault::Demote
             | Fault::Lock
+            | Fault::ForgetSettings(_)
+            | Fault::CallOff
             | Fault::Deadline => Ok(()),
         }
     }
@@ -401,6 +489,7 @@ impl Fault {
         match kind {
             "clock" => return Ok(Fault::Clock(words.number()?)),
             "replay" => return Ok(Fault::Replay(words.number()?)),
+            "move" => return Ok(Fault::Move(Journey::parse(words)?)),
             _ => {}
         }
         let peer = peer_named(words.word()?)?;

@@ -8,7 +8,7 @@
 //! | `event`, `fault`, `message`, `setup`, `fittings`, `text` | a scenario, and its text |
 //! | `verdict` | what the caller's policy denies in it |
 //! | `world`, `client`, `server`, `meter` | the driver and the network, the client, PostgreSQL, the heap |
-//! | `checks`, `conduct`, `duties`, `deadlines`, `door`, `reads`, `fates`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
+//! | `checks`, `conduct`, `duties`, `moves`, `deadlines`, `door`, `reads`, `fates`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
 //! | `catalogue` | which situations were seen |
 //! | `run`, `shrink` | a scenario under every chunking, and the least part of it that still fails |
 //! | `alone` | a scenario in a thread of its own |
@@ -32,6 +32,7 @@ pub(crate) mod fault;
 mod fittings;
 pub(crate) mod message;
 pub(crate) mod meter;
+pub(crate) mod moves;
 mod needles;
 pub(crate) mod oracle;
 pub(crate) mod program;

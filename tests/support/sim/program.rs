@@ -3,6 +3,7 @@
 mod door;
 mod faults;
 mod kinds;
+mod moves;
 mod reads;
 mod scenes;
 mod statements;
@@ -32,6 +33,7 @@ pub(crate) fn scenario(choices: &mut Choices<'_>) -> Scenario {
     let (setup, events) = judged(setup, program.events, choices);
     let (setup, events) = reads::watched(setup, events, choices);
     let (setup, events) = door::opened(setup, events, choices);
+    let (setup, events) = moves::moved(setup, events, choices);
     Scenario {
         setup: faults::equipped(setup, &events),
         events,
@@ -59,6 +61,7 @@ pub(crate) fn untimely(nth: usize, choices: &mut Choices<'_>) -> Scenario {
     let events = program.events;
     let (setup, events) = reads::watched(setup, events, choices);
     let (setup, events) = door::opened(setup, events, choices);
+    let (setup, events) = moves::moved(setup, events, choices);
     Scenario { setup, events }
 }
 
@@ -78,6 +81,7 @@ pub(crate) fn stricken(nth: usize, choices: &mut Choices<'_>) -> Scenario {
     let events = program.events;
     let (setup, events) = reads::watched(setup, events, choices);
     let (setup, events) = door::opened(setup, events, choices);
+    let (setup, events) = moves::moved(setup, events, choices);
     Scenario {
         setup: faults::equipped(setup, &events),
         events,
@@ -96,6 +100,7 @@ pub(crate) fn staged(nth: usize, choices: &mut Choices<'_>) -> Scenario {
     let (setup, events) = judged(setup, program.events, choices);
     let (setup, events) = reads::watched(setup, events, choices);
     let (setup, events) = door::opened(setup, events, choices);
+    let (setup, events) = moves::moved(setup, events, choices);
     Scenario {
         setup: faults::equipped(setup, &events),
         events,
@@ -117,6 +122,7 @@ pub(crate) fn wild(choices: &mut Choices<'_>) -> Scenario {
     }
     let (setup, events) = reads::watched(setup, events, choices);
     let (setup, events) = door::opened(setup, events, choices);
+    let (setup, events) = moves::moved(setup, events, choices);
     Scenario { setup, events }
 }
 

@@ -8,8 +8,9 @@ use super::alone;
 use super::catalogue::Seen;
 use super::checks::{Check, Violation};
 use super::event::{Event, Scenario};
-use super::fault::{Damage, Fault};
+use super::fault::{Damage, Fault, is_spare};
 use super::message::ClientMessage;
+use super::moves;
 use super::oracle;
 use super::reads;
 use super::server::TlsAnswer;
@@ -29,6 +30,8 @@ struct Story {
     owed: usize,
     /// Whether the bytes that the client is sent depend on when the standby or an aside comes.
     varies: bool,
+    /// Whether the session was to move: whether it did before or behind a request depends on when bytes came.
+    moves: bool,
     /// Whether rows that a standby has not yet are left out of what the client saw.
     fresh: bool,
     /// Where requests went.
@@ -42,11 +45,14 @@ struct Story {
 impl Story {
     /// What was closed and why, peer by peer: a connection is closed behind its last bytes, and whose last bytes leave
     /// first is the network's affair.
-    fn closed(&self) -> Vec<(PeerId, CloseCause)> {
+    fn closed(&self, moves: bool) -> Vec<(PeerId, CloseCause)> {
         let mut closes = self.closes.clone();
         // A reader that nothing was asked of was dialled or not, as reads that went to the writer were looked at or not.
         let needed = self.routes.contains(&PeerId::READER);
         closes.retain(|close| needed || *close != (PeerId::READER, CloseCause::SessionOver));
+        if moves {
+            closes.retain(|(peer, _)| *peer == PeerId::CLIENT);
+        }
         closes.sort_by_key(|(peer, _)| peer.index());
         closes
     }
@@ -62,7 +68,8 @@ impl Story {
                     if *peer == PeerId::READER
             )
         };
-        self.told.iter().filter(|event| !of_reader(event)).collect()
+        let told = self.told.iter().filter(|event| !of_reader(event));
+        told.filter(|event| !is_of_a_move(event)).collect()
     }
 
     /// What the driver was told, sorted. In which order two servers are heard of is the network's affair; so is whether a
@@ -71,7 +78,7 @@ impl Story {
     /// that nothing answers has begun or not, as its server was known to skip it or not. A reader that nothing was asked of
     /// is ready before the session ends, or is not. What a Bind or an Execute runs whose Parse is being answered
     /// is known, or is not any more.
-    fn told_in_any_order(&self) -> Vec<String> {
+    fn told_in_any_order(&self, moves: bool) -> Vec<String> {
         let is_answered = |number: &u64| {
             let of_it = |event: &Told| matches!(event, Told::ResponseBegan { request, .. } if request == number);
             self.told.iter().any(of_it)
@@ -79,7 +86,10 @@ impl Story {
         let mut told: Vec<String> = self
             .told
             .iter()
+            .filter(|event| !is_of_a_move(event))
             .filter(|event| match event {
+                // A reader that moves is ready once more, if it is needed once more.
+                Told::UpstreamReady { .. } if moves => false,
                 Told::Pinned(_) => false,
                 Told::Statement { kind, .. } => {
                     !matches!(kind, StatementKind::Bind | StatementKind::Execute)
@@ -91,6 +101,9 @@ impl Story {
                 _ => true,
             })
             .map(|event| match event {
+                Told::Routed { request, peer, .. } if moves => {
+                    format!("request {request} goes to the {peer}")
+                }
                 Told::Routed {
                     request, peer, to, ..
                 } => format!("request {request} goes to the {peer} at {to:?}"),
@@ -100,6 +113,25 @@ impl Story {
         told.sort();
         told
     }
+}
+
+/// Whether an event tells of a move, or of the server that it is to.
+fn is_of_a_move(event: &Told) -> bool {
+    let spare = match event {
+        Told::UpstreamReady { peer, .. }
+        | Told::UpstreamFailed { peer, .. }
+        | Told::TlsAfterRefusal { peer, .. } => is_spare(*peer),
+        _ => false,
+    };
+    spare
+        || matches!(
+            event,
+            Told::MoveBegan { .. }
+                | Told::MoveHeld
+                | Told::MoveReleased
+                | Told::Moved { .. }
+                | Told::MoveFailed { .. }
+        )
 }
 
 /// How much of the runs of a scenario was compared. The order is that of how little it was.
@@ -231,7 +263,7 @@ fn ordered(
             Damage::Requests | Damage::Session if is_paced(scenario) => Comparable::All,
             Damage::Requests | Damage::Session | Damage::Anything => Comparable::Nothing,
         },
-        client: oracle::seen_by(&world.client.frames, &world),
+        client: oracle::seen_by(&moves::of_servers(&world), &world),
         owed: oracle::owed(&world),
         varies: scenario.setup.lag
             || scenario.has_aims()
@@ -239,6 +271,7 @@ fn ordered(
                 .strikes
                 .iter()
                 .any(|fault| matches!(fault, Fault::Async(..))),
+        moves: world.moves.has_begun(),
         fresh: reads::are_all_fresh(&world),
         routes: world
             .told
@@ -299,6 +332,7 @@ fn is_paced(scenario: &Scenario) -> bool {
 
 fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<Extent, Violation> {
     let wrong = |detail: String| Err(Violation::new(Check::Chunking, detail));
+    let moves = first.moves || other.moves;
     // A fault that waits for its moment may have struck in one of them only.
     let comparable = first.comparable.max(other.comparable);
     if comparable == Comparable::Nothing || first.fresh != other.fresh {
@@ -335,19 +369,22 @@ fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<Extent, Vio
         return Ok(Extent::Part);
     }
     if comparable == Comparable::All {
-        let (a, b) = (first.closed(), other.closed());
+        let (a, b) = (first.closed(moves), other.closed(moves));
         if a != b {
             return wrong(format!(
                 "what was closed was {a:?}, and with {chunking:?} {b:?}"
             ));
         }
-        if first.rests != other.rests && !first.varies {
+        if first.rests != other.rests && !first.varies && !moves {
             return wrong(format!(
                 "what was waited for at rest was {:?}, and with {chunking:?} {:?}",
                 first.rests, other.rests
             ));
         }
-        let (a, b) = (first.told_in_any_order(), other.told_in_any_order());
+        let (a, b) = (
+            first.told_in_any_order(moves),
+            other.told_in_any_order(moves),
+        );
         if a != b {
             return wrong(format!(
                 "the driver was told {a:?}, and with {chunking:?} {b:?}"
@@ -358,7 +395,7 @@ fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<Extent, Vio
         if peer == 0 && first.varies {
             continue;
         }
-        let (a, b) = (sent(a), sent(b));
+        let (a, b) = (sent(a, moves), sent(b, moves));
         let same = match comparable {
             // What no Sync follows may be forwarded early or late, and answered or not.
             Comparable::All | Comparable::Beginning => a.starts_with(&b) || b.starts_with(&a),
@@ -388,13 +425,14 @@ fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<Extent, Vio
 }
 
 /// All that a peer was sent of the others', over all its connections.
-fn sent(happened: &[Happened]) -> Vec<u8> {
+fn sent(happened: &[Happened], moves: bool) -> Vec<u8> {
     let mut out = Vec::new();
     for what in happened {
         match what {
             // Whether a statement is repeated on a server may depend on whether it has failed already.
             Happened::Sent(Sent::Ours(_)) => {}
             Happened::Sent(Sent::Spliced(_, bytes)) => out.extend_from_slice(bytes),
+            Happened::Connected | Happened::Secured if moves => {}
             Happened::Connected => out.extend_from_slice(b"<connected>"),
             Happened::Secured => out.extend_from_slice(b"<secured>"),
             Happened::Dropped(_) | Happened::Closed => {}

@@ -102,8 +102,41 @@ pub(crate) struct Setup {
     pub(crate) logins: Logins,
     /// The proxy takes no longer StartupMessage than it has to.
     pub(crate) short_startup: bool,
+    /// Whether there is a server to move to, and which.
+    pub(crate) spare: Spare,
     /// What else a proxy may be set up with.
     pub(crate) fittings: Fittings,
+}
+
+/// A server that serves nobody until somebody moves there: the primary under another address, so that everything that
+/// was written is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spare {
+    /// There is none, and sessions do not move.
+    None,
+    Like,
+    /// Of a newer version than the others, or an older one, where there is such.
+    Newer,
+    Older,
+}
+
+const SPARES: [(Spare, &str); 4] = [
+    (Spare::None, "none"),
+    (Spare::Like, "like"),
+    (Spare::Newer, "newer"),
+    (Spare::Older, "older"),
+];
+
+impl Spare {
+    /// Its version, where the others are of that one.
+    pub(crate) fn version(self, of_others: u32) -> Option<u32> {
+        match self {
+            Spare::None => None,
+            Spare::Like => Some(of_others),
+            Spare::Newer => Some(18),
+            Spare::Older => Some(15),
+        }
+    }
 }
 
 /// What a client that encrypts finds.
@@ -302,6 +335,7 @@ impl Setup {
             renamed: false,
             logins: Logins::Unasked,
             short_startup: false,
+            spare: Spare::None,
             fittings: Fittings::default(),
         }
     }
@@ -392,6 +426,7 @@ impl Setup {
             renamed: false,
             logins: Logins::Unasked,
             short_startup: false,
+            spare: Spare::None,
             fittings: Fittings::default(),
         };
         // Not a choice of its own, so that what follows is chosen as before.
@@ -553,6 +588,11 @@ impl Setup {
         }
     }
 
+    /// Where the server to move to is in the configuration, behind the readers.
+    pub(crate) fn spare_place(&self) -> usize {
+        self.readers + 1
+    }
+
     /// How a server may let the proxy in, or whoever answers for it.
     pub(crate) fn methods() -> Methods {
         Methods::NONE
@@ -582,7 +622,13 @@ impl Setup {
         for number in 0..self.readers {
             upstreams.push(upstream(&format!("standby{number}"), Role::Reader));
         }
+        if self.spare != Spare::None {
+            upstreams.push(upstream("spare", Role::Spare));
+        }
         let mut config = Config::new(upstreams);
+        if self.spare != Spare::None {
+            config.moves = pgturnout::session::Moves::On;
+        }
         config.split = if self.split { Split::On } else { Split::Off };
         if self.reader_at_login {
             config.request_events = RequestEvents::On;
@@ -726,6 +772,7 @@ impl std::fmt::Display for Setup {
         let fresh = FRESH.iter().find(|(fresh, _)| *fresh == self.fresh);
         let finder = FINDERS.iter().find(|(finder, _)| *finder == self.finder);
         let logins = LOGINS.iter().find(|(logins, _)| *logins == self.logins);
+        let spare = SPARES.iter().find(|(spare, _)| *spare == self.spare);
         write!(
             f,
             "split={} gate-is-reader={} reader-at-login={} fail-without-reader={} client-tls={} \
@@ -734,7 +781,7 @@ impl std::fmt::Display for Setup {
              verifier={} caller={} bound={} ring={} minor={} start={} clients={} \
              readers={} rude={} lag={} tight={} \
              server-version={} judged={} read-your-writes={} optimistic={} wild={} \
-             read-only={} finder={} renamed={} logins={} short-startup={} {}",
+             read-only={} finder={} renamed={} logins={} short-startup={} spare={} {}",
             self.split,
             self.gate_is_reader,
             self.reader_at_login,
@@ -770,6 +817,7 @@ impl std::fmt::Display for Setup {
             self.renamed,
             logins.map_or("?", |(_, name)| name),
             self.short_startup,
+            spare.map_or("?", |(_, name)| name),
             self.fittings,
         )
     }
@@ -851,6 +899,7 @@ impl Setup {
             "renamed" => self.renamed = parsed(value)?,
             "short-startup" => self.short_startup = parsed(value)?,
             "logins" => self.logins = named(&LOGINS, value)?,
+            "spare" => self.spare = named(&SPARES, value)?,
             other if self.fittings.set(other, value)? => {}
             other => return Err(format!("{other:?} is no part of a set-up")),
         }

@@ -10,6 +10,7 @@ use pgturnout::session::{Lifecycle, PeerId};
 use super::super::checks::Check;
 use super::super::door;
 use super::super::fault::{Damage, Fault};
+use super::super::moves;
 use super::super::setup::Fresh;
 use super::super::world::World;
 use super::words::{is_ready, seen_by};
@@ -35,6 +36,8 @@ pub(crate) fn compare(world: &mut World<'_>) {
     if world.damage >= Damage::Anything
         || !world.client.is_ready() && world.said.is_empty()
         || door::is_promoted(world)
+        || door::is_read_only(world) && world.moves.has_moved()
+        || world.moves.is_lossy()
     {
         return;
     }
@@ -48,7 +51,7 @@ pub(crate) fn compare(world: &mut World<'_>) {
         true => Extent::Beginning,
         false => Extent::Whole,
     };
-    let ours = answers(&seen_by(&world.client.frames, world));
+    let ours = answers(&seen_by(&moves::of_servers(world), world));
     let mut search = Search {
         world,
         extent,

@@ -155,6 +155,8 @@ fn session_differs(direct: &Executed, ran: &Executed) -> Option<String> {
                 // Of the transaction, not of the session.
                 | "transaction_isolation"
                 | "transaction_deferrable"
+                | "server_version"
+                | "scram_iterations"
         );
         let (value, other) = (ran.setting(name), direct.setting(name));
         if value != other && !depends_on_node {

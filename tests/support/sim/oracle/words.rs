@@ -5,6 +5,7 @@ use pgturnout::wire::Backend;
 use super::super::client::Frame;
 use super::super::fault::Fault;
 use super::super::reads;
+use super::super::setup::Spare;
 use super::super::world::{OUTSIDE, World};
 
 /// A trace as words; what differs between any two servers is left out.
@@ -40,6 +41,11 @@ pub(crate) fn seen_by(frames: &[Frame], world: &World<'_>) -> Vec<String> {
             continue;
         }
         if frame.tag == b'A' && word.contains(OUTSIDE) {
+            continue;
+        }
+        let of_the_version = ["search_path", "scram_iterations"];
+        let moves = world.setup.spare != Spare::None;
+        if frame.tag == b'S' && moves && of_the_version.iter().any(|name| word.contains(name)) {
             continue;
         }
         let of_the_node = ["default_transaction_read_only", "in_hot_standby"];

@@ -312,6 +312,19 @@ impl Cluster {
         Ok(())
     }
 
+    /// How many advisory locks a backend has.
+    pub(super) fn advisory_locks(&self, backend: u32) -> usize {
+        let own = self.locks.iter().filter(|lock| lock.backend == backend);
+        own.filter(|lock| matches!(lock.what, Lockable::Advisory(..)))
+            .count()
+    }
+
+    /// The channels that a backend listens on.
+    pub(super) fn channels(&self, backend: u32) -> Vec<Arc<str>> {
+        let own = self.listeners.iter().filter(|(.., of)| *of == backend);
+        own.map(|(_, channel, _)| Arc::clone(channel)).collect()
+    }
+
     /// Whether those whom `backend` waits for wait for it.
     pub(super) fn is_deadlock(&self, backend: u32) -> bool {
         let mut at = backend;

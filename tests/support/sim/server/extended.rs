@@ -13,6 +13,8 @@ pub(super) struct Prepared {
     pub(super) name: Arc<str>,
     /// None for the empty statement.
     pub(super) plan: Option<Arc<Plan>>,
+    /// PREPARE made it.
+    pub(super) from_sql: bool,
 }
 
 impl Session {
@@ -35,6 +37,7 @@ impl Session {
         &mut self,
         name: &str,
         plan: Option<Arc<Plan>>,
+        from_sql: bool,
     ) -> Result<(), Fault> {
         match self.find_prepared(name) {
             Ok(_) => Err(Fault::new(
@@ -43,7 +46,12 @@ impl Session {
             )),
             Err(at) => {
                 let name = name.into();
-                self.prepared.insert(at, Prepared { name, plan });
+                let prepared = Prepared {
+                    name,
+                    plan,
+                    from_sql,
+                };
+                self.prepared.insert(at, prepared);
                 self.forget_names();
                 Ok(())
             }
@@ -108,7 +116,7 @@ impl Session {
                 Some(Arc::new(plan))
             }
         };
-        self.store_prepared(name, plan)?;
+        self.store_prepared(name, plan, false)?;
         io.out.message(b'1', |_| {});
         Ok(())
     }

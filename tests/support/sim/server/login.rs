@@ -573,6 +573,7 @@ fn finish(
         start.user,
         settings,
     );
+    session.forgetful = place.options.forgetful;
     let mut io = Io { out, cluster };
     session.tell_settings(&mut io);
     if place.options.impostor == Some(Impostor::TooManyParameters) {

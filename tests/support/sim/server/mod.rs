@@ -110,6 +110,8 @@ pub(crate) struct ServerOptions {
     pub(crate) end_point: Option<&'static [u8]>,
     /// The texts of its errors and notices are what no terminal should see, and no UTF-8.
     pub(crate) rude: bool,
+    /// It says that it sets what it is told to, and does not.
+    pub(crate) forgetful: bool,
 }
 
 impl ServerOptions {
@@ -133,6 +135,7 @@ impl Default for ServerOptions {
             other_password: false,
             impostor: None,
             rude: false,
+            forgetful: false,
         }
     }
 }

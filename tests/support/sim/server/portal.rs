@@ -145,6 +145,7 @@ fn data_row(row: &[Value], columns: &[Column], format: impl Fn(usize) -> i16, io
                     Some((*number as i32).to_be_bytes().to_vec())
                 }
                 (Value::Int(number), 1) => Some(number.to_be_bytes().to_vec()),
+                (Value::Array(bytes), 1) => Some(bytes.to_vec()),
                 (value, _) => value.shown().map(String::into_bytes),
             };
             match bytes {

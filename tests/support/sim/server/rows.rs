@@ -10,6 +10,8 @@ pub(super) enum Value {
     Bool(bool),
     Int(i64),
     Text(Arc<str>),
+    /// An array, in binary format.
+    Array(Arc<[u8]>),
 }
 
 impl Value {
@@ -25,6 +27,7 @@ impl Value {
             Value::Bool(false) => Some("f".to_owned()),
             Value::Int(number) => Some(number.to_string()),
             Value::Text(text) => Some(text.to_string()),
+            Value::Array(bytes) => Some(bytes.escape_ascii().to_string()),
         }
     }
 }

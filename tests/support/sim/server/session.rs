@@ -23,6 +23,8 @@ pub(super) struct Io<'a> {
 
 pub(super) struct Session {
     pub(super) node: Node,
+    /// Whether `set_config` only does as if.
+    pub(super) forgetful: bool,
     /// Whether the server is a standby.
     pub(super) recovers: bool,
     pub(super) backend: u32,
@@ -105,6 +107,7 @@ impl Session {
     ) -> Session {
         Session {
             node,
+            forgetful: false,
             recovers: node == Node::Standby,
             backend,
             version,

@@ -307,6 +307,24 @@ impl Settings {
         Arc::clone(&self.current)
     }
 
+    /// What a session may change: names, values, and whether it has.
+    pub(super) fn changeable(&self) -> impl Iterator<Item = (&str, &str, bool)> {
+        let shown = |name: &str| {
+            let hidden = [
+                "role",
+                "session_authorization",
+                "transaction_deferrable",
+                "transaction_isolation",
+                "transaction_read_only",
+            ];
+            known(name)
+                .is_some_and(|(_, kind, _)| !matches!(kind, Kind::Internal | Kind::Postmaster))
+                && !hidden.contains(&name)
+        };
+        let all = self.current.iter().filter(move |(name, _)| shown(name));
+        all.map(|(name, value)| (&**name, &**value, *self.start_value(name) != **value))
+    }
+
     pub(super) fn layers(&self) -> Layers {
         Layers {
             session: Arc::clone(&self.session),
@@ -340,6 +358,14 @@ impl Settings {
                 self.reported[at] = Some(value);
             }
         }
+    }
+
+    /// What the client was told last.
+    pub(super) fn reported(&self) -> Vec<(String, String)> {
+        let told = REPORTED.iter().zip(&self.reported);
+        let told = told.filter_map(|(name, value)| Some((*name, value.as_ref()?)));
+        told.map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect()
     }
 
     pub(super) fn may_change(&self, name: &str) -> Result<(), Fault> {

@@ -90,6 +90,7 @@ impl World<'_> {
 
     /// Shows the session every buffer until it has nothing more to decide.
     pub(super) fn digest(&mut self) {
+        self.settle();
         let mut again = true;
         let mut turns = 0;
         while std::mem::take(&mut again) {
@@ -108,6 +109,12 @@ impl World<'_> {
     }
 
     pub(super) fn look(&mut self, peer: PeerId) -> bool {
+        let moved = self.look_at(peer);
+        self.settle();
+        moved
+    }
+
+    fn look_at(&mut self, peer: PeerId) -> bool {
         let now = self.now;
         let mut moved = false;
         let mut calls = 0;
@@ -383,6 +390,13 @@ impl World<'_> {
         let mut options = self.setup.server();
         options.end_to_end = self.is_opaque();
         options.end_point = options.end_point.filter(|_| !self.is_opaque());
+        if let Some(version) = self.duties.spare_version(&self.config, &self.setup, peer) {
+            options.version = version;
+        }
+        if self.forgets_settings[peer.index()] {
+            options.forgetful = true;
+            self.strikes(&Fault::ForgetSettings(peer));
+        }
         // Who takes no sessions now is the primary.
         let stands_in = peer == PeerId::WRITER && node == Node::Standby;
         if let Some(state) = self.refuses_login[peer.index()].clone()

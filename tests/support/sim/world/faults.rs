@@ -83,6 +83,9 @@ impl World<'_> {
             }
             Fault::AnswerTls(peer, answer) => self.tls_answers[peer.index()] = Some(*answer),
             Fault::Pose(peer, impostor) => self.poses[peer.index()] = Some(*impostor),
+            Fault::ForgetSettings(peer) => self.forgets_settings[peer.index()] = true,
+            Fault::Move(_) => return self.client.is_ready(),
+            Fault::CallOff => return self.session.migration().is_some(),
             Fault::Reset(peer)
             | Fault::Stall(peer)
             | Fault::Mute(peer)
@@ -125,7 +128,10 @@ impl World<'_> {
             | Fault::ForgetPassword(_)
             | Fault::AnswerTls(..)
             | Fault::Pose(..)
+            | Fault::ForgetSettings(_)
             | Fault::RefuseLogin(..) => {}
+            Fault::Move(journey) => self.moves(journey),
+            Fault::CallOff => self.calls_off(),
             Fault::Reset(peer) => self.reset(*peer),
             Fault::Eof(peer) => {
                 self.links[peer.index()].end = End::Eof;

@@ -46,10 +46,7 @@ impl World<'_> {
         let due = self.due_to_misuse(peer, misuse);
         let before = self.session.poll_timeout();
         self.report(peer, misuse);
-        let ended = match self.session.lifecycle() {
-            Lifecycle::Live => None,
-            Lifecycle::Closing(cause) | Lifecycle::Dead(cause) => Some(cause.clone()),
-        };
+        let ended = self.session.ended();
         let for_that = matches!(ended, Some(CloseCause::Misuse(_)));
         let fine = match due {
             _ if !lived => true,

@@ -10,6 +10,8 @@
 //! | `hostile` | bytes of a client's that may be what a client may say |
 //! | `misuse` | what a driver must not do |
 //! | `happened` | what happened at each peer |
+//! | `seats` | who of the session's peers is what for it |
+//! | `moving` | a session that moves, as its driver sees it |
 //! | `beside` | a second client on the same data |
 
 mod beside;
@@ -20,6 +22,8 @@ mod happened;
 mod hostile;
 mod link;
 mod misuse;
+mod moving;
+mod seats;
 mod whole;
 
 use std::sync::Arc;
@@ -42,6 +46,7 @@ use super::fates::{self, Fates};
 use super::fault::{Damage, Fault};
 use super::message::ClientMessage;
 use super::meter::Meter;
+use super::moves::{self, Moves};
 use super::needles;
 use super::reads::Reads;
 use super::server::{Cluster, Impostor, Server, TlsAnswer};
@@ -50,6 +55,7 @@ pub(crate) use faults::OUTSIDE;
 pub(crate) use happened::{Happened, Sent};
 use link::End;
 pub(crate) use link::{Link, State};
+use seats::Seated;
 
 /// Whom the driver turns to first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +77,7 @@ pub(crate) enum Chunking {
 pub(crate) struct World<'s> {
     pub(crate) setup: Setup,
     pub(crate) config: Arc<Config>,
-    pub(crate) session: Session<route::Split>,
+    pub(crate) session: Seated,
     pub(crate) start: Instant,
     pub(crate) now: Instant,
     /// When each peer's connection was last asked for, and when it stood.
@@ -122,6 +128,7 @@ pub(crate) struct World<'s> {
     pub(crate) duties: Asked,
     pub(crate) closes: Vec<(PeerId, CloseCause)>,
     pub(crate) reads: Reads,
+    pub(crate) moves: Moves,
     /// Whether the client has said something before it was let in: where its first message begins is not known.
     pub(crate) ahead: bool,
     /// Whether a message was put between others of the client's, at a moment that depends on how bytes are cut.
@@ -161,6 +168,8 @@ pub(crate) struct World<'s> {
     forgets_password: [bool; PeerId::COUNT],
     tls_answers: [Option<TlsAnswer>; PeerId::COUNT],
     poses: [Option<Impostor>; PeerId::COUNT],
+    /// Whether the server does as if it took settings.
+    forgets_settings: [bool; PeerId::COUNT],
     /// Who is behind each connection in place of the server.
     pub(crate) posing: [Option<Impostor>; PeerId::COUNT],
     /// Whether the server behind each connection took writes when it was dialled.
@@ -195,8 +204,9 @@ impl<'s> World<'s> {
         let start = Instant::now();
         let mut meter = Meter::default();
         let seed = needles::seed();
-        let mut session =
+        let session =
             meter.measure(|| Session::new(Arc::clone(&config), route::Split, seed, start));
+        let mut session = Seated::new(session);
         let door = Door::default();
         if let Some(policy) = door.policy(setup) {
             session.set_policy(policy);
@@ -248,6 +258,7 @@ impl<'s> World<'s> {
             duties: Asked::default(),
             closes: Vec::new(),
             reads: Reads::default(),
+            moves: Moves::default(),
             ahead: false,
             interjected: false,
             said: Vec::new(),
@@ -273,6 +284,7 @@ impl<'s> World<'s> {
             forgets_password: [false; PeerId::COUNT],
             tls_answers: [None; PeerId::COUNT],
             poses: [None; PeerId::COUNT],
+            forgets_settings: [false; PeerId::COUNT],
             posing: [None; PeerId::COUNT],
             notifications: 0,
             backends: 0,
@@ -405,6 +417,7 @@ impl<'s> World<'s> {
             }
             if !moved {
                 deadlines::rests(self);
+                moves::rests(self);
                 fates::rests(self);
                 self.takes_writes[PeerId::READER.index()] |= self.says_promoted;
                 break;
@@ -450,6 +463,7 @@ impl<'s> World<'s> {
             self.forgets_password[peer.index()] = false;
             self.tls_answers[peer.index()] = None;
             self.poses[peer.index()] = None;
+            self.forgets_settings[peer.index()] = false;
             if link.state == State::Dialing {
                 self.dial_ends(peer);
             } else if link.state == State::Securing {

@@ -94,6 +94,7 @@ impl Session {
                 .find_portal(name)
                 .and_then(|at| self.portals[at].columns())
                 .map(|columns| columns.to_vec()),
+            Utility::Survey { .. } => Some(super::survey::columns()),
             Utility::Execute { name, .. } => {
                 let plan = self.prepared_plan(name).ok().flatten();
                 plan.and_then(|plan| plan.columns.as_ref().map(|columns| columns.to_vec()))

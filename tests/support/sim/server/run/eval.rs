@@ -70,6 +70,7 @@ pub(crate) fn decode(bytes: &[u8], oid: u32, format: i16) -> Result<Value, Fault
             [byte] => Ok(Value::Bool(*byte != 0)),
             _ => Err(bad()),
         },
+        (1, oid::TEXT_ARRAY) => Ok(Value::Array(bytes.into())),
         (1, _) => Ok(Value::text(utf8(bytes)?)),
         _ => Err(Fault::new(
             "22023",
@@ -80,7 +81,7 @@ pub(crate) fn decode(bytes: &[u8], oid: u32, format: i16) -> Result<Value, Fault
 
 pub(super) fn cast(value: Value, oid: u32) -> Result<Value, Fault> {
     match (&value, oid) {
-        (Value::Null, _) => Ok(value),
+        (Value::Null | Value::Array(_), _) => Ok(value),
         (Value::Int(number), oid::INT4) if i32::try_from(*number).is_err() => {
             Err(Fault::new("22003", "integer out of range"))
         }
@@ -229,6 +230,7 @@ impl Session {
             "set_config" => {
                 let local = arguments[2] == Value::Bool(true);
                 match &arguments[1] {
+                    _ if self.forgetful => {}
                     Value::Null => self.reset_setting(&text(0), local)?,
                     _ => self.set_setting(&text(0), &text(1), local)?,
                 }

@@ -7,6 +7,7 @@ mod fold;
 mod functions;
 mod query;
 mod session_state;
+mod survey;
 mod touch;
 mod utility;
 

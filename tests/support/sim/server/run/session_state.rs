@@ -228,7 +228,7 @@ impl Session {
     ) -> Result<Effect, Stop> {
         let mut types = types.to_vec();
         let plan = self.analyze(statement.clone(), text, &mut types, true, io.cluster)?;
-        self.store_prepared(name, Some(Arc::new(plan)))?;
+        self.store_prepared(name, Some(Arc::new(plan)), true)?;
         Ok(Effect::Tag("PREPARE".to_owned()))
     }
 

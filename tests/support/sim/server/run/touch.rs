@@ -141,7 +141,8 @@ impl Session {
             | Utility::Notify(..)
             | Utility::Create { .. }
             | Utility::Vacuum
-            | Utility::Checkpoint => {}
+            | Utility::Checkpoint
+            | Utility::Survey { .. } => {}
         }
     }
 }

@@ -72,6 +72,10 @@ impl Session {
                 tag("NOTIFY")
             }
             Utility::Checkpoint => self.checkpoint(),
+            Utility::Survey { identity } => {
+                let row = self.survey(*identity, parameters, io)?;
+                Ok(Effect::Rows(vec![row], None))
+            }
             Utility::CopyIn { .. }
             | Utility::CopyOut(_)
             | Utility::Explain { .. }

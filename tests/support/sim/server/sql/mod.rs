@@ -20,6 +20,7 @@ pub(super) mod oid {
     pub(crate) const TEXT: u32 = 25;
     pub(crate) const FLOAT8: u32 = 701;
     pub(crate) const UNKNOWN: u32 = 705;
+    pub(crate) const TEXT_ARRAY: u32 = 1009;
     pub(crate) const TIMESTAMPTZ: u32 = 1184;
     pub(crate) const NUMERIC: u32 = 1700;
     pub(crate) const REGCLASS: u32 = 2205;
@@ -258,6 +259,10 @@ pub(super) enum Utility {
     Truncate(Arc<str>),
     Vacuum,
     Checkpoint,
+    /// What a proxy asks of a session that it is about to move, with the identity of the cluster or without.
+    Survey {
+        identity: bool,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

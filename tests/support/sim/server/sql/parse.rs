@@ -28,7 +28,18 @@ pub(super) struct Parser<'a> {
 /// How deep expressions and queries may be: the model runs on small stacks.
 const DEPTH: usize = 8;
 
+/// How a survey begins. It is taken as a whole: the catalogs that it reads are beyond the model.
+const SURVEY: &str = "SELECT pg_catalog.current_setting('server_version_num'";
+
 pub(crate) fn statements(text: &str, lexing: Lexing) -> Parsed<Statements> {
+    if text.starts_with(SURVEY) {
+        let identity = text.contains("pg_control_system");
+        let survey = Statement::Utility(Utility::Survey { identity });
+        return Ok(Statements {
+            list: vec![(survey, text.into())],
+            warnings: Vec::new(),
+        });
+    }
     let (tokens, warnings) = tokens(text, lexing)?;
     let mut parser = Parser {
         text,

@@ -1,0 +1,354 @@
+//! Sessions that move: that the client is not told, that nothing is under way when the writer changes, and that what was
+//! begun is counted.
+
+use std::time::{Duration, Instant};
+
+use pgturnout::migrate::postgres::Listening;
+use pgturnout::migrate::{CannotStart, Phase, PhaseLimits, TransferCounter, Trust};
+use pgturnout::session::{
+    CloseCause, Destination, Event, Lifecycle, MoveOrder, MoveTarget, PeerId, Transmit,
+};
+use pgturnout::wire::Backend;
+
+use super::checks::Check;
+use super::client::Frame;
+use super::fault::{Damage, is_spare};
+use super::oracle;
+use super::server::ServerPhase;
+use super::world::{Happened, Sent, State, World};
+
+/// Under which name a session asks its servers what it moves with.
+const STATEMENT: &[u8] = b"pgturnout.probe";
+
+/// What may be held while a session moves, beside everything else: two of its states, and a row that is read.
+pub(crate) const HELD: usize = 96 << 10;
+
+/// What is remembered of a session's moves.
+#[derive(Debug, Default)]
+pub(crate) struct Moves {
+    /// What was ordered last and begun.
+    order: Option<MoveOrder>,
+    began: u64,
+    /// How often the writer became another.
+    cut_overs: usize,
+    /// Whether a session was moved that had what no probe finds, as the library's documentation has it: `currval`, and where
+    /// only servers are asked custom settings.
+    lossy: bool,
+    /// Every place that was to be the writer's, or the reader's.
+    writers: Vec<Destination>,
+    readers: Vec<Destination>,
+}
+
+impl Moves {
+    /// Whether the writer is, or was, to go there. What was called off may be dialled still.
+    pub(crate) fn is_writer(&self, to: Destination) -> bool {
+        self.writers.contains(&to)
+    }
+
+    /// Whether the reader may be there for a move's sake.
+    pub(crate) fn is_reader(&self, to: Destination) -> bool {
+        self.readers.contains(&to)
+    }
+
+    /// Whether the session has another writer than the one that it began with.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.cut_overs > 0
+    }
+
+    /// Whether the session may have lost what no probe finds.
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.lossy
+    }
+
+    /// Whether it was to move at all.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.began > 0
+    }
+}
+
+/// The driver has the session move, and it does or does not.
+pub(crate) fn begun(world: &mut World<'_>, order: MoveOrder, result: &Result<(), CannotStart>) {
+    match result {
+        Ok(()) => {
+            world.moves.began += 1;
+            let (writer, reader) = match order.target {
+                MoveTarget::Writer(writer) => (Some(writer), None),
+                MoveTarget::Reader(reader) => (None, Some(reader)),
+                MoveTarget::Both { writer, reader } => (Some(writer), Some(reader)),
+            };
+            world.moves.writers.extend(writer);
+            world.moves.readers.extend(reader);
+            world.moves.order = Some(order);
+        }
+        Err(CannotStart::NotServing) if !world.is_opaque() && !world.misused => {
+            world.broken(Check::Live, "a client that is let in is not to be moved");
+        }
+        Err(_) => {}
+    }
+    accounted(world);
+}
+
+/// The driver has it stay.
+pub(crate) fn called_off(world: &mut World<'_>) {
+    if world.session.migration().is_some() {
+        world.broken(Check::Accounted, "a move that was called off goes on");
+    }
+    accounted(world);
+}
+
+/// A move is among what began, until it is among what ended, once.
+pub(crate) fn accounted(world: &mut World<'_>) {
+    let stats = *world.session.transfers();
+    let count = |counter| stats.get(counter);
+    let began = count(TransferCounter::Attempted);
+    let ended = count(TransferCounter::Success)
+        + count(TransferCounter::Recoverable)
+        + count(TransferCounter::Fatal);
+    let runs = u64::from(world.session.migration().is_some());
+    if began != world.moves.began || began != ended + runs {
+        let ordered = world.moves.began;
+        let detail = format!("{ordered} moves ordered, {began} begun, {ended} ended, {runs} run");
+        world.broken(Check::Accounted, detail);
+    }
+}
+
+/// Everything has come to rest: of each move that has ended the driver was told.
+pub(crate) fn rests(world: &mut World<'_>) {
+    let stats = *world.session.transfers();
+    let told = |is: &dyn Fn(&Event) -> bool| {
+        let count = world.told.iter().filter(|event| is(event)).count();
+        u64::try_from(count).unwrap_or(u64::MAX)
+    };
+    let began = told(&|event| matches!(event, Event::MoveBegan { .. }));
+    let moved = told(&|event| matches!(event, Event::Moved { .. }));
+    let failed = told(&|event| matches!(event, Event::MoveFailed { .. }));
+    let of = |counter| stats.get(counter);
+    let counted = [
+        of(TransferCounter::Attempted),
+        of(TransferCounter::Success),
+        of(TransferCounter::Recoverable) + of(TransferCounter::Fatal),
+    ];
+    if counted != [began, moved, failed] {
+        let detail = format!("counted {counted:?}, and told of {began}, {moved} and {failed}");
+        return world.broken(Check::Accounted, detail);
+    }
+    let lives = matches!(world.session.lifecycle(), Lifecycle::Live);
+    if world.session.migration().is_some() || world.misused || !lives {
+        return;
+    }
+    let waits = |peer: &PeerId| {
+        let link = &world.links[peer.index()];
+        is_spare(*peer) && link.state != State::Closed && !link.stalled
+    };
+    let left = PeerId::ALL.into_iter().find(waits);
+    if let Some(peer) = left
+        && world.session.poll_transmit(peer).is_none()
+        && world.links[peer.index()].buffer.is_empty()
+    {
+        world.broken(
+            Check::Live,
+            format!("nobody needs the {peer}, and it stays"),
+        );
+    }
+}
+
+/// The end of a move's phase.
+pub(crate) fn deadline(world: &mut World<'_>, at: Instant) {
+    let limits = PhaseLimits::default();
+    let lengths: [Duration; 4] = [limits.total, limits.dial, limits.login, limits.hold];
+    let begins = |length: &Duration| world.clocks.has_moment(at.checked_sub(*length));
+    if world.session.migration().is_none() {
+        world.broken(Check::Deadline, "of a move, and none is under way");
+    } else if !lengths.iter().any(begins) {
+        world.broken(Check::Deadline, "of a move: no phase of it is so long");
+    }
+}
+
+/// Whether a message of ours to a server is a move's, which has a deadline of its own.
+pub(crate) fn asks(world: &World<'_>, to: PeerId) -> bool {
+    is_spare(to)
+        || world
+            .session
+            .migration()
+            .is_some_and(|moving| moving.phase == Phase::Read && to == PeerId::WRITER)
+}
+
+/// Whether a Parse or a Close is a move's: what it asks is the servers' own, or what the client has set.
+pub(crate) fn is_of_a_move(world: &World<'_>, tag: u8, body: &[u8]) -> bool {
+    let name = match tag {
+        b'P' => body.split(|byte| *byte == 0).next(),
+        b'C' => body
+            .strip_prefix(b"S")
+            .and_then(|name| name.strip_suffix(b"\0")),
+        _ => None,
+    };
+    world.moves.has_begun() && name == Some(STATEMENT)
+}
+
+/// The writer is another from here on; the old one has the other's seat. Nothing was under way, and the new one has what
+/// the old one had.
+pub(crate) fn cut_over(world: &mut World<'_>, old: PeerId) {
+    world.moves.cut_overs += 1;
+    if world.damage >= Damage::Anything {
+        return;
+    }
+    let offer = world.session.poll_transmit(PeerId::CLIENT);
+    let mut wrong = None;
+    if matches!(offer, Some(Transmit::Splice { .. })) || !world.to_client.is_between() {
+        wrong = Some("a message is on its way to the client".to_owned());
+    }
+    if !world.from_client.is_between() {
+        wrong = Some("a message of the client's is on its way".to_owned());
+    }
+    for peer in [old, PeerId::READER] {
+        let Some(server) = &world.servers[peer.index()] else {
+            continue;
+        };
+        let phase = server.phase();
+        let works = matches!(
+            phase,
+            ServerPhase::InTransaction
+                | ServerPhase::Failed
+                | ServerPhase::Batch
+                | ServerPhase::Skipping
+                | ServerPhase::CopyIn
+                | ServerPhase::Waiting
+        );
+        let unread = phase == ServerPhase::Idle && server.has_unread();
+        if works || unread && peer == old {
+            wrong = Some(format!("the {peer} is {phase:?}, unread: {unread}"));
+        }
+    }
+    let order = world.moves.order.as_ref();
+    let listens = order.is_some_and(|order| order.listening == Listening::Move);
+    let probes = order.is_some_and(|order| order.trust == Trust::Probe);
+    if let (Some(old), Some(new)) = (&world.servers[old.index()], &world.servers[1]) {
+        world.moves.lossy |= old.knows_what_no_probe_finds(new, probes);
+    }
+    if let Some(server) = &world.servers[old.index()]
+        && let Some(tie) = server.tie(&world.cluster, listens)
+    {
+        wrong = Some(format!("the session is tied to the old server: {tie}"));
+    }
+    if let Some(what) = wrong {
+        return world.broken(Check::Quiescent, what);
+    }
+    has_what_it_had(world, old);
+}
+
+/// The new server has the settings that the old one has.
+fn has_what_it_had(world: &mut World<'_>, old: PeerId) {
+    let servers = [old, PeerId::WRITER].map(|peer| world.servers[peer.index()].as_ref());
+    let [Some(old), Some(new)] = servers else {
+        return;
+    };
+    if let Some(what) = new.differs_from(old)
+        && !world.moves.lossy
+    {
+        let detail = format!("behind a move: {what}");
+        world.broken(Check::SameSession, detail);
+    }
+}
+
+/// What the client was told by servers and not by us, once it was let in.
+pub(crate) fn of_servers(world: &World<'_>) -> Vec<Frame> {
+    if !world.moves.has_moved() {
+        return world.client.frames.clone();
+    }
+    let begun = world
+        .to_client
+        .begun()
+        .iter()
+        .skip(world.client.login.len());
+    let of_servers = world
+        .client
+        .frames
+        .iter()
+        .zip(begun)
+        .filter(|(frame, (of, _))| frame.tag != b'S' || of.is_some());
+    of_servers.map(|(frame, _)| frame.clone()).collect()
+}
+
+fn parameter(frame: &Frame) -> Option<(Vec<u8>, Vec<u8>)> {
+    match Backend::parse(frame.tag, &frame.body) {
+        Ok(Backend::ParameterStatus { name, value }) => Some((name.to_vec(), value.to_vec())),
+        _ => None,
+    }
+}
+
+/// Everything has come to rest, with a client that was let in: it knows what its writer reports, and was told of our own
+/// accord of what had changed and nothing else.
+pub(crate) fn at_rest(world: &mut World<'_>) {
+    if world.damage >= Damage::Anything || world.is_whole() {
+        return;
+    }
+    let mut known: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let frames = world.client.login.iter().chain(&world.client.frames);
+    let mut wrong = None;
+    let login = world.client.login.len();
+    for (at, (frame, (of, _))) in frames.zip(world.to_client.begun()).enumerate() {
+        let Some((name, value)) = parameter(frame) else {
+            continue;
+        };
+        let before = known.iter().position(|(other, _)| *other == name);
+        if of.is_none() && at >= login {
+            let same = before.is_some_and(|before| known[before].1 == value);
+            if same || !world.moves.has_moved() {
+                wrong = Some(format!(
+                    "it is told {}, which is no news",
+                    oracle::show(frame)
+                ));
+            }
+        }
+        match before {
+            Some(before) => known[before].1 = value,
+            None => known.push((name, value)),
+        }
+    }
+    let lives = matches!(world.session.lifecycle(), Lifecycle::Live);
+    if let Some(server) = &world.servers[PeerId::WRITER.index()]
+        && world.moves.has_moved()
+        && world.session.poll_transmit(PeerId::CLIENT).is_none()
+        && lives
+        && !world.lies(PeerId::WRITER)
+    {
+        for (name, value) in server.reported() {
+            let of_the_node = ["default_transaction_read_only", "in_hot_standby"];
+            let knows = known
+                .iter()
+                .any(|(other, known)| other == name.as_bytes() && known == value.as_bytes());
+            if !knows && !of_the_node.contains(&&*name) {
+                wrong = Some(format!(
+                    "its writer reports {name}={value}, and it knows not"
+                ));
+            }
+        }
+    }
+    if let Some(what) = wrong {
+        world.broken(Check::Invisible, what);
+    }
+}
+
+/// A server that the session has left, or does not move to after all, is told so where it listens.
+pub(crate) fn leaves(world: &mut World<'_>, peer: PeerId, cause: &CloseCause) {
+    if !matches!(cause, CloseCause::Moved | CloseCause::MoveFailed) || !is_spare(peer) {
+        return;
+    }
+    let link = &world.links[peer.index()];
+    let listens = world.servers[peer.index()]
+        .as_ref()
+        .is_some_and(|server| server.phase() == ServerPhase::Idle);
+    // Of a login whose end has not come nobody knows that it is over.
+    let ready =
+        |event: &Event| matches!(event, Event::UpstreamReady { peer: of, .. } if *of == peer);
+    let known = *cause == CloseCause::Moved || world.told.iter().any(ready);
+    let hears = link.state == State::Open && !link.has_ended() && !link.stalled;
+    let told = match world.happened[peer.index()].last() {
+        Some(Happened::Sent(Sent::Ours(bytes))) => bytes.ends_with(b"X\0\0\0\x04"),
+        _ => false,
+    };
+    if listens && known && hears && !told && !world.lies(peer) {
+        let detail = format!("the {peer} is left without a Terminate: {cause}");
+        world.broken(Check::Live, detail);
+    }
+}

@@ -1,0 +1,132 @@
+//! Sessions that are to move.
+
+use pgturnout::session::PeerId;
+
+use super::super::catalogue::Phase;
+use super::super::choices::Choices;
+use super::super::event::Event;
+use super::super::fault::{Fault, Journey};
+use super::super::server::FAILURES;
+use super::super::setup::{Setup, Spare};
+
+/// Has some of the sessions move, at moments of their own and with faults of their own. Chosen behind everything else, so
+/// that the rest of a scenario is what it is without.
+pub(super) fn moved(
+    mut setup: Setup,
+    events: Vec<Event>,
+    choices: &mut Choices<'_>,
+) -> (Setup, Vec<Event>) {
+    if !choices.percent(20) {
+        return (setup, events);
+    }
+    setup.spare = choices.weighted(&[(6, Spare::Like), (2, Spare::Newer), (1, Spare::Older)]);
+    let events = relocated(&setup, events, choices);
+    (setup, events)
+}
+
+/// The same events with moves between them.
+fn relocated(setup: &Setup, events: Vec<Event>, choices: &mut Choices<'_>) -> Vec<Event> {
+    let mut out = Vec::with_capacity(events.len() + 8);
+    let mut moves = choices.weighted(&[(4, 1), (2, 2), (1, 4)]);
+    let share = (100 / (events.len() + 1)).clamp(8, 60);
+    for event in events {
+        if moves > 0 && choices.percent(share) {
+            moves -= 1;
+            departs(setup, &mut out, choices);
+        }
+        out.push(event);
+    }
+    if moves > 0 {
+        departs(setup, &mut out, choices);
+    }
+    out
+}
+
+/// A move begins, now or at its moment, and something may go wrong with it.
+fn departs(setup: &Setup, out: &mut Vec<Event>, choices: &mut Choices<'_>) {
+    if choices.percent(30) {
+        out.push(trouble(choices));
+    }
+    if choices.percent(40) {
+        out.push(Event::Calm);
+    }
+    let departure = Fault::Move(journey(setup, choices));
+    out.push(match choices.percent(75) {
+        true => Event::Fault(departure),
+        false => {
+            let peer = choices.one(&[PeerId::CLIENT, PeerId::WRITER, PeerId::READER]);
+            let phase = choices.one(&[Phase::Busy, Phase::Idle, Phase::CopyIn, Phase::CopyOut]);
+            let beats = choices.weighted(&[(4, 0), (1, 2), (1, 9)]);
+            Event::Aim(peer, phase, beats, departure)
+        }
+    });
+    if choices.percent(30) {
+        out.push(trouble(choices));
+    }
+    if choices.percent(10) {
+        for _ in 0..choices.below(12) {
+            let peer = choices.one(&PeerId::ALL);
+            out.push(match choices.below(4) {
+                0 => Event::Arrive(peer, choices.one(&[1, 40, 100_000])),
+                1 => Event::Leave(peer, choices.one(&[1, 40, 100_000])),
+                2 => Event::Act,
+                _ => Event::Serve(choices.one(&[PeerId::WRITER, PeerId::THIRD])),
+            });
+        }
+    }
+    if choices.percent(12) {
+        out.push(Event::Fault(Fault::CallOff));
+    }
+}
+
+/// Where to: to the spare server or back, with the reader to another place or alone.
+fn journey(setup: &Setup, choices: &mut Choices<'_>) -> Journey {
+    let spare = setup.spare_place();
+    let writer = choices.weighted(&[(6, Some(spare)), (2, Some(0)), (1, None)]);
+    let reader = match writer {
+        Some(_) => choices.weighted(&[(4, None), (1, Some(1)), (1, Some(setup.readers))]),
+        None => Some(1 + choices.below(setup.readers)),
+    };
+    Journey {
+        writer: match choices.percent(4) {
+            // A standby, which takes no writes.
+            true => Some(1),
+            false => writer,
+        },
+        reader,
+        probes: choices.percent(40),
+        listens: choices.percent(30),
+    }
+}
+
+/// What may go wrong with a move, in one of its phases.
+fn trouble(choices: &mut Choices<'_>) -> Event {
+    let third = PeerId::THIRD;
+    let phase = choices.one(&[
+        Phase::Opening,
+        Phase::Login,
+        Phase::Idle,
+        Phase::Asked,
+        Phase::Busy,
+    ]);
+    let beats = choices.weighted(&[(4, 0), (2, 1), (1, 5), (1, 60)]);
+    let fault = match choices.below(17) {
+        0 => Fault::Reset(third),
+        1 => Fault::Eof(third),
+        2 => Fault::Mute(third),
+        3 => Fault::Stall(third),
+        4 => Fault::Trickle(third),
+        5 => Fault::Cut(third, choices.below(60)),
+        6 => Fault::FailNext(third, choices.one(&FAILURES).to_owned()),
+        7 => Fault::Shutdown(third, "57P01".to_owned()),
+        8 => return Event::Fault(Fault::RefuseDial(third)),
+        9 => return Event::Fault(Fault::HangDial(third)),
+        10 => return Event::Fault(Fault::RefuseLogin(third, "53300".to_owned())),
+        11 | 12 => return Event::Fault(Fault::ForgetSettings(third)),
+        13 => Fault::CallOff,
+        14 => Fault::Deadline,
+        15 => Fault::Cancel,
+        _ => choices.one(&[Fault::Reset, Fault::Eof, Fault::Mute])(PeerId::WRITER),
+    };
+    Event::Aim(third, phase, beats, fault)
+}

@@ -1,0 +1,81 @@
+//! A session that moves, as its driver sees it.
+
+use pgturnout::migrate::Trust;
+use pgturnout::migrate::postgres::Listening;
+use pgturnout::session::{Destination, MoveOrder, MoveTarget, PeerId};
+
+use super::super::fates;
+use super::super::fault::Journey;
+use super::super::moves;
+use super::World;
+
+impl World<'_> {
+    /// The driver has the session move.
+    pub(super) fn moves(&mut self, journey: &Journey) {
+        let (writer, reader) = (
+            journey.writer.map(Destination),
+            journey.reader.map(Destination),
+        );
+        let target = match (writer, reader) {
+            (Some(writer), Some(reader)) => MoveTarget::Both { writer, reader },
+            (Some(writer), None) => MoveTarget::Writer(writer),
+            (None, Some(reader)) => MoveTarget::Reader(reader),
+            (None, None) => return,
+        };
+        let mut order = MoveOrder::new(target);
+        if journey.probes {
+            order.trust = Trust::Probe;
+        }
+        if journey.listens {
+            order.listening = Listening::Move;
+        }
+        let now = self.now;
+        let begun = self
+            .meter
+            .measure(|| self.session.migrate(now, order.clone()));
+        self.log(|| format!("    it moves: {begun:?}"));
+        moves::begun(self, order, &begun);
+        self.digest();
+    }
+
+    /// The driver has it stay.
+    pub(super) fn calls_off(&mut self) {
+        let now = self.now;
+        self.meter.measure(|| self.session.cancel_migration(now));
+        moves::called_off(self);
+        self.digest();
+    }
+
+    /// If the session has another writer, that has the writer's seat from now on.
+    pub(super) fn settle(&mut self) {
+        if let Some(seat) = self.session.settle() {
+            self.log(|| format!("    the writer is another: it was the {seat}"));
+            self.change(PeerId::WRITER, seat);
+            moves::cut_over(self, seat);
+        }
+    }
+
+    /// Two servers change seats, with all that belongs to their connections.
+    fn change(&mut self, one: PeerId, other: PeerId) {
+        let (a, b) = (one.index(), other.index());
+        self.dialled.swap(a, b);
+        self.connected.swap(a, b);
+        self.links.swap(a, b);
+        self.servers.swap(a, b);
+        self.liars.swap(a, b);
+        self.taken_leave.swap(a, b);
+        self.tails.swap(a, b);
+        self.injected.swap(a, b);
+        self.injected_texts.swap(a, b);
+        self.posing.swap(a, b);
+        self.takes_writes.swap(a, b);
+        self.arrived.swap(a, b);
+        self.answered.swap(a, b);
+        self.asked.swap(a, b);
+        self.passed.swap(a, b);
+        self.duties.change(one, other);
+        self.clocks.change(one, other);
+        self.seen.change(one, other);
+        fates::change(self, one, other);
+    }
+}
