@@ -165,6 +165,10 @@ impl<R: Route> Session<R> {
         let reader = self.reader();
         self.leave_leg(now, reader, CloseCause::Moved);
         self.memory.statements.leg_lost(reader.index());
+        // What belongs to no request goes where the last one went.
+        if self.requests.last == reader {
+            self.requests.last = self.writer();
+        }
     }
 
     /// Closes a connection that is of no more use, if there is one. One that closes already is not made again.

@@ -173,6 +173,8 @@ pub(crate) fn ended(world: &mut World<'_>) {
         .iter()
         .any(|peer| world.was_dialled(*peer));
     let answered = !world.client.login.is_empty() || !world.client.frames.is_empty();
+    // A shutdown is told to whoever is there.
+    let answered = answered && !world.clocks.was_shut_down();
     if world.setup.is_too_long() && (dialled || answered) {
         world.broken(
             Check::LoginOrder,

@@ -15,7 +15,7 @@ use super::client::Frame;
 use super::fault::{Damage, is_spare};
 use super::oracle;
 use super::server::ServerPhase;
-use super::world::{Happened, Sent, State, World};
+use super::world::{State, World};
 
 /// Under which name a session asks its servers what it moves with.
 const STATEMENT: &[u8] = b"pgturnout.probe";
@@ -209,11 +209,12 @@ pub(crate) fn cut_over(world: &mut World<'_>, old: PeerId) {
             phase,
             ServerPhase::InTransaction
                 | ServerPhase::Failed
-                | ServerPhase::Batch
                 | ServerPhase::Skipping
                 | ServerPhase::CopyIn
                 | ServerPhase::Waiting
         );
+        // A Flush by itself passes for a batch there.
+        let works = works || phase == ServerPhase::Batch && peer == old;
         let unread = phase == ServerPhase::Idle && server.has_unread();
         if works || unread && peer == old {
             wrong = Some(format!("the {peer} is {phase:?}, unread: {unread}"));
@@ -339,15 +340,12 @@ pub(crate) fn leaves(world: &mut World<'_>, peer: PeerId, cause: &CloseCause) {
         .as_ref()
         .is_some_and(|server| server.phase() == ServerPhase::Idle);
     // Of a login whose end has not come nobody knows that it is over.
-    let ready =
-        |event: &Event| matches!(event, Event::UpstreamReady { peer: of, .. } if *of == peer);
-    let known = *cause == CloseCause::Moved || world.told.iter().any(ready);
+    let began = |event: &Event| matches!(event, Event::MoveBegan { .. });
+    let mut told = world.told.iter().rev().take_while(|event| !began(event));
+    let known = *cause == CloseCause::Moved
+        || told.any(|event| matches!(event, Event::UpstreamReady { peer: of, .. } if *of == peer));
     let hears = link.state == State::Open && !link.has_ended() && !link.stalled;
-    let told = match world.happened[peer.index()].last() {
-        Some(Happened::Sent(Sent::Ours(bytes))) => bytes.ends_with(b"X\0\0\0\x04"),
-        _ => false,
-    };
-    if listens && known && hears && !told && !world.lies(peer) {
+    if listens && known && hears && !world.taken_leave[peer.index()] && !world.lies(peer) {
         let detail = format!("the {peer} is left without a Terminate: {cause}");
         world.broken(Check::Live, detail);
     }

@@ -24,6 +24,25 @@ const REQUESTS: usize = 12;
 
 /// A scenario of a client that keeps the protocol, mostly.
 pub(crate) fn scenario(choices: &mut Choices<'_>) -> Scenario {
+    let (setup, events) = kept(choices);
+    let (setup, events) = moves::moved(setup, events, choices);
+    Scenario {
+        setup: faults::equipped(setup, &events),
+        events,
+    }
+}
+
+/// The same of a session that is to move.
+pub(crate) fn moving(choices: &mut Choices<'_>) -> Scenario {
+    let (setup, events) = kept(choices);
+    let (setup, events) = moves::relocated(setup, events, choices);
+    Scenario {
+        setup: faults::equipped(setup, &events),
+        events,
+    }
+}
+
+fn kept(choices: &mut Choices<'_>) -> (Setup, Vec<Event>) {
     let setup = Setup::choose(choices);
     let faults = choices.weighted(&[(4, 0), (4, 1), (4, 3), (3, 5), (1, 9)]);
     let mut program = Program::new(choices);
@@ -32,12 +51,7 @@ pub(crate) fn scenario(choices: &mut Choices<'_>) -> Scenario {
     program.write();
     let (setup, events) = judged(setup, program.events, choices);
     let (setup, events) = reads::watched(setup, events, choices);
-    let (setup, events) = door::opened(setup, events, choices);
-    let (setup, events) = moves::moved(setup, events, choices);
-    Scenario {
-        setup: faults::equipped(setup, &events),
-        events,
-    }
+    door::opened(setup, events, choices)
 }
 
 /// Has the caller deny some of what is said, in some of the scenarios.

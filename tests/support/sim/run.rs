@@ -257,7 +257,7 @@ fn ordered(
     }
     Ok(Story {
         comparable: match world.damage {
-            _ if world.interjected => Comparable::Nothing,
+            _ if world.interjected || world.moves.is_lossy() => Comparable::Nothing,
             Damage::None => Comparable::All,
             Damage::Anything if scenario.setup.wild => Comparable::Beginning,
             Damage::Requests | Damage::Session if is_paced(scenario) => Comparable::All,

@@ -158,7 +158,12 @@ fn session_differs(direct: &Executed, ran: &Executed) -> Option<String> {
                 | "server_version"
                 | "scram_iterations"
         );
-        let (value, other) = (ran.setting(name), direct.setting(name));
+        let value = |executed: &Executed| {
+            let value = executed.setting(name).map(str::to_owned);
+            // Of custom ones what a server shows for none.
+            value.or_else(|| name.contains('.').then(String::new))
+        };
+        let (value, other) = (value(ran), value(direct));
         if value != other && !depends_on_node {
             return Some(format!("{name}={value:?} for {other:?}"));
         }

@@ -51,6 +51,7 @@ fn chosen(choices: &mut Choices<'_>) -> Scenario {
         0 => super::wild(choices),
         3..=5 => super::stricken(nth * 3 + kind - 3, choices),
         8..=11 => super::untimely(nth * 4 + kind - 8, choices),
+        12 => super::moving(choices),
         15 => super::staged(nth, choices),
         _ => super::scenario(choices),
     }

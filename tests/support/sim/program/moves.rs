@@ -12,34 +12,37 @@ use super::super::setup::{Setup, Spare};
 /// Has some of the sessions move, at moments of their own and with faults of their own. Chosen behind everything else, so
 /// that the rest of a scenario is what it is without.
 pub(super) fn moved(
+    setup: Setup,
+    events: Vec<Event>,
+    choices: &mut Choices<'_>,
+) -> (Setup, Vec<Event>) {
+    match choices.percent(14) {
+        true => relocated(setup, events, choices),
+        false => (setup, events),
+    }
+}
+
+/// The same events with moves between them.
+pub(super) fn relocated(
     mut setup: Setup,
     events: Vec<Event>,
     choices: &mut Choices<'_>,
 ) -> (Setup, Vec<Event>) {
-    if !choices.percent(20) {
-        return (setup, events);
-    }
     setup.spare = choices.weighted(&[(6, Spare::Like), (2, Spare::Newer), (1, Spare::Older)]);
-    let events = relocated(&setup, events, choices);
-    (setup, events)
-}
-
-/// The same events with moves between them.
-fn relocated(setup: &Setup, events: Vec<Event>, choices: &mut Choices<'_>) -> Vec<Event> {
     let mut out = Vec::with_capacity(events.len() + 8);
     let mut moves = choices.weighted(&[(4, 1), (2, 2), (1, 4)]);
     let share = (100 / (events.len() + 1)).clamp(8, 60);
     for event in events {
         if moves > 0 && choices.percent(share) {
             moves -= 1;
-            departs(setup, &mut out, choices);
+            departs(&setup, &mut out, choices);
         }
         out.push(event);
     }
     if moves > 0 {
-        departs(setup, &mut out, choices);
+        departs(&setup, &mut out, choices);
     }
-    out
+    (setup, out)
 }
 
 /// A move begins, now or at its moment, and something may go wrong with it.

@@ -360,6 +360,11 @@ impl Settings {
         }
     }
 
+    /// Custom settings that were ever set.
+    pub(super) fn custom(&self) -> impl Iterator<Item = &str> {
+        self.custom.iter().map(|name| &**name)
+    }
+
     /// What the client was told last.
     pub(super) fn reported(&self) -> Vec<(String, String)> {
         let told = REPORTED.iter().zip(&self.reported);

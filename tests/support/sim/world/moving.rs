@@ -51,6 +51,9 @@ impl World<'_> {
         if let Some(seat) = self.session.settle() {
             self.log(|| format!("    the writer is another: it was the {seat}"));
             self.change(PeerId::WRITER, seat);
+            if let Some(server) = &mut self.servers[PeerId::WRITER.index()] {
+                server.remembers();
+            }
             moves::cut_over(self, seat);
         }
     }

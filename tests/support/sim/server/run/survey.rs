@@ -213,6 +213,13 @@ impl Session {
 }
 
 impl Server {
+    /// From now on it sets what it is told to.
+    pub(crate) fn remembers(&mut self) {
+        if let Stage::Session(session) = &mut self.stage {
+            session.forgetful = false;
+        }
+    }
+
     /// What of its session no other server can have.
     pub(crate) fn tie(&self, cluster: &Cluster, listens: bool) -> Option<&'static str> {
         match &self.stage {
@@ -226,11 +233,8 @@ impl Server {
         let (Some(mine), Some(others)) = (self.session(), other.session()) else {
             return false;
         };
-        let all = mine.settings.all();
-        let mut custom = all.iter().filter(|(name, _)| name.contains('.'));
-        let lost = |(name, value): &(Arc<str>, Arc<str>)| {
-            others.settings.get(name).unwrap_or_default() != *value
-        };
+        let mut custom = mine.settings.custom();
+        let lost = |name: &str| others.settings.get(name) != mine.settings.get(name);
         mine.has_values() || probes && custom.any(lost)
     }
 
