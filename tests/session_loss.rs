@@ -275,7 +275,7 @@ fn a_writer_that_dies_ends_the_session_with_a_fatal_error() {
     for how in [Rig::eof, Rig::reset] {
         each(config, |rig| {
             rig.both();
-            rig.client("Q(insert into t values(1))");
+            rig.client("Q(select pg_backend_pid())");
             how(rig, WRITER);
             rig.see(CLIENT, "FATAL(08006)");
             rig.see(READER, "X");
@@ -285,6 +285,49 @@ fn a_writer_that_dies_ends_the_session_with_a_fatal_error() {
             rig.both();
             how(rig, WRITER);
             rig.see(CLIENT, "FATAL(08006)");
+        });
+    }
+}
+
+/// Whether a commit that was sent and not answered has happened only the server knew. What it cannot have done is no doubt.
+#[test]
+fn a_commit_that_dies_with_its_writer_is_in_doubt() {
+    const DOUBT: &str = "FATAL(08007)";
+    const NONE: &str = "FATAL(08006)";
+    for (says, answer, told) in [
+        ("Q(insert into t values(1))", "", DOUBT),
+        ("Q(insert into t values(1))", "C(INSERT 0 1)", DOUBT),
+        ("Q(insert into t values(1))", "C(INSERT 0 1) Z(I)", NONE),
+        ("Q(select f())", "", DOUBT),
+        ("Q(call p())", "", DOUBT),
+        ("Q(commit prepared 'x')", "", DOUBT),
+        ("Q(begin; delete from t; commit)", "", DOUBT),
+        ("P(w,delete from t) DS(w) S", "", NONE),
+        ("P(w,delete from t) DS(w) S", "1 t n Z(I)", NONE),
+        ("P(w,delete from t) B(,w) E S", "", DOUBT),
+        ("P(w,delete from t) B(,w) E S", "1 2 C(DELETE 1)", DOUBT),
+        ("Q(copy t from stdin) d(1) c", "G", DOUBT),
+        ("Q(select pg_backend_pid())", "T D(1)", NONE),
+        ("Q(begin)", "", NONE),
+        ("Q(begin)", "C(BEGIN) Z(T)", NONE),
+        ("Q(begin) Q(delete from t)", "C(BEGIN) Z(T)", NONE),
+        ("Q(begin) Q(delete from t)", "C(BEGIN) Z(T) C(DELETE 1) Z(T)", NONE),
+        ("Q(begin) Q(delete from t) Q(commit)", "C(BEGIN) Z(T) C(DELETE 1) Z(T)", DOUBT),
+        ("Q(begin) Q(delete from t) Q(commit and chain)", "C(BEGIN) Z(T) C(DELETE 1) Z(T)", DOUBT),
+        ("Q(begin) Q(delete from t) Q(prepare transaction 'x')", "C(BEGIN) Z(T) C(DELETE 1) Z(T)", DOUBT),
+        ("Q(begin) Q(delete from t) P(,end) B(,) E S", "C(BEGIN) Z(T) C(DELETE 1) Z(T)", DOUBT),
+        ("Q(begin) Q(delete from t) Q(rollback)", "C(BEGIN) Z(T) C(DELETE 1) Z(T)", NONE),
+        ("Q(begin) Q(select 1) Q(commit)", "C(BEGIN) Z(T) T D(1) C(SELECT 1) Z(T)", NONE),
+    ] {
+        each(config, |rig| {
+            rig.both();
+            rig.client(says);
+            rig.writer(answer);
+            rig.take(CLIENT);
+            rig.eof(WRITER);
+            assert_eq!(rig.shown(CLIENT), told, "{says} {answer}");
+            // Nothing of it is sent anywhere else.
+            rig.see(READER, "X");
         });
     }
 }

@@ -67,6 +67,22 @@ impl std::fmt::Debug for KeptText {
 }
 
 impl Note {
+    /// Whether the request ends a transaction with its changes.
+    pub(super) fn commits(&self) -> bool {
+        match self {
+            Note::Effects(effects) => effects.intent.effects.iter().any(|happens| {
+                matches!(happens.effect, Effect::Commit { .. } | Effect::PrepareTransaction)
+            }),
+            Note::Nothing
+            | Note::Statement(_)
+            | Note::Restore(_)
+            | Note::Leave
+            | Note::Mirror
+            | Note::Question(_)
+            | Note::Denied(_) => false,
+        }
+    }
+
     /// This note and the drop of the unnamed statement.
     pub(super) fn and_unnamed(self, ticket: Ticket) -> Note {
         match self {

@@ -8,9 +8,9 @@ use super::effects::Note;
 use super::leg::LegId;
 use super::{ReadYourWrites, Session, Timer};
 use crate::route::{Class, Intent, Route};
-use crate::track::Lsn;
+use crate::track::{Lsn, Pin};
 use crate::track::pipeline::{Kind, Owner};
-use crate::wire::{Backend, Frontend, Query, tags::backend as tag};
+use crate::wire::{Backend, Frontend, Query, TransactionStatus, tags::backend as tag};
 
 /// Where the writer's log ends. Asked once the write is committed, so that this is no earlier than its end.
 const WRITTEN: &[u8] = b"select pg_catalog.pg_current_wal_insert_lsn()";
@@ -75,6 +75,21 @@ pub(super) enum Fresh {
     No,
 }
 
+/// Whether a request of this kind runs a statement.
+fn runs(kind: Kind) -> bool {
+    match kind {
+        Kind::Query | Kind::Execute | Kind::FunctionCall | Kind::CopyEnd => true,
+        Kind::Parse
+        | Kind::Bind
+        | Kind::DescribeStatement
+        | Kind::DescribePortal
+        | Kind::Close
+        | Kind::Sync
+        | Kind::Refused
+        | Kind::Fence => false,
+    }
+}
+
 impl<R: Route> Session<R> {
     /// A statement is on its way to an upstream.
     pub(super) fn may_write(&mut self, leg: LegId, intent: &Intent) {
@@ -102,6 +117,32 @@ impl<R: Route> Session<R> {
                 ReadYourWrites::Reads(count) => Written::Counted(count),
                 ReadYourWrites::For(_) | ReadYourWrites::Replayed => Written::At(now),
             };
+        }
+    }
+
+    /// Whether nobody can tell, were the writer gone now, if what the session wrote is committed: what would commit it was sent
+    /// and not answered. A text that was not read may do so too.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        let Some(serving) = self.leg(self.writer()).serving() else {
+            return false;
+        };
+        if self.freshness.unit == Unit::Reads {
+            return false;
+        }
+        let unread = self
+            .memory
+            .pins
+            .iter()
+            .any(|pin| matches!(pin, Pin::UnreadStatement | Pin::Unaccounted));
+        let mut owed = serving.pipeline.iter().filter(|item| item.owner == Owner::Client);
+        match serving.status {
+            TransactionStatus::Idle => {
+                let head = serving.pipeline.head();
+                head.is_some_and(|item| item.kind == Kind::Sync) || owed.any(|item| runs(item.kind))
+            }
+            TransactionStatus::InTransaction | TransactionStatus::Failed => {
+                owed.any(|item| item.note.commits() || unread && runs(item.kind))
+            }
         }
     }
 

@@ -236,11 +236,7 @@ impl<R: Route> Session<R> {
                 } else if serving.said_fatal() {
                     (CloseCause::UpstreamEnded(leg.peer()), None)
                 } else {
-                    let which = self.writers_name();
-                    let tell = Tell::fatal(
-                        sqlstate::CONNECTION_FAILURE,
-                        format!("the connection to the {which} server was lost"),
-                    );
+                    let tell = self.writer_is_lost();
                     (CloseCause::UpstreamLost(leg.peer()), Some(tell))
                 };
                 // It reads nothing more: what the client still announced must not hold up the end.
@@ -266,6 +262,20 @@ impl<R: Route> Session<R> {
                 let why = "the server closed the connection during the login";
                 self.leg_unreachable(now, leg, why.to_owned());
             }
+        }
+    }
+
+    /// What the client is told of a writer that is gone. Nothing that was sent there is sent anywhere again: it may have been
+    /// done, and if that may have been for good, the client is told so.
+    fn writer_is_lost(&self) -> Tell {
+        let which = self.writers_name();
+        let lost = format!("the connection to the {which} server was lost");
+        match self.is_in_doubt() {
+            true => Tell::fatal(
+                sqlstate::TRANSACTION_RESOLUTION_UNKNOWN,
+                format!("{lost}, and it is not known whether what it was to commit is committed"),
+            ),
+            false => Tell::fatal(sqlstate::CONNECTION_FAILURE, lost),
         }
     }
 

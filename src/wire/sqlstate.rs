@@ -38,6 +38,8 @@ pub const UNABLE_TO_CONNECT: SqlState = SqlState(*b"08001");
 pub const CONNECTION_REJECTED: SqlState = SqlState(*b"08004");
 /// connection_failure
 pub const CONNECTION_FAILURE: SqlState = SqlState(*b"08006");
+/// transaction_resolution_unknown: whether it was committed
+pub const TRANSACTION_RESOLUTION_UNKNOWN: SqlState = SqlState(*b"08007");
 /// protocol_violation
 pub const PROTOCOL_VIOLATION: SqlState = SqlState(*b"08P01");
 /// feature_not_supported
