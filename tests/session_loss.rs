@@ -311,13 +311,41 @@ fn a_commit_that_dies_with_its_writer_is_in_doubt() {
         ("Q(begin)", "", NONE),
         ("Q(begin)", "C(BEGIN) Z(T)", NONE),
         ("Q(begin) Q(delete from t)", "C(BEGIN) Z(T)", NONE),
-        ("Q(begin) Q(delete from t)", "C(BEGIN) Z(T) C(DELETE 1) Z(T)", NONE),
-        ("Q(begin) Q(delete from t) Q(commit)", "C(BEGIN) Z(T) C(DELETE 1) Z(T)", DOUBT),
-        ("Q(begin) Q(delete from t) Q(commit and chain)", "C(BEGIN) Z(T) C(DELETE 1) Z(T)", DOUBT),
-        ("Q(begin) Q(delete from t) Q(prepare transaction 'x')", "C(BEGIN) Z(T) C(DELETE 1) Z(T)", DOUBT),
-        ("Q(begin) Q(delete from t) P(,end) B(,) E S", "C(BEGIN) Z(T) C(DELETE 1) Z(T)", DOUBT),
-        ("Q(begin) Q(delete from t) Q(rollback)", "C(BEGIN) Z(T) C(DELETE 1) Z(T)", NONE),
-        ("Q(begin) Q(select 1) Q(commit)", "C(BEGIN) Z(T) T D(1) C(SELECT 1) Z(T)", NONE),
+        (
+            "Q(begin) Q(delete from t)",
+            "C(BEGIN) Z(T) C(DELETE 1) Z(T)",
+            NONE,
+        ),
+        (
+            "Q(begin) Q(delete from t) Q(commit)",
+            "C(BEGIN) Z(T) C(DELETE 1) Z(T)",
+            DOUBT,
+        ),
+        (
+            "Q(begin) Q(delete from t) Q(commit and chain)",
+            "C(BEGIN) Z(T) C(DELETE 1) Z(T)",
+            DOUBT,
+        ),
+        (
+            "Q(begin) Q(delete from t) Q(prepare transaction 'x')",
+            "C(BEGIN) Z(T) C(DELETE 1) Z(T)",
+            DOUBT,
+        ),
+        (
+            "Q(begin) Q(delete from t) P(,end) B(,) E S",
+            "C(BEGIN) Z(T) C(DELETE 1) Z(T)",
+            DOUBT,
+        ),
+        (
+            "Q(begin) Q(delete from t) Q(rollback)",
+            "C(BEGIN) Z(T) C(DELETE 1) Z(T)",
+            NONE,
+        ),
+        (
+            "Q(begin) Q(select 1) Q(commit)",
+            "C(BEGIN) Z(T) T D(1) C(SELECT 1) Z(T)",
+            NONE,
+        ),
     ] {
         each(config, |rig| {
             rig.both();

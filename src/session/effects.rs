@@ -71,7 +71,10 @@ impl Note {
     pub(super) fn commits(&self) -> bool {
         match self {
             Note::Effects(effects) => effects.intent.effects.iter().any(|happens| {
-                matches!(happens.effect, Effect::Commit { .. } | Effect::PrepareTransaction)
+                matches!(
+                    happens.effect,
+                    Effect::Commit { .. } | Effect::PrepareTransaction
+                )
             }),
             Note::Nothing
             | Note::Statement(_)

@@ -6,10 +6,10 @@ use bytes::BytesMut;
 
 use super::effects::Note;
 use super::leg::LegId;
-use super::{ReadYourWrites, Session, Timer};
+use super::{PeerId, ReadYourWrites, Session, Timer};
 use crate::route::{Class, Intent, Route};
-use crate::track::{Lsn, Pin};
 use crate::track::pipeline::{Kind, Owner};
+use crate::track::{Lsn, Pin};
 use crate::wire::{Backend, Frontend, Query, TransactionStatus, tags::backend as tag};
 
 /// Where the writer's log ends. Asked once the write is committed, so that this is no earlier than its end.
@@ -134,7 +134,12 @@ impl<R: Route> Session<R> {
             .pins
             .iter()
             .any(|pin| matches!(pin, Pin::UnreadStatement | Pin::Unaccounted));
-        let mut owed = serving.pipeline.iter().filter(|item| item.owner == Owner::Client);
+        let items = serving.pipeline.iter();
+        // Of the newest message it may not have all: it was not done then.
+        let cut =
+            self.requests.last == self.writer() && self.ledger.claimed(PeerId::CLIENT.port()) > 0;
+        let whole = serving.pipeline.len().saturating_sub(usize::from(cut));
+        let mut owed = items.take(whole).filter(|item| item.owner == Owner::Client);
         match serving.status {
             TransactionStatus::Idle => {
                 let head = serving.pipeline.head();
