@@ -420,11 +420,10 @@ fn the_length_of_startup_packets_can_be_limited() {
     });
     each(limited, |rig| {
         rig.raw(CLIENT, &packet(301)[..8]);
-        assert!(rig.is_dead());
-        rig.silence();
+        rig.see(CLIENT, "FATAL(08P01)");
         assert!(matches!(
             rig.cause(),
-            CloseCause::ClientRefused(Refusal::Length { announced: 305 })
+            CloseCause::ClientRefused(Refusal::StartupLength { announced: 305 })
         ));
     });
     // A CancelRequest has a length of its own.

@@ -17,6 +17,7 @@ use pgturnout::session::{
     Timer, TlsInfo, Transmit,
 };
 use pgturnout::startup::{ClientTls, ProtocolVersion, StartupParams, UpstreamTlsPolicy};
+use pgturnout::wire::sqlstate;
 use session_support::frames::{backend, raw, show_backend};
 use session_support::{Chunk, Dial, Rig, config, each, login, startup};
 
@@ -349,19 +350,30 @@ fn messages_out_of_place() {
             assert!(matches!(rig.cause(), CloseCause::ClientFault(Some(_))));
         });
     }
-    // PostgreSQL says nothing to these either.
-    for (bytes, cause) in [
-        (raw(b'X', b""), CloseCause::ClientLeft),
-        (b"p\0\x01\0\x04".to_vec(), CloseCause::ClientFault(None)),
-        (b"p\x7f\xff\xff\xff".to_vec(), CloseCause::ClientFault(None)),
-        (b"p\0\0\0\x03".to_vec(), CloseCause::ClientFault(None)),
-    ] {
+    each(by_md5, |rig| {
+        open(rig);
+        rig.take(CLIENT);
+        rig.raw(CLIENT, &raw(b'X', b""));
+        rig.see(CLIENT, "");
+        assert_eq!(rig.cause(), CloseCause::ClientLeft);
+    });
+    // Lengths that no answer has. PostgreSQL says so to its log alone.
+    let broken = CloseCause::ClientFault(Some(sqlstate::PROTOCOL_VIOLATION));
+    for length in [b"p\0\x01\0\x04", b"p\x7f\xff\xff\xff", b"p\0\0\0\x03"] {
         each(by_md5, |rig| {
             open(rig);
             rig.take(CLIENT);
-            rig.raw(CLIENT, &bytes);
-            rig.see(CLIENT, "");
-            assert_eq!(rig.cause(), cause);
+            rig.raw(CLIENT, length);
+            rig.see(CLIENT, "FATAL(08P01)");
+            assert_eq!(rig.cause(), broken);
+        });
+        each(config, |rig| {
+            open(rig);
+            rig.writer("Rclear");
+            rig.take(CLIENT);
+            rig.raw(CLIENT, length);
+            rig.see(CLIENT, "FATAL(08P01)");
+            assert_eq!(rig.cause(), broken);
         });
     }
 }
@@ -386,7 +398,8 @@ fn a_message_fits_the_read_buffer_or_ends_the_session() {
             rig.take(CLIENT);
             let long = [vec![b'x'; body - 1], vec![0]].concat();
             rig.raw(CLIENT, &raw(b'p', &long));
-            rig.see(CLIENT, if alive { "FATAL(28P01)" } else { "" });
+            let told = if alive { "28P01" } else { "08P01" };
+            rig.see(CLIENT, &format!("FATAL({told})"));
             assert!(rig.is_dead());
         });
     }
@@ -422,7 +435,8 @@ fn a_long_request_before_the_end_of_the_login_is_held() {
         open(rig);
         rig.writer("Rclear");
         rig.raw(CLIENT, &long);
-        assert_eq!(rig.cause(), CloseCause::ClientFault(None));
+        let broken = Some(sqlstate::PROTOCOL_VIOLATION);
+        assert_eq!(rig.cause(), CloseCause::ClientFault(broken));
     });
 }
 

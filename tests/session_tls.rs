@@ -542,6 +542,55 @@ fn a_refusal_is_flushed_before_the_close() {
     );
 }
 
+/// Whose connections close without a word: the list of README.md, as far as clients bring it about.
+#[test]
+fn connections_that_close_in_silence() {
+    type Scene = fn(&mut Rig);
+    let scenes: [(ClientTls, &str, Scene); 7] = [
+        (ClientTls::Disable, "first bytes", |rig| {
+            rig.raw(CLIENT, b"GET / HTTP/1.1")
+        }),
+        (ClientTls::Disable, "a CancelRequest", |rig| {
+            rig.raw(CLIENT, b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x01key!");
+        }),
+        (ClientTls::Disable, "TLS is not offered", |rig| {
+            rig.raw(CLIENT, HELLO)
+        }),
+        (ClientTls::Allow, "a TLS handshake that fails", |rig| {
+            rig.tls_fails(CLIENT);
+            rig.raw(CLIENT, &SSL_REQUEST);
+            assert_eq!(rig.take(CLIENT), b"S");
+        }),
+        (ClientTls::Allow, "or on none where it must", |rig| {
+            rig.tls(CLIENT, TlsInfo::default());
+            rig.raw(CLIENT, HELLO);
+        }),
+        (ClientTls::Allow, "a reply that a server broke off", |rig| {
+            rig.raw(CLIENT, &SSL_REQUEST);
+            open(rig);
+            rig.writer("R");
+            rig.writer(login(WRITER));
+            rig.client("Q(delete from t)");
+            rig.take(CLIENT);
+            rig.raw(WRITER, b"D\0\0\0\x40\0\x01");
+            assert_eq!(rig.take(CLIENT), b"D\0\0\0\x40\0\x01");
+            rig.eof(WRITER);
+        }),
+        (ClientTls::Passthrough, "sessions that pass whole", |rig| {
+            rig.raw(CLIENT, HELLO);
+            rig.eof(WRITER);
+        }),
+    ];
+    for (policy, listed, scene) in scenes {
+        assert!(include_str!("../README.md").contains(listed), "{listed}");
+        each(with(move |config| config.client_tls = policy), |rig| {
+            scene(rig);
+            assert!(rig.is_dead(), "{listed}");
+            assert_eq!(rig.take(CLIENT), b"", "{listed}");
+        });
+    }
+}
+
 /// From the request for TLS on a client awaits a handshake, and bytes in clear would be taken for a part of it.
 #[test]
 fn a_client_in_its_handshake_is_told_nothing() {

@@ -131,17 +131,17 @@ fn encryption() -> Vec<Row> {
         row(
             "SSLRequest and a byte",
             ssl_behind(b"\0"),
-            ["N+08P01", "silence", "silence", "through", "0A000"],
+            ["N+08P01", "08P01", "08P01", "through", "0A000"],
         ),
         row(
             "SSLRequest and a startup",
             ssl_behind(&startup(b"user\0u\0\0")),
-            ["N+08P01", "silence", "silence", "through", "0A000"],
+            ["N+08P01", "08P01", "08P01", "through", "0A000"],
         ),
         row(
             "SSLRequest and a hello",
             ssl_behind(b"\x16\x03\x01"),
-            ["N+08P01", "silence", "silence", "through", "0A000"],
+            ["N+08P01", "08P01", "08P01", "through", "0A000"],
         ),
         row(
             "GSSENCRequest and a byte",
@@ -157,17 +157,17 @@ fn encryption() -> Vec<Row> {
         row(
             "SSLRequest of 9",
             packet(80_877_103, b"x"),
-            ["silence", "silence", "silence", "silence", "0A000"],
+            ["08P01", "08P01", "08P01", "08P01", "0A000"],
         ),
         row(
             "SSLRequest of 12",
             announcing(12, &SSL[4..]),
-            ["silence", "silence", "silence", "silence", "0A000"],
+            ["08P01", "08P01", "08P01", "08P01", "0A000"],
         ),
         row(
             "GSSENCRequest of 12",
             packet(80_877_104, b"abcd"),
-            ["silence", "silence", "silence", "silence", "0A000"],
+            ["08P01", "08P01", "08P01", "08P01", "0A000"],
         ),
     ]
 }
@@ -465,7 +465,7 @@ fn what_is_detected_is_what_is_opened() {
         let fits = match detect(&bytes) {
             Detected::NeedMore(1) => bytes.is_empty() && opened == "need 4",
             Detected::NeedMore(n) => opened == format!("need {n}"),
-            Detected::Ssl => matches!(&*opened, "S" | "silence"),
+            Detected::Ssl => matches!(&*opened, "S" | "08P01"),
             Detected::GssEnc => matches!(&*opened, "N" | "N+08P01"),
             Detected::Cancel => matches!(&*opened, "cancel" | "need 16"),
             Detected::DirectTls => opened == "handshake",
@@ -473,7 +473,7 @@ fn what_is_detected_is_what_is_opened() {
                 matches!(&*opened, "start" | "08P01" | "28000" | "need 16")
             }
             Detected::Startup(_) => matches!(&*opened, "0A000" | "v2 error"),
-            Detected::Other => matches!(&*opened, "silence" | "0A000"),
+            Detected::Other => matches!(&*opened, "silence" | "08P01" | "0A000"),
         };
         assert!(fits, "{name}: {:?}, {opened}", detect(&bytes));
     }
@@ -585,6 +585,69 @@ fn causes() {
         answer: b'N',
     };
     assert_eq!(cause(&[&GSS[..], &SSL].concat(), None), behind);
+}
+
+/// Who is refused without a word, and no one else: the list of README.md.
+#[test]
+fn what_is_refused_in_silence() {
+    let request = Request::Ssl;
+    let readme = include_str!("../README.md");
+    let (_, list) = readme
+        .split_once("### Who is refused without a word")
+        .unwrap();
+    let (list, _) = list.split_once("\n## ").unwrap();
+    let misuse = "";
+    for (refusal, listed) in [
+        (Refusal::Length { announced: 3 }, "no length of a packet"),
+        (Refusal::CancelLength { announced: 15 }, "a CancelRequest"),
+        (Refusal::DirectTls, "where TLS is not offered"),
+        (Refusal::Alpn, "another protocol than `postgresql`"),
+        (Refusal::NotSecured, misuse),
+        (Refusal::Ended, misuse),
+    ] {
+        assert_eq!(answer_word(&refusal), "silence", "{refusal:?}");
+        assert!(list.contains(listed), "{listed}");
+    }
+    let version = |major| Refusal::Version(ProtocolVersion { major, minor: 0 });
+    for refusal in [
+        Refusal::StartupLength { announced: 305 },
+        Refusal::RequestLength {
+            request,
+            announced: 9,
+        },
+        Refusal::BytesBehind {
+            request,
+            answer: b'S',
+        },
+        Refusal::BytesBehind {
+            request,
+            answer: b'N',
+        },
+        Refusal::Repeated { request },
+        version(2),
+        version(4),
+        Refusal::Layout,
+        Refusal::NoUser,
+        Refusal::Reserved,
+        Refusal::TlsRequired,
+    ] {
+        assert_ne!(answer_word(&refusal), "silence", "{refusal:?}");
+    }
+}
+
+/// A length that is configured is told of, whatever the version: only past what any server takes it is none of a packet.
+#[test]
+fn a_startup_message_that_is_too_long_is_told() {
+    for (code, answer) in [
+        (0x0003_0000, "08P01"),
+        (0x0003_0002, "08P01"),
+        (0x0004_0000, "0A000"),
+        (0x0002_0000, "v2 error"),
+    ] {
+        let long = packet(code, &[0; 300]);
+        let mut opening = Negotiation::new(ClientTls::Allow).startup_body(300);
+        assert_eq!(word(&opening.handle(&long[..8], false)), answer);
+    }
 }
 
 /// The words of PostgreSQL 15.18 for the same packets, but for what it says about itself.

@@ -136,7 +136,7 @@ impl<R: Route> Session<R> {
         let header = match Header::parse_within(input, frame_limit(&self.config)) {
             Ok(Some(header)) => header,
             Ok(None) => return Demand::Bytes(Header::LEN),
-            Err(_) => return self.admit_fault(now),
+            Err(_) => return self.answer_has_no_length(now),
         };
         if header.tag == tags::frontend::TERMINATE {
             self.tally.client.frontend(header.tag);
@@ -144,7 +144,7 @@ impl<R: Route> Session<R> {
             return Demand::Again;
         }
         if is_no_proof(header) {
-            return self.admit_fault(now);
+            return self.answer_has_no_length(now);
         }
         let Some((body, _)) = header.split(input) else {
             return Demand::Bytes(usize::try_from(header.frame_len).unwrap_or(usize::MAX));
@@ -157,15 +157,10 @@ impl<R: Route> Session<R> {
             .claim(PeerId::CLIENT.port(), Fate::Discard, frame)
             .is_err()
         {
-            return self.admit_fault(now);
+            self.end(now, CloseCause::ClientFault(None), None);
+            return Demand::Again;
         }
         self.admitting(now, &out, step);
-        Demand::Again
-    }
-
-    /// PostgreSQL closes the connection without a word, too.
-    fn admit_fault(&mut self, now: Instant) -> Demand {
-        self.end(now, CloseCause::ClientFault(None), None);
         Demand::Again
     }
 

@@ -37,7 +37,7 @@ use crate::startup::{
     CancelKey, Negotiation, Opened, Passage, Refusal, Replication, StartupParams, TlsNegotiation,
 };
 use crate::stats::ConnectionCounter;
-use crate::wire::{Header, SqlState, tags};
+use crate::wire::{Header, SqlState, sqlstate, tags};
 
 /// The client's phase.
 #[derive(Debug)]
@@ -409,10 +409,7 @@ impl<R: Route> Session<R> {
         let header = match Header::parse(input) {
             Ok(Some(header)) => header,
             Ok(None) => return Demand::Bytes(Header::LEN),
-            Err(_) => {
-                self.end(now, CloseCause::ClientFault(None), None);
-                return Demand::Again;
-            }
+            Err(_) => return self.answer_has_no_length(now),
         };
         if header.tag == tags::frontend::TERMINATE {
             self.tally.client.frontend(header.tag);
@@ -425,10 +422,7 @@ impl<R: Route> Session<R> {
         match question {
             // A request ahead of its time: it waits, whatever its length.
             Question::None | Question::Refused => Demand::Paused,
-            Question::Asked(_) if is_no_answer(header) => {
-                self.end(now, CloseCause::ClientFault(None), None);
-                Demand::Again
-            }
+            Question::Asked(_) if is_no_answer(header) => self.answer_has_no_length(now),
             Question::Asked(asked) if self.waits_to_see(asked, header, input) => {
                 Demand::Bytes(usize::try_from(header.frame_len).unwrap_or(usize::MAX))
             }
@@ -448,6 +442,14 @@ impl<R: Route> Session<R> {
                 Demand::Again
             }
         }
+    }
+
+    /// No answer to a question of a login has this length. PostgreSQL says so to its log alone.
+    pub(super) fn answer_has_no_length(&mut self, now: Instant) -> Demand {
+        let tell = Tell::fatal(sqlstate::PROTOCOL_VIOLATION, "invalid message length");
+        let cause = CloseCause::ClientFault(Some(tell.state));
+        self.end(now, cause, Some(tell));
+        Demand::Again
     }
 
     /// The gate let the client in, and every upstream that has to serve it does.

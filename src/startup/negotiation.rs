@@ -3,6 +3,7 @@ use super::codes::{CANCEL_REQUEST, GSSENC_REQUEST, REQUEST_LENGTH, SSL_REQUEST};
 use super::detect::{First, TLS_HANDSHAKE};
 use super::params::StartupParams;
 use super::refusal::{Refusal, Request};
+use super::version::ProtocolVersion;
 use crate::limits::{CANCEL_SECRET_MAX, CANCEL_SECRET_MIN, STARTUP_BODY_MAX};
 use crate::wire::Reader;
 
@@ -84,6 +85,7 @@ pub enum Passage {
 /// | CancelRequest | taken | taken |
 /// | StartupMessage | taken; by policy FATAL 28000 | taken |
 /// | TLS handshake, as the first bytes | taken, closed or handed through by policy | closed |
+/// | a StartupMessage longer than is configured, a request of another length | FATAL 08P01 | FATAL 08P01 |
 /// | any other length | closed | closed |
 ///
 /// At most 10,020 bytes are read and at most two bytes and one error are answered, however the client goes about it:
@@ -201,8 +203,12 @@ impl Negotiation {
             SSL_REQUEST => self.encryption(phase, Request::Ssl, announced, input),
             GSSENC_REQUEST => self.encryption(phase, Request::GssEnc, announced, input),
             CANCEL_REQUEST => cancel(phase, announced, length, input),
-            _version if announced.saturating_sub(4) > self.startup_body => {
-                Err(Refusal::Length { announced })
+            version if announced.saturating_sub(4) > self.startup_body => {
+                let version = ProtocolVersion::from_code(version);
+                Err(match version.major {
+                    3 => Refusal::StartupLength { announced },
+                    _ => Refusal::Version(version),
+                })
             }
             _version => self.start(phase, length, input),
         }

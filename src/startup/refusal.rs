@@ -27,18 +27,24 @@ impl fmt::Display for Request {
 /// Why a connection is closed before its session began, and what the client is told.
 ///
 /// It holds no byte of the peer but the numbers named here. [`answer`](Refusal::answer) writes what to send before
-/// closing, which is what PostgreSQL sends in the same place; for some refusals that is nothing.
+/// closing: an error, also in some places where PostgreSQL only writes to its log, and nothing where nobody could read one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// No packet has this length: another protocol, or an attack. No answer.
+    /// No packet has this length: another protocol, which would not understand an error, or an attack. No answer.
     #[error("no startup packet has the length {announced}")]
     Length {
         /// The length word.
         announced: u32,
     },
+    /// A StartupMessage that is longer than this proxy takes, of which only the first words were read.
+    #[error("invalid length of startup packet")]
+    StartupLength {
+        /// The length word.
+        announced: u32,
+    },
     /// An encryption request of another length than 8. PostgreSQL accepts it and ignores the rest, which here would
-    /// have to be skipped in front of a TLS handshake. No answer.
+    /// have to be skipped in front of a TLS handshake.
     #[error("{request} with the length {announced}")]
     RequestLength {
         /// Which request.
@@ -46,7 +52,7 @@ pub enum Refusal {
         /// The length word.
         announced: u32,
     },
-    /// A CancelRequest whose secret is too short or too long. No answer, as to every CancelRequest.
+    /// A CancelRequest whose secret is too short or too long. No answer: whoever cancels reads none.
     #[error("CancelRequest with the length {announced}")]
     CancelLength {
         /// The length word.
@@ -61,7 +67,8 @@ pub enum Refusal {
     #[error("the TLS handshake did not agree on the protocol `postgresql`")]
     Alpn,
     /// Bytes were there behind an encryption request before it was answered: whoever sent them could not know that
-    /// they would not be read in clear (CVE-2021-23214).
+    /// they would not be read in clear (CVE-2021-23214). Instead of `S` there comes the error that the protocol allows in
+    /// its place; PostgreSQL goes on with the handshake, and refuses inside.
     #[error("unencrypted bytes behind {request}, before its answer")]
     BytesBehind {
         /// Which request.
@@ -104,16 +111,18 @@ impl Refusal {
     pub fn answer(&self, out: &mut BytesMut) {
         match self {
             Refusal::Length { .. }
-            | Refusal::RequestLength { .. }
             | Refusal::CancelLength { .. }
             | Refusal::DirectTls
             | Refusal::Alpn
             | Refusal::NotSecured
             | Refusal::Ended => {}
-            // Instead of the promised handshake an error in clear would be read as one, or as an injected text.
-            Refusal::BytesBehind { answer: b'S', .. } => {}
+            Refusal::RequestLength { .. } | Refusal::StartupLength { .. } => {
+                fatal(out, sqlstate::PROTOCOL_VIOLATION, &self.to_string());
+            }
             Refusal::BytesBehind { request, answer } => {
-                out.put_u8(*answer);
+                if *answer == b'N' {
+                    out.put_u8(*answer);
+                }
                 let text = match request {
                     Request::Ssl => "received unencrypted data after SSL request",
                     Request::GssEnc => "received unencrypted data after GSSAPI encryption request",

@@ -650,8 +650,8 @@ fn proof_message() {
         if is_answer {
             rig.raw(CLIENT, &message[5..]);
         }
-        let told = if is_answer { "FATAL(28P01)" } else { "" };
-        rig.see(CLIENT, told);
+        let told = if is_answer { "28P01" } else { "08P01" };
+        rig.see(CLIENT, &format!("FATAL({told})"));
     }
 }
 

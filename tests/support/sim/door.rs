@@ -172,9 +172,9 @@ pub(crate) fn ended(world: &mut World<'_>) {
     let dialled = [PeerId::WRITER, PeerId::READER]
         .iter()
         .any(|peer| world.was_dialled(*peer));
-    let answered = !world.client.login.is_empty() || !world.client.frames.is_empty();
-    // A shutdown is told to whoever is there.
-    let answered = answered && !world.clocks.was_shut_down();
+    // It may be told, and is served no further.
+    let mut frames = world.client.login.iter().chain(&world.client.frames);
+    let answered = frames.any(|frame| frame.tag != b'E');
     if world.setup.is_too_long() && (dialled || answered) {
         world.broken(
             Check::LoginOrder,
