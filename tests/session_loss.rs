@@ -917,3 +917,57 @@ fn the_break_of_a_closed_connection_is_no_news() {
         rig.see(READER, "Q(select 1)");
     });
 }
+
+/// A server does not find out that nobody waits for its answer: it is told. Not where a Terminate follows the request, which
+/// is to be run to its end.
+#[test]
+fn a_client_that_dies_has_what_runs_stopped() {
+    for (says, peer) in [
+        ("Q(select 1)", READER),
+        ("Q(delete from t)", WRITER),
+        ("P(,delete from t) B(,) E S", WRITER),
+        ("P(,select 1) DS H", READER),
+        ("P(,delete from t) B(,) E H", WRITER),
+    ] {
+        each(config, |rig| {
+            rig.both();
+            rig.client(says);
+            rig.reset(CLIENT);
+            assert_eq!(rig.stops, [peer], "{says}");
+            assert_eq!(rig.cause(), CloseCause::ClientLost);
+        });
+        each(config, |rig| {
+            rig.both();
+            rig.client(says);
+            rig.eof(CLIENT);
+            assert_eq!(rig.stops, [], "{says}");
+            // It may still read, for so long.
+            rig.expire(Timer::Drain);
+            assert_eq!(rig.stops, [peer], "{says}");
+            assert_eq!(rig.cause(), CloseCause::ClientLeft);
+        });
+        each(config, |rig| {
+            rig.both();
+            rig.client(&format!("{says} X"));
+            rig.eof(CLIENT);
+            if !rig.is_dead() {
+                rig.expire(Timer::Drain);
+            }
+            assert_eq!(rig.stops, [], "{says}");
+        });
+    }
+    for (says, answer) in [
+        ("Q(begin)", "C(BEGIN) Z(T)"),
+        ("Q(delete from t)", "C(DELETE 1) Z(I)"),
+        ("P(,delete from t) B(,)", ""),
+        ("Q(copy t from stdin)", "G"),
+    ] {
+        each(config, |rig| {
+            rig.both();
+            rig.client(says);
+            rig.writer(answer);
+            rig.reset(CLIENT);
+            assert_eq!(rig.stops, [], "{says}");
+        });
+    }
+}

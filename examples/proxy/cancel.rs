@@ -81,6 +81,25 @@ async fn send_all(proxy: &Arc<Proxy>, asker: &Asker, what: Vec<What>) {
     }
 }
 
+/// Has an upstream stop what it runs for a client that is gone. Its session is over, so nothing else runs under its key.
+pub(crate) async fn stop(proxy: Arc<Proxy>, target: CancelTarget) {
+    let stopped = async {
+        let _turn = proxy.cancels.acquire().await.map_err(io::Error::other)?;
+        let stream = connect(&proxy, target.to, target.tls).await?;
+        hand_over(stream, &target.key).await
+    };
+    let stopped = match tokio::time::timeout(LIMIT, stopped).await {
+        Ok(stopped) => stopped,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    if let Err(error) = stopped {
+        let name = proxy.name(target.to);
+        proxy
+            .log
+            .line(&format!("{name} could not be told to stop: {error}"));
+    }
+}
+
 /// What is cancelled.
 enum What {
     /// What a session of this proxy runs.
@@ -98,7 +117,7 @@ async fn send(proxy: &Arc<Proxy>, asker: &Asker, what: &What) -> io::Result<()> 
         What::Others(_) => (&proxy.hand_ons, &asker.key),
     };
     let _turn = permits.acquire().await.map_err(io::Error::other)?;
-    let mut stream = match what {
+    let stream = match what {
         What::Ours(target) => connect(proxy, target.to, target.tls).await?,
         What::Theirs(to) => {
             let policy = proxy.current().config.upstreams[to.0].tls;
@@ -113,6 +132,10 @@ async fn send(proxy: &Arc<Proxy>, asker: &Asker, what: &What) -> io::Result<()> 
             return Ok(());
         }
     }
+    hand_over(stream, key).await
+}
+
+async fn hand_over(mut stream: Stream, key: &CancelKey) -> io::Result<()> {
     let mut packet = BytesMut::new();
     key.encode(&mut packet);
     stream.write_all(&packet).await?;

@@ -372,6 +372,10 @@ impl Driver {
                 let relay = cancel::relay(Arc::clone(&self.proxy), Asker { key, address });
                 self.cancel = Some(tokio::spawn(relay));
             }
+            Action::Stop(target) => {
+                let stop = cancel::stop(Arc::clone(&self.proxy), target);
+                self.cancel = Some(tokio::spawn(stop));
+            }
             Action::Notify(event) => {
                 if let (Event::LoggedIn, Some(key)) = (&event, self.session.client_key()) {
                     if let Err(why) = self.entry.publish(key) {

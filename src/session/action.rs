@@ -99,6 +99,11 @@ pub enum Action {
     /// [`cancel_target`](super::Session::cancel_target) names; if there is none, do nothing, but for a session that
     /// [`is_holding`](super::Session::is_holding) a request ask again when it is not.
     Cancel(CancelKey),
+    /// The client is gone, without a Terminate, and this upstream runs something for it whose answer nobody will read. Send it
+    /// a CancelRequest with the target's key, on a connection of its own, which is closed then; nothing is to be reported of
+    /// it. A server that is done by then ignores the request, as it ignores one that never comes: it runs to the end what was
+    /// begun, as it does for a client of its own that dies.
+    Stop(CancelTarget),
     /// A client wants to be let in, and the caller knows what it has to prove ([`UserSource::Caller`](super::UserSource)).
     /// Then call [`Session::handle_user`](super::Session::handle_user), before the login's deadline. Nobody has proven the
     /// name; whoever opens a connection can have one looked up.

@@ -265,20 +265,6 @@ impl<R: Route> Session<R> {
         }
     }
 
-    /// What the client is told of a writer that is gone. Nothing that was sent there is sent anywhere again: it may have been
-    /// done, and if that may have been for good, the client is told so.
-    fn writer_is_lost(&self) -> Tell {
-        let which = self.writers_name();
-        let lost = format!("the connection to the {which} server was lost");
-        match self.is_in_doubt() {
-            true => Tell::fatal(
-                sqlstate::TRANSACTION_RESOLUTION_UNKNOWN,
-                format!("{lost}, and it is not known whether what it was to commit is committed"),
-            ),
-            false => Tell::fatal(sqlstate::CONNECTION_FAILURE, lost),
-        }
-    }
-
     /// An upstream that the session can do without is gone.
     pub(super) fn leg_lost(&mut self, now: Instant, leg: LegId, cause: CloseCause, cut: Cut) {
         match self.duty(leg) {
@@ -445,6 +431,7 @@ impl<R: Route> Session<R> {
         if let Some(tell) = tell.filter(|_| self.may_tell()) {
             self.tell(&tell);
         }
+        self.stop_what_runs();
         for leg in LegId::ALL {
             self.take_leave(leg);
         }

@@ -46,6 +46,7 @@
 
 mod action;
 mod admit;
+mod after_loss;
 mod begin;
 mod choices;
 mod client;
@@ -458,17 +459,9 @@ impl<R: Route> Session<R> {
     /// which passes unread, always names the writer: a server ignores a cancel when it runs nothing.
     pub fn cancel_target(&self) -> Option<CancelTarget> {
         LegId::ALL.into_iter().find_map(|id| {
-            let leg = self.leg(id);
-            let serving = leg.serving()?;
-            let key = serving.key.clone()?;
+            let serving = self.leg(id).serving()?;
             let runs = serving.pipeline.has_client() || self.is_relay_only();
-            runs.then_some(CancelTarget {
-                peer: id.peer(),
-                to: leg.to,
-                key,
-                tls: self.leg_tls_in_use(id),
-                epoch: self.requests.answered,
-            })
+            self.cancel_target_at(id).filter(|_| runs)
         })
     }
 

@@ -533,6 +533,8 @@ impl World {
                 self.tell(peer, "finish".to_owned());
             }
             Action::Cancel(_) => self.story.cancels += 1,
+            // Where it is closed is checked; a stop changes nothing of that.
+            Action::Stop(_) => {}
             Action::Notify(event) => {
                 self.relays_blindly |= matches!(event, Event::RelayedWhole { .. });
                 let shown = format!("{event:?}");

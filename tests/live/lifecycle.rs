@@ -5,6 +5,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use crate::cancel::{await_running, is_running};
 use crate::support::client::{Client, Pace, eventually};
 use crate::support::cluster::Cluster;
 use crate::support::frame::{errors, values};
@@ -264,6 +265,28 @@ fn ends_the_servers_sessions_with_the_clients() {
         let mut admin = Client::open(port, Pace::Whole, "postgres", &[]);
         let ended = eventually(|| admin.value(&sessions) == "0");
         assert!(ended, "a session outlives its client");
+    }
+}
+
+/// A server that runs something does not find out that nobody waits for it.
+#[test]
+fn stops_what_runs_for_a_client_that_dies() {
+    let Some(lab) = Lab::new("lifecycle::dies") else {
+        return;
+    };
+    for (port, sql) in [
+        (
+            lab.cluster.primary(),
+            "select pg_sleep(3000), pg_backend_pid()",
+        ),
+        (lab.cluster.standby(), "select pg_sleep(3000)"),
+    ] {
+        let mut client = lab.client();
+        client.send(&message::query(sql));
+        await_running(&lab, port);
+        drop(client);
+        let stopped = eventually(|| !is_running(&lab, port));
+        assert!(stopped, "{sql}: runs on");
     }
 }
 

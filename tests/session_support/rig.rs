@@ -109,6 +109,8 @@ pub(crate) struct Rig<R = Split> {
     /// Where upstreams were dialled.
     pub(crate) dialled: Vec<(PeerId, Destination)>,
     pub(crate) cancels: usize,
+    /// Which upstreams are to be told to stop.
+    pub(crate) stops: Vec<PeerId>,
     pub(crate) handshakes: Vec<(PeerId, bool)>,
     /// How the last upstream's certificate is to be verified.
     pub(crate) verifies: Option<UpstreamTlsPolicy>,
@@ -221,6 +223,7 @@ impl<R: Route> Rig<R> {
             closes: Vec::new(),
             dialled: Vec::new(),
             cancels: 0,
+            stops: Vec::new(),
             handshakes: Vec::new(),
             verifies: None,
             questions: Vec::new(),
@@ -700,6 +703,7 @@ impl<R: Route> Rig<R> {
                 slot.finished = true;
             }
             Action::Cancel(_) => self.cancels += 1,
+            Action::Stop(target) => self.stops.push(target.peer),
             Action::FindUser { user } => self.lookups.push(user.to_vec()),
             Action::Authenticate {
                 peer,

@@ -343,6 +343,8 @@ impl World<'_> {
             }
             Action::Close { peer, cause } => self.close(*peer, cause),
             Action::Cancel(_) => {}
+            // It comes late or never, as far as the server can tell.
+            Action::Stop(_) => {}
             Action::Authenticate {
                 peer,
                 question,
