@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::cluster::{Cluster, Value};
 use super::super::fault::Fault;
-use super::super::portal::Column;
+use super::super::portal::{Column, Plan};
 use super::super::session::{Io, Session, malformed, utf8};
 use super::super::sql::oid;
 use super::super::wire::Fields;
@@ -203,10 +203,6 @@ impl Session {
                 !listens && !cluster.channels(self.backend).is_empty(),
                 "it listens",
             ),
-            (
-                self.prepared.iter().any(|prepared| prepared.from_sql),
-                "a statement that PREPARE made",
-            ),
         ];
         ties.into_iter().find(|(is, _)| *is).map(|(_, what)| what)
     }
@@ -246,11 +242,22 @@ impl Server {
         }
     }
 
-    /// A setting that another server's session has otherwise, but for what is the server's own.
+    /// A statement that PREPARE made or a setting that another server's session has otherwise, but for what is the server's
+    /// own.
     pub(crate) fn differs_from(&self, other: &Server) -> Option<String> {
         let (Some(mine), Some(others)) = (self.session(), other.session()) else {
             return None;
         };
+        let made = |session: &Session| {
+            let made = session.prepared.iter().filter(|one| one.from_sql);
+            let text = |plan: &Arc<Plan>| plan.text.to_string();
+            made.map(|one| (one.name.to_string(), one.plan.as_ref().map(text)))
+                .collect::<Vec<_>>()
+        };
+        let (my_statements, their_statements) = (made(mine), made(others));
+        if my_statements != their_statements {
+            return Some(format!("{my_statements:?} for {their_statements:?}"));
+        }
         let mut names: Vec<Arc<str>> = Vec::new();
         for values in [mine.settings.all(), others.settings.all()] {
             names.extend(values.iter().map(|(name, _)| Arc::clone(name)));
