@@ -18,6 +18,9 @@ Prints a line per check and closes with `N passed, N failed, N skipped`.
   PGTURNOUT_COPY_MB    size of the file that psql copies both ways (5)
   PGTURNOUT_BENCH_N    transactions per pgbench run (640)
 
+`moves` has every session of pgbench moved to and fro all the time, in each protocol mode: no
+error, and in the tables what the same seed leaves there directly.
+
 `switchover` is examples/migrate.sh in short, on a cluster of its own.
 HELP
 }
@@ -317,6 +320,66 @@ pgbench() {
   done
 }
 
+# --- Sessions that move all the time ----------------------------------------------------------
+
+# Fresh tables, and transactions that are the same whenever they run: a client has a thread of its own, for a thread chooses
+# the scripts of its clients in their order.
+seeded() { # PORT PROTOCOL
+  "$PGBIN/pgbench" -h "$host" -p "$PRIMARY_PORT" -U "$SUPERUSER" -i -q "$DATABASE" >"$work/init" 2>&1 &&
+    PGPASSWORD=u_scram-secret limited "$PGBIN/pgbench" -h "$host" -p "$1" -U u_scram -n -b tpcb-like -b select-only \
+      -M "$2" -c 4 -j 4 -t "$bench_n" --random-seed=11 "$DATABASE" >"$work/bench" 2>"$work/bench.err"
+}
+
+# What transactions have left in the tables, whatever their order.
+left_behind() {
+  sql "$PRIMARY_PORT" "select md5(string_agg(r, ',' order by r)) from (
+      select 'a' || aid || ' ' || abalance as r from pgbench_accounts
+      union all select 't' || tid || ' ' || tbalance from pgbench_tellers
+      union all select 'b' || bid || ' ' || bbalance from pgbench_branches
+      union all select 'h' || tid || ' ' || bid || ' ' || aid || ' ' || delta from pgbench_history) as rows"
+}
+
+# Moves all sessions between two names of the primary, 50 ms apart, until told to stop.
+keep_moving() { # FROM TO
+  local from=$1 to=$2 next
+  until [ -e "$work/enough" ]; do
+    printf "migrate all from '%s' to '%s';\n" "$from" "$to"
+    next=$from from=$to to=$next
+    sleep 0.05
+  done | "$PGBIN/psql" -X -q -A -t -h "$host" -p "$port" -U operator -d pgturnout >"$work/moved" 2>"$work/moved.err"
+}
+
+moves() {
+  local mode direct moved mover one=$host:$PRIMARY_PORT other=localhost:$PRIMARY_PORT
+  if ! seeded "$PRIMARY_PORT" simple; then
+    fail moves "pgbench failed directly" "$work/bench.err"
+    return
+  fi
+  direct=$(left_behind)
+  start_proxy --spare "$other" --console-user operator --console-auth trust --upstream-tls disable
+  for mode in simple extended prepared; do
+    rm -f "$work/enough"
+    keep_moving "$one" "$other" &
+    mover=$!
+    seeded "$port" "$mode" || printf 'pgbench failed\n' >>"$work/bench.err"
+    : >"$work/enough"
+    wait "$mover" || true
+    moved=$(grep -c '|moved|' "$work/moved" || true)
+    # The sessions of the next mode begin where the first ones did.
+    "$PGBIN/psql" -X -q -h "$host" -p "$port" -U operator -d pgturnout -c "migrate all from '$other' to '$one'" \
+      >/dev/null 2>&1 || true
+    if grep -qvE '^(pgbench \(|pgbench: setting random seed|$)' "$work/bench.err" || [ "$(told 'number of failed transactions')" != 0 ]; then
+      fail "moves, $mode" "pgbench saw an error" "$work/bench.err"
+    elif [ "$moved" -lt 4 ]; then
+      fail "moves, $mode" "$moved sessions moved" "$work/moved.err"
+    elif [ "$(left_behind)" != "$direct" ]; then
+      fail "moves, $mode" "the tables differ from a direct run's"
+    else
+      pass "moves, $mode: $(told 'number of transactions actually processed') transactions, $moved moves of their sessions"
+    fi
+  done
+}
+
 # --- A switchover under clients ---------------------------------------------------------------
 
 switchover() {
@@ -356,6 +419,9 @@ if wanted node; then
 fi
 if wanted pgbench; then
   if [ -x "$PGBIN/pgbench" ]; then pgbench; else skip pgbench "this PostgreSQL comes without it"; fi
+fi
+if wanted moves; then
+  if [ -x "$PGBIN/pgbench" ]; then moves; else skip moves "this PostgreSQL comes without pgbench"; fi
 fi
 if wanted switchover; then
   if [ -x "$PGBIN/pgbench" ]; then switchover; else skip switchover "this PostgreSQL comes without pgbench"; fi
