@@ -267,6 +267,39 @@ fn an_empty_password_lets_nobody_in() {
     }
 }
 
+/// What is stored of an empty password is found out where it is loaded.
+#[test]
+fn what_is_made_of_an_empty_password_is_known() {
+    let digest = |user: &[u8], password: &[u8]| {
+        Credential::Md5Digest(pgturnout::auth::md5_digest(user, password))
+    };
+    let mut cases = vec![
+        (Credential::password(""), true),
+        (Credential::password(" "), false),
+        (digest(b"alice", b""), true),
+        (digest(b"bob", b""), false),
+        (digest(b"alice", b"x"), false),
+        (Credential::External, false),
+        (Credential::None, false),
+    ];
+    #[cfg(feature = "scram")]
+    for (password, iterations, empty) in [("", 1, true), ("", 5_000, true), ("x", 1, false)] {
+        let account = scram::Account::new(password, iterations);
+        let stored = Credential::from_secret(account.stored().as_bytes()).unwrap();
+        cases.push((stored, empty));
+        let keys = pgturnout::auth::ScramKeys::new(account.client_key, account.server_key);
+        let bound = keys.bound_to(scram::SALT, iterations);
+        cases.push((Credential::ScramKeys(bound), empty));
+    }
+    for (credential, empty) in cases {
+        assert_eq!(
+            credential.is_of_an_empty_password(b"alice"),
+            empty,
+            "{credential:?}"
+        );
+    }
+}
+
 #[test]
 fn trust_asks_nothing() {
     let policy = policy().allow_trust(Channel::Tls);

@@ -127,8 +127,16 @@ fn listed(secrets: Secrets<'_>) -> Result<Users, UsageError> {
             0 => blame(setting, format!("{}: {error}", name.escape_ascii())),
             line => blame(setting, format!("{}:{line}: {error}", setting.value)),
         };
-        let credential = Credential::from_secret(&secret).map_err(wrong)?;
-        users.insert(&name, credential);
+        users.insert(&name, loaded(&name, &secret).map_err(wrong)?);
     }
     Ok(users)
+}
+
+/// What is listed of a user; nothing if it is an empty password, or was made of one, as with PostgreSQL.
+pub(crate) fn loaded(user: &[u8], secret: &[u8]) -> Result<Credential, AuthError> {
+    let credential = Credential::from_secret(secret)?;
+    if credential.is_of_an_empty_password(user) {
+        return Ok(Credential::None);
+    }
+    Ok(credential)
 }

@@ -19,7 +19,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 
-use crate::{Proxy, users};
+use crate::{Proxy, identity, users};
 
 /// Programs that run at a time: whoever opens a connection has one run. The others wait, as long as a login may take.
 const AT_ONCE: usize = 16;
@@ -163,7 +163,7 @@ fn found(output: &[u8], name: &[u8]) -> Result<Credential, String> {
         format!("--users-command, line {line} of its output: {message}")
     })?;
     match users.into_iter().find(|user| user.name == name) {
-        Some(user) => Credential::from_secret(&user.secret)
+        Some(user) => identity::loaded(name, &user.secret)
             .map_err(|error| format!("--users-command: {error}")),
         None => Ok(Credential::None),
     }
@@ -182,8 +182,11 @@ impl Programs {
         let program = self.users.as_deref().ok_or("there is no --users-command")?;
         let output = self.run(program, &[("PGTURNOUT_USER", user)]).await;
         let output = output.map_err(|why| format!("--users-command {why}"))?;
+        // A verifier is hashed for, which may take as long as a server's own check.
+        let name = user.to_vec();
+        let found = tokio::task::spawn_blocking(move || found(&output, &name)).await;
         Ok(FoundUser {
-            credential: found(&output, user)?,
+            credential: found.map_err(|error| error.to_string())??,
             upstream: match self.credential {
                 Some(_) if !listed => Some(UpstreamUser::new(user, Credential::External)),
                 Some(_) | None => None,
@@ -297,6 +300,13 @@ mod tests {
         );
         assert_eq!(kind("alice:x", "Alice").unwrap(), "Credential::None(..)");
         assert_eq!(kind("", "alice").unwrap(), "Credential::None(..)");
+        // An empty password is none, and neither is what a server would store of it.
+        let stored = "ZLuasIkXZj0o2fqXcPLYzzpuBYpt3tJtvx/2hUNTwXo=:F4IbwS68ORUj5EQrkiAz/2EVcQ4SbxB346aV8BbbDbk=";
+        for (salt, expected) in [("c2FsdA==", "None"), ("c2FsdHk=", "ScramVerifier")] {
+            let line = format!("alice:SCRAM-SHA-256$1:{salt}${stored}");
+            let found = kind(&line, "alice").unwrap();
+            assert_eq!(found, format!("Credential::{expected}(..)"), "{line}");
+        }
         for (output, name) in [(alice, "bob"), ("alice\n", "alice")] {
             let why = kind(output, name).unwrap_err();
             assert!(

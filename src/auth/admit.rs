@@ -174,8 +174,8 @@ enum Phase {
 type Step = Result<(Phase, Admitting), Rejected>;
 
 /// What is listed, unless it is an empty password or its digest: a server keeps none such, and who has one has none
-/// (`CreateRole` of `user.c`). The digest is made for everybody, so that nobody's login takes another time. Of a
-/// verifier nobody sees what it was made from.
+/// (`CreateRole` of `user.c`). The digest is made for everybody, so that nobody's login takes another time. A verifier
+/// would have to be hashed for: [`Credential::is_of_an_empty_password`] is for whoever loads it.
 fn proving(user: &[u8], listed: Arc<Credential>) -> Arc<Credential> {
     let of_nothing = md5_digest(user, b"");
     let proves = match &*listed {

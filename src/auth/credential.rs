@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::error::AuthError;
-use super::md5::Md5Digest;
+use super::md5::{Md5Digest, md5_digest};
 #[cfg(feature = "scram")]
 use super::scram_keys::{ScramKeys, ScramVerifier};
 use crate::secret::Secret;
@@ -72,6 +72,27 @@ impl Credential {
         };
         #[cfg(not(feature = "scram"))]
         Err(AuthError::ScramNotBuilt)
+    }
+
+    /// Whether this is an empty password of `user`, or what is stored of one. PostgreSQL keeps none such (`CreateRole` and
+    /// `AlterRole` of `user.c` look into hashes, too), and who has one has none.
+    ///
+    /// For a verifier the empty password is hashed, at most [`SCRAM_ITERATIONS_MAX`](crate::limits::SCRAM_ITERATIONS_MAX)
+    /// times at once: ask where secrets are loaded. A login does not ask again, and refuses an empty password
+    /// only where it sees one: as it is, in clear, or by its digest.
+    #[must_use]
+    pub fn is_of_an_empty_password(&self, user: &[u8]) -> bool {
+        match self {
+            Credential::Password(password) => password.expose().is_empty(),
+            Credential::Md5Digest(digest) => digest.matches(&md5_digest(user, b"")),
+            #[cfg(feature = "scram")]
+            Credential::ScramVerifier(verifier) => verifier.is_of(b""),
+            #[cfg(feature = "scram")]
+            Credential::ScramKeys(keys) => {
+                keys.verifier().is_some_and(|verifier| verifier.is_of(b""))
+            }
+            Credential::External | Credential::None => false,
+        }
     }
 
     /// The kind alone, for messages.

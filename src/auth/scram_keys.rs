@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::credential::VERIFIER_PREFIX;
 use super::scram::parse_iterations;
-use super::scram_hash::stored_key;
+use super::scram_hash::{Derived, Deriving, stored_key};
 use crate::limits;
 use crate::secret::{constant_time_eq, wipe};
 
@@ -164,6 +164,17 @@ impl ScramVerifier {
     /// Whether a password that was hashed with this salt and iteration count is the one of the verifier.
     pub(super) fn fits(&self, client_key: &Key) -> bool {
         constant_time_eq(stored_key(client_key).expose(), self.stored_key.expose())
+    }
+
+    /// Whether it was made of this password, which is hashed for it.
+    pub(super) fn is_of(&self, password: &[u8]) -> bool {
+        let mut deriving = Deriving::new(password, &self.salt, self.iterations);
+        loop {
+            match deriving.work(limits::SCRAM_ITERATIONS_MAX) {
+                Derived::More(more) => deriving = more,
+                Derived::Done(pair) => return self.fits(&pair.client_key),
+            }
+        }
     }
 
     /// A second one.
