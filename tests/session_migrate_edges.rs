@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pgturnout::migrate::postgres::OtherOids;
 use pgturnout::session::{
-    Denial, Destination, Event, MoveOrder, MoveTarget, PeerId, ReadYourWrites, Timer,
+    CloseCause, Denial, Destination, Event, MoveOrder, MoveTarget, PeerId, ReadYourWrites, Timer,
 };
 use pgturnout::startup::UpstreamTlsPolicy;
 use session_support::frames::{backend, frontend, raw};
@@ -573,4 +573,133 @@ fn what_is_prepared_behind_a_move_has_the_new_types() {
     let got = rig.take(READER);
     let wanted = parse("r", "select $1", 17_000);
     assert!(got.starts_with(&wanted), "{}", got.escape_ascii());
+}
+
+/// The readers of a cluster that the writer has left have nothing of what is written from there on.
+#[test]
+fn a_reader_of_another_cluster_serves_no_more_reads() {
+    each(movable, |rig| {
+        rig.both();
+        rig.migrate(order());
+        rig.spare_in(NEW, &other_cluster());
+        moves(rig, &Had::default(), "", &other_cluster());
+        rig.see(READER, "X");
+        rig.take(CLIENT);
+        rig.client("Q(select 1)");
+        rig.see(NEW, "Q(select 1)");
+        rig.say(NEW, "T D(1) C(SELECT 1) Z(I)");
+        rig.take(CLIENT);
+        // Until it has one there.
+        rig.migrate(MoveOrder::new(MoveTarget::Reader(Destination(1))));
+        rig.client("Q(select 2)");
+        rig.reader_in();
+        rig.see(READER, "Q(select 2)");
+    });
+}
+
+/// A client that says Terminate while it is held is heard when the move is over, or when it hangs up.
+#[test]
+fn a_farewell_of_the_client_waits_for_the_move_or_ends_it() {
+    for hangs_up in [false, true] {
+        each(movable, |rig| {
+            rig.logged_in();
+            rig.migrate(order());
+            rig.spare_in(NEW, &Had::default());
+            rig.client("X");
+            assert!(!rig.session.is_holding(), "it asks for nothing");
+            if hangs_up {
+                rig.eof(CLIENT);
+                assert_eq!(rig.transfers(), [1, 0, 1, 0]);
+            } else {
+                rig.answer_probe(WRITER, &Had::default());
+                rig.restore(NEW, "");
+                rig.answer_probe(NEW, &Had::default());
+                assert_eq!(rig.transfers(), [1, 1, 0, 0]);
+                assert_eq!(rig.take(NEW), frontend("X"));
+            }
+            assert_eq!(rig.cause(), CloseCause::ClientLeft);
+            for peer in PeerId::ALL {
+                assert!(!rig.is_open(peer), "{peer}");
+            }
+            assert_eq!(rig.session.poll_timeout(), None);
+        });
+    }
+}
+
+/// The old server has gone, and whoever gives the move up then ends the session, with no deadline left behind.
+#[test]
+fn a_shutdown_behind_the_old_servers_loss_ends_the_session() {
+    let config = || {
+        let mut config = movable();
+        config.timeouts.shutdown = Duration::from_millis(1);
+        config
+    };
+    for politely in [false, true] {
+        each(config, |rig| {
+            rig.logged_in();
+            rig.migrate(order());
+            rig.spare_in(NEW, &Had::default());
+            rig.answer_probe(WRITER, &Had::default());
+            rig.restore_parts(NEW);
+            rig.eof(WRITER);
+            assert!(!rig.is_dead());
+            rig.takes(CLIENT, false);
+            match politely {
+                true => rig.shutdown(),
+                false => {
+                    rig.session.cancel_migration(rig.now);
+                    rig.run();
+                }
+            }
+            assert_eq!(rig.transfers(), [1, 0, 0, 1]);
+            rig.expire(Timer::Drain);
+            assert_eq!(rig.session.poll_timeout(), None);
+            assert_eq!(rig.cause(), CloseCause::UpstreamLost(WRITER));
+        });
+    }
+}
+
+/// What the client was told last is what counts, though the server that told it has gone.
+#[test]
+fn a_client_is_told_what_differs_from_what_it_was_told_last() {
+    each(movable, |rig| {
+        rig.logged_in();
+        rig.writer("S(in_hot_standby,off) S(is_superuser,on)");
+        rig.take(CLIENT);
+        rig.migrate(order());
+        rig.spare_in(NEW, &Had::default());
+        rig.say(NEW, "S(is_superuser,on)");
+        rig.answer_probe(WRITER, &Had::default());
+        rig.restore(NEW, "");
+        rig.eof(WRITER);
+        rig.answer_probe(NEW, &Had::default());
+        rig.see(CLIENT, "S(server_version,15.19)");
+    });
+}
+
+/// A move that a slow pipeline keeps waiting begins as soon as the pipeline has a boundary, however much lies ahead.
+#[test]
+fn a_pipeline_that_never_pauses_does_not_keep_the_session() {
+    let mut rig = Rig::new(movable(), Chunk::Whole);
+    rig.logged_in();
+    let batch = "P(,delete from t) B E S ";
+    let mut sent = frontend(&batch.repeat(3));
+    sent.extend(frontend("P(,delete from t) B E"));
+    rig.migrate(order());
+    rig.take_startup(NEW);
+    rig.say(NEW, "R");
+    rig.say(NEW, SPARE_LOGIN);
+    rig.see_probe(NEW);
+    rig.takes(WRITER, false);
+    rig.raw(CLIENT, &sent);
+    rig.raw(NEW, &Had::default().answer());
+    // What is ahead ends inside a batch: that is the boundary to come.
+    rig.client(&format!("S {batch}{batch}"));
+    rig.takes(WRITER, true);
+    assert_eq!(rig.take(WRITER), frontend(&batch.repeat(4)));
+    rig.writer(&"1 2 C(DELETE 1) Z(I) ".repeat(4));
+    rig.answer_probe(WRITER, &Had::default());
+    rig.restore(NEW, "P(,delete from t)");
+    rig.answer_probe(NEW, &Had::default());
+    assert_eq!(rig.take(NEW), frontend(&batch.repeat(2)));
 }

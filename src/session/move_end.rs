@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use super::leg::{Attempt, LegId, Phase as LegPhase};
 use super::loss::{Stream, TERMINATE};
 use super::move_ask::Asked;
-use super::moving::{Kept, MoveTarget, Moving, Plan, ReaderMove, WriterMove};
+use super::moving::{Kept, Kin, MoveTarget, Moving, Plan, ReaderMove, WriterMove};
 use super::requests::Batch;
 use super::{CloseCause, Destination, Event, Life, PeerId, Session, Tell, Timer};
 use crate::migrate::{Finished, OldServer, Outcome, Phase, Reason};
@@ -45,6 +45,10 @@ impl<R: Route> Session<R> {
             Some(reader) => self.reader_goes(now, reader),
             // The reader is the writer now, and no standby.
             None if self.reader_place() == self.writer_place() => self.leave_reader_leg(now),
+            None if plan.kin == Kin::Strangers => {
+                self.leave_reader_leg(now);
+                self.readers.left_behind();
+            }
             None => {}
         }
         let took = finished.record(now, &mut self.relocation.transfers);

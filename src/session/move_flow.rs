@@ -7,13 +7,13 @@ use bytes::BytesMut;
 
 use super::leg::LegId;
 use super::move_ask::{Answer, Body, Question};
-use super::moving::{Described, Moving, Source};
+use super::moving::{Described, Kin, Moving, Source};
 use super::requests::Batch;
 use super::{PeerId, Session};
 use crate::migrate::postgres::{
     Found, PROBE_STATEMENT, Probe, ProbeFailed, Remembered, Restore, Scope, Surrounding,
-    TypeLookup, TypeMap, declared, defaults_taken_along, differences, refusals, same_oids,
-    surroundings, types_to_look_up,
+    TypeLookup, TypeMap, are_strangers, declared, defaults_taken_along, differences, refusals,
+    same_oids, surroundings, types_to_look_up,
 };
 use crate::migrate::{
     Batch as Open, Copy, Dialect, Facts, Phase, Quiescent, Trust, Unsafe, safe_point,
@@ -347,6 +347,9 @@ impl<R: Route> Session<R> {
         };
         plan.types = types.clone();
         plan.defaults = defaults_taken_along(&source.found, &fresh);
+        if are_strangers(&source.found, &fresh) {
+            plan.kin = Kin::Strangers;
+        }
         let (bodies, in_sql) = (source.statements.clone(), source.in_sql.clone());
         let (leg, listening) = (plan.leg, plan.order.listening);
         match Restore::new(&source.found, &fresh, bodies, types, listening) {

@@ -22,7 +22,8 @@ use crate::route::Route;
 /// Which servers of a session are to be exchanged, and for which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MoveTarget {
-    /// The writer.
+    /// The writer. Is it of another cluster there, its readers serve no reads any more: they do not have what is written
+    /// there. Move them, too.
     Writer(Destination),
     /// The reader. It holds no state that is not repeated there anyway: its connection is closed at the next quiet
     /// moment, and the new one is made when it is needed.
@@ -196,6 +197,15 @@ pub(super) struct WriterMove {
     pub(super) plan: Plan,
 }
 
+/// Whether the new server is of the old one's cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Kin {
+    /// It is, or nobody says.
+    #[default]
+    MaybeKin,
+    Strangers,
+}
+
 /// What belongs to the move of a writer, whatever its phase.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -210,6 +220,7 @@ pub(super) struct Plan {
     pub(super) types: TypeMap,
     /// What the new server reported at the login.
     pub(super) greeting: Parameters,
+    pub(super) kin: Kin,
     /// Settings that have their value on the old server by default, and are set to it on the new one.
     pub(super) defaults: Vec<Assignment>,
     /// What the client knows of the old server, since that has gone.
@@ -400,6 +411,7 @@ impl<R: Route> Session<R> {
             fresh: None,
             types: TypeMap::identity(),
             greeting: Parameters::new(),
+            kin: Kin::default(),
             defaults: Vec::new(),
             told: None,
             began: now,

@@ -36,9 +36,10 @@ impl<R: Route> Session<R> {
         if matches!(self.life, Life::Live) {
             self.life = Life::Finishing;
             self.parting = parting;
-            self.cancel_move(now);
             self.timers
                 .start(now, self.config.timeouts.shutdown, Timer::Shutdown);
+            // A session whose old server has gone ends with the move.
+            self.cancel_move(now);
             self.couple(now);
         }
     }

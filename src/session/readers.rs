@@ -13,6 +13,18 @@ use crate::startup::StartupParams;
 /// What is held of each upstream, tables growing by doubling, and a copy while one is chosen.
 pub(super) const HELD_PER_UPSTREAM: usize = 512;
 
+/// Which readers the session may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Use {
+    /// Those of the configuration.
+    #[default]
+    AsConfigured,
+    /// This one, since it was moved there.
+    Only(Destination),
+    /// None: they are of another cluster than the writer since that was moved.
+    Nobody,
+}
+
 /// What is known of the readers.
 #[derive(Debug, Default)]
 pub(super) struct Readers {
@@ -20,8 +32,7 @@ pub(super) struct Readers {
     facts: Vec<ReaderFacts>,
     /// Those that have failed, and when they may be tried again.
     failed: Vec<(Destination, Instant)>,
-    /// The only one that is used, since the session's reader was moved there.
-    moved: Option<Destination>,
+    used: Use,
     draws: u64,
 }
 
@@ -43,7 +54,12 @@ impl Readers {
     /// The session's reader is the one in this place from here on.
     pub(super) fn move_to(&mut self, to: Destination) {
         self.forgive(to);
-        self.moved = Some(to);
+        self.used = Use::Only(to);
+    }
+
+    /// The session's writer is of another cluster from here on: what its readers have is none of its.
+    pub(super) fn left_behind(&mut self) {
+        self.used = Use::Nobody;
     }
 
     fn has_failed(&self, at: Destination, now: Instant) -> bool {
@@ -92,15 +108,15 @@ impl<R: Route> Session<R> {
 
     /// Which reader is to be dialled now.
     pub(super) fn choose_reader(&self, now: Instant) -> Result<Destination, Excluded> {
-        if let Some(to) = self.readers.moved {
-            if to == self.writer_place() {
-                return Err(Excluded::Down);
+        match self.readers.used {
+            Use::AsConfigured => {}
+            Use::Nobody => return Err(Excluded::Down),
+            Use::Only(to) if to == self.writer_place() => return Err(Excluded::Down),
+            Use::Only(to) if self.readers.has_failed(to, now) => return Err(Excluded::Down),
+            Use::Only(to) => {
+                let known = self.readers.known(to);
+                return self.config.reader_choice.judge(&known).map(|_| to);
             }
-            let known = self.readers.known(to);
-            return match self.readers.has_failed(to, now) {
-                true => Err(Excluded::Down),
-                false => self.config.reader_choice.judge(&known).map(|_| to),
-            };
         }
         let candidates = self
             .readers

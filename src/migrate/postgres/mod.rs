@@ -69,8 +69,8 @@ pub use probe::{Probe, Scope};
 pub use query::ProbeFailed;
 pub use restore::{Assignment, Part, Restore, RestoreFailed, defaults_taken_along};
 pub use types::{
-    OtherOids, TooManyTypes, TypeLookup, TypeMap, TypeName, TypeTrouble, Types, declared,
-    same_oids, types_to_look_up,
+    OtherOids, TooManyTypes, TypeLookup, TypeMap, TypeName, TypeTrouble, Types, are_strangers,
+    declared, same_oids, types_to_look_up,
 };
 
 /// The name of the statement in which our own queries run. PostgreSQL keeps 63 bytes of a name.

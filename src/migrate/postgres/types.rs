@@ -59,6 +59,16 @@ pub fn same_oids(source: &Found, target: &Found) -> bool {
     }
 }
 
+/// Whether two servers are known to be different clusters: neither has what is written on the other, and their log positions
+/// have nothing to do with each other.
+#[must_use]
+pub fn are_strangers(source: &Found, target: &Found) -> bool {
+    match (&source.identity, &target.identity) {
+        (Some(one), Some(other)) => one.system != other.system,
+        (None | Some(_), _) => false,
+    }
+}
+
 /// Those of these OIDs that another cluster may know otherwise: what was not written into PostgreSQL by hand. 0 leaves a
 /// type to the server.
 ///
