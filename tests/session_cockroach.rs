@@ -435,3 +435,38 @@ fn there_are_no_readers() {
     config.split = Split::On;
     assert_eq!(config.check(), Err(ConfigError::CockroachSplit));
 }
+
+/// The request for a session is a Query, which drops the unnamed statement: the client, which still has it, is not to notice.
+#[test]
+fn the_unnamed_statement_outlives_the_request() {
+    for refused in [true, false] {
+        each(servers, |rig| {
+            begin(rig);
+            rig.client("P(,delete from t) S");
+            rig.see(WRITER, "P(,delete from t) S");
+            rig.writer("1 Z(I)");
+            rig.take(CLIENT);
+            rig.migrate(MoveOrder::new(MoveTarget::Writer(SPARE)));
+            let key = key(rig);
+            let serves = if refused {
+                rig.raw(WRITER, &handed_out("no", None, None, &key));
+                WRITER
+            } else {
+                let answer = handed_out("", Some(STATE), Some(TOKEN), &key);
+                rig.raw(WRITER, &answer);
+                rig.take(NEW);
+                rig.say(NEW, "R");
+                rig.say(NEW, SPARE_LOGIN);
+                rig.take(NEW);
+                rig.raw(NEW, &taken_in("t"));
+                rig.see(CLIENT, TOLD);
+                NEW
+            };
+            assert_eq!(rig.transfers()[1], u64::from(!refused));
+            rig.client("B(,) E S");
+            rig.see(serves, "P(,delete from t) B(,) E S");
+            rig.say(serves, "1 2 C(DELETE 1) Z(I)");
+            rig.see(CLIENT, "2 C(DELETE 1) Z(I)");
+        });
+    }
+}

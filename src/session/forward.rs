@@ -12,6 +12,7 @@ use super::{Demand, PeerId, Session};
 use crate::error::Malformed;
 use crate::ledger::Fate;
 use crate::limits;
+use crate::migrate::Dialect;
 use crate::route::{Intent, Route};
 use crate::track::Pin;
 use crate::track::pipeline::{Kind, Owner};
@@ -428,8 +429,10 @@ impl<R: Route> Session<R> {
     /// Makes an upstream have what the client has under a statement's name. Whether there was room to.
     pub(super) fn repair(&mut self, leg: LegId, name: &[u8]) -> bool {
         let serving = self.leg(leg).serving();
-        if !self.splits() || serving.is_some_and(|serving| serving.pipeline.is_skipping()) {
-            // There is one upstream only, or it would ignore the repair with the message that needs it.
+        // There is one upstream only, and nothing of ours costs it a statement but CockroachDB's Query for a session.
+        let is_sole = !self.splits() && self.config.dialect == Dialect::Postgres;
+        // Or it would ignore the repair with the message that needs it.
+        if is_sole || serving.is_some_and(|serving| serving.pipeline.is_skipping()) {
             return true;
         }
         let repair = self.memory.statements.repair(leg.index(), name);

@@ -28,6 +28,9 @@ impl<R: Route> Session<R> {
         // At a safe point nothing is owed.
         let reader = StateReader::new(&key, 0);
         self.ask_for_move(now, self.writer(), Question::Transfer(reader, key));
+        // A simple Query drops the unnamed statement, and the client still has it.
+        let writer = self.writer().index();
+        self.memory.statements.unnamed_dropped(writer);
     }
 
     /// The old server has handed the session out, or has not.
