@@ -703,3 +703,35 @@ fn a_pipeline_that_never_pauses_does_not_keep_the_session() {
     rig.answer_probe(NEW, &Had::default());
     assert_eq!(rig.take(NEW), frontend(&batch.repeat(2)));
 }
+
+/// The bytes of a statement mean another text in another encoding, which no comparison of lengths shows.
+#[test]
+fn a_statement_of_another_encoding_keeps_the_session() {
+    let rows = [("delete from caf\u{e9}", true), ("delete from cafe", false)];
+    for (text, stays) in rows {
+        each(movable, |rig| {
+            rig.logged_in();
+            rig.client(&format!("P(s,{text}) S"));
+            rig.writer("1 Z(I)");
+            rig.client("Q(set client_encoding = 'latin1')");
+            rig.writer("S(client_encoding,LATIN1) C(SET) Z(I)");
+            // What comes behind that is in the encoding of now.
+            rig.client("P(t,delete from caf\u{e9}) S");
+            rig.writer("1 Z(I)");
+            rig.take(WRITER);
+            rig.take(CLIENT);
+            rig.migrate(order());
+            rig.spare_in(NEW, &Had::default());
+            let state = Had::default()
+                .set("client_encoding", "LATIN1")
+                .prepared("s", text)
+                .prepared("t", "delete from caf\u{e9}");
+            rig.answer_probe(WRITER, &state);
+            assert_eq!(rig.transfers(), [1, 0, u64::from(stays), 0], "{text}");
+            if let Some(Event::MoveFailed { reason, .. }) = rig.move_ended() {
+                let why = "prepared under another client encoding: s";
+                assert_eq!(reason.to_string(), why);
+            }
+        });
+    }
+}

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
+use super::effects::Prepared;
 use super::leg::LegId;
+use super::look::text_of;
 use super::move_ask::{Answer, Body, Question};
 use super::moving::{Described, Kin, Moving, Source};
 use super::requests::Batch;
@@ -21,6 +23,7 @@ use crate::migrate::{
 use crate::route::Route;
 use crate::track::Pin;
 use crate::track::prepared::key;
+use crate::wire::Printable;
 
 impl<R: Route> Session<R> {
     /// What the session's move does by itself, whatever has happened.
@@ -308,11 +311,27 @@ impl<R: Route> Session<R> {
         if !refused.is_empty() {
             return Some(first(refused));
         }
+        if let Some(name) = self.in_other_bytes() {
+            let name = Printable(name);
+            return Some(format!("prepared under another client encoding: {name}"));
+        }
         // How far it is behind is asked when the client is held and all is written.
         let differs = surroundings(found, plan.fresh.as_ref()?)
             .into_iter()
             .find(|what| !matches!(what, Surrounding::Behind { .. }) && plan.order.refuses(what));
         differs.map(|what| what.to_string())
+    }
+
+    /// A statement whose text would be another one, byte for byte, in the encoding that the client has now.
+    fn in_other_bytes(&self) -> Option<&[u8]> {
+        let statements = &self.memory.statements;
+        let mut older = statements.in_other_encoding(self.writer().index());
+        let plain = |name: &[u8], known: &Prepared| {
+            let text = text_of(&known.body).unwrap_or_default();
+            name.is_ascii() && text.is_ascii() && known.query.is_ascii()
+        };
+        let found = older.find(|(name, known)| !plain(name, known));
+        found.map(|(name, _)| name)
     }
 
     fn state_is_read(&mut self, now: Instant, found: Box<Found>) {

@@ -267,6 +267,9 @@ impl<R: Route> Session<R> {
         }
         match (self.duty(leg), parsed) {
             (Duty::Writer, Some(Ok(Backend::ParameterStatus { name, value }))) => {
+                if name == b"client_encoding" {
+                    self.memory.statements.encoding_changed();
+                }
                 self.memory.learn(name, value)
             }
             (Duty::Writer, _) => self.pin(Pin::Lexing),

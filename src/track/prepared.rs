@@ -219,6 +219,8 @@ pub struct Statements<M> {
     /// The first ticket of the batch that is being sent.
     batch: u64,
     next_version: u64,
+    /// The newest version when the client encoding changed last.
+    other_encoding: u64,
     bytes: usize,
     limits: StatementLimits,
 }
@@ -235,6 +237,7 @@ impl<M> Statements<M> {
             next_ticket: 0,
             batch: 0,
             next_version: ABSENT,
+            other_encoding: ABSENT,
             bytes: 0,
             limits,
         }
@@ -446,6 +449,20 @@ impl<M> Statements<M> {
             let held = entry.held.get(leg).copied().unwrap_or(ABSENT);
             (current.version == held && current.is_repeatable()).then_some((&**name, current))
         })
+    }
+
+    /// The client encoding is another one from here on: the bytes of older texts mean something else in it.
+    pub fn encoding_changed(&mut self) {
+        self.other_encoding = self.next_version;
+    }
+
+    /// What an upstream has as the client has it, and may have been sent in another client encoding.
+    pub fn in_other_encoding(
+        &self,
+        leg: usize,
+    ) -> impl Iterator<Item = (&[u8], &Arc<Definition<M>>)> {
+        let older = |known: &Arc<Definition<M>>| known.version <= self.other_encoding;
+        self.present(leg).filter(move |(_, known)| older(known))
     }
 
     /// What the client has, wherever it is, the unnamed statement included.
