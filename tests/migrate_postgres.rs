@@ -276,10 +276,15 @@ fn a_refusal_names_its_part() {
 #[test]
 fn servers_differ_in_these_ways() {
     type Change = fn(&mut Found);
-    let rows: [(Change, &str, bool); 8] = [
+    let rows: [(Change, &str, bool); 9] = [
         (
             |found| found.in_recovery = true,
             "the new server is a standby",
+            true,
+        ),
+        (
+            |found| found.identity.as_mut().unwrap().timeline = 0,
+            "the new server is on timeline 0, the old one on 1",
             true,
         ),
         (
@@ -329,6 +334,14 @@ fn servers_differ_in_these_ways() {
         assert_eq!(ways[0].refuses(), refuses, "{expected}");
     }
     assert_eq!(surroundings(&fresh(), &fresh()), []);
+    // A promoted standby has a newer one, and one that is none yet may not know the newest.
+    for (timeline, in_recovery) in [(2, false), (0, true)] {
+        let mut other = fresh();
+        (other.in_recovery, other.identity.as_mut().unwrap().timeline) = (in_recovery, timeline);
+        let ways = surroundings(&fresh(), &other);
+        let older = |way: &Surrounding| matches!(way, Surrounding::OlderTimeline { .. });
+        assert!(!ways.iter().any(older), "{ways:?}");
+    }
     let mut behind = fresh();
     behind.in_recovery = true;
     behind.identity.as_mut().unwrap().lsn = Some(text("0/3000000"));

@@ -60,6 +60,8 @@ pub enum Accept {
     Standby,
     /// It has not replayed all that the old one had written.
     Behind,
+    /// It was left behind when another server was promoted.
+    OlderTimeline,
     /// Its database has another name.
     Database,
     /// Its database has another encoding.
@@ -75,6 +77,7 @@ impl Accept {
         match surrounding {
             Surrounding::Standby => self == Accept::Standby,
             Surrounding::Behind { .. } => self == Accept::Behind,
+            Surrounding::OlderTimeline { .. } => self == Accept::OlderTimeline,
             Surrounding::Database => self == Accept::Database,
             Surrounding::Encoding => self == Accept::Encoding,
             Surrounding::Locale => self == Accept::Locale,

@@ -323,6 +323,9 @@ fn a_session_moves_to_a_promoted_standby() {
     assert_eq!(client.value("/* w */ select a from moved for update"), "5");
     assert_eq!(client.value("show work_mem"), "9MB");
     assert_eq!(admin.value("select a from moved"), "5");
+    // The old primary writes still, and has nothing of that.
+    let back = refused(&mover, to(Destination(0)));
+    assert_eq!(back, "the new server is on timeline 1, the old one on 2");
 }
 
 /// An extension's setting goes along though the new server has not loaded the extension, and holds when it has.

@@ -64,7 +64,7 @@ pub struct Prepared {
 pub struct Identity {
     /// `pg_control_system().system_identifier`, in decimal digits: the same on every physical standby.
     pub system: Box<[u8]>,
-    /// The timeline of the last checkpoint.
+    /// The timeline that is written; on a standby that of its last checkpoint.
     pub timeline: i32,
     /// How far the log is written, or replayed on a standby; `None` if nothing was.
     pub lsn: Option<Box<[u8]>>,

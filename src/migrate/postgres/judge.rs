@@ -177,6 +177,14 @@ pub enum Surrounding {
         /// How many bytes of log.
         bytes: u64,
     },
+    /// The new server writes an older timeline than the old one, of the same cluster: it was left behind when another was
+    /// promoted, and lacks what was written since.
+    OlderTimeline {
+        /// That of the old server.
+        source: i32,
+        /// That of the new server.
+        target: i32,
+    },
     /// The databases have different names.
     Database,
     /// The databases have different encodings: some texts may not be representable.
@@ -208,6 +216,7 @@ impl Surrounding {
         match self {
             Surrounding::Standby
             | Surrounding::Behind { .. }
+            | Surrounding::OlderTimeline { .. }
             | Surrounding::Database
             | Surrounding::Encoding
             | Surrounding::Locale
@@ -223,6 +232,12 @@ impl fmt::Display for Surrounding {
             Surrounding::Standby => f.write_str("the new server is a standby"),
             Surrounding::Behind { bytes } => {
                 write!(f, "the new server is {bytes} bytes of log behind")
+            }
+            Surrounding::OlderTimeline { source, target } => {
+                write!(
+                    f,
+                    "the new server is on timeline {target}, the old one on {source}"
+                )
             }
             Surrounding::Database => f.write_str("the new server's database has another name"),
             Surrounding::Encoding => f.write_str("the new server's database has another encoding"),
@@ -249,6 +264,7 @@ pub fn surroundings(source: &Found, target: &Found) -> Vec<Surrounding> {
             Surrounding::Standby,
         ),
         (lag > 0, Surrounding::Behind { bytes: lag }),
+        timelines(source, target),
         (source.database != target.database, Surrounding::Database),
         (source.encoding != target.encoding, Surrounding::Encoding),
         (source.locale != target.locale, Surrounding::Locale),
@@ -270,6 +286,24 @@ pub fn surroundings(source: &Found, target: &Found) -> Vec<Surrounding> {
     ];
     let differs = rows.into_iter().filter(|(differs, _)| *differs);
     differs.map(|(_, what)| what).collect()
+}
+
+/// Whether a primary writes an older timeline than another one of its cluster.
+fn timelines(source: &Found, target: &Found) -> (bool, Surrounding) {
+    let timeline = |found: &Found| found.identity.as_ref().map_or(0, |known| known.timeline);
+    let (from, to) = (timeline(source), timeline(target));
+    // A standby says what it was at its last checkpoint.
+    let written = !source.in_recovery && !target.in_recovery;
+    let one_cluster = source.identity.is_some()
+        && target.identity.is_some()
+        && !super::are_strangers(source, target);
+    (
+        written && one_cluster && to < from,
+        Surrounding::OlderTimeline {
+            source: from,
+            target: to,
+        },
+    )
 }
 
 /// How many bytes of log a standby has not replayed; 0 where that cannot be said.

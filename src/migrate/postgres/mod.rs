@@ -48,7 +48,9 @@
 //! same in all versions; those of a cluster's own types are the same on its physical copies alone.
 //!
 //! On a standby that was promoted everything is as on its primary; one that is none yet refuses ([`Surrounding::Standby`]),
-//! as does one that has not replayed what the old server has written ([`Surrounding::Behind`]).
+//! as does one that has not replayed what the old server has written ([`Surrounding::Behind`]), and a primary that was left behind by
+//! the promotion of another ([`Surrounding::OlderTimeline`]). Whether a standby had replayed everything before it was promoted
+//! nobody sees afterwards: wait for that first.
 
 mod array;
 mod found;

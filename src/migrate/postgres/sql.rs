@@ -42,10 +42,14 @@ macro_rules! probe {
     };
 }
 
-/// With what tells one cluster from another.
+/// With what tells one cluster from another. Behind a promotion the last checkpoint is of the old timeline for a while; the
+/// names of the files that are written are not.
 pub(super) const WITH_IDENTITY: &str = probe!(
     "(SELECT i.system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system() AS i), \
-     (SELECT k.timeline_id FROM pg_catalog.pg_control_checkpoint() AS k), \
+     CASE WHEN pg_catalog.pg_is_in_recovery() \
+     THEN (SELECT k.timeline_id FROM pg_catalog.pg_control_checkpoint() AS k) \
+     ELSE pg_catalog.concat('x', pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), \
+     1, 8))::pg_catalog.bit(32)::pg_catalog.int4 END, \
      CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
      ELSE pg_catalog.pg_current_wal_lsn() END::pg_catalog.text"
 );
