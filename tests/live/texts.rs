@@ -62,6 +62,8 @@ struct Counts {
     wrote: usize,
     /// What it ran, and `scan` could not read.
     ran_in_doubt: usize,
+    /// Of how many texts the statements were counted on both sides: to their end, or up to where an error was.
+    compared: [usize; 2],
 }
 
 /// Sends the texts together and returns the answers to each.
@@ -74,7 +76,13 @@ fn answers(client: &mut Client, texts: &[&[u8]]) -> Vec<Vec<Frame>> {
 }
 
 /// One text, its intents, and its answer.
-fn judge(text: &[u8], [intent, doubtful]: &[Intent; 2], frames: &[Frame], counts: &mut Counts) {
+fn judge(
+    text: &[u8],
+    lex: &LexState,
+    [intent, doubtful]: &[Intent; 2],
+    frames: &[Frame],
+    counts: &mut Counts,
+) {
     let shown = text.escape_ascii();
     let warned = frames.iter().any(|frame| frame.tag == b'N');
     let inserted = |frame: &Frame| frame.tag == b'C' && frame.body.starts_with(b"INSERT");
@@ -103,6 +111,33 @@ fn judge(text: &[u8], [intent, doubtful]: &[Intent; 2], frames: &[Frame], counts
         completed == expected || failed && completed < expected,
         "{completed} statements of \"{shown}\": {intent:?} {frames:?}"
     );
+    counts.compared[0] += usize::from(!failed);
+    // What cannot be read as a whole fails before anything of it runs.
+    if let Some(before) = before_error(text, frames).filter(|_| completed > 0) {
+        let before = scan(before, lex, &Rules::default());
+        if before.class != Class::Unreadable {
+            counts.compared[1] += 1;
+            let begun = usize::try_from(before.statements).unwrap();
+            // The statement that fails may begin where its error is.
+            assert!(
+                begun == completed || begun == completed + 1,
+                "{completed} statements ran of \"{shown}\", and {begun} begin before its error: {frames:?}"
+            );
+        }
+    }
+}
+
+/// What stands before the place of an error. Where characters have several bytes a place is not told in bytes.
+fn before_error<'t>(text: &'t [u8], frames: &[Frame]) -> Option<&'t [u8]> {
+    let error = frames.iter().find(|frame| frame.tag == b'E')?;
+    let field = |code: u8| {
+        let mut fields = error.body.split(|byte| *byte == 0);
+        fields.find_map(|field| field.strip_prefix(&[code]))
+    };
+    let position: usize = std::str::from_utf8(field(b'P')?).ok()?.parse().ok()?;
+    text.is_ascii()
+        .then(|| text.get(..position.checked_sub(1)?))
+        .flatten()
 }
 
 /// The texts that count as reads run alone, so that a look into the table shows what they did, whatever they said.
@@ -123,7 +158,7 @@ fn compare(
         for batch in part.chunks(BATCH) {
             let texts: Vec<_> = batch.iter().map(|(text, _)| *text).collect();
             for ((text, intents), frames) in batch.iter().zip(answers(client, &texts)) {
-                judge(text, intents, &frames, counts);
+                judge(text, &reading.lex, intents, &frames, counts);
             }
         }
         assert!(

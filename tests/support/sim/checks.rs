@@ -104,6 +104,8 @@ checks! {
     Invisible,
     /// A session moves at rest only, and not away from what no other server has (39).
     Quiescent,
+    /// A reader that the driver knows to be down is asked nothing more.
+    Excluded,
     /// What is counted of moves adds up (41).
     Accounted,
 }
@@ -144,6 +146,10 @@ pub(crate) fn step(world: &mut World<'_>) {
         shown(world, "the session", &format!("{:?}", world.session));
         let life = format!("{:?}", world.session.lifecycle());
         shown(world, "its lifecycle", &life);
+    }
+    if world.steps % 64 == 5 {
+        let lines = format!("{:#?}", world.session);
+        shown(world, "the session in lines", &lines);
     }
 }
 
@@ -513,11 +519,17 @@ fn link_is_secure(world: &World<'_>, peer: PeerId) -> bool {
 /// The session asks for something.
 pub(crate) fn action(world: &mut World<'_>, action: &Action) {
     shown(world, "an action", &format!("{action:?}"));
+    shown(world, "an action in lines", &format!("{action:#?}"));
     conduct::action(world, action);
     door::action(world, action);
     duties::action(world, action);
     match action {
         Action::Close { peer, cause } if peer.is_upstream() => moves::leaves(world, *peer, cause),
+        Action::Notify(Event::MoveFailed { reason, .. }) => {
+            clean(world, &reason.to_string());
+            shown(world, "why a move failed", &reason.to_string());
+            moves::failed(world, reason);
+        }
         _ => {}
     }
     match action {

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use pgturnout::migrate::PhaseLimits;
 use pgturnout::session::{CloseCause, Event, Lifecycle, PeerId, Timer};
 
 use super::catalogue::Phase;
@@ -354,7 +355,10 @@ fn due(world: &World<'_>) -> Vec<(String, Instant)> {
             }
         }
     }
-    if world.session.migration().is_none() {
+    if world.session.migration().is_some() {
+        let latest = world.now + PhaseLimits::default().total;
+        due.push(("the move".to_owned(), latest));
+    } else {
         let spare = [PeerId::THIRD, PeerId::FOURTH].map(|peer| (peer, &world.links[peer.index()]));
         for (peer, link) in spare {
             if link.state != State::Closed && !link.has_ended() {

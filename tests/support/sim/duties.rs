@@ -8,10 +8,12 @@ use pgturnout::session::{
     Role, RouteReason, TlsRole,
 };
 
+use super::catalogue::Phase;
 use super::checks::Check;
 use super::door;
-use super::fault::{Damage, Fault};
+use super::fault::{Damage, Fault, Known};
 use super::oracle;
+use super::server::ServerPhase;
 use super::setup::{Caller, Setup};
 use super::world::{Happened, Sent, State, World};
 
@@ -22,6 +24,8 @@ pub(crate) struct Asked {
     to: [Option<Destination>; PeerId::COUNT],
     /// Which readers have failed, and when: none of them is to be tried again at once.
     readers_failed: Vec<(Destination, Instant)>,
+    /// What the driver has told of readers last.
+    known: Vec<Known>,
     /// The reader's connection follows a refusal without TLS.
     for_tls: bool,
 }
@@ -37,6 +41,17 @@ impl Asked {
         let at = self.to[peer.index()].and_then(|to| config.upstreams.get(to.0));
         at.filter(|upstream| upstream.role == Role::Spare)?;
         setup.spare.version(setup.server_version)
+    }
+
+    /// The driver has told what it knows of the readers.
+    pub(crate) fn knows_readers(&mut self, known: &[Known]) {
+        self.known = known.to_vec();
+    }
+
+    /// Whether a reader is known to be down, or for nothing else not to be used.
+    fn is_down(&self, to: Destination) -> bool {
+        let known = to.0.checked_sub(1).and_then(|at| self.known.get(at));
+        known == Some(&Known::Down)
     }
 
     /// Who was in one seat is in another.
@@ -109,6 +124,10 @@ fn dials(world: &mut World<'_>, peer: PeerId, to: Destination) {
     if !ordered {
         world.broken(Check::Total, format!("the {peer} is dialled at {to:?}"));
     }
+    if peer == PeerId::READER && world.duties.is_down(to) && !world.misused {
+        let detail = format!("the reader is dialled at {to:?}, which is known to be down");
+        world.broken(Check::Excluded, detail);
+    }
     let again = !std::mem::take(&mut world.duties.for_tls);
     let failures = world.duties.readers_failed.iter().rev();
     let last = failures.copied().find(|(of, _)| *of == to);
@@ -136,6 +155,29 @@ pub(crate) fn cancels(world: &mut World<'_>, target: &CancelTarget) {
     }
 }
 
+/// Everything has come to rest: a reader that is known to be down is left, unless the client is in the middle of something.
+pub(crate) fn rests(world: &mut World<'_>) {
+    let at = PeerId::READER.index();
+    let down = world.duties.to[at].is_some_and(|to| world.duties.is_down(to));
+    let serves = world.links[at].state == State::Open
+        && world.seen.phase(PeerId::READER) == Phase::Idle
+        && matches!(world.session.lifecycle(), Lifecycle::Live);
+    let quiet = world.client.is_ready()
+        && world.links[0].buffer.is_empty()
+        && !world.session.is_holding()
+        && world.session.poll_transmit(PeerId::CLIENT).is_none()
+        && world.servers[at]
+            .as_ref()
+            .is_some_and(|server| server.phase() == ServerPhase::Idle && !server.has_unread());
+    let hears = !world.links[at].stalled && !world.lies(PeerId::READER);
+    if down && serves && quiet && hears && oracle::is_all_asked(world) && !oracle::copies(world) {
+        world.broken(
+            Check::Excluded,
+            "a reader that is known to be down serves on",
+        );
+    }
+}
+
 fn tells(world: &mut World<'_>, event: &Event) {
     if let Event::LoggedIn = event
         && world.told.contains(event)
@@ -147,6 +189,7 @@ fn tells(world: &mut World<'_>, event: &Event) {
         ..
     } = event
         && world.links[PeerId::READER.index()].state == State::Closed
+        && world.duties.known.is_empty()
         && let Some(closed) = world.reader_closed
         && world.acted >= closed + world.config.timeouts.reader_retry
     {
@@ -288,7 +331,7 @@ fn reads_are_read(world: &mut World<'_>) {
     // A reader that is dialled once more, for TLS, is not waited for.
     let once = world.setup.has_tls_enough() && !world.setup.servers_want_tls;
     // Nor is one that moves.
-    let stays = !world.moves.has_begun();
+    let stays = !world.moves.has_begun() && world.duties.known.is_empty();
     if down && world.damage == Damage::None && once && stays && !quits(world) {
         world.broken(Check::Told, "the reader is down for no reason");
     }

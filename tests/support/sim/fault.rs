@@ -76,7 +76,24 @@ pub(crate) enum Fault {
     Move(Journey),
     /// The driver has it stay after all.
     CallOff,
+    /// The driver tells what it knows of the readers, in their order.
+    Readers(Vec<Known>),
 }
+
+/// What a driver may know of a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    Up,
+    Down,
+    /// Further behind than it may be.
+    Lags,
+}
+
+const KNOWN: [(Known, &str); 3] = [
+    (Known::Up, "up"),
+    (Known::Down, "down"),
+    (Known::Lags, "lags"),
+];
 
 /// What the driver has a session do that is to move: places in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,6 +250,7 @@ impl Fault {
             Fault::ForgetSettings(_) => "forget-settings",
             Fault::Move(_) => "move",
             Fault::CallOff => "call-off",
+            Fault::Readers(_) => "readers",
         }
     }
 
@@ -281,6 +299,7 @@ impl Fault {
             | Fault::Clock(_)
             | Fault::Move(_)
             | Fault::CallOff
+            | Fault::Readers(_)
             | Fault::Replay(_) => None,
         }
     }
@@ -297,6 +316,7 @@ impl Fault {
             | Fault::ForgetSettings(_)
             | Fault::Move(_)
             | Fault::CallOff
+            | Fault::Readers(_)
             | Fault::StrayCancel => Damage::None,
             Fault::Misuse(_, misuse) if !misuse.is_a_lie() => Damage::None,
             // Until it serves the client does not know of it.
@@ -367,6 +387,7 @@ pub(crate) fn every() -> Vec<Fault> {
         Fault::Clock(1_000),
         Fault::Replay(1),
         Fault::Move(Journey::to(2)),
+        Fault::Readers(vec![Known::Down]),
     ]);
     all.extend(AT_ALL.iter().map(|(_, fault)| fault.clone()));
     all
@@ -444,6 +465,10 @@ impl std::fmt::Display for Fault {
         }
         match self {
             Fault::Move(journey) => write!(f, " {journey}"),
+            Fault::Readers(known) => {
+                let words: Vec<&str> = known.iter().map(|one| name_of(&KNOWN, *one)).collect();
+                write!(f, " {}", words.join(","))
+            }
             Fault::Shutdown(_, state)
             | Fault::RefuseLogin(_, state)
             | Fault::FailNext(_, state) => write!(f, " {state}"),
@@ -489,6 +514,10 @@ impl Fault {
         match kind {
             "clock" => return Ok(Fault::Clock(words.number()?)),
             "replay" => return Ok(Fault::Replay(words.number()?)),
+            "readers" => {
+                let words = words.word()?.split(',').map(|word| named(&KNOWN, word));
+                return Ok(Fault::Readers(words.collect::<Result<_, _>>()?));
+            }
             "move" => return Ok(Fault::Move(Journey::parse(words)?)),
             _ => {}
         }

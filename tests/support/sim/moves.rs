@@ -4,17 +4,18 @@
 use std::time::{Duration, Instant};
 
 use pgturnout::migrate::postgres::Listening;
-use pgturnout::migrate::{CannotStart, Phase, PhaseLimits, TransferCounter, Trust};
+use pgturnout::migrate::{CannotStart, Phase, PhaseLimits, Reason, TransferCounter, Trust};
 use pgturnout::session::{
-    CloseCause, Destination, Event, Lifecycle, MoveOrder, MoveTarget, PeerId, Transmit,
+    CloseCause, Destination, Event, Lifecycle, MoveOrder, MoveTarget, PeerId, Role, Transmit,
 };
 use pgturnout::wire::Backend;
 
 use super::checks::Check;
 use super::client::Frame;
-use super::fault::{Damage, is_spare};
+use super::fault::{Damage, Fault, is_spare};
 use super::oracle;
 use super::server::ServerPhase;
+use super::setup::{Caller, Spare};
 use super::world::{State, World};
 
 /// Under which name a session asks its servers what it moves with.
@@ -53,6 +54,14 @@ impl Moves {
     /// Whether the session has another writer than the one that it began with.
     pub(crate) fn has_moved(&self) -> bool {
         self.cut_overs > 0
+    }
+
+    /// Whether it was to move to a server that takes no writes.
+    fn went_to_a_standby(&self, world: &World<'_>) -> bool {
+        self.writers.iter().any(|to| {
+            let upstream = world.config.upstreams.get(to.0);
+            upstream.is_none_or(|upstream| upstream.role == Role::Reader)
+        })
     }
 
     /// Whether the session may have lost what no probe finds.
@@ -349,4 +358,38 @@ pub(crate) fn leaves(world: &mut World<'_>, peer: PeerId, cause: &CloseCause) {
         let detail = format!("the {peer} is left without a Terminate: {cause}");
         world.broken(Check::Live, detail);
     }
+}
+
+/// A move has failed: for something that has happened, or that the session holds.
+pub(crate) fn failed(world: &mut World<'_>, reason: &Reason) {
+    let struck = |what: &dyn Fn(&Fault) -> bool| world.strikes.iter().any(what);
+    let of_target = struck(&|fault| fault.peer().is_some_and(is_spare));
+    let time = struck(&|fault| matches!(fault, Fault::Clock(_) | Fault::Deadline));
+    let wrong = match reason {
+        // A standby may be behind, a server may be older.
+        Reason::Target(_) | Reason::Differs(_) => {
+            let other = world.setup.spare == Spare::Older
+                || world.setup.caller != Caller::Nobody
+                || struck(&is_of_everybody);
+            !of_target && !other && !time && !world.moves.went_to_a_standby(world)
+        }
+        Reason::Timeout | Reason::NeverSafe(_) => !time,
+        Reason::OldLost | Reason::OldFault(_) => world.damage < Damage::Session,
+        Reason::NotQuiescent | Reason::OutOfTurn(_) => true,
+        _ => false,
+    };
+    if wrong && !world.misused && world.servers_are_honest() {
+        world.broken(
+            Check::Live,
+            format!("a move failed for no reason: {reason}"),
+        );
+    }
+}
+
+/// Whether a fault may strike a server that is not named in it.
+fn is_of_everybody(fault: &Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Demote | Fault::Promote | Fault::Lock | Fault::Cancel
+    )
 }

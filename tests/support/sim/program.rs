@@ -26,6 +26,7 @@ const REQUESTS: usize = 12;
 pub(crate) fn scenario(choices: &mut Choices<'_>) -> Scenario {
     let (setup, events) = kept(choices);
     let (setup, events) = moves::moved(setup, events, choices);
+    let events = reads::known(&setup, events, choices);
     Scenario {
         setup: faults::equipped(setup, &events),
         events,
@@ -36,6 +37,7 @@ pub(crate) fn scenario(choices: &mut Choices<'_>) -> Scenario {
 pub(crate) fn moving(choices: &mut Choices<'_>) -> Scenario {
     let (setup, events) = kept(choices);
     let (setup, events) = moves::relocated(setup, events, choices);
+    let events = reads::known(&setup, events, choices);
     Scenario {
         setup: faults::equipped(setup, &events),
         events,

@@ -49,6 +49,8 @@ impl Story {
         let mut closes = self.closes.clone();
         // A reader that nothing was asked of was dialled or not, as reads that went to the writer were looked at or not.
         let needed = self.routes.contains(&PeerId::READER);
+        let excluded = |cause: &CloseCause| matches!(cause, CloseCause::ReaderExcluded(_));
+        closes.retain(|(_, cause)| !excluded(cause));
         closes.retain(|close| needed || *close != (PeerId::READER, CloseCause::SessionOver));
         if moves {
             closes.retain(|(peer, _)| *peer == PeerId::CLIENT);
@@ -90,7 +92,8 @@ impl Story {
             .filter(|event| match event {
                 // A reader that moves is ready once more, if it is needed once more.
                 Told::UpstreamReady { .. } if moves => false,
-                Told::Pinned(_) => false,
+                // A reader that is excluded is there to be left, or is not yet.
+                Told::Pinned(_) | Told::ReaderLeft { .. } => false,
                 Told::Statement { kind, .. } => {
                     !matches!(kind, StatementKind::Bind | StatementKind::Execute)
                 }

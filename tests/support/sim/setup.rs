@@ -39,6 +39,9 @@ const LONG: &str = concat!(
 /// For how long reads follow a write to the writer, where it is for a time.
 pub(crate) const WINDOW: Duration = Duration::from_secs(2);
 
+/// How many bytes of log a reader may be behind, where that is known.
+pub(crate) const LAG_ALLOWED: u64 = 1_000;
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Setup {
     pub(crate) split: bool,
@@ -629,6 +632,7 @@ impl Setup {
         if self.spare != Spare::None {
             config.moves = pgturnout::session::Moves::On;
         }
+        config.reader_choice.max_lag_bytes = Some(LAG_ALLOWED);
         config.split = if self.split { Split::On } else { Split::Off };
         if self.reader_at_login {
             config.request_events = RequestEvents::On;

@@ -6,7 +6,7 @@ use super::super::catalogue::Phase;
 use super::super::checks::NEEDLE;
 use super::super::choices::Choices;
 use super::super::event::Event;
-use super::super::fault::{Aside, Fault};
+use super::super::fault::{Aside, Fault, Known};
 use super::super::message::ClientMessage;
 use super::super::setup::{Fresh, Setup};
 use super::Program;
@@ -38,6 +38,24 @@ pub(super) fn watched(
         events = catching_up(events, choices);
     }
     (setup, events)
+}
+
+/// Has the driver of some sessions know something of their readers. Chosen behind everything else.
+pub(super) fn known(setup: &Setup, events: Vec<Event>, choices: &mut Choices<'_>) -> Vec<Event> {
+    let share = if setup.readers > 1 { 30 } else { 8 };
+    if !choices.percent(share) || setup.wild {
+        return events;
+    }
+    let mut out = Vec::with_capacity(events.len());
+    for event in events {
+        out.push(event);
+        if choices.percent(15) {
+            let known = (0..setup.readers)
+                .map(|_| choices.weighted(&[(3, Known::Up), (2, Known::Down), (1, Known::Lags)]));
+            out.push(Event::Fault(Fault::Readers(known.collect())));
+        }
+    }
+    out
 }
 
 /// Whether a text stands for itself: nothing in the scenario depends on it.

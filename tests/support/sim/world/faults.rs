@@ -86,6 +86,7 @@ impl World<'_> {
             Fault::ForgetSettings(peer) => self.forgets_settings[peer.index()] = true,
             Fault::Move(_) => return self.client.is_ready(),
             Fault::CallOff => return self.session.migration().is_some(),
+            Fault::Readers(_) => return true,
             Fault::Reset(peer)
             | Fault::Stall(peer)
             | Fault::Mute(peer)
@@ -132,6 +133,7 @@ impl World<'_> {
             | Fault::RefuseLogin(..) => {}
             Fault::Move(journey) => self.moves(journey),
             Fault::CallOff => self.calls_off(),
+            Fault::Readers(known) => self.knows_readers(known),
             Fault::Reset(peer) => self.reset(*peer),
             Fault::Eof(peer) => {
                 self.links[peer.index()].end = End::Eof;

@@ -40,7 +40,7 @@ use super::client::Client;
 use super::cursor::Cursor;
 use super::deadlines::{self, Clocks};
 use super::door::Door;
-use super::duties::Asked;
+use super::duties::{self, Asked};
 use super::event::{Event, Scenario};
 use super::fates::{self, Fates};
 use super::fault::{Damage, Fault};
@@ -418,6 +418,7 @@ impl<'s> World<'s> {
             if !moved {
                 deadlines::rests(self);
                 moves::rests(self);
+                duties::rests(self);
                 fates::rests(self);
                 self.takes_writes[PeerId::READER.index()] |= self.says_promoted;
                 break;

@@ -1,12 +1,14 @@
-//! A session that moves, as its driver sees it.
+//! A session that moves, and its readers, as its driver sees them.
 
 use pgturnout::migrate::Trust;
 use pgturnout::migrate::postgres::Listening;
+use pgturnout::route::{Health, ReaderFacts};
 use pgturnout::session::{Destination, MoveOrder, MoveTarget, PeerId};
 
 use super::super::fates;
-use super::super::fault::Journey;
+use super::super::fault::{Journey, Known};
 use super::super::moves;
+use super::super::setup::LAG_ALLOWED;
 use super::World;
 
 impl World<'_> {
@@ -35,6 +37,26 @@ impl World<'_> {
             .measure(|| self.session.migrate(now, order.clone()));
         self.log(|| format!("    it moves: {begun:?}"));
         moves::begun(self, order, &begun);
+        self.digest();
+    }
+
+    /// The driver tells what it knows of the readers. What it was asked for before is done by then.
+    pub(super) fn knows_readers(&mut self, known: &[Known]) {
+        self.act();
+        let mut facts = vec![ReaderFacts::default()];
+        facts.extend(known.iter().map(|known| {
+            let mut facts = ReaderFacts::default();
+            match known {
+                Known::Up => {}
+                Known::Down => facts.health = Health::Down,
+                Known::Lags => facts.lag_bytes = Some(LAG_ALLOWED + 1),
+            }
+            facts
+        }));
+        let now = self.now;
+        self.meter
+            .measure(|| self.session.handle_readers(now, &facts));
+        self.duties.knows_readers(known);
         self.digest();
     }
 
