@@ -407,6 +407,35 @@ fn a_statement_that_fails_under_a_savepoint() {
     }
 }
 
+/// What was set stays the session's when its transaction is prepared (`AtEOXact_GUC` of `PrepareTransaction`), whatever
+/// becomes of that later.
+#[test]
+fn what_is_set_outlives_the_prepare_of_its_transaction() {
+    for end in ["commit prepared 'x'", "rollback prepared 'x'"] {
+        each(config, |rig| {
+            rig.both();
+            write(rig, "begin", "C(BEGIN) Z(T)");
+            write(rig, "set timezone = 'UTC'", "C(SET) Z(T)");
+            write(
+                rig,
+                "prepare transaction 'x'",
+                "C(PREPARE TRANSACTION) Z(I)",
+            );
+            read_behind(rig, &["set timezone = 'UTC'"]);
+            write(rig, end, "C(OK) Z(I)");
+            read_behind(rig, &[]);
+        });
+    }
+    // It was failed, or none was open.
+    each(config, |rig| {
+        rig.both();
+        write(rig, "begin; set timezone = 'UTC'", "C(BEGIN) C(SET) Z(T)");
+        write(rig, "select 1/0", "E(22012) Z(E)");
+        write(rig, "prepare transaction 'x'", "C(ROLLBACK) Z(I)");
+        read_behind(rig, &[]);
+    });
+}
+
 /// By the extended protocol, in one pipeline.
 #[test]
 fn savepoints_in_a_pipeline() {
