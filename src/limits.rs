@@ -300,6 +300,14 @@ pub const DENIAL_MESSAGE_MAX: usize = 1_024;
 /// Longest request in bytes that is tried on a reader, which may refuse it: a copy of it is made.
 pub const TRIED_REQUEST: usize = 4_096;
 
+/// Settings of a READ ONLY transaction on a reader that are kept to begin it again elsewhere: more than a report sets. One
+/// with more goes to the writer.
+pub const READ_ONLY_SETTINGS: usize = 16;
+/// Bytes of their texts together: some hundred for each.
+pub const READ_ONLY_SETTING_BYTES: usize = 4_096;
+/// Bytes that each of them takes beside its text, in a list that grows by doubling.
+pub const READ_ONLY_HELD: usize = 4 * size_of::<Box<[u8]>>();
+
 /// Texts that a reader has refused which a session remembers: more distinct ones than most applications have.
 pub const REFUSED_TEXTS: usize = 64;
 

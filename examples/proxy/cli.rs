@@ -251,6 +251,14 @@ const HOW: &[Flag] = &[
         ],
     ),
     Flag::new(
+        "read-only-transactions",
+        Takes::One("writer|reader"),
+        &[
+            "where a transaction runs that BEGIN says is READ ONLY",
+            "(default: writer)",
+        ],
+    ),
+    Flag::new(
         "read-your-writes",
         Takes::One("off|replayed|MS"),
         &[

@@ -500,6 +500,7 @@ impl Current {
         config.split = options.split;
         config.dialect = options.dialect;
         config.optimistic = options.optimistic;
+        config.read_only_transactions = options.read_only_transactions;
         config.read_your_writes = options.read_your_writes;
         config.client_tls = options.client_tls;
         config.users = options.identities.users.clone();

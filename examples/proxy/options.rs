@@ -9,7 +9,9 @@ use std::time::Duration;
 use pgturnout::auth::{Credential, Users};
 use pgturnout::cancel::SourceCheck;
 use pgturnout::migrate::Dialect;
-use pgturnout::session::{Gate, Optimistic, ReadYourWrites, Role, Split, WriterFailure};
+use pgturnout::session::{
+    Gate, Optimistic, ReadOnlyTransactions, ReadYourWrites, Role, Split, WriterFailure,
+};
 use pgturnout::startup::{ClientTls, TlsNegotiation, UpstreamTlsPolicy};
 
 use tokio::net::TcpStream;
@@ -84,6 +86,7 @@ pub(crate) struct Options {
     pub(crate) gate: Gate,
     pub(crate) split: Split,
     pub(crate) optimistic: Optimistic,
+    pub(crate) read_only_transactions: ReadOnlyTransactions,
     pub(crate) read_your_writes: ReadYourWrites,
     pub(crate) client_tls: ClientTls,
     /// Certificate chain and private key.
@@ -198,6 +201,7 @@ impl Options {
                     &[("on", Optimistic::On), ("off", Optimistic::Off)],
                 )?
                 .unwrap_or_default(),
+            read_only_transactions: read_only_transactions(given)?,
             read_your_writes: read_your_writes(given)?,
             client_tls: given
                 .choice("client-tls", CLIENT_TLS)?
@@ -351,6 +355,17 @@ fn dialect(given: &Given) -> Result<Dialect, UsageError> {
         ("cockroach", Dialect::Cockroach),
     ];
     Ok(given.choice("dialect", &dialects)?.unwrap_or_default())
+}
+
+fn read_only_transactions(given: &Given) -> Result<ReadOnlyTransactions, UsageError> {
+    let choice = given.choice(
+        "read-only-transactions",
+        &[
+            ("writer", ReadOnlyTransactions::Writer),
+            ("reader", ReadOnlyTransactions::Reader),
+        ],
+    )?;
+    Ok(choice.unwrap_or_default())
 }
 
 /// What becomes of reads after a write.
@@ -916,6 +931,10 @@ mod tests {
         assert_eq!(with(&[]).unwrap().optimistic, Optimistic::Off);
         let on = with(&["--optimistic", "on"]).unwrap();
         assert_eq!(on.optimistic, Optimistic::On);
+        let begun = |more: &[&str]| with(more).unwrap().read_only_transactions;
+        assert_eq!(begun(&[]), ReadOnlyTransactions::Writer);
+        let reader = begun(&["--read-only-transactions", "reader"]);
+        assert_eq!(reader, ReadOnlyTransactions::Reader);
     }
 
     #[test]

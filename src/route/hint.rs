@@ -61,6 +61,9 @@ pub(super) fn hinted(sql: &[u8], mut intent: Intent) -> Intent {
     let Some((hint, reason)) = comment(sql) else {
         return intent;
     };
+    if hint == Hint::Writer {
+        intent.within = intent.within.max(Class::Session);
+    }
     let class = match (hint, intent.class) {
         (Hint::Writer, Class::Read) => Class::Session,
         (Hint::Writer, Class::Unproven) => Class::Write,
@@ -77,6 +80,9 @@ pub(super) fn hinted(sql: &[u8], mut intent: Intent) -> Intent {
             | Class::Unreadable,
         ) => return intent,
     };
+    if intent.within == intent.class {
+        intent.within = class;
+    }
     intent.class = class;
     intent.reason = reason;
     intent

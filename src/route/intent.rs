@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::form::Form;
+pub use super::modes::{Access, Deferral, Isolation, Spelt, TransactionModes};
 pub use super::setting::{Scope, SettingChange, SettingKind, SettingValue};
 
 /// What kind of work a text is, weakest first.
@@ -203,39 +204,6 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Read-only or read-write, as a transaction's access mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// `READ ONLY`.
-    ReadOnly,
-    /// `READ WRITE`.
-    ReadWrite,
-}
-
-/// A transaction's isolation level.
-///
-/// A hot standby refuses [`Isolation::Serializable`] with 0A000.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Isolation {
-    /// `READ UNCOMMITTED`, which PostgreSQL runs as READ COMMITTED.
-    ReadUncommitted,
-    /// `READ COMMITTED`.
-    ReadCommitted,
-    /// `REPEATABLE READ`.
-    RepeatableRead,
-    /// `SERIALIZABLE`.
-    Serializable,
-}
-
-/// The modes a `BEGIN` or `SET TRANSACTION` spells out. `None` means the default, the last of several counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct TransactionModes {
-    /// The access mode.
-    pub access: Option<Access>,
-    /// The isolation level.
-    pub isolation: Option<Isolation>,
-}
-
 /// A name that the client wrote, folded as the server folds it. Its `Debug` shows the length only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Name(pub Box<[u8]>);
@@ -379,7 +347,10 @@ pub struct StatementEffect {
 pub struct Intent {
     /// The greatest class of its statements.
     pub class: Class,
-    /// The first token that reached that class.
+    /// The greatest class of those of its statements that do not open, end or shape a transaction: what remains for a
+    /// transaction that is open, or that the text opens.
+    pub within: Class,
+    /// The first token that reached the class of the whole.
     pub reason: Reason,
     /// The form of its first statement.
     pub form: Form,
@@ -396,6 +367,7 @@ impl Intent {
     pub fn opaque(why: Why) -> Intent {
         Intent {
             class: Class::Write,
+            within: Class::Write,
             reason: Reason {
                 why,
                 offset: 0,
@@ -413,6 +385,7 @@ impl Intent {
     pub fn of_batch<'a>(texts: impl IntoIterator<Item = &'a Intent>) -> Intent {
         let mut batch = Intent {
             class: Class::Empty,
+            within: Class::Empty,
             reason: Reason {
                 why: Why::NoStatement,
                 offset: 0,
@@ -430,6 +403,7 @@ impl Intent {
                 batch.class = text.class;
                 batch.reason = text.reason;
             }
+            batch.within = batch.within.max(text.within);
             batch.statements = batch.statements.saturating_add(text.statements);
         }
         batch

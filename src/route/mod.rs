@@ -29,6 +29,7 @@ mod hint;
 pub mod inspect;
 mod intent;
 mod lex;
+mod modes;
 mod names;
 mod outline;
 mod policy;
@@ -51,9 +52,9 @@ pub use facts::{BadFact, Facts};
 pub use form::Form;
 pub use hint::{Hint, hint};
 pub use intent::{
-    Access, Arguments, Class, Concerns, Deed, Doubt, Effect, Intent, Isolation, Name, PinKind,
-    Preparation, Reason, Scope, SettingChange, SettingKind, SettingValue, StatementEffect,
-    TransactionModes, Why,
+    Access, Arguments, Class, Concerns, Deed, Deferral, Doubt, Effect, Intent, Isolation, Name,
+    PinKind, Preparation, Reason, Scope, SettingChange, SettingKind, SettingValue, Spelt,
+    StatementEffect, TransactionModes, Why,
 };
 pub use outline::outline;
 pub use policy::{Route, RouteContext, Split, Target, WriterOnly};

@@ -86,6 +86,7 @@ mod tests {
     fn intent(class: Class) -> Intent {
         Intent {
             class,
+            within: class,
             reason: Reason {
                 why: Why::NoStatement,
                 offset: 0,

@@ -43,6 +43,7 @@ pub(super) fn scan_knowing(
     match unreadable(sql, lex, rules) {
         Some((why, offset)) => Intent {
             class: Class::Unreadable,
+            within: Class::Unreadable,
             reason: Reason {
                 why,
                 offset,
@@ -158,6 +159,7 @@ pub(super) struct Scan<'a> {
     /// Whether the statement has a class: one that no form has judged is a write.
     judged: bool,
     class: Class,
+    within: Class,
     reason: Reason,
     /// The form of the first statement.
     form: Form,
@@ -182,6 +184,7 @@ impl<'a> Scan<'a> {
             updates: false,
             judged: false,
             class: Class::Empty,
+            within: Class::Empty,
             reason: Reason {
                 why: Why::NoStatement,
                 offset: 0,
@@ -196,6 +199,7 @@ impl<'a> Scan<'a> {
     pub(super) fn finish(self) -> Intent {
         Intent {
             class: self.class,
+            within: self.within,
             reason: self.reason,
             form: self.form,
             statements: self.statements,
@@ -299,6 +303,9 @@ impl<'a> Scan<'a> {
     /// Raises the class to at least this one; `token` is the reason.
     pub(super) fn raise_at(&mut self, class: Class, why: Why, token: &Token) {
         self.judged = true;
+        if class != Class::Transaction {
+            self.within = self.within.max(class);
+        }
         if class > self.class {
             self.class = class;
             self.reason = Reason {

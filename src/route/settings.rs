@@ -301,13 +301,13 @@ impl Scan<'_> {
             b"transaction_read_only" => {
                 return self.set_transaction(TransactionModes {
                     access: access(&value),
-                    isolation: None,
+                    ..TransactionModes::default()
                 });
             }
             b"transaction_isolation" => {
                 return self.set_transaction(TransactionModes {
-                    access: None,
                     isolation: isolation(&value),
+                    ..TransactionModes::default()
                 });
             }
             b"transaction_deferrable" => return self.set_transaction(TransactionModes::default()),

@@ -1,7 +1,7 @@
 //! Statements other than queries and settings: how far each is understood, and what it leaves in the session.
 
 use super::form::Form;
-use super::intent::{Access, Class, Effect, Isolation, PinKind, TransactionModes, Why};
+use super::intent::{Access, Class, Deferral, Effect, Isolation, PinKind, TransactionModes, Why};
 use super::lex::{Kind, Quote, Token};
 use super::names;
 use super::query::tells_servers_apart;
@@ -193,16 +193,27 @@ impl Scan<'_> {
     pub(super) fn transaction_modes(&mut self) -> TransactionModes {
         let mut modes = TransactionModes::default();
         loop {
+            let before = modes;
             if self.eat(Word::Isolation) {
                 self.eat(Word::Level);
                 modes.isolation = self.isolation();
+                modes.said(before.isolation.is_some());
             } else if self.eat(Word::Read) {
                 if self.eat(Word::Only) {
                     modes.access = Some(Access::ReadOnly);
                 } else if self.eat(Word::Write) {
                     modes.access = Some(Access::ReadWrite);
                 }
-            } else if !(self.eat(Word::Not) || self.eat(Word::Deferrable) || self.eat_comma()) {
+                modes.said(before.access.is_some());
+            } else if self.eat(Word::Not) {
+                if self.eat(Word::Deferrable) {
+                    modes.deferral = Some(Deferral::NotDeferrable);
+                }
+                modes.said(before.deferral.is_some());
+            } else if self.eat(Word::Deferrable) {
+                modes.deferral = Some(Deferral::Deferrable);
+                modes.said(before.deferral.is_some());
+            } else if !self.eat_comma() {
                 return modes;
             }
         }

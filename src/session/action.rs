@@ -154,6 +154,9 @@ pub enum RouteReason {
     TooLong,
     /// The caller's policy denies it: what goes there is only what stands in its place.
     Denied,
+    /// It has no place in the transaction that runs on the reader
+    /// ([`ReadOnlyTransactions`](super::ReadOnlyTransactions)), and is refused likewise.
+    Misplaced,
 }
 
 impl std::fmt::Display for RouteReason {
@@ -170,6 +173,7 @@ impl std::fmt::Display for RouteReason {
             RouteReason::Stale => f.write_str("reader stale"),
             RouteReason::TooLong => f.write_str("too long"),
             RouteReason::Denied => f.write_str("denied"),
+            RouteReason::Misplaced => f.write_str("no place in the transaction"),
         }
     }
 }
@@ -273,7 +277,8 @@ pub enum Event {
         /// [`Config::route_texts`](super::Config::route_texts) asks for them.
         outline: Option<String>,
     },
-    /// A message of the client's was denied by its policy. What stands in its place was sent to an upstream.
+    /// A message of the client's was denied by its policy, or has no place in its transaction
+    /// ([`RouteReason::Misplaced`]). What stands in its place was sent to an upstream.
     StatementDenied {
         /// The number of its request.
         request: u64,

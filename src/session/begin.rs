@@ -82,6 +82,7 @@ impl<R: Route> Session<R> {
         if is_over
             && self.requests.batch != Batch::On(self.reader())
             && self.requests.batch != Batch::Leaving
+            && !self.reader_runs_transaction()
         {
             self.reader_failed("it is a standby no more".to_owned());
             self.reader_lost(now, CloseCause::Promoted(self.reader().peer()), Cut::None);

@@ -65,6 +65,28 @@ pub enum Optimistic {
     On,
 }
 
+/// Where transactions run that are begun READ ONLY.
+///
+/// Such a transaction runs on one server from its BEGIN to its end. What belongs to another server, or to the session, has no
+/// place in it on a reader: an unknown function (unless [`Optimistic::On`]), an advisory lock, LISTEN, a cursor in SQL, a
+/// setting that is not one of the planner's or a timeout SET LOCAL, `SET TRANSACTION READ WRITE`. As long as nothing was read in
+/// it, the first of these has the transaction begun again on the writer, where it stays; nobody sees that. Once something was
+/// read, what was read is the reader's, so such a statement is refused (`0A000`) and the transaction fails. A write fails as
+/// it does in every READ ONLY transaction, by that code or the server's.
+///
+/// A reader that is lost while nothing was read in the transaction, and nothing is being run, is replaced by the writer in
+/// the same way. Otherwise the client gets an error (`08006`) for what it runs or, if it runs nothing, for what it runs next,
+/// and the transaction fails; one that only ends then ends well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadOnlyTransactions {
+    /// On the writer, as every other.
+    #[default]
+    Writer,
+    /// On the reader, if BEGIN or START TRANSACTION says `READ ONLY` and nothing that a standby refuses (`SERIALIZABLE`). One
+    /// that becomes READ ONLY later, or by `default_transaction_read_only`, runs on the writer.
+    Reader,
+}
+
 /// Whether a session's reads wait for a reader that has its writes.
 ///
 /// Only for what the session wrote itself: what others write reaches a reader when it does. Procedures and functions of

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::choices::{
-    Metadata, Moves, Optimistic, ReadYourWrites, ReaderFailure, ReaderOpen, RequestEvents,
-    RouteTexts, Split, WriterFailure,
+    Metadata, Moves, Optimistic, ReadOnlyTransactions, ReadYourWrites, ReaderFailure, ReaderOpen,
+    RequestEvents, RouteTexts, Split, WriterFailure,
 };
 use crate::auth::{AdmitPolicy, Channel, Method, Methods, UpstreamUsers, Users};
 #[cfg(feature = "scram")]
@@ -286,6 +286,8 @@ pub struct Config {
     pub split: Split,
     /// Whether unproven reads are tried on the reader.
     pub optimistic: Optimistic,
+    /// Where transactions run that are begun READ ONLY.
+    pub read_only_transactions: ReadOnlyTransactions,
     /// Whether reads wait for a reader that has the session's writes.
     pub read_your_writes: ReadYourWrites,
     /// Whether clients are offered TLS.
@@ -343,6 +345,7 @@ impl Config {
             gate: Gate::default(),
             split: Split::default(),
             optimistic: Optimistic::default(),
+            read_only_transactions: ReadOnlyTransactions::default(),
             read_your_writes: ReadYourWrites::default(),
             client_tls: ClientTls::Disable,
             reserved: RESERVED_PARAMETERS.iter().copied().map(Box::from).collect(),
@@ -478,6 +481,7 @@ impl Config {
             self.refused_bound(),
             limits::DENIALS_IN_FLIGHT.saturating_mul(limits::DENIAL_MESSAGE_MAX.saturating_mul(3)),
             limits::LOGIN_EXCHANGES,
+            self.read_only_bound(),
             self.upstreams
                 .len()
                 .saturating_mul(super::readers::HELD_PER_UPSTREAM),
@@ -486,6 +490,15 @@ impl Config {
         ]
         .into_iter()
         .fold(0, usize::saturating_add)
+    }
+
+    /// What is kept of a transaction on the reader.
+    fn read_only_bound(&self) -> usize {
+        match self.read_only_transactions {
+            ReadOnlyTransactions::Writer => 0,
+            ReadOnlyTransactions::Reader => limits::READ_ONLY_SETTING_BYTES
+                .saturating_add(limits::READ_ONLY_SETTINGS.saturating_mul(limits::READ_ONLY_HELD)),
+        }
     }
 
     /// What logins hold beside the exchanges of SCRAM: each upstream's notices and, where the caller may answer for

@@ -77,6 +77,9 @@ impl<R: Route> Session<R> {
 
     /// Chooses the upstream of the segment that was looked at, and waits until it can take it.
     fn decide(&mut self, now: Instant, input: &[u8]) -> Demand {
+        if self.has_reader_transaction() {
+            return self.decide_within(now, input);
+        }
         let Some((leg, reason)) = self.choose(input) else {
             if self.nothing_in_flight() {
                 self.requests.look.restart();
@@ -91,6 +94,9 @@ impl<R: Route> Session<R> {
                 }
                 Fresh::Yes => {
                     self.clear_stale(leg);
+                    if leg == self.reader() {
+                        self.part_is_sent(None);
+                    }
                     self.settle_on(leg, reason)
                 }
                 Fresh::Wait => Demand::Paused,
@@ -115,8 +121,15 @@ impl<R: Route> Session<R> {
 
     /// Which upstream the segment asks for; `None` when it has to be looked at again with nothing in flight.
     fn choose(&mut self, input: &[u8]) -> Option<(LegId, RouteReason)> {
+        let opens = self.opens_on_reader();
         let look = &self.requests.look;
-        let reason = seen_reason(look);
+        let (class, why, reason) = match opens {
+            true => {
+                let why = Why::BeginReadOnly;
+                (Class::Read, why, RouteReason::Intent(why))
+            }
+            false => (look.class, look.why, seen_reason(look)),
+        };
         if look.seen == Seen::TooLong {
             return Some((self.writer(), RouteReason::TooLong));
         }
@@ -132,7 +145,7 @@ impl<R: Route> Session<R> {
             return Some((self.writer(), RouteReason::Refused));
         }
         let certainty = look.certainty;
-        let (class, why, may_try) = (look.class, look.why, self.may_try(look));
+        let may_try = self.may_try(look);
         let text = look.text.clone();
         match self.ask_policy(class, why, may_try, text.bytes(input)) {
             Target::Writer => Some((self.writer(), reason)),
@@ -282,7 +295,7 @@ impl<R: Route> Session<R> {
         }
     }
 
-    fn settle_on(&mut self, leg: LegId, reason: RouteReason) -> Demand {
+    pub(super) fn settle_on(&mut self, leg: LegId, reason: RouteReason) -> Demand {
         let look = &mut self.requests.look;
         let (len, class) = (look.len, look.class);
         let outline = look.outline.take();

@@ -102,9 +102,11 @@ impl<R: Route> Session<R> {
         let whole = header.split(input).map(|(body, _)| body);
         let body = whole.unwrap_or(input.get(Header::LEN..).unwrap_or_default());
         let statement = Statement::read(header.tag, body, whole.is_some());
-        let Some(statement) = statement else {
-            return Demand::Paused;
-        };
+        let statement = statement.unwrap_or(Statement::Bind {
+            portal: b"",
+            statement: b"",
+            text: StatementText::Unknown,
+        });
         let name = format!("{WORDS} {:016x}", self.seed.number());
         let Ok(frame) = substitute(&statement, &name) else {
             return Demand::Paused;
@@ -173,7 +175,7 @@ impl<R: Route> Session<R> {
     }
 
     /// Whether an upstream is going to skip what it is sent next: behind a denied message of the same batch.
-    fn skips_to_sync(&self, leg: LegId) -> bool {
+    pub(super) fn skips_to_sync(&self, leg: LegId) -> bool {
         let Some(serving) = self.leg(leg).serving() else {
             return false;
         };

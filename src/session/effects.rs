@@ -41,6 +41,8 @@ pub(super) enum Note {
     Denied(Box<Denied>),
     /// The Sync behind a statement that the reader needs for an EXECUTE.
     Mirror,
+    /// A statement of ours by which a transaction of the reader's is begun again on the writer, or ended.
+    Again,
 }
 
 /// The effects of one request that have not happened yet.
@@ -81,6 +83,22 @@ impl Note {
             | Note::Restore(_)
             | Note::Leave
             | Note::Mirror
+            | Note::Again
+            | Note::Question(_)
+            | Note::Denied(_) => false,
+        }
+    }
+
+    /// Whether every statement of the request is known to be complete.
+    pub(super) fn is_complete(&self) -> bool {
+        match self {
+            Note::Effects(effects) => effects.complete >= effects.intent.statements,
+            Note::Nothing
+            | Note::Statement(_)
+            | Note::Restore(_)
+            | Note::Leave
+            | Note::Mirror
+            | Note::Again
             | Note::Question(_)
             | Note::Denied(_) => false,
         }
@@ -98,6 +116,7 @@ impl Note {
             | Note::Restore(_)
             | Note::Leave
             | Note::Mirror
+            | Note::Again
             | Note::Question(_)
             | Note::Denied(_) => Note::Statement(ticket),
         }
@@ -282,7 +301,7 @@ impl Memory {
     }
 
     /// The writer has rolled a transaction back.
-    fn rolled_back(&mut self) {
+    pub(super) fn rolled_back(&mut self) {
         self.journal.rollback();
         self.pins.rollback();
     }
@@ -421,9 +440,12 @@ impl<R: Route> Session<R> {
                 }
             }
             Effect::Prepare(_) | Effect::Deallocate(_) => self.confirm_named(effects),
-            Effect::Commit { .. } | Effect::Rollback { .. } | Effect::PrepareTransaction => {
+            Effect::Begin(_) => self.transaction_begun(),
+            Effect::Commit { chain } | Effect::Rollback { chain } => {
                 self.transaction_ended(tag);
+                self.transaction_is_over(*chain);
             }
+            Effect::PrepareTransaction => self.transaction_ended(tag),
             Effect::Savepoint(name) => {
                 let kept = self.memory.journal.savepoint(&name.0);
                 self.doubt(kept);
@@ -437,8 +459,7 @@ impl<R: Route> Session<R> {
                 let known = self.memory.journal.release(&name.0);
                 self.doubt(known);
             }
-            Effect::Begin(_)
-            | Effect::SetTransaction(_)
+            Effect::SetTransaction(_)
             | Effect::Execute { .. }
             | Effect::Pin(_)
             | Effect::DiscardPlans
@@ -494,7 +515,12 @@ impl<R: Route> Session<R> {
     /// A request is answered: what is left of its note did not happen.
     pub(super) fn answered(&mut self, note: Note) {
         match note {
-            Note::Nothing | Note::Restore(_) | Note::Leave | Note::Mirror | Note::Question(_) => {}
+            Note::Nothing
+            | Note::Restore(_)
+            | Note::Leave
+            | Note::Mirror
+            | Note::Again
+            | Note::Question(_) => {}
             Note::Statement(ticket) => self.memory.statements.confirmed(ticket),
             Note::Denied(denied) => self.denied_undone(*denied, Reached::Server),
             Note::Effects(effects) => {
@@ -522,7 +548,7 @@ impl<R: Route> Session<R> {
     /// A request that the server refused.
     pub(super) fn undone(&mut self, note: Note, reached: Reached) {
         match note {
-            Note::Nothing | Note::Restore(_) | Note::Leave | Note::Mirror => {}
+            Note::Nothing | Note::Restore(_) | Note::Leave | Note::Mirror | Note::Again => {}
             Note::Question(question) => self.question_is_lost(question),
             Note::Statement(ticket) => self.memory.statements.refused(ticket, reached),
             Note::Denied(denied) => self.denied_undone(*denied, reached),

@@ -85,6 +85,18 @@ impl<R: Route> Session<R> {
         }
         let pinned = self.memory.pinned();
         let (target, reason) = match self.forced() {
+            None if self.has_reader_transaction() => {
+                let target = match self.reader_runs_transaction() {
+                    true => Target::Reader,
+                    false => Target::Writer,
+                };
+                (target, RouteReason::Transaction)
+            }
+            None if self.would_open_on_reader(&intent) => {
+                let why = Why::BeginReadOnly;
+                let target = self.ask_policy(Class::Read, why, false, Some(text));
+                (target, RouteReason::Intent(why))
+            }
             Some((leg, reason)) if leg == self.reader() => (Target::Reader, reason),
             Some((_, reason)) => (Target::Writer, reason),
             None => {

@@ -8,11 +8,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::effects::Prepared;
+use super::part::{Part, Snapshot, Unproven, takes_snapshot};
 use super::requests::Batch;
 use super::trial::can_be_tried;
 use super::{RouteReason, Session};
 use crate::limits;
-use crate::route::{Class, Intent, LexState, Name, Route, Why};
+use crate::route::{Class, Effect, Intent, LexState, Name, Route, Why};
 use crate::track::Pin;
 use crate::track::prepared::key;
 use crate::wire::{Frontend, Header, Reader, Target, tags::frontend as tag};
@@ -45,6 +46,15 @@ pub(super) struct Look {
     pub(super) mirror: Mirror,
     /// The text that it runs or prepares.
     pub(super) text: SoleText,
+    /// What it would be to a READ ONLY transaction on a reader, if such are sent there.
+    pub(super) part: Part,
+    /// Whether running it fixes what that transaction sees.
+    pub(super) snapshot: Snapshot,
+    /// What the transaction would have of it that cannot be repeated elsewhere.
+    trace: Trace,
+    carried: Carried,
+    /// Whether the first of its texts is one that a failed transaction runs.
+    pub(super) first: First,
 }
 
 /// The text of a segment, if it has exactly one.
@@ -80,6 +90,36 @@ impl SoleText {
             SoleText::Prepared(known) => text_of(&known.body),
         }
     }
+}
+
+/// In what a segment brings its texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carried {
+    /// One Query.
+    Query,
+    /// Extended messages, of which none was run that ends a transaction.
+    Batch,
+    /// Extended messages, of which one was.
+    RunEnd,
+}
+
+/// What a failed transaction makes of the first statement of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// There is none so far.
+    Unknown,
+    /// It refuses it, and all that follows up to the next ReadyForQuery.
+    Refused,
+    /// It runs it, or may.
+    Runs,
+}
+
+/// Whether a segment leaves something in its transaction by its messages alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trace {
+    None,
+    /// A batch that goes on, or a portal.
+    Left,
 }
 
 /// Whether a segment is one request that could be tried somewhere, and repeated if it is refused.
@@ -149,7 +189,27 @@ impl Look {
             shape: Shape::Open,
             mirror: Mirror::None,
             text: SoleText::None,
+            part: Part::Empty,
+            snapshot: Snapshot::NotTaken,
+            trace: Trace::None,
+            carried: Carried::Batch,
+            first: First::Unknown,
         }
+    }
+
+    /// Whether its messages leave something in a transaction: a portal, or a batch that goes on.
+    pub(super) fn leaves_trace(&self) -> bool {
+        self.trace == Trace::Left || self.bound.is_some() || self.portals == Portals::LeftOpen
+    }
+
+    /// Whether it is one Query.
+    pub(super) fn is_query(&self) -> bool {
+        self.carried == Carried::Query
+    }
+
+    /// Whether what ends a transaction in it is run, and not only prepared.
+    pub(super) fn runs_end(&self) -> bool {
+        matches!(self.carried, Carried::Query | Carried::RunEnd)
     }
 
     /// Forgets what was seen, but keeps the memory for the next segment.
@@ -177,6 +237,7 @@ impl Look {
     /// Gives up on seeing the end.
     pub(super) fn too_long(&mut self) {
         self.seen = Seen::TooLong;
+        self.part = Part::Foreign;
         self.class = Class::Unreadable;
         self.why = Why::TooLong;
     }
@@ -185,6 +246,29 @@ impl Look {
         if class > self.class || self.len == 0 && self.class == Class::Empty {
             self.class = self.class.max(class);
             self.why = why;
+        }
+    }
+
+    /// The segment binds a portal.
+    fn bind(&mut self, portal: &[u8]) {
+        if self.bound.is_some() {
+            self.portals = Portals::LeftOpen;
+        }
+        self.bound = Some(first_field(self.len, portal));
+        if !portal.is_empty() {
+            self.trace = Trace::Left;
+        }
+        self.binds = self.binds.saturating_add(1);
+    }
+
+    /// The segment runs a portal to its end.
+    fn run(&mut self, input: &[u8], portal: &[u8]) {
+        let last = self.bound.clone().and_then(|name| input.get(name));
+        if last == Some(portal) {
+            self.bound = None;
+            if matches!(self.part, Part::Ends(_)) {
+                self.carried = Carried::RunEnd;
+            }
         }
     }
 
@@ -215,6 +299,7 @@ impl<R: Route> Session<R> {
             Err(_) => {
                 // The server refuses it; which one does makes no difference to the client.
                 look.join(Class::Write, Why::UnknownForm);
+                look.part = Part::Foreign;
                 Seen::On
             }
         };
@@ -226,7 +311,7 @@ impl<R: Route> Session<R> {
             look.shape = Shape::Other;
         }
         let tried = self.tries() && look.class == Class::Unproven && look.shape != Shape::Other;
-        if !look.class.is_read() && !tried {
+        if !look.class.is_read() && !tried && !self.may_be_part(&look) {
             look.seen = Seen::Enough;
         }
         self.requests.look = look;
@@ -242,12 +327,14 @@ impl<R: Route> Session<R> {
     ) -> Seen {
         match message {
             Frontend::Query(query) => {
+                look.carried = Carried::Query;
                 self.look_at_query(look, query.text);
                 look.whole();
                 return Seen::Enough;
             }
             Frontend::FunctionCall(_) => {
                 look.join(Class::Write, Why::UnknownFunction);
+                look.part = Part::Foreign;
                 return Seen::Enough;
             }
             Frontend::Parse(parse) => {
@@ -261,11 +348,7 @@ impl<R: Route> Session<R> {
             }
             Frontend::Bind(bind) => {
                 self.look_at_statement(look, input, bind.statement);
-                if look.bound.is_some() {
-                    look.portals = Portals::LeftOpen;
-                }
-                look.bound = Some(first_field(look.len, bind.portal));
-                look.binds = look.binds.saturating_add(1);
+                look.bind(bind.portal);
             }
             Frontend::Describe(describe) => match describe.kind {
                 Target::Statement => self.look_at_statement(look, input, describe.name),
@@ -273,9 +356,8 @@ impl<R: Route> Session<R> {
             },
             Frontend::Execute(execute) => {
                 self.look_at_portal(look, input, execute.portal);
-                let last = look.bound.clone().and_then(|name| input.get(name));
-                if execute.max_rows <= 0 && last == Some(execute.portal) {
-                    look.bound = None;
+                if execute.max_rows <= 0 {
+                    look.run(input, execute.portal);
                 }
             }
             Frontend::Sync => {
@@ -283,6 +365,7 @@ impl<R: Route> Session<R> {
                 return Seen::Enough;
             }
             Frontend::Flush => {
+                look.trace = Trace::Left;
                 if look.binds > 0 {
                     // A portal ends with its batch, and an Execute begins a transaction that Sync ends: were the batch to
                     // turn into a write, neither could move.
@@ -296,6 +379,7 @@ impl<R: Route> Session<R> {
             | Frontend::CopyFail { .. } => {}
             Frontend::Terminate | Frontend::Password(_) | Frontend::Unknown { .. } => {
                 look.join(Class::Write, Why::UnknownForm);
+                look.part = Part::Foreign;
                 return Seen::Enough;
             }
         }
@@ -311,8 +395,10 @@ impl<R: Route> Session<R> {
             Mirror::None => self.join_text(look, &intent, text),
             Mirror::Needed(_) | Mirror::Sent(_) => look.join(class, why),
         }
+        self.join_part(look, &intent);
         self.outline(look, text);
         if look.len > 0 {
+            look.part = Part::Foreign;
             // Behind an Execute without Sync it leaves a transaction open (PostgreSQL 18).
             look.join(Class::Session, Why::SessionStatement);
         }
@@ -330,6 +416,38 @@ impl<R: Route> Session<R> {
         look.join(intent.class, intent.reason.why);
     }
 
+    /// The segment prepares or runs a text, which would be a part of a READ ONLY transaction on a reader.
+    fn join_part(&self, look: &mut Look, intent: &Intent) {
+        if !self.keeps_reader_transactions() {
+            return;
+        }
+        let unproven = match self.tries() {
+            true => Unproven::Go,
+            false => Unproven::Stay,
+        };
+        if look.first == First::Unknown && intent.class != Class::Empty {
+            look.first = match runs_when_failed(intent) {
+                true => First::Runs,
+                false => First::Refused,
+            };
+        }
+        let part = Part::of(intent, unproven);
+        look.part = match (look.part, look.carried) {
+            (Part::Ends(end), Carried::RunEnd) if part != look.part => Part::EndsFirst(end),
+            (before, Carried::Query | Carried::Batch | Carried::RunEnd) => before.and(part),
+        };
+        if takes_snapshot(intent) == Snapshot::Taken {
+            look.snapshot = Snapshot::Taken;
+        }
+    }
+
+    /// Whether the rest of the segment decides if it may go to a reader as a part of a transaction.
+    fn may_be_part(&self, look: &Look) -> bool {
+        self.keeps_reader_transactions()
+            && look.part != Part::Foreign
+            && (self.has_reader_transaction() || look.part.opened().is_some())
+    }
+
     /// The segment prepares one more statement, of this many bytes with its name, which is to be remembered.
     fn look_for_room(&mut self, look: &mut Look, bytes: usize) {
         let before = look.parsed_bytes;
@@ -337,6 +455,7 @@ impl<R: Route> Session<R> {
         if !statements.has_room_for(bytes, look.parses, before) {
             self.pin(Pin::TooManyStatements);
             look.join(Class::Write, Why::TooLong);
+            look.part = Part::Foreign;
         }
         look.parsed_bytes = before.saturating_add(bytes);
         look.parses = look.parses.saturating_add(1);
@@ -345,6 +464,7 @@ impl<R: Route> Session<R> {
     /// A name that is parsed again while it is known makes the server refuse it, so either text may count.
     fn look_at_parse(&mut self, look: &mut Look, name: &[u8], intent: &Arc<Intent>, text: &[u8]) {
         self.join_text(look, intent, text);
+        self.join_part(look, intent);
         if name.is_empty() {
             // The unnamed statement is replaced, whatever it was.
             return;
@@ -352,6 +472,8 @@ impl<R: Route> Session<R> {
         let meaning = self.memory.statements.meaning(key(name));
         if let Some(known) = meaning.definition {
             look.join(known.meta.class, known.meta.reason.why);
+            let known = Arc::clone(&known.meta);
+            self.join_part(look, &known);
         }
         if !meaning.settled {
             look.certainty = Certainty::Tentative;
@@ -365,8 +487,9 @@ impl<R: Route> Session<R> {
             .rev()
             .find(|(span, _)| input.get(span.clone()) == Some(name));
         if let Some((_, intent)) = own {
-            let (class, why) = (intent.class, intent.reason.why);
-            look.join(class, why);
+            let intent = Arc::clone(intent);
+            look.join(intent.class, intent.reason.why);
+            self.join_part(look, &intent);
             return;
         }
         let meaning = self.memory.statements.meaning(key(name));
@@ -378,12 +501,16 @@ impl<R: Route> Session<R> {
                 let text = text_of(&known.body).unwrap_or_default();
                 look.text.join(SoleText::Prepared(Arc::clone(&known)));
                 self.join_text(look, &known.meta, text);
+                self.join_part(look, &known.meta);
                 if let Some(text) = text_of(&known.body) {
                     self.outline(look, text);
                 }
             }
             // Not prepared through the protocol: perhaps by PREPARE, which the writer knows.
-            None => look.join(Class::Session, Why::SessionStatement),
+            None => {
+                look.join(Class::Session, Why::SessionStatement);
+                look.part = Part::Foreign;
+            }
         }
     }
 
@@ -398,6 +525,7 @@ impl<R: Route> Session<R> {
         if !known && matches!(self.requests.batch, Batch::None) {
             // A cursor, perhaps: cursors live on the writer.
             look.join(Class::Session, Why::SessionStatement);
+            look.part = Part::Foreign;
         }
     }
 
@@ -433,6 +561,21 @@ impl<R: Route> Session<R> {
             super::RouteTexts::Outline => Some(crate::route::outline(text, &self.lex_now())),
         }
     }
+}
+
+/// Whether a failed transaction runs the first statement of a text.
+fn runs_when_failed(intent: &Intent) -> bool {
+    let first = intent.effects.first().filter(|effect| effect.index == 0);
+    let exits = first.is_some_and(|happened| {
+        matches!(
+            happened.effect,
+            Effect::Commit { .. }
+                | Effect::Rollback { .. }
+                | Effect::RollbackToSavepoint(_)
+                | Effect::PrepareTransaction
+        )
+    });
+    exits || intent.class == Class::Unreadable
 }
 
 /// Where a name stands that is the first field of the message that begins at `frame`.

@@ -11,8 +11,8 @@ use crate::ledger::SourceEnd;
 use crate::route::Route;
 use crate::track::pipeline::{Kind, Owed, Owner};
 use crate::track::prepared::Reached;
+use crate::wire::sqlstate;
 use crate::wire::tags::backend as tags;
-use crate::wire::{TransactionStatus, sqlstate};
 
 pub(super) const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
 
@@ -61,9 +61,11 @@ fn lost_by(cut: Cut, newest: u8, owed: &[Owed<Note>]) -> Lost {
     }
 }
 
-/// Whether the client is owed an error for this when nobody answers it.
+/// Whether the client is owed an error for this when nobody answers it. What is complete but for its ReadyForQuery has
+/// not failed.
 fn fails_when_lost(item: &Owed<Note>) -> bool {
-    item.owner == Owner::Client && !matches!(item.kind, Kind::Sync | Kind::CopyEnd)
+    let answers = matches!(item.kind, Kind::Sync | Kind::CopyEnd);
+    item.owner == Owner::Client && !answers && !item.note.is_complete()
 }
 
 /// Rows and what comes asynchronously end no request: what they belong to is still owed.
@@ -298,6 +300,8 @@ impl<R: Route> Session<R> {
         let owed = serving.pipeline.abandon();
         self.leg_down(now, leg, cause);
         let first = lost_by(cut, serving.newest, &owed);
+        let tells = skips || first == Lost::Reply || owed.iter().any(fails_when_lost);
+        self.reader_transaction_lost(now, serving.status, tells);
         let failed = match self.is_refusing(leg) {
             true => self.forget_refused(leg, owed),
             false => self.answer_for_the_lost(owed, skips, first),
@@ -335,6 +339,9 @@ impl<R: Route> Session<R> {
                     skipping = false;
                 }
                 Kind::Query | Kind::FunctionCall if fails => self.tell_ready(),
+                Kind::Query if item.owner == Owner::Client && item.note.is_complete() => {
+                    self.tell_ready();
+                }
                 Kind::Query | Kind::FunctionCall | Kind::Sync | Kind::CopyEnd => {}
                 Kind::Parse
                 | Kind::Bind
@@ -361,10 +368,10 @@ impl<R: Route> Session<R> {
         ));
     }
 
-    /// Sends the client a ReadyForQuery of ours. Only for requests that no upstream is going to answer, outside
-    /// a transaction: a reader owns none.
+    /// Sends the client a ReadyForQuery of ours. Only for requests that no upstream is going to answer: a reader's
+    /// transaction is lost with it, and the writer has what takes its place.
     pub(super) fn tell_ready(&mut self) {
-        let status = TransactionStatus::Idle.byte();
+        let status = self.status_of_ours().byte();
         self.push(PeerId::CLIENT, &[b'Z', 0, 0, 0, 5, status]);
     }
 

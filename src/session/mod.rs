@@ -31,6 +31,8 @@
 //! | `explain` | where a text would go, without sending it |
 //! | `requests` | the order of requests: batches, what is forced, what is dropped |
 //! | `fresh` | whether a reader has what the session wrote |
+//! | `part` | what a text would be to a READ ONLY transaction on the reader |
+//! | `reader_transaction`, `begin_again` | such transactions, and what takes them to the writer |
 //! | `trial` | unproven reads, tried on the reader |
 //! | `forward` | in what order messages, ours and the client's, go there |
 //! | `replies` | what each message of an upstream means and to whom it goes |
@@ -48,6 +50,7 @@ mod action;
 mod admit;
 mod after_loss;
 mod begin;
+mod begin_again;
 mod choices;
 mod client;
 mod config;
@@ -69,11 +72,13 @@ mod move_end;
 mod move_flow;
 mod moving;
 mod outbox;
+mod part;
 mod parting;
 mod peer;
 mod policy;
 mod policy_login;
 mod read_only;
+mod reader_transaction;
 mod readers;
 mod replies;
 mod reported;
@@ -99,8 +104,8 @@ use bytes::BytesMut;
 
 pub use action::{Action, CancelTarget, Demand, Event, Relayed, RouteReason, TlsRole, Transmit};
 pub use choices::{
-    Metadata, Moves, Optimistic, ReadYourWrites, ReaderFailure, ReaderOpen, RequestEvents,
-    RouteTexts, Split, WriterFailure,
+    Metadata, Moves, Optimistic, ReadOnlyTransactions, ReadYourWrites, ReaderFailure, ReaderOpen,
+    RequestEvents, RouteTexts, Split, WriterFailure,
 };
 pub use config::{
     ClientAuth, Config, ConfigError, Gate, Limits, Role, Timeouts, Upstream, UserSource,
@@ -134,6 +139,7 @@ use outbox::Outbox;
 use parting::Parting;
 use policy::Hook;
 use read_only::Served;
+use reader_transaction::ReaderTransaction;
 use readers::Readers;
 use requests::Requests;
 use spans::Spans;
@@ -211,6 +217,7 @@ pub struct Session<R> {
     roles: Roles,
     readers: Readers,
     requests: Requests,
+    reader_transaction: ReaderTransaction,
     memory: Memory,
     freshness: Freshness,
     tally: Tally,
@@ -237,6 +244,7 @@ impl<R: Route> Session<R> {
             roles: Roles::default(),
             readers: Readers::default(),
             requests: Requests::new(Roles::default().writer),
+            reader_transaction: ReaderTransaction::default(),
             memory: Memory::new(&config, seed.number()),
             freshness: Freshness::default(),
             tally: Tally::new(),

@@ -202,6 +202,7 @@ impl<R: Route> Session<R> {
         let begun = self.requests.batch == Batch::On(reader)
             || self.requests.batch == Batch::Leaving
             || self.requests.decided.is_some_and(|(leg, _)| leg == reader)
+            || self.has_reader_transaction()
             || self.was_refused();
         if !quiet || begun {
             self.fence(reader);

@@ -23,7 +23,7 @@ use crate::migrate::{
 use crate::route::Route;
 use crate::track::Pin;
 use crate::track::prepared::key;
-use crate::wire::Printable;
+use crate::wire::{Printable, TransactionStatus};
 
 impl<R: Route> Session<R> {
     /// What the session's move does by itself, whatever has happened.
@@ -77,6 +77,9 @@ impl<R: Route> Session<R> {
             if reader.pipeline.is_copying_in() {
                 facts.copy = Copy::In;
             }
+        }
+        if self.has_reader_transaction() {
+            facts.status = TransactionStatus::InTransaction;
         }
         let between = self.requests.batch == Batch::None
             && self.requests.decided.is_none()

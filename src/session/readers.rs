@@ -171,6 +171,7 @@ impl<R: Route> Session<R> {
         let stands = matches!(self.requests.batch, Batch::On(leg) if leg == id)
             || matches!(self.requests.batch, Batch::Leaving | Batch::Left);
         let rests = serving.pipeline.is_settled()
+            && !self.reader_runs_transaction()
             && !serving.said_fatal()
             && !stands
             && self.requests.decided.is_none()

@@ -224,6 +224,10 @@ impl<R: Route> Session<R> {
         if heard && busy.next().is_some() && !self.owes_client(leg) {
             return Demand::Paused;
         }
+        // A server says what it was notified of behind the transaction.
+        if header.tag == tag::NOTIFICATION_RESPONSE && heard && self.reader_runs_transaction() {
+            return Demand::Paused;
+        }
         let frame = usize::try_from(header.frame_len).unwrap_or(usize::MAX);
         let body = header.split(input).map(|(body, _)| body);
         if header.tag == tag::PARAMETER_STATUS
@@ -346,8 +350,10 @@ impl<R: Route> Session<R> {
             }
         }
         self.answered_by(leg, to, header.tag, &[]);
-        if duty == Duty::Writer {
-            self.unit_failed();
+        match duty {
+            Duty::Writer => self.unit_failed(),
+            Duty::Reader => self.transaction_fails(),
+            Duty::Spare => {}
         }
         let mut reached = Reached::Server;
         for item in dropped {
@@ -444,6 +450,9 @@ impl<R: Route> Session<R> {
         };
         let command = body.strip_suffix(&[0]).unwrap_or(body);
         self.statement_complete(&mut effects, command);
+        if leg == self.reader() {
+            self.reader_completed(command);
+        }
         if let Some(head) = self
             .leg_mut(leg)
             .serving_mut()
@@ -465,6 +474,7 @@ impl<R: Route> Session<R> {
             return Demand::Paused;
         };
         serving.status = status;
+        let mut again = false;
         let empty = serving.pipeline.is_empty();
         if let Some(Note::Restore(stamp)) = note {
             serving.stamp = serving.stamp.max(stamp);
@@ -474,6 +484,8 @@ impl<R: Route> Session<R> {
             }
         } else if let Some(Note::Question(question)) = note {
             self.question_is_over(leg, question);
+        } else if let Some(Note::Again) = note {
+            again = true;
         } else if let Some(note) = note {
             if matches!(note, Note::Mirror) {
                 self.timers.stop(Timer::Restore(leg.peer()));
@@ -485,14 +497,18 @@ impl<R: Route> Session<R> {
         }
         match self.duty(leg) {
             Duty::Writer => self.writer_ready(now, status, empty),
-            Duty::Reader | Duty::Spare if status != TransactionStatus::Idle => {
+            Duty::Reader if self.reader_ready(status) => {}
+            Duty::Spare if status == TransactionStatus::Idle => {}
+            Duty::Reader | Duty::Spare => {
                 self.misbehaved(
                     now,
                     leg,
                     "a transaction is open where none was begun".to_owned(),
                 );
             }
-            Duty::Reader | Duty::Spare => {}
+        }
+        if again {
+            self.asked_again(now, leg, status);
         }
         if !self
             .leg(leg)

@@ -163,6 +163,9 @@ impl<R: Route> Session<R> {
         if self.is_trying() || self.waits_for_move(now, input) {
             return self.wait_for_answers();
         }
+        if self.begins_again() {
+            return Demand::Paused;
+        }
         if let Judged::Closing(denial) = &self.requests.judged {
             let denial = denial.clone();
             return self.close_denied(now, denial);
@@ -205,7 +208,7 @@ impl<R: Route> Session<R> {
         match self.forced() {
             Some((leg, reason)) => self.serve_forced(leg, reason, header, input),
             None if self.is_denied_alone() => {
-                self.serve_forced(self.writer(), RouteReason::Denied, header, input)
+                self.serve_forced(self.transaction_leg(), RouteReason::Denied, header, input)
             }
             None => self.look_ahead(now, input),
         }
@@ -309,6 +312,11 @@ impl<R: Route> Session<R> {
                 return Some((leg, RouteReason::Batch));
             }
         }
+        if self.has_reader_transaction() {
+            // Behind a message that is refused the server skips the rest of the batch.
+            let leg = self.transaction_leg();
+            return self.skips_to_sync(leg).then_some((leg, RouteReason::Batch));
+        }
         match self.requests.batch {
             Batch::On(leg) if leg == self.reader() => return None,
             Batch::On(_) | Batch::Left | Batch::Unseen => {
@@ -327,7 +335,7 @@ impl<R: Route> Session<R> {
     }
 
     /// Forwards the next message where it must go.
-    fn serve_forced(
+    pub(super) fn serve_forced(
         &mut self,
         leg: LegId,
         reason: RouteReason,

@@ -65,7 +65,8 @@ impl<R: Route> Session<R> {
         if batch || self.is_holding() || !self.nothing_in_flight() {
             return Activity::Active;
         }
-        match self.leg(self.writer()).serving().map(|leg| leg.status) {
+        let writer = self.leg(self.writer()).serving().map(|leg| leg.status);
+        match self.reader_transaction_status().or(writer) {
             Some(TransactionStatus::InTransaction) => Activity::InTransaction,
             Some(TransactionStatus::Failed) => Activity::InFailedTransaction,
             Some(TransactionStatus::Idle) | None => Activity::Idle,

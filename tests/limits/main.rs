@@ -42,6 +42,21 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("TRIED_MESSAGES", "tests/session_trial.rs", "tried_messages"),
     ("REFUSED_TEXTS", "tests/session_trial.rs", "refused_texts"),
     (
+        "READ_ONLY_SETTINGS",
+        "tests/session_read_transactions.rs",
+        "its_settings_are_bounded",
+    ),
+    (
+        "READ_ONLY_HELD",
+        "tests/session_read_transactions.rs",
+        "its_settings_are_bounded",
+    ),
+    (
+        "READ_ONLY_SETTING_BYTES",
+        "tests/session_read_transactions.rs",
+        "its_settings_are_bounded",
+    ),
+    (
         "PROBE_ENTRIES_MAX",
         "src/migrate/postgres/array.rs",
         "so_many_entries_are_read",

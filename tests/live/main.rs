@@ -48,6 +48,7 @@ mod names;
 mod pins;
 mod policy;
 mod probe;
+mod read_only;
 mod reading;
 mod replication;
 mod ring;

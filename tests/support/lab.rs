@@ -152,12 +152,18 @@ pub(crate) fn split(cluster: &Cluster) -> Vec<String> {
 impl Lab {
     /// A proxy that splits; `None` when the test is skipped.
     pub(crate) fn new(test: &str) -> Option<Lab> {
+        Lab::with(test, &[])
+    }
+
+    /// The same with more arguments for the proxy.
+    pub(crate) fn with(test: &str, more: &[&str]) -> Option<Lab> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let cluster = cluster(test)?;
         let arguments = split(cluster);
         let mut arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         // As the direct sessions are: servers mention it in errors.
         arguments.extend(["--upstream-tls", "disable"]);
+        arguments.extend(more);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         Some(Lab {
             cluster,

@@ -108,6 +108,7 @@ fn disagreement(intent: Intent) -> Intent {
     };
     Intent {
         class: Class::Unreadable,
+        within: Class::Unreadable,
         reason,
         ..intent
     }

@@ -385,7 +385,8 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
 fn injected(world: &mut World<'_>, to: PeerId, bytes: &[u8]) {
     world.injected[to.index()].extend_from_slice(bytes);
     while let Some((tag, body)) = next_frame(&mut world.injected[to.index()]) {
-        let stands_in = world.setup.judges() && verdict::stands_in(tag, &body);
+        let refuses = world.setup.judges() || world.setup.read_transactions;
+        let stands_in = refuses && verdict::stands_in(tag, &body);
         let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
         let frame = [&[tag][..], &length.to_be_bytes(), &body].concat();
         let behind = world.injected[to.index()].len();
@@ -454,11 +455,14 @@ fn is_of_the_client(world: &World<'_>, tag: u8, body: &[u8]) -> bool {
         }
         b'Q' => {
             let made = [&b"RESET ALL"[..], b"DISCARD ALL"].contains(&text);
-            made || reads::is_question(world, text) || said_in_set_config(world, text) || {
-                let statements: Vec<&[u8]> = text.split(|byte| *byte == b';').collect();
-                let said = |one: &&[u8]| contains(&world.heard, one.trim_ascii());
-                statements.iter().all(said)
-            }
+            made || reads::begins_again(world, text)
+                || reads::is_question(world, text)
+                || said_in_set_config(world, text)
+                || {
+                    let statements: Vec<&[u8]> = text.split(|byte| *byte == b';').collect();
+                    let said = |one: &&[u8]| contains(&world.heard, one.trim_ascii());
+                    statements.iter().all(said)
+                }
         }
         _ => true,
     }

@@ -36,6 +36,14 @@ pub(crate) fn is_question(world: &World<'_>, text: &[u8]) -> bool {
     world.setup.fresh == Fresh::Replayed && QUESTIONS.contains(&text)
 }
 
+/// Whether a text is one by which a session of this world begins a transaction again that it took from the reader.
+pub(crate) fn begins_again(world: &World<'_>, text: &[u8]) -> bool {
+    let ours = [&b"rollback"[..], b"failed with the connection to a replica"];
+    world.setup.read_transactions
+        && (ours.contains(&text) || text.starts_with(b"begin") && text.ends_with(b"read only"))
+        || text == b"begin read only deferrable"
+}
+
 /// The session has taken a ReadyForQuery of the writer.
 pub(crate) fn writer_is_ready(world: &mut World<'_>) {
     let written = world.cluster.committed(|backend| world.is_own(backend));
@@ -144,6 +152,8 @@ pub(crate) fn wrongly_asked(world: &World<'_>) -> Option<String> {
         .iter()
         .filter(|(peer, _)| *peer == PeerId::READER);
     let may = match world.setup.optimistic {
+        // In a transaction on the reader a refusal is the answer.
+        true if world.setup.read_transactions => refused.len(),
         true => world.told.iter().filter(told).count() + lost.count(),
         false => 0,
     };

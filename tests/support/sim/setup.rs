@@ -9,8 +9,8 @@ use pgturnout::auth::{AdmitPolicy, Channel, Credential, FoundUser, Methods, Upst
 #[cfg(feature = "scram")]
 use pgturnout::cancel::CancelRing;
 use pgturnout::session::{
-    ClientAuth, Config, Gate, Metadata, Optimistic, ReadYourWrites, ReaderFailure, ReaderOpen,
-    RequestEvents, Role, Split, Upstream, UserSource, WriterFailure,
+    ClientAuth, Config, Gate, Metadata, Optimistic, ReadOnlyTransactions, ReadYourWrites,
+    ReaderFailure, ReaderOpen, RequestEvents, Role, Split, Upstream, UserSource, WriterFailure,
 };
 use pgturnout::startup::{ClientTls, ProtocolVersion, TlsNegotiation, UpstreamTlsPolicy};
 
@@ -93,6 +93,8 @@ pub(crate) struct Setup {
     pub(crate) fresh: Fresh,
     /// Reads that are not proven to be reads are tried on the reader.
     pub(crate) optimistic: bool,
+    /// READ ONLY transactions run on the reader.
+    pub(crate) read_transactions: bool,
     /// Nobody opens the client's connection: its bytes are all in the scenario.
     pub(crate) wild: bool,
     /// The session is served by its reader where the writer cannot be had.
@@ -332,6 +334,7 @@ impl Setup {
             judged: false,
             fresh: Fresh::Off,
             optimistic: false,
+            read_transactions: false,
             wild: false,
             read_only: false,
             finder: Finder::Listed,
@@ -423,6 +426,7 @@ impl Setup {
             judged: false,
             fresh: Fresh::Off,
             optimistic: false,
+            read_transactions: false,
             wild: false,
             read_only: false,
             finder: Finder::Listed,
@@ -674,6 +678,9 @@ impl Setup {
             true => Optimistic::On,
             false => Optimistic::Off,
         };
+        if self.read_transactions {
+            config.read_only_transactions = ReadOnlyTransactions::Reader;
+        }
         config.client_tls = match self.client_tls {
             Offer::Disable => ClientTls::Disable,
             Offer::Allow => ClientTls::Allow,
@@ -784,7 +791,7 @@ impl std::fmt::Display for Setup {
              upstream-direct={} servers-have-tls={} servers-want-tls={} login={} terminate={} \
              verifier={} caller={} bound={} ring={} minor={} start={} clients={} \
              readers={} rude={} lag={} tight={} \
-             server-version={} judged={} read-your-writes={} optimistic={} wild={} \
+             server-version={} judged={} read-your-writes={} optimistic={} read-transactions={} wild={} \
              read-only={} finder={} renamed={} logins={} short-startup={} spare={} {}",
             self.split,
             self.gate_is_reader,
@@ -815,6 +822,7 @@ impl std::fmt::Display for Setup {
             self.judged,
             fresh.map_or("?", |(_, name)| name),
             self.optimistic,
+            self.read_transactions,
             self.wild,
             self.read_only,
             finder.map_or("?", |(_, name)| name),
@@ -897,6 +905,7 @@ impl Setup {
             "judged" => self.judged = parsed(value)?,
             "read-your-writes" => self.fresh = named(&FRESH, value)?,
             "optimistic" => self.optimistic = parsed(value)?,
+            "read-transactions" => self.read_transactions = parsed(value)?,
             "wild" => self.wild = parsed(value)?,
             "read-only" => self.read_only = parsed(value)?,
             "finder" => self.finder = named(&FINDERS, value)?,

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use pgturnout::session::{Lifecycle, PeerId};
+use pgturnout::session::{Event, Lifecycle, PeerId};
 
 use super::super::checks::Check;
 use super::super::door;
@@ -139,10 +139,10 @@ impl Search<'_, '_> {
                 (with(&failures, Failure::Demoted(step)), excuses.clone())
             });
         }
-        let is_loss =
-            |failure: &&Failure| matches!(failure, Failure::Fails(_, state) if state == LOST);
-        let lost = failures.iter().filter(is_loss).count();
-        if excused || !self.explains(&code, lost) {
+        let is_same =
+            |failure: &&Failure| matches!(failure, Failure::Fails(_, state) if *state == code);
+        let before = failures.iter().filter(is_same).count();
+        if excused || !(self.explains(&code, before) || self.refuses(&code, before)) {
             return Err(wrong);
         }
         let unfailed = theirs.get(request).cloned().unwrap_or_default();
@@ -282,6 +282,15 @@ impl Search<'_, '_> {
                 _ => false,
             }),
         }
+    }
+}
+
+impl Search<'_, '_> {
+    /// Whether the session has refused one more statement with this code, which has no place in a transaction on the reader.
+    fn refuses(&self, code: &str, before: usize) -> bool {
+        let refused = |event: &&Event| matches!(event, Event::StatementDenied { state, .. } if state.to_string() == code);
+        let count = self.world.told.iter().filter(refused).count();
+        self.world.setup.read_transactions && before < count
     }
 }
 

@@ -111,7 +111,9 @@ pub(super) fn sessions(world: &mut World<'_>, direct: &Direct, unfailed: &Direct
                     && other.parameters == ran.parameters
                     && !other.in_transaction
             });
-            if same.in_transaction && !outside && peer == PeerId::READER {
+            let reads = world.setup.read_transactions
+                && same.setting("transaction_read_only") == Some("on");
+            if same.in_transaction && !outside && !reads && peer == PeerId::READER {
                 wrong = Some((
                     Check::Transaction,
                     format!("in a transaction, on the reader: {:?}", ran.text),

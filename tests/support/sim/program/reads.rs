@@ -34,6 +34,10 @@ pub(super) fn watched(
             }
         }
     }
+    setup.read_transactions |= choices.percent(25);
+    if setup.read_transactions {
+        begin_read_only(&mut events, choices);
+    }
     if setup.lag && setup.fresh != Fresh::Off {
         events = catching_up(events, choices);
     }
@@ -56,6 +60,29 @@ pub(super) fn known(setup: &Setup, events: Vec<Event>, choices: &mut Choices<'_>
         }
     }
     out
+}
+
+/// Has most transactions read only. The model cannot fail in the middle of a text, so none is begun in one of several
+/// statements.
+fn begin_read_only(events: &mut [Event], choices: &mut Choices<'_>) {
+    for event in events {
+        let Event::Say(ClientMessage::Query(text) | ClientMessage::Parse { text, .. }) = event
+        else {
+            continue;
+        };
+        if text.contains(';') {
+            *text = text.replace("begin read only", "begin");
+        } else if ["begin", "start transaction"].contains(&text.as_str()) && choices.percent(75) {
+            *text = choices
+                .one(&[
+                    "begin read only",
+                    "start transaction read only",
+                    "begin isolation level repeatable read, read only",
+                    "begin read only deferrable",
+                ])
+                .to_owned();
+        }
+    }
 }
 
 /// Whether a text stands for itself: nothing in the scenario depends on it.

@@ -1,0 +1,488 @@
+//! READ ONLY transactions that run on the reader, from their BEGIN to their end.
+//!
+//! The reader owns such a transaction: everything in it goes there, if it has a place there. What has none goes to the
+//! writer together with the transaction, which is begun again there as long as nothing was read in it; afterwards it is
+//! refused. A transaction whose reader is lost is begun again likewise, or made a failed one, on the writer: so there is
+//! always a server whose state is the one that the client was told.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::leg::LegId;
+use super::look::{Certainty, First, Look};
+use super::loss::Stream;
+use super::part::{End, Part, Snapshot, Unproven, is_possible, took_snapshot};
+use super::policy::{Judged, Refused};
+use super::requests::Batch;
+use super::{Demand, Denial, ReadOnlyTransactions, RouteReason, Session};
+use crate::limits;
+use crate::route::{Class, Intent, Route, TransactionModes, Why};
+use crate::wire::{Frontend, Header, TransactionStatus, sqlstate};
+
+/// Whether a READ ONLY transaction runs on the reader.
+#[derive(Debug, Default)]
+pub(super) enum ReaderTransaction {
+    #[default]
+    None,
+    /// One does, or is about to.
+    Runs(Box<Run>),
+    /// It is being begun again on the writer, and this comes then.
+    Again(Then),
+    /// Its reader is lost, and the writer has begun one in its place, of which the client has yet to hear.
+    Lost,
+}
+
+/// What becomes of a transaction that is begun again on the writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// It goes on there.
+    GoesOn,
+    /// The client is told at its next statement that it is lost.
+    Lost,
+    /// It is a failed one: the client has been told.
+    Fails,
+}
+
+/// A transaction on the reader.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) modes: TransactionModes,
+    /// The settings in it, in order, for another server.
+    pub(super) settings: Vec<HiddenText>,
+    pub(super) stage: Stage,
+    /// Whether something was read in it.
+    pub(super) seen: Snapshot,
+    pub(super) flight: Flight,
+    pub(super) unit: Unit,
+}
+
+/// Whether the client was told of an error since the reader's last ReadyForQuery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    Fine,
+    Failed,
+}
+
+/// How far a transaction on the reader is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Its BEGIN is on its way.
+    Asked,
+    Open,
+    /// It has ended, and the reader has not yet said so by ReadyForQuery.
+    Over,
+}
+
+/// What the reader has been sent last of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flight {
+    /// Proven reads, which may follow each other unanswered.
+    Reads,
+    Other,
+}
+
+/// A text of the client's. `Debug` shows its length.
+pub(super) struct HiddenText(pub(super) Box<[u8]>);
+
+impl std::fmt::Debug for HiddenText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "<{} bytes>", self.0.len())
+    }
+}
+
+/// Where a segment of the transaction goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Reader,
+    /// To the writer, with the transaction.
+    Again,
+    /// Nowhere: it is refused.
+    Nowhere,
+}
+
+impl Run {
+    fn new(modes: TransactionModes) -> Run {
+        Run {
+            modes,
+            settings: Vec::new(),
+            stage: Stage::Asked,
+            seen: Snapshot::NotTaken,
+            flight: Flight::Other,
+            unit: Unit::Fine,
+        }
+    }
+
+    fn has_room_for(&self, setting: &[u8]) -> bool {
+        let kept = self.settings.iter().map(|text| text.0.len());
+        let bytes = kept.fold(setting.len(), usize::saturating_add);
+        bytes <= limits::READ_ONLY_SETTING_BYTES && self.settings.len() < limits::READ_ONLY_SETTINGS
+    }
+
+    /// Where a segment goes while the transaction has not failed. `setting` is its text, if it is one Query.
+    fn place(&self, look: &Look, setting: Option<&[u8]>) -> Place {
+        let pristine = self.seen == Snapshot::NotTaken;
+        let elsewhere = if pristine {
+            Place::Again
+        } else {
+            Place::Nowhere
+        };
+        match look.part {
+            Part::Empty | Part::Reads => {
+                let stays = pristine && look.snapshot == Snapshot::NotTaken && look.leaves_trace();
+                if stays { Place::Again } else { Place::Reader }
+            }
+            Part::Ends(_) | Part::ReadsAndEnds | Part::Chains if look.leaves_trace() => elsewhere,
+            Part::Ends(_) | Part::ReadsAndEnds | Part::Chains => Place::Reader,
+            Part::EndsFirst(_) => Place::Again,
+            Part::OpensAndEnds(_) if look.leaves_trace() => elsewhere,
+            Part::Opens(_) | Part::OpensAndEnds(_) | Part::Savepoint if pristine => Place::Again,
+            Part::Opens(_) | Part::OpensAndEnds(_) | Part::Savepoint => Place::Reader,
+            Part::Shapes(modes) if pristine => match look.is_query() && shapes(modes) {
+                true => Place::Reader,
+                false => Place::Again,
+            },
+            Part::Local if pristine => match setting.is_some_and(|text| self.has_room_for(text)) {
+                true => Place::Reader,
+                false => Place::Again,
+            },
+            Part::Shapes(_) | Part::Local => Place::Reader,
+            Part::Foreign => elsewhere,
+        }
+    }
+
+    /// A segment is sent to the reader.
+    fn sends(&mut self, look: &Look, setting: Option<&[u8]>) {
+        self.flight = match look.part {
+            Part::Empty | Part::Reads => self.flight,
+            Part::Ends(_)
+            | Part::ReadsAndEnds
+            | Part::Opens(_)
+            | Part::OpensAndEnds(_)
+            | Part::Shapes(_)
+            | Part::Local
+            | Part::Savepoint
+            | Part::Chains
+            | Part::EndsFirst(_)
+            | Part::Foreign => Flight::Other,
+        };
+        if self.seen == Snapshot::NotTaken {
+            match (look.part, setting) {
+                (Part::Shapes(modes), _) => self.modes = merged(self.modes, modes),
+                (Part::Local, Some(text)) => self.settings.push(HiddenText(text.into())),
+                _ => {}
+            }
+        }
+        if look.snapshot == Snapshot::Taken {
+            self.seen = Snapshot::Taken;
+        }
+    }
+}
+
+/// Whether a standby can give a transaction these modes, and all that was said is known.
+fn shapes(modes: TransactionModes) -> bool {
+    let known = modes.access.is_some() || modes.isolation.is_some() || modes.deferral.is_some();
+    known && is_possible(modes)
+}
+
+fn merged(old: TransactionModes, new: TransactionModes) -> TransactionModes {
+    TransactionModes {
+        access: new.access.or(old.access),
+        isolation: new.isolation.or(old.isolation),
+        deferral: new.deferral.or(old.deferral),
+        spelt: old.spelt,
+    }
+}
+
+/// Where a segment of a failed transaction goes: a server refuses it whole unless it begins with an end.
+fn place_of_failed(look: &Look) -> Place {
+    match look.part {
+        Part::EndsFirst(End::Rollback) => Place::Again,
+        // The writer's transaction is no failed one: it would commit.
+        Part::EndsFirst(End::Commit) => Place::Nowhere,
+        Part::Ends(_) | Part::Chains if look.leaves_trace() => Place::Nowhere,
+        Part::Foreign if look.first != First::Refused => Place::Nowhere,
+        Part::Empty
+        | Part::Reads
+        | Part::Opens(_)
+        | Part::OpensAndEnds(_)
+        | Part::Shapes(_)
+        | Part::Local
+        | Part::Savepoint
+        | Part::Ends(_)
+        | Part::ReadsAndEnds
+        | Part::Chains
+        | Part::Foreign => Place::Reader,
+    }
+}
+
+/// What the client is told of a statement that has no place in its transaction.
+fn misplaced(class: Class) -> Denial {
+    let state = match class {
+        Class::Write => sqlstate::READ_ONLY_SQL_TRANSACTION,
+        Class::Empty
+        | Class::Read
+        | Class::Unproven
+        | Class::Session
+        | Class::Transaction
+        | Class::Unreadable => sqlstate::FEATURE_NOT_SUPPORTED,
+    };
+    Denial::new("cannot run this statement in a read-only transaction that has read on a replica")
+        .with_sqlstate(state)
+        .with_hint("Begin the transaction READ WRITE, or with this statement.")
+}
+
+fn lost() -> Denial {
+    Denial::new("the connection to the replica was lost, and with it the transaction")
+        .with_sqlstate(sqlstate::CONNECTION_FAILURE)
+}
+
+/// The text of a Query at the front of what has arrived.
+fn query_text<'a>(look: &Look, input: &'a [u8]) -> Option<&'a [u8]> {
+    if !look.is_query() {
+        return None;
+    }
+    let header = Header::parse(input).ok()??;
+    let (body, _) = header.split(input)?;
+    match Frontend::parse(header.tag, body) {
+        Ok(Frontend::Query(query)) => Some(query.text),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+impl<R: Route> Session<R> {
+    /// Whether READ ONLY transactions are sent to the reader at all.
+    pub(super) fn keeps_reader_transactions(&self) -> bool {
+        self.config.read_only_transactions == ReadOnlyTransactions::Reader && self.splits()
+    }
+
+    /// Whether the client's transaction is one that the reader runs or has lost, or that is being begun again.
+    pub(super) fn has_reader_transaction(&self) -> bool {
+        !matches!(self.reader_transaction, ReaderTransaction::None)
+    }
+
+    /// Whether the reader runs the client's transaction.
+    pub(super) fn reader_runs_transaction(&self) -> bool {
+        matches!(self.reader_transaction, ReaderTransaction::Runs(_))
+    }
+
+    /// Whether the client's transaction is being begun again: until then nothing of the client's is looked at.
+    pub(super) fn begins_again(&self) -> bool {
+        matches!(self.reader_transaction, ReaderTransaction::Again(_))
+    }
+
+    /// Which upstream the client's transaction is on, if the writer does not simply own it.
+    pub(super) fn transaction_leg(&self) -> LegId {
+        match self.reader_runs_transaction() {
+            true => self.reader(),
+            false => self.writer(),
+        }
+    }
+
+    /// The status of the transaction on the reader.
+    pub(super) fn reader_transaction_status(&self) -> Option<TransactionStatus> {
+        let serving = self.leg(self.reader()).serving()?;
+        self.reader_runs_transaction().then_some(serving.status)
+    }
+
+    /// Whether what was looked at opens a transaction that the reader may run.
+    pub(super) fn opens_on_reader(&self) -> bool {
+        let look = &self.requests.look;
+        let kept = look.snapshot == Snapshot::Taken || !look.leaves_trace();
+        look.part.opened().is_some() && kept && self.requests.batch == Batch::None
+    }
+
+    /// Whether a Query with this intent would.
+    pub(super) fn would_open_on_reader(&self, intent: &Intent) -> bool {
+        let unproven = match self.tries() {
+            true => Unproven::Go,
+            false => Unproven::Stay,
+        };
+        self.keeps_reader_transactions() && Part::of(intent, unproven).opened().is_some()
+    }
+
+    /// What was looked at is about to be sent to the reader.
+    pub(super) fn part_is_sent(&mut self, setting: Option<&[u8]>) {
+        let look = &self.requests.look;
+        if let (ReaderTransaction::None, Some(modes), Batch::None) = (
+            &self.reader_transaction,
+            look.part.opened(),
+            self.requests.batch,
+        ) {
+            self.reader_transaction = ReaderTransaction::Runs(Box::new(Run::new(modes)));
+        }
+        if let ReaderTransaction::Runs(run) = &mut self.reader_transaction {
+            run.sends(look, setting);
+        }
+    }
+
+    /// Decides about a segment of a transaction that the reader runs or has lost.
+    pub(super) fn decide_within(&mut self, now: Instant, input: &[u8]) -> Demand {
+        let look = &self.requests.look;
+        let (part, certain) = (look.part, look.certainty == Certainty::Certain);
+        let leg = self.transaction_leg();
+        let Some(serving) = self.leg(leg).serving() else {
+            return Demand::Paused;
+        };
+        if serving.said_fatal() || self.leg(leg).stream != Stream::Open {
+            return Demand::Paused;
+        }
+        let failed = serving.status == TransactionStatus::Failed;
+        let settled = serving.pipeline.is_settled();
+        let setting = query_text(look, input);
+        let place = match &self.reader_transaction {
+            ReaderTransaction::Runs(run) if !settled => {
+                let reads = part == Part::Reads && certain && run.flight == Flight::Reads;
+                if !reads {
+                    self.fence(leg);
+                    return Demand::Paused;
+                }
+                Place::Reader
+            }
+            ReaderTransaction::None | ReaderTransaction::Again(_) => return Demand::Paused,
+            ReaderTransaction::Runs(_) | ReaderTransaction::Lost if !settled => {
+                self.fence(leg);
+                return Demand::Paused;
+            }
+            ReaderTransaction::Runs(_) | ReaderTransaction::Lost if !certain => {
+                self.requests.look.restart();
+                return Demand::Again;
+            }
+            ReaderTransaction::Runs(_) if failed => place_of_failed(look),
+            ReaderTransaction::Runs(run) => run.place(look, setting),
+            ReaderTransaction::Lost => return self.decide_lost(input),
+        };
+        match place {
+            Place::Reader => {
+                if let (ReaderTransaction::Runs(run), true) =
+                    (&mut self.reader_transaction, settled)
+                {
+                    run.flight = Flight::Reads;
+                }
+                self.settle_within(leg, setting)
+            }
+            Place::Again if self.requests.batch == Batch::None => {
+                self.begin_again(now, Then::GoesOn);
+                Demand::Paused
+            }
+            Place::Again | Place::Nowhere => {
+                let class = self.requests.look.class;
+                self.refuse_within(leg, misplaced(class), input)
+            }
+        }
+    }
+
+    /// The segment goes to the upstream that has the transaction.
+    fn settle_within(&mut self, leg: LegId, setting: Option<&[u8]>) -> Demand {
+        if leg == self.reader() {
+            self.part_is_sent(setting);
+        }
+        self.settle_on(leg, RouteReason::Transaction)
+    }
+
+    /// A lost transaction ends well, if that is all that the client wants of it.
+    fn decide_lost(&mut self, input: &[u8]) -> Demand {
+        let writer = self.writer();
+        let look = &self.requests.look;
+        let ends = match look.part {
+            Part::Empty => return self.settle_on(writer, RouteReason::Transaction),
+            Part::Ends(_) | Part::EndsFirst(_) => look.runs_end(),
+            Part::Chains => look.is_query(),
+            Part::Reads
+            | Part::Opens(_)
+            | Part::OpensAndEnds(_)
+            | Part::Shapes(_)
+            | Part::Local
+            | Part::Savepoint
+            | Part::ReadsAndEnds
+            | Part::Foreign => false,
+        };
+        if ends {
+            self.reader_transaction = ReaderTransaction::None;
+            return self.settle_on(writer, RouteReason::Transaction);
+        }
+        let demand = self.refuse_within(writer, lost(), input);
+        if demand == Demand::Again {
+            self.reader_transaction = ReaderTransaction::None;
+        }
+        demand
+    }
+
+    /// Refuses the message that the segment begins with: the server that has the transaction is sent what stands in its
+    /// place, so that the transaction fails.
+    fn refuse_within(&mut self, leg: LegId, denial: Denial, input: &[u8]) -> Demand {
+        let Ok(Some(header)) = self.client_header(input) else {
+            return Demand::Bytes(Header::LEN);
+        };
+        let intent = Intent {
+            class: self.requests.look.class,
+            ..Intent::opaque(Why::TransactionStatement)
+        };
+        let refused = Refused {
+            denial,
+            intent: Arc::new(intent),
+            request: self.requests.next_number(),
+        };
+        let judged = Judged::Denied(Box::new(refused));
+        let before = std::mem::replace(&mut self.requests.judged, judged);
+        let demand = self.serve_forced(leg, RouteReason::Misplaced, header, input);
+        if demand != Demand::Again {
+            self.requests.judged = before;
+        }
+        demand
+    }
+
+    /// The reader has completed a statement of the client's, with this tag.
+    pub(super) fn reader_completed(&mut self, tag: &[u8]) {
+        if let ReaderTransaction::Runs(run) = &mut self.reader_transaction {
+            if took_snapshot(tag) == Snapshot::Taken {
+                run.seen = Snapshot::Taken;
+            }
+        }
+    }
+
+    /// A BEGIN is complete.
+    pub(super) fn transaction_begun(&mut self) {
+        if let ReaderTransaction::Runs(run) = &mut self.reader_transaction {
+            run.stage = Stage::Open;
+        }
+    }
+
+    /// A COMMIT or ROLLBACK is complete; with `chain`, another transaction with the same modes is open.
+    pub(super) fn transaction_is_over(&mut self, chain: bool) {
+        if let ReaderTransaction::Runs(run) = &mut self.reader_transaction {
+            match chain {
+                true => {
+                    run.settings.clear();
+                    run.seen = Snapshot::NotTaken;
+                }
+                false => run.stage = Stage::Over,
+            }
+        }
+    }
+
+    /// The reader has refused something of the client's.
+    pub(super) fn transaction_fails(&mut self) {
+        if let ReaderTransaction::Runs(run) = &mut self.reader_transaction {
+            run.unit = Unit::Failed;
+        }
+    }
+
+    /// The reader has answered a request. Whether this status of its transaction can be.
+    pub(super) fn reader_ready(&mut self, status: TransactionStatus) -> bool {
+        if let ReaderTransaction::Runs(run) = &mut self.reader_transaction {
+            run.unit = Unit::Fine;
+        }
+        if status != TransactionStatus::Idle {
+            return self.reader_runs_transaction();
+        }
+        // A Sync of ours may be answered before the BEGIN that it made way for.
+        let reader = self.reader();
+        let asked = self.owes_client(reader)
+            || matches!(self.requests.decided, Some((leg, _)) if leg == reader);
+        if self.reader_runs_transaction() && !asked {
+            self.reader_transaction = ReaderTransaction::None;
+            self.memory.rolled_back();
+        }
+        true
+    }
+}

@@ -1,0 +1,847 @@
+//! READ ONLY transactions on the reader (R5), and what takes them to the writer.
+
+mod session_support;
+
+use std::time::Duration;
+
+use pgturnout::limits;
+use pgturnout::route::{Class, Target, Why};
+use pgturnout::session::{
+    Activity, CloseCause, Config, Destination, Event, MoveOrder, MoveTarget, Moves, Optimistic,
+    PeerId, ReadOnlyTransactions, ReadYourWrites, RouteReason, Timer,
+};
+use session_support::{Rig, config, each};
+
+const CLIENT: PeerId = PeerId::CLIENT;
+const WRITER: PeerId = PeerId::WRITER;
+const READER: PeerId = PeerId::READER;
+const ROW: &str = "T D(1) C(SELECT 1) Z(T)";
+
+fn reading() -> Config {
+    let mut config = config();
+    config.read_only_transactions = ReadOnlyTransactions::Reader;
+    config
+}
+
+fn optimistic() -> Config {
+    let mut config = reading();
+    config.optimistic = Optimistic::On;
+    config
+}
+
+/// A request is sent to an upstream alone, and answered.
+#[track_caller]
+fn runs(rig: &mut Rig, request: &str, on: PeerId, answer: &str) {
+    rig.client(request);
+    arrives(rig, request, on, answer);
+}
+
+#[track_caller]
+fn arrives(rig: &mut Rig, request: &str, on: PeerId, answer: &str) {
+    let other = if on == READER { WRITER } else { READER };
+    rig.see(other, "");
+    rig.see(on, request);
+    rig.say(on, answer);
+    rig.see(CLIENT, answer);
+}
+
+#[track_caller]
+fn begun(rig: &mut Rig) {
+    rig.both();
+    runs(rig, "Q(begin read only)", READER, "C(BEGIN) Z(T)");
+}
+
+#[track_caller]
+fn has_read(rig: &mut Rig) {
+    begun(rig);
+    runs(rig, "Q(select 1)", READER, ROW);
+}
+
+#[track_caller]
+fn is_over(rig: &mut Rig) {
+    rig.silence();
+    runs(rig, "Q(delete from t)", WRITER, "C(DELETE 0) Z(I)");
+    runs(rig, "Q(select 1)", READER, "T D(1) C(SELECT 1) Z(I)");
+}
+
+/// The transaction is begun again on the writer, where the request that is in the way runs.
+#[track_caller]
+fn moves(rig: &mut Rig, again: &str, request: &str, answer: &str) {
+    rig.see(CLIENT, "");
+    if rig.is_open(READER) {
+        rig.see(READER, "Q(rollback)");
+        rig.reader("C(ROLLBACK) Z(I)");
+    }
+    rig.see(WRITER, again);
+    for _ in again.split(") ") {
+        rig.see(WRITER, "");
+        rig.writer("C(BEGIN) Z(T)");
+    }
+    rig.see(WRITER, request);
+    rig.writer(answer);
+    rig.see(CLIENT, answer);
+}
+
+/// The server with the transaction is sent what it refuses, and the client is told this instead.
+#[track_caller]
+fn is_refused(rig: &mut Rig, on: PeerId, stand_in: &str, state: &str) {
+    let other = if on == READER { WRITER } else { READER };
+    if rig.is_open(other) {
+        rig.see(other, "");
+    }
+    let shown = rig.shown(on);
+    assert!(shown.starts_with(stand_in), "{shown}");
+    rig.say(on, "E(42601) Z(E)");
+    rig.see(CLIENT, &format!("E({state}) Z(E)"));
+}
+
+#[test]
+fn a_transaction_runs_on_the_reader_from_its_begin_to_its_end() {
+    each(reading, |rig| {
+        for (begin, tag) in [
+            ("begin read only", "BEGIN"),
+            (
+                "START TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+                "START TRANSACTION",
+            ),
+        ] {
+            if rig.is_open(READER) {
+                rig.see(READER, "");
+            } else {
+                rig.both();
+            }
+            runs(
+                rig,
+                &format!("Q({begin})"),
+                READER,
+                &format!("C({tag}) Z(T)"),
+            );
+            assert_eq!(rig.session.activity(), Activity::InTransaction);
+            runs(rig, "Q(select 1)", READER, ROW);
+            runs(
+                rig,
+                "P(s,select 2) B(,s) E S",
+                READER,
+                "1 2 D(2) C(SELECT 1) Z(T)",
+            );
+            runs(
+                rig,
+                "Q(copy t to stdout)",
+                READER,
+                "H d(1) c C(COPY 1) Z(T)",
+            );
+            runs(rig, "Q(savepoint a)", READER, "C(SAVEPOINT) Z(T)");
+            runs(rig, "Q(select 1/0)", READER, "E(22012) Z(E)");
+            assert_eq!(rig.session.activity(), Activity::InFailedTransaction);
+            runs(rig, "Q(select 1)", READER, "E(25P02) Z(E)");
+            runs(rig, "Q(rollback to a)", READER, "C(ROLLBACK) Z(T)");
+            runs(rig, "Q(set local work_mem = 100)", READER, "C(SET) Z(T)");
+            runs(rig, "Q(commit)", READER, "C(COMMIT) Z(I)");
+            is_over(rig);
+        }
+    });
+}
+
+#[test]
+fn it_runs_on_the_writer_unless_it_is_asked_for() {
+    each(config, |rig| {
+        rig.both();
+        runs(rig, "Q(begin read only)", WRITER, "C(BEGIN) Z(T)");
+        runs(rig, "Q(select 1)", WRITER, ROW);
+    });
+    for begin in [
+        "begin",
+        "begin read only isolation level serializable",
+        "begin read write",
+    ] {
+        each(reading, |rig| {
+            rig.both();
+            runs(rig, &format!("Q({begin})"), WRITER, "C(BEGIN) Z(T)");
+            runs(rig, "Q(select 1)", WRITER, ROW);
+            runs(rig, "Q(set transaction read only)", WRITER, "C(SET) Z(T)");
+            runs(rig, "Q(select 1)", WRITER, ROW);
+        });
+    }
+}
+
+#[test]
+fn one_text_or_one_batch_may_be_all_of_it() {
+    for (request, answer) in [
+        (
+            "Q(begin read only; select 1; commit)",
+            "C(BEGIN) T D(1) C(SELECT 1) C(COMMIT) Z(I)",
+        ),
+        (
+            "P(,begin read only) B(,) E P(,select 1) B(,) DP E P(,commit) B(,) E S",
+            "1 2 C(BEGIN) 1 2 T D(1) C(SELECT 1) 1 2 C(COMMIT) Z(I)",
+        ),
+    ] {
+        each(reading, |rig| {
+            rig.both();
+            rig.client(request);
+            rig.see(WRITER, "");
+            rig.see(READER, request);
+            rig.reader(answer);
+            rig.see(CLIENT, answer);
+            is_over(rig);
+        });
+    }
+    each(reading, |rig| {
+        rig.both();
+        runs(
+            rig,
+            "P(,begin read only) B(,) E P(,select 1) B(,) E S",
+            READER,
+            "1 2 C(BEGIN) 1 2 D(1) C(SELECT 1) Z(T)",
+        );
+        runs(rig, "P(,select 1) H", READER, "1");
+        runs(rig, "B(,) E S", READER, "2 D(1) C(SELECT 1) Z(T)");
+        runs(rig, "Q(rollback)", READER, "C(ROLLBACK) Z(I)");
+        is_over(rig);
+    });
+    // What has no place there takes all of it to the writer.
+    for request in [
+        "Q(begin read only; select pg_backend_pid(); commit)",
+        "Q(begin read only; savepoint a; select 1)",
+        "Q(begin read only; commit; delete from t)",
+        "P(,begin read only) B(,) E P(,listen a) B(,) E S",
+        "P(,begin read only) B(,) E P(,commit) B(,) E P(,select 1) B(,) E S",
+        "P(,begin read only) B(,) E H",
+    ] {
+        each(reading, |rig| {
+            rig.both();
+            rig.client(request);
+            rig.see(READER, "");
+            rig.see(WRITER, request);
+        });
+    }
+}
+
+#[test]
+fn what_has_no_place_there_takes_it_to_the_writer_before_it_has_read() {
+    for request in [
+        "Q(set transaction read write)",
+        "Q(set transaction_read_only = off)",
+        "Q(set transaction isolation level serializable)",
+        "Q(insert into t values (1))",
+        "Q(select nextval('s'))",
+        "Q(select pg_advisory_lock(1))",
+        "Q(select app.f())",
+        "Q(select pg_backend_pid())",
+        "Q(listen a)",
+        "Q(declare c cursor for select 1)",
+        "Q(savepoint a)",
+        "Q(prepare transaction 'a')",
+        "Q(set timezone = 'UTC')",
+        "Q(set local timezone = 'UTC')",
+        "Q(begin read write)",
+        "Q(commit; delete from t)",
+        "P(,show transaction_read_only) B(,) E S",
+        "P(,set transaction read write) B(,) E S",
+        "P(,set local work_mem = 100) B(,) E S",
+        "P(,show timezone) H",
+        "P(,show timezone) B(p,) E(p) S",
+    ] {
+        each(reading, |rig| {
+            begun(rig);
+            rig.client(request);
+            let answer = match request.chars().next_back() {
+                Some('H') => "1",
+                Some('S') => "1 2 C(X) Z(T)",
+                _ => "C(X) Z(T)",
+            };
+            moves(rig, "Q(begin read only)", request, answer);
+            if answer == "1" {
+                runs(rig, "S", WRITER, "Z(T)");
+            }
+            runs(rig, "Q(select 1)", WRITER, ROW);
+            runs(rig, "Q(rollback)", WRITER, "C(ROLLBACK) Z(I)");
+            is_over(rig);
+        });
+    }
+}
+
+/// What only shows a setting reads nothing.
+#[test]
+fn its_modes_and_settings_go_with_it() {
+    each(reading, |rig| {
+        begun(rig);
+        runs(rig, "Q(show timezone)", READER, "T D(UTC) C(SHOW) Z(T)");
+        runs(rig, "Q(set local work_mem = 100)", READER, "C(SET) Z(T)");
+        runs(
+            rig,
+            "Q(set transaction isolation level repeatable read, not deferrable)",
+            READER,
+            "C(SET) Z(T)",
+        );
+        runs(
+            rig,
+            "Q(set local enable_seqscan = off)",
+            READER,
+            "C(SET) Z(T)",
+        );
+        rig.client("Q(select pg_backend_pid())");
+        moves(
+            rig,
+            "Q(begin isolation level repeatable read read only not deferrable) \
+             Q(set local work_mem = 100) Q(set local enable_seqscan = off)",
+            "Q(select pg_backend_pid())",
+            ROW,
+        );
+    });
+}
+
+#[test]
+fn its_settings_are_bounded() {
+    let held = limits::READ_ONLY_SETTINGS * limits::READ_ONLY_HELD;
+    assert_eq!(
+        reading().memory_bound() - config().memory_bound(),
+        limits::READ_ONLY_SETTING_BYTES + held
+    );
+    let setting = |len: usize| format!("set local work_mem = {:>1$}", 64, len - 21);
+    let most = limits::READ_ONLY_SETTINGS;
+    let bytes = limits::READ_ONLY_SETTING_BYTES;
+    for (count, len) in [(most, 30), (4, bytes / 4)] {
+        each(reading, |rig| {
+            begun(rig);
+            for _ in 0..count {
+                let request = format!("Q({})", setting(len));
+                runs(rig, &request, READER, "C(SET) Z(T)");
+            }
+            let again = vec![format!("Q({})", setting(len)); count].join(" ");
+            let one_more = format!("Q({})", setting(30));
+            rig.client(&one_more);
+            rig.see(READER, "Q(rollback)");
+            rig.see(WRITER, &format!("Q(begin read only) {again}"));
+        });
+    }
+}
+
+#[test]
+fn what_has_no_place_there_is_refused_after_it_has_read() {
+    for (request, stand_in, state) in [
+        ("Q(select app.f())", "Q(", "0A000"),
+        ("Q(select pg_advisory_lock(1))", "Q(", "0A000"),
+        ("Q(set timezone = 'UTC')", "Q(", "0A000"),
+        ("Q(listen a)", "Q(", "0A000"),
+        ("Q(prepare transaction 'a')", "Q(", "0A000"),
+        ("Q(declare c cursor for select 1)", "Q(", "0A000"),
+        ("Q(insert into t values (1))", "Q(", "25006"),
+        ("Q(copy t from stdin)", "Q(", "25006"),
+        ("Q(select nextval('s'))", "Q(", "25006"),
+    ] {
+        each(reading, |rig| {
+            has_read(rig);
+            rig.client(request);
+            is_refused(rig, READER, stand_in, state);
+            runs(rig, "Q(insert into t values (1))", READER, "E(25P02) Z(E)");
+            runs(rig, "Q(commit)", READER, "C(ROLLBACK) Z(I)");
+            is_over(rig);
+        });
+    }
+    for (batch, state) in [
+        ("P(,select app.f()) B(,) E S", "0A000"),
+        ("DS(unknown) P(,select 1) B(,) E S", "0A000"),
+        ("B(,unknown) E S", "0A000"),
+        ("P(,delete from t) B(,) E S", "25006"),
+    ] {
+        each(reading, |rig| {
+            has_read(rig);
+            rig.client(batch);
+            rig.see(WRITER, "");
+            assert!(!rig.shown(READER).contains("select app"));
+            rig.reader("E(26000) Z(E)");
+            rig.see(CLIENT, &format!("E({state}) Z(E)"));
+            runs(rig, "P(,rollback) B(,) E S", READER, "1 2 C(ROLLBACK) Z(I)");
+            is_over(rig);
+        });
+    }
+}
+
+/// Before any query the writer decides about it; behind one every server says the same.
+#[test]
+fn promotion_is_answered_as_by_one_server() {
+    for text in [
+        "set transaction read write",
+        "begin read write",
+        "set transaction_read_only = off",
+    ] {
+        each(reading, |rig| {
+            has_read(rig);
+            runs(rig, &format!("Q({text})"), READER, "E(25001) Z(E)");
+        });
+    }
+    each(reading, |rig| {
+        begun(rig);
+        rig.client("Q(set transaction read write) Q(insert into t values (1)) Q(commit)");
+        rig.see(READER, "Q(rollback)");
+        rig.see(WRITER, "Q(begin read only)");
+        rig.writer("C(BEGIN) Z(T)");
+        rig.see(
+            WRITER,
+            "Q(set transaction read write) Q(insert into t values (1)) Q(commit)",
+        );
+        rig.writer("C(SET) Z(T) C(INSERT 0 1) Z(T) C(COMMIT) Z(I)");
+        rig.see(CLIENT, "C(SET) Z(T) C(INSERT 0 1) Z(T) C(COMMIT) Z(I)");
+        rig.reader("C(ROLLBACK) Z(I)");
+        rig.silence();
+    });
+}
+
+#[test]
+fn the_next_one_of_a_chain_is_a_new_one() {
+    each(reading, |rig| {
+        has_read(rig);
+        runs(rig, "Q(commit and chain)", READER, "C(COMMIT) Z(T)");
+        rig.client("Q(set transaction read write)");
+        moves(
+            rig,
+            "Q(begin read only)",
+            "Q(set transaction read write)",
+            "C(SET) Z(T)",
+        );
+    });
+    each(reading, |rig| {
+        has_read(rig);
+        runs(rig, "Q(select 1/0)", READER, "E(22012) Z(E)");
+        runs(rig, "Q(rollback and chain)", READER, "C(ROLLBACK) Z(T)");
+        runs(rig, "Q(select 1)", READER, ROW);
+        rig.client("Q(listen a)");
+        is_refused(rig, READER, "Q(", "0A000");
+    });
+}
+
+/// The text of asyncpg's reset, and a pool's.
+#[test]
+fn a_text_that_first_ends_it_runs_on_the_writer() {
+    for failed in [false, true] {
+        each(reading, |rig| {
+            has_read(rig);
+            if failed {
+                runs(rig, "Q(select 1/0)", READER, "E(22012) Z(E)");
+            }
+            let reset = "Q(rollback; select pg_advisory_unlock_all(); reset all)";
+            rig.client(reset);
+            moves(
+                rig,
+                "Q(begin read only)",
+                reset,
+                "C(ROLLBACK) T D() C(SELECT 1) C(RESET) Z(I)",
+            );
+        });
+    }
+    each(reading, |rig| {
+        has_read(rig);
+        runs(rig, "Q(select 1/0)", READER, "E(22012) Z(E)");
+        rig.client("Q(commit; delete from t)");
+        is_refused(rig, READER, "Q(", "25006");
+        runs(rig, "Q(rollback)", READER, "C(ROLLBACK) Z(I)");
+        is_over(rig);
+    });
+    each(reading, |rig| {
+        has_read(rig);
+        let batch = "P(,commit) B(,) E P(,delete from t) B(,) E S";
+        rig.client(batch);
+        moves(
+            rig,
+            "Q(begin read only)",
+            batch,
+            "1 2 C(COMMIT) 1 2 C(DELETE 1) Z(I)",
+        );
+    });
+}
+
+#[test]
+fn it_is_sent_where_reads_are() {
+    // A reader that is not there.
+    each(reading, |rig| {
+        rig.both();
+        rig.eof(READER);
+        rig.pass(Duration::from_millis(1));
+        runs(rig, "Q(begin read only)", WRITER, "C(BEGIN) Z(T)");
+        runs(rig, "Q(select 1)", WRITER, ROW);
+    });
+    // What the session wrote is not there yet.
+    let fresh = || {
+        let mut config = reading();
+        config.read_your_writes = ReadYourWrites::Reads(1);
+        config
+    };
+    each(fresh, |rig| {
+        rig.both();
+        runs(rig, "Q(delete from t)", WRITER, "C(DELETE 0) Z(I)");
+        runs(rig, "Q(begin read only)", WRITER, "C(BEGIN) Z(T)");
+        runs(rig, "Q(commit)", WRITER, "C(COMMIT) Z(I)");
+        runs(rig, "Q(begin read only)", READER, "C(BEGIN) Z(T)");
+    });
+    // Settings first; what pins keeps it home.
+    each(reading, |rig| {
+        rig.both();
+        runs(rig, "Q(set work_mem = 100)", WRITER, "C(SET) Z(I)");
+        rig.client("Q(begin read only)");
+        rig.see(READER, "Q(set work_mem = 100)");
+        rig.reader("C(SET) Z(I)");
+        arrives(rig, "Q(begin read only)", READER, "C(BEGIN) Z(T)");
+        runs(rig, "Q(commit)", READER, "C(COMMIT) Z(I)");
+        runs(
+            rig,
+            "Q(create temp table x ())",
+            WRITER,
+            "C(CREATE TABLE) Z(I)",
+        );
+        runs(rig, "Q(begin read only)", WRITER, "C(BEGIN) Z(T)");
+    });
+}
+
+#[test]
+fn requests_may_follow_without_waiting() {
+    each(reading, |rig| {
+        rig.both();
+        rig.client("Q(begin read only) Q(select 1) Q(select 2) Q(commit) Q(delete from t)");
+        rig.see(READER, "Q(begin read only)");
+        rig.reader("C(BEGIN) Z(T)");
+        rig.see(READER, "Q(select 1) Q(select 2)");
+        rig.reader("C(SELECT 1) Z(T)");
+        rig.see(READER, "");
+        rig.reader("C(SELECT 1) Z(T)");
+        rig.see(READER, "Q(commit)");
+        rig.see(WRITER, "");
+        rig.reader("C(COMMIT) Z(I)");
+        rig.see(READER, "");
+        rig.see(WRITER, "Q(delete from t)");
+    });
+    // A BEGIN that fails opens nothing.
+    each(reading, |rig| {
+        rig.both();
+        rig.client("Q(begin read only) Q(delete from t)");
+        rig.see(READER, "Q(begin read only)");
+        rig.reader("E(53200) Z(I)");
+        rig.see(CLIENT, "E(53200) Z(I)");
+        rig.see(WRITER, "Q(delete from t)");
+    });
+}
+
+#[test]
+fn a_reader_that_is_lost_before_it_has_read_is_replaced_unseen() {
+    each(reading, |rig| {
+        begun(rig);
+        runs(rig, "Q(set local work_mem = 100)", READER, "C(SET) Z(T)");
+        rig.eof(READER);
+        rig.see(CLIENT, "");
+        rig.see(WRITER, "Q(begin read only) Q(set local work_mem = 100)");
+        rig.client("Q(select 1)");
+        rig.see(WRITER, "");
+        rig.writer("C(BEGIN) Z(T) C(SET) Z(T)");
+        arrives_alone(rig, "Q(select 1)", ROW);
+        runs_alone(rig, "Q(commit)", "C(COMMIT) Z(I)");
+        runs_alone(rig, "Q(delete from t)", "C(DELETE 0) Z(I)");
+    });
+}
+
+#[track_caller]
+fn runs_alone(rig: &mut Rig, request: &str, answer: &str) {
+    rig.client(request);
+    arrives_alone(rig, request, answer);
+}
+
+#[track_caller]
+fn arrives_alone(rig: &mut Rig, request: &str, answer: &str) {
+    rig.see(WRITER, request);
+    rig.writer(answer);
+    rig.see(CLIENT, answer);
+}
+
+#[test]
+fn a_reader_that_is_lost_in_an_answer_leaves_a_failed_transaction() {
+    for (request, before) in [
+        ("Q(select 1)", ""),
+        ("Q(select 1)", "T D(1)"),
+        ("P(,select 1) B(,) E S", "1 2"),
+        ("Q(rollback to a)", ""),
+    ] {
+        each(reading, |rig| {
+            has_read(rig);
+            rig.client(request);
+            rig.see(READER, request);
+            rig.reader(before);
+            rig.see(CLIENT, before);
+            rig.eof(READER);
+            rig.see(CLIENT, "E(08006) Z(E)");
+            let shown = rig.shown(WRITER);
+            assert!(shown.starts_with("Q(begin read only) Q(failed"), "{shown}");
+            rig.client("Q(select 2) Q(rollback)");
+            rig.see(WRITER, "");
+            rig.writer("C(BEGIN) Z(T) E(42601) Z(E)");
+            rig.see(WRITER, "Q(select 2) Q(rollback)");
+            rig.writer("E(25P02) Z(E) C(ROLLBACK) Z(I)");
+            rig.see(CLIENT, "E(25P02) Z(E) C(ROLLBACK) Z(I)");
+            runs_alone(rig, "Q(delete from t)", "C(DELETE 0) Z(I)");
+        });
+    }
+    // A batch that is not ended yet.
+    each(reading, |rig| {
+        has_read(rig);
+        runs(rig, "P(,select 1) H", READER, "1");
+        rig.eof(READER);
+        rig.see(CLIENT, "");
+        let _ = rig.shown(WRITER);
+        rig.writer("C(BEGIN) Z(T) E(42601) Z(E)");
+        rig.client("B(,) E S");
+        rig.see(CLIENT, "E(08006) Z(E)");
+        rig.see(WRITER, "");
+        runs_alone(rig, "Q(rollback)", "C(ROLLBACK) Z(I)");
+    });
+    // Nothing but a ReadyForQuery is missing: what was said counts.
+    for (request, before, after, again) in [
+        (
+            "Q(savepoint a)",
+            "C(SAVEPOINT)",
+            "Z(T)",
+            "Q(begin read only)",
+        ),
+        (
+            "P(,select 1) B(,) E S",
+            "1 2 C(SELECT 1)",
+            "Z(T)",
+            "Q(begin read only)",
+        ),
+        (
+            "Q(select 1/0)",
+            "T E(22012)",
+            "Z(E)",
+            "Q(begin read only) Q(failed with the connection to a replica)",
+        ),
+        (
+            "P(,select 1) B(,) E S",
+            "1 E(22012)",
+            "Z(E)",
+            "Q(begin read only) Q(failed with the connection to a replica)",
+        ),
+    ] {
+        each(reading, |rig| {
+            has_read(rig);
+            rig.client(request);
+            rig.see(READER, request);
+            rig.reader(before);
+            rig.see(CLIENT, before);
+            rig.eof(READER);
+            rig.see(CLIENT, after);
+            rig.see(WRITER, again);
+        });
+    }
+    each(reading, |rig| {
+        rig.both();
+        rig.client("Q(begin read only)");
+        rig.see(READER, "Q(begin read only)");
+        rig.reader("C(BEGIN)");
+        rig.see(CLIENT, "C(BEGIN)");
+        rig.eof(READER);
+        rig.see(CLIENT, "Z(T)");
+        rig.see(WRITER, "Q(begin read only)");
+    });
+    // One that ends: it has ended where that was said.
+    for (before, after) in [("", "E(08006) Z(E)"), ("C(COMMIT)", "Z(I)")] {
+        each(reading, |rig| {
+            has_read(rig);
+            rig.client("Q(commit)");
+            rig.see(READER, "Q(commit)");
+            rig.reader(before);
+            rig.see(CLIENT, before);
+            rig.eof(READER);
+            rig.see(CLIENT, after);
+        });
+    }
+    // A transaction that has not begun.
+    each(reading, |rig| {
+        rig.both();
+        rig.client("Q(begin read only)");
+        rig.see(READER, "Q(begin read only)");
+        rig.eof(READER);
+        rig.see(CLIENT, "E(08006) Z(I)");
+        runs_alone(rig, "Q(delete from t)", "C(DELETE 0) Z(I)");
+    });
+    // One that has failed before.
+    each(reading, |rig| {
+        has_read(rig);
+        runs(rig, "Q(select 1/0)", READER, "E(22012) Z(E)");
+        rig.eof(READER);
+        rig.see(CLIENT, "");
+        let shown = rig.shown(WRITER);
+        assert!(shown.starts_with("Q(begin read only) Q(failed"), "{shown}");
+        rig.writer("C(BEGIN) Z(T) E(42601) Z(E)");
+        runs_alone(rig, "Q(rollback)", "C(ROLLBACK) Z(I)");
+    });
+}
+
+#[test]
+fn a_reader_that_is_lost_between_requests_is_told_of_at_the_next() {
+    let lose = |rig: &mut Rig| {
+        has_read(rig);
+        rig.eof(READER);
+        rig.see(CLIENT, "");
+        rig.see(WRITER, "Q(begin read only)");
+        rig.writer("C(BEGIN) Z(T)");
+    };
+    for request in [
+        "Q(select 1)",
+        "Q(select 1; commit)",
+        "Q(set transaction read write)",
+    ] {
+        each(reading, |rig| {
+            lose(rig);
+            rig.client(request);
+            is_refused(rig, WRITER, "Q(", "08006");
+            runs_alone(rig, "Q(select 1)", "E(25P02) Z(E)");
+            runs_alone(rig, "Q(rollback)", "C(ROLLBACK) Z(I)");
+        });
+    }
+    each(reading, |rig| {
+        lose(rig);
+        rig.client("P(,commit) S");
+        rig.see(CLIENT, "");
+        assert!(!rig.shown(WRITER).contains("commit"));
+    });
+    for (end, answer) in [
+        ("Q(commit)", "C(COMMIT) Z(I)"),
+        ("P(,rollback) B(,) E S", "1 2 C(ROLLBACK) Z(I)"),
+    ] {
+        each(reading, |rig| {
+            lose(rig);
+            runs_alone(rig, end, answer);
+            runs_alone(rig, "Q(delete from t)", "C(DELETE 0) Z(I)");
+        });
+    }
+}
+
+#[test]
+fn a_transaction_that_cannot_be_begun_again_ends_the_session() {
+    let fails: [fn(&mut Rig); 2] = [
+        |rig| rig.writer("E(53200) Z(I)"),
+        |rig| rig.expire(Timer::Restore(WRITER)),
+    ];
+    for fails in fails {
+        each(reading, |rig| {
+            begun(rig);
+            rig.client("Q(set transaction read write)");
+            rig.see(WRITER, "Q(begin read only)");
+            rig.see(READER, "Q(rollback)");
+            fails(rig);
+            let told = rig.shown(CLIENT);
+            assert!(told.starts_with("FATAL("), "{told}");
+            let fault = CloseCause::UpstreamFault(WRITER);
+            assert!(rig.closes.contains(&(CLIENT, fault)), "{:?}", rig.closes);
+        });
+    }
+}
+
+#[test]
+fn it_is_cancelled_counted_told_and_explained_where_it_runs() {
+    each(reading, |rig| {
+        rig.both();
+        let explained = rig.session.explain(b"begin read only");
+        let why = RouteReason::Intent(Why::BeginReadOnly);
+        assert_eq!((explained.target, explained.reason), (Target::Reader, why));
+        runs(rig, "Q(begin read only)", READER, "C(BEGIN) Z(T)");
+        let explained = rig.session.explain(b"select 1");
+        let within = RouteReason::Transaction;
+        assert_eq!(
+            (explained.target, explained.reason),
+            (Target::Reader, within)
+        );
+        rig.client("Q(select 1)");
+        let target = rig.session.cancel_target().map(|target| target.peer);
+        assert_eq!(target, Some(READER));
+        rig.see(READER, "Q(select 1)");
+        rig.reader(ROW);
+        rig.see(CLIENT, ROW);
+        rig.client("Q(listen a)");
+        is_refused(rig, READER, "Q(", "0A000");
+        let routed: Vec<_> = rig
+            .events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Routed {
+                    peer,
+                    class,
+                    reason,
+                    ..
+                } => Some((*peer, *class, *reason)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(
+            routed,
+            [
+                (READER, Class::Transaction, why),
+                (READER, Class::Read, within),
+                (READER, Class::Session, RouteReason::Misplaced),
+            ]
+        );
+    });
+    each(config, |rig| {
+        rig.both();
+        let explained = rig.session.explain(b"begin read only");
+        assert_eq!(explained.target, Target::Writer);
+    });
+}
+
+/// A server says what it was notified of when the transaction is over, and of settings that it is a standby only here.
+#[test]
+fn what_the_servers_say_by_themselves_keeps_its_place() {
+    each(reading, |rig| {
+        has_read(rig);
+        rig.writer("A(news)");
+        rig.reader("S(in_hot_standby,on) N(00000)");
+        rig.see(CLIENT, "");
+        rig.client("Q(commit)");
+        rig.see(READER, "Q(commit)");
+        rig.reader("C(COMMIT) Z(I)");
+        rig.see(CLIENT, "C(COMMIT) Z(I) A(news)");
+    });
+    // The notification must not stand in the way of the answers behind it.
+    each(reading, |rig| {
+        begun(rig);
+        rig.writer("A(news)");
+        rig.see(CLIENT, "");
+        rig.client("Q(listen a)");
+        rig.see(READER, "Q(rollback)");
+        rig.see(WRITER, "Q(begin read only)");
+        rig.writer("C(BEGIN) Z(T)");
+        rig.see(CLIENT, "A(news)");
+        rig.see(WRITER, "Q(listen a)");
+    });
+}
+
+#[test]
+fn a_session_does_not_move_while_it_is_open() {
+    let movable = || {
+        let mut config = reading();
+        config.moves = Moves::On;
+        config
+            .upstreams
+            .push(session_support::upstream(pgturnout::session::Role::Spare));
+        config
+    };
+    each(movable, |rig| {
+        has_read(rig);
+        let order = MoveOrder::new(MoveTarget::Reader(Destination(2)));
+        rig.session.migrate(rig.now, order).unwrap();
+        rig.run();
+        runs(rig, "Q(select 1)", READER, ROW);
+        assert_eq!(rig.session.reader_place(), Destination(1));
+        runs(rig, "Q(commit)", READER, "C(COMMIT) Z(I)");
+        assert_eq!(rig.session.reader_place(), Destination(2));
+    });
+}
+
+#[test]
+fn what_may_be_tried_is_tried_in_it() {
+    each(optimistic, |rig| {
+        has_read(rig);
+        runs(rig, "Q(select app.f())", READER, ROW);
+        // A READ ONLY transaction says the same on every server.
+        runs(rig, "Q(select app.f())", READER, "E(25006) Z(E)");
+        runs(rig, "Q(rollback)", READER, "C(ROLLBACK) Z(I)");
+        is_over(rig);
+    });
+}
