@@ -195,12 +195,7 @@ impl Options {
             split: given
                 .choice("split", &[("on", Split::On), ("off", Split::Off)])?
                 .unwrap_or(Split::On),
-            optimistic: given
-                .choice(
-                    "optimistic",
-                    &[("on", Optimistic::On), ("off", Optimistic::Off)],
-                )?
-                .unwrap_or_default(),
+            optimistic: optimistic(given)?,
             read_only_transactions: read_only_transactions(given)?,
             read_your_writes: read_your_writes(given)?,
             client_tls: given
@@ -355,6 +350,11 @@ fn dialect(given: &Given) -> Result<Dialect, UsageError> {
         ("cockroach", Dialect::Cockroach),
     ];
     Ok(given.choice("dialect", &dialects)?.unwrap_or_default())
+}
+
+fn optimistic(given: &Given) -> Result<Optimistic, UsageError> {
+    let choices = [("on", Optimistic::On), ("off", Optimistic::Off)];
+    Ok(given.choice("optimistic", &choices)?.unwrap_or_default())
 }
 
 fn read_only_transactions(given: &Given) -> Result<ReadOnlyTransactions, UsageError> {

@@ -8,12 +8,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::effects::Prepared;
-use super::part::{Part, Snapshot, Unproven, takes_snapshot};
+use super::part::{Carried, First, Part, Snapshot, Trace, Unproven, takes_snapshot};
 use super::requests::Batch;
 use super::trial::can_be_tried;
 use super::{RouteReason, Session};
 use crate::limits;
-use crate::route::{Class, Effect, Intent, LexState, Name, Route, Why};
+use crate::route::{Class, Intent, LexState, Name, Route, Why};
 use crate::track::Pin;
 use crate::track::prepared::key;
 use crate::wire::{Frontend, Header, Reader, Target, tags::frontend as tag};
@@ -90,36 +90,6 @@ impl SoleText {
             SoleText::Prepared(known) => text_of(&known.body),
         }
     }
-}
-
-/// In what a segment brings its texts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Carried {
-    /// One Query.
-    Query,
-    /// Extended messages, of which none was run that ends a transaction.
-    Batch,
-    /// Extended messages, of which one was.
-    RunEnd,
-}
-
-/// What a failed transaction makes of the first statement of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum First {
-    /// There is none so far.
-    Unknown,
-    /// It refuses it, and all that follows up to the next ReadyForQuery.
-    Refused,
-    /// It runs it, or may.
-    Runs,
-}
-
-/// Whether a segment leaves something in its transaction by its messages alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trace {
-    None,
-    /// A batch that goes on, or a portal.
-    Left,
 }
 
 /// Whether a segment is one request that could be tried somewhere, and repeated if it is refused.
@@ -426,10 +396,7 @@ impl<R: Route> Session<R> {
             false => Unproven::Stay,
         };
         if look.first == First::Unknown && intent.class != Class::Empty {
-            look.first = match runs_when_failed(intent) {
-                true => First::Runs,
-                false => First::Refused,
-            };
+            look.first = First::of(intent);
         }
         let part = Part::of(intent, unproven);
         look.part = match (look.part, look.carried) {
@@ -561,21 +528,6 @@ impl<R: Route> Session<R> {
             super::RouteTexts::Outline => Some(crate::route::outline(text, &self.lex_now())),
         }
     }
-}
-
-/// Whether a failed transaction runs the first statement of a text.
-fn runs_when_failed(intent: &Intent) -> bool {
-    let first = intent.effects.first().filter(|effect| effect.index == 0);
-    let exits = first.is_some_and(|happened| {
-        matches!(
-            happened.effect,
-            Effect::Commit { .. }
-                | Effect::Rollback { .. }
-                | Effect::RollbackToSavepoint(_)
-                | Effect::PrepareTransaction
-        )
-    });
-    exits || intent.class == Class::Unreadable
 }
 
 /// Where a name stands that is the first field of the message that begins at `frame`.

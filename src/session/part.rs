@@ -58,6 +58,56 @@ pub(super) enum Snapshot {
     Taken,
 }
 
+/// In what a segment brings its texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carried {
+    /// One Query.
+    Query,
+    /// Extended messages, of which none was run that ends a transaction.
+    Batch,
+    /// Extended messages, of which one was.
+    RunEnd,
+}
+
+/// What a failed transaction makes of the first statement of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// There is none so far.
+    Unknown,
+    /// It refuses it, and all that follows up to the next ReadyForQuery.
+    Refused,
+    /// It runs it, or may.
+    Runs,
+}
+
+/// Whether a segment leaves something in its transaction by its messages alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trace {
+    None,
+    /// A batch that goes on, or a portal.
+    Left,
+}
+
+impl First {
+    /// What it makes of the first statement of a text.
+    pub(super) fn of(intent: &Intent) -> First {
+        let first = intent.effects.first().filter(|effect| effect.index == 0);
+        let exits = first.is_some_and(|happened| {
+            matches!(
+                happened.effect,
+                Effect::Commit { .. }
+                    | Effect::Rollback { .. }
+                    | Effect::RollbackToSavepoint(_)
+                    | Effect::PrepareTransaction
+            )
+        });
+        match exits || intent.class == Class::Unreadable {
+            true => First::Runs,
+            false => First::Refused,
+        }
+    }
+}
+
 impl Part {
     /// What a text is.
     pub(super) fn of(intent: &Intent, unproven: Unproven) -> Part {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::leg::LegId;
-use super::look::{Certainty, First, Look};
+use super::look::{Certainty, Look};
 use super::loss::Stream;
-use super::part::{End, Part, Snapshot, Unproven, is_possible, took_snapshot};
+use super::part::{End, First, Part, Snapshot, Unproven, is_possible, took_snapshot};
 use super::policy::{Judged, Refused};
 use super::requests::Batch;
 use super::{Demand, Denial, ReadOnlyTransactions, RouteReason, Session};

@@ -113,7 +113,10 @@ pub(crate) fn must_serve(world: &World<'_>) -> bool {
         Fault::RefuseLogin(PeerId::WRITER, state) => state == "57P03" && unheard,
         other => other.damage() == Damage::None,
     };
+    // A second one strikes the standby, on the writer's connection.
+    let harmful = |fault: &&Fault| fault.damage() != Damage::None;
     setup.read_only
+        && world.strikes.iter().filter(harmful).count() <= 1
         && !world.is_whole()
         && !setup.servers_want_tls
         && setup.finder != Finder::Sorry

@@ -273,6 +273,8 @@ fn lost_and_told(world: &mut World<'_>) {
         .iter()
         .map(|event| match event {
             Event::ReaderLost { failed_requests } => *failed_requests,
+            // At the next statement of a transaction that was lost between two.
+            Event::StatementDenied { state, .. } if state.0 == *b"08006" => 1,
             _ => 0,
         })
         .sum();

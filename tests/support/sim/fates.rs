@@ -199,6 +199,15 @@ fn opening(world: &mut World<'_>, to: Option<PeerId>, bytes: &[u8]) {
     }
 }
 
+/// How many messages the session has refused of its own accord.
+fn refused(world: &World<'_>) -> usize {
+    let denied = |event: &&Event| matches!(event, Event::StatementDenied { .. });
+    match world.setup.read_transactions {
+        true => world.told.iter().filter(denied).count(),
+        false => 0,
+    }
+}
+
 /// Of how many losses of the reader is known.
 fn losses(world: &World<'_>) -> usize {
     let closes = world.closes.iter();
@@ -281,7 +290,7 @@ fn suspects(world: &mut World<'_>, what: &str) {
 
 /// Everything that can happen has: of a loss that something was dropped for the driver has been told.
 pub(crate) fn rests(world: &mut World<'_>) {
-    let losses = losses(world);
+    let losses = losses(world) + refused(world);
     let before = std::mem::replace(&mut world.fates.requests.losses, losses);
     let suspect = world.fates.requests.suspect.take();
     if let Some(what) = suspect
