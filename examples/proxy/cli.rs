@@ -126,6 +126,15 @@ const WHO: &[Flag] = &[
         ],
     ),
     Flag::new(
+        "unknown-user",
+        Takes::One("password|md5|scram"),
+        &[
+            "what --users-command has of most users: a user whom it",
+            "does not know is asked as if it had that (default:",
+            "password)",
+        ],
+    ),
+    Flag::new(
         "upstream-users-file",
         Takes::One("FILE"),
         &[

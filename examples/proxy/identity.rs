@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use pgturnout::auth::{AuthError, Credential, UpstreamUser, UpstreamUsers, Users};
+use pgturnout::auth::{AuthError, Credential, Likeness, UpstreamUser, UpstreamUsers, Users};
 use pgturnout::startup::UpstreamTlsPolicy;
 
 use crate::cli::{Setting, UsageError};
@@ -16,9 +16,24 @@ pub(crate) struct Identities {
     pub(crate) upstream: UpstreamUsers,
     /// What to ask for the users that clients say they are.
     pub(crate) users_command: Option<PathBuf>,
+    /// What those are asked like whom it does not know.
+    pub(crate) unknown: Option<Likeness>,
     /// What to ask for the tokens of those who have no secret for the servers.
     pub(crate) credential_command: Option<PathBuf>,
 }
+
+/// What users have of whom nobody knows anything: verifiers as PostgreSQL makes them, unless it is told otherwise.
+const UNKNOWN: &[(&str, Likeness)] = &[
+    ("password", Likeness::Password),
+    ("md5", Likeness::Md5Digest),
+    (
+        "scram",
+        Likeness::ScramVerifier {
+            salt_len: 16,
+            iterations: 4_096,
+        },
+    ),
+];
 
 /// What clients have to prove by name, with where it stands.
 type Secrets<'a> = BTreeMap<Vec<u8>, (Vec<u8>, &'a Setting, usize)>;
@@ -40,6 +55,7 @@ impl Identities {
             users: listed(secrets)?,
             upstream,
             users_command: given.path("users-command"),
+            unknown: given.choice("unknown-user", UNKNOWN)?,
             credential_command,
         })
     }
@@ -59,6 +75,9 @@ impl Identities {
             for name in ["upstream-users-file", "users-command", "credential-command"] {
                 refuse(name, "unused: --auth is relay")?;
             }
+        }
+        if self.users_command.is_none() {
+            refuse("unknown-user", "unused: there is no --users-command")?;
         }
         if self.users_command.is_some() {
             for name in ["user", "users-file"] {

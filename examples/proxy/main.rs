@@ -513,7 +513,11 @@ impl Current {
             .as_ref()
             .map(|ring| Arc::clone(&ring.keys));
         if let Some(methods) = &options.accept {
-            config.authentication = ClientAuth::Terminate(admit(methods, mock));
+            let policy = admit(methods, mock);
+            config.authentication = ClientAuth::Terminate(match options.identities.unknown {
+                Some(likeness) => policy.imitate(likeness),
+                None => policy,
+            });
         }
         if options.log_routes {
             config.route_texts = RouteTexts::Outline;

@@ -840,6 +840,10 @@ mod tests {
                 "--users-command: unused: --auth is relay",
             ),
             (
+                &["--auth=terminate", "--unknown-user=md5"],
+                "--unknown-user: unused: there is no --users-command",
+            ),
+            (
                 &["--auth=terminate", "--users-command=c", "--user=a:x"],
                 "--user: unused: --users-command is given",
             ),

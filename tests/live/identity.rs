@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::auth::psql_program;
-use crate::support::client::eventually;
+use crate::support::client::{Client, Pace, V3_0, eventually};
 use crate::support::cluster::Cluster;
 use crate::support::lab;
+use crate::support::message;
 use crate::support::proxy::Proxy;
 
 /// A file that is removed at the end.
@@ -101,6 +102,29 @@ fn a_client_is_another_user_upstream() {
         why.contains("password authentication failed for user \"alice\""),
         "{why}"
     );
+}
+
+/// A user whom nobody finds is asked like those who are found.
+#[test]
+fn a_user_whom_nobody_finds_is_asked_like_others() {
+    let Some(cluster) = lab::cluster("identity::unknown") else {
+        return;
+    };
+    let command = File::program("finds-nobody", "exit 0");
+    for (unknown, code) in [("md5", 5), ("scram", 10), ("password", 10)] {
+        let arguments = [
+            "--accept=scram,md5",
+            "--users-command",
+            command.path(),
+            "--unknown-user",
+            unknown,
+        ];
+        let proxy = start(cluster, &arguments);
+        let mut client = Client::connect(proxy.port, Pace::Whole);
+        client.send(&message::startup(V3_0, &[("user", "nobody")]));
+        let question = client.frame().unwrap();
+        assert_eq!((question.tag, question.body[3]), (b'R', code), "{unknown}");
+    }
 }
 
 #[test]
