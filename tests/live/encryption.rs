@@ -194,14 +194,15 @@ fn hands_encryption_through() {
         // The key is the server's own, and so is the cancel, which comes as the client sends it.
         let (process_id, secret) = client.key.clone().unwrap();
         client.send(&message::query("select pg_sleep(600)"));
+        let mut admin = Client::open(cluster.primary(), Pace::Whole, "postgres", &[]);
+        let active = format!(
+            "select count(*) from pg_stat_activity where pid = {process_id} and state = 'active'"
+        );
+        assert!(eventually(|| admin.value(&active) == "1"));
         assert!(eventually(|| {
             let mut cancel = encrypted(cluster, proxy.port, true, &[]).unwrap();
             cancel.send(&message::cancel(process_id, &secret));
             assert!(cancel.rest().is_empty());
-            let mut admin = Client::open(cluster.primary(), Pace::Whole, "postgres", &[]);
-            let active = format!(
-                "select count(*) from pg_stat_activity where pid = {process_id} and state = 'active'"
-            );
             admin.value(&active) == "0"
         }));
         assert_eq!(errors(&client.ready(1)), ["57014"]);
