@@ -212,6 +212,53 @@ impl Program<'_, '_> {
         }
     }
 
+    /// A READ ONLY transaction on the reader: what has a place there and what has none, before it has read and afterwards, and
+    /// the reader is perhaps gone on the way.
+    pub(super) fn read_transaction(&mut self, setup: &mut Setup) {
+        (setup.read_transactions, setup.clients) = (true, 1);
+        self.query("select id from t order by id");
+        self.events.push(Event::Calm);
+        let begin = self.choices.one(&[
+            "begin read only",
+            "start transaction isolation level repeatable read, read only",
+        ]);
+        self.query(begin);
+        for _ in 0..1 + self.choices.below(5) {
+            if self.choices.percent(60) {
+                self.events.push(Event::Calm);
+            }
+            if self.choices.percent(15) {
+                let loss = self.choices.one(&[Fault::Reset, Fault::Eof, Fault::Mute]);
+                let phase = self.choices.one(&[Phase::Idle, Phase::Idle, Phase::Asked]);
+                self.events
+                    .push(Event::Aim(PeerId::READER, phase, 0, loss(PeerId::READER)));
+            }
+            match self.choices.below(12) {
+                0..=3 => self.query("select v from t where id = 1"),
+                4 => {
+                    self.parse("", "select id, v from t");
+                    self.run("");
+                    self.sync();
+                }
+                5 => self.query("savepoint a"),
+                6 => self.query("rollback to a"),
+                7 => self.query("set local statement_timeout = 1000"),
+                8 => self.query("set transaction read write"),
+                9 => self.query("select 1/0"),
+                10 => self.query("commit and chain"),
+                _ => {
+                    let text = self.statements.any(self.choices);
+                    self.query(&text);
+                }
+            }
+        }
+        let end = self.choices.one(&["commit", "rollback", "commit"]);
+        self.query(end);
+        let text = self.statements.write(self.choices);
+        self.query(&text);
+        self.query("select id from t order by id");
+    }
+
     /// What may be a read is tried: again with the same text, in batches, with what is behind it, and the reader is
     /// perhaps gone on the way.
     pub(super) fn tried(&mut self, setup: &mut Setup) {
