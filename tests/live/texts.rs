@@ -212,6 +212,9 @@ fn mean_to_scan_what_they_mean_to_the_server() {
         && total.wrote > total.texts / 20
         && total.reads > total.texts / 20;
     assert!(enough, "the generator says too little: {total:?}");
+    // A fifth is, and of each two hundred texts one up to its error.
+    let compared = total.compared[0] > total.texts / 6 && total.compared[1] > total.texts / 400;
+    assert!(compared, "too few texts are compared: {total:?}");
 }
 
 /// The table of built-ins against the catalog of this server: a name that counts as a read must not be volatile
