@@ -87,6 +87,20 @@ pub enum ReadOnlyTransactions {
     Reader,
 }
 
+/// What becomes of a read whose reader is lost before anything of the answer has reached the client.
+///
+/// Never of a write, and never of what may be one: they may have been done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LostReads {
+    /// It fails with `08006`, as every request that a lost reader owes, and the client may ask again.
+    #[default]
+    Fail,
+    /// It runs on the writer, and the client learns nothing. For that a copy is sent to the reader while the request stays in the
+    /// driver's buffer, up to the first row or the end of the answer. Only a read that is whole and short
+    /// ([`TRIED_REQUEST`](crate::limits::TRIED_REQUEST)), with nothing in flight before it; others fail.
+    Again,
+}
+
 /// Whether a session's reads wait for a reader that has its writes.
 ///
 /// Only for what the session wrote itself: what others write reaches a reader when it does. Procedures and functions of

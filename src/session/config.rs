@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::choices::{
-    Metadata, Moves, Optimistic, ReadOnlyTransactions, ReadYourWrites, ReaderFailure, ReaderOpen,
-    RequestEvents, RouteTexts, Split, WriterFailure,
+    LostReads, Metadata, Moves, Optimistic, ReadOnlyTransactions, ReadYourWrites, ReaderFailure,
+    ReaderOpen, RequestEvents, RouteTexts, Split, WriterFailure,
 };
 use crate::auth::{AdmitPolicy, Channel, Method, Methods, UpstreamUsers, Users};
 #[cfg(feature = "scram")]
@@ -288,6 +288,8 @@ pub struct Config {
     pub optimistic: Optimistic,
     /// Where transactions run that are begun READ ONLY.
     pub read_only_transactions: ReadOnlyTransactions,
+    /// What becomes of a read whose reader is lost.
+    pub lost_reads: LostReads,
     /// Whether reads wait for a reader that has the session's writes.
     pub read_your_writes: ReadYourWrites,
     /// Whether clients are offered TLS.
@@ -346,6 +348,7 @@ impl Config {
             split: Split::default(),
             optimistic: Optimistic::default(),
             read_only_transactions: ReadOnlyTransactions::default(),
+            lost_reads: LostReads::default(),
             read_your_writes: ReadYourWrites::default(),
             client_tls: ClientTls::Disable,
             reserved: RESERVED_PARAMETERS.iter().copied().map(Box::from).collect(),
@@ -537,12 +540,13 @@ impl Config {
 
     /// The texts that a reader has refused, and those of a request that is tried.
     fn refused_bound(&self) -> usize {
-        match self.optimistic {
-            Optimistic::Off => 0,
-            Optimistic::On => limits::REFUSED_TEXTS
-                .saturating_add(2)
-                .saturating_mul(limits::TRIED_REQUEST.saturating_add(64)),
-        }
+        let texts = match (self.optimistic, self.lost_reads) {
+            (Optimistic::Off, LostReads::Fail) => 0,
+            (Optimistic::Off, LostReads::Again) | (Optimistic::On, _) => {
+                limits::REFUSED_TEXTS.saturating_add(2)
+            }
+        };
+        texts.saturating_mul(limits::TRIED_REQUEST.saturating_add(64))
     }
 
     /// The views that are kept, and those in events that the driver has not taken: tables are divided by commas, and

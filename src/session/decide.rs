@@ -141,8 +141,8 @@ impl<R: Route> Session<R> {
             };
             return Some((there, reason));
         }
-        if self.was_refused() {
-            return Some((self.writer(), RouteReason::Refused));
+        if let Some(reason) = self.goes_back_for() {
+            return Some((self.writer(), reason));
         }
         let certainty = look.certainty;
         let may_try = self.may_try(look);

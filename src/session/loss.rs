@@ -291,7 +291,7 @@ impl<R: Route> Session<R> {
         cut: Cut,
     ) -> Option<usize> {
         let leg = self.reader();
-        self.accept_trial();
+        self.lose_trial(leg);
         let Some(mut serving) = self.leg_mut(leg).take_serving() else {
             self.leg_down(now, leg, cause);
             return None;

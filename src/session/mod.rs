@@ -104,8 +104,8 @@ use bytes::BytesMut;
 
 pub use action::{Action, CancelTarget, Demand, Event, Relayed, RouteReason, TlsRole, Transmit};
 pub use choices::{
-    Metadata, Moves, Optimistic, ReadOnlyTransactions, ReadYourWrites, ReaderFailure, ReaderOpen,
-    RequestEvents, RouteTexts, Split, WriterFailure,
+    LostReads, Metadata, Moves, Optimistic, ReadOnlyTransactions, ReadYourWrites, ReaderFailure,
+    ReaderOpen, RequestEvents, RouteTexts, Split, WriterFailure,
 };
 pub use config::{
     ClientAuth, Config, ConfigError, Gate, Limits, Role, Timeouts, Upstream, UserSource,

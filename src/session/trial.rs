@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 
 use super::effects::Note;
 use super::leg::LegId;
-use super::look::{Look, Seen, text_of};
+use super::look::{Look, Mirror, Seen, text_of};
 use super::requests::Batch;
-use super::{CloseCause, Demand, Event, Optimistic, PeerId, RouteReason, Session};
+use super::{CloseCause, Demand, Event, LostReads, Optimistic, PeerId, RouteReason, Session};
 use crate::ledger::Fate;
 use crate::limits;
 use crate::route::{Class, Effect, Intent, PinKind, Route};
@@ -28,16 +28,18 @@ pub(super) enum Trial {
     None,
     /// The reader has not said what becomes of it.
     Open(Tried),
-    /// The reader refuses it; what is left of its answer is nobody's. It may have prepared statements of these names.
-    Refused(LegId, Vec<Box<[u8]>>),
-    /// It was refused: it goes to the writer.
-    Over,
+    /// The reader refuses it, or is lost; what is left of its answer is nobody's. It may have prepared statements of these
+    /// names.
+    Refused(LegId, Vec<Box<[u8]>>, RouteReason),
+    /// It goes to the writer, for this reason.
+    Over(RouteReason),
 }
 
 /// A request that is tried.
 #[derive(Debug)]
 pub(super) struct Tried {
     leg: LegId,
+    class: Class,
     /// How many bytes it is in the client's buffer.
     len: usize,
     /// The tags of its messages.
@@ -84,6 +86,8 @@ enum Verdict {
     Open(usize),
     Accepted,
     Refused(SqlState),
+    /// The first that it says is fatal.
+    Farewell,
 }
 
 /// Whether a text of this intent can be tried: one statement, which leaves nothing behind in the session that we know of.
@@ -97,11 +101,18 @@ pub(super) fn can_be_tried(intent: &Intent) -> bool {
 }
 
 impl<R: Route> Session<R> {
-    /// Whether what was looked at can be tried: an unproven read, whole, short, with nothing before it unanswered.
+    /// Whether what was looked at can be tried: an unproven read, whole, short, with nothing before it unanswered. Or one that
+    /// is proven, if it is to be run again when the reader is lost.
     pub(super) fn may_try(&self, look: &Look) -> bool {
         let whole = look.seen == Seen::Enough && look.len > 0 && look.is_whole_request();
-        look.class == Class::Unproven
-            && self.tries()
+        let wanted = match (look.class, self.config.lost_reads) {
+            (Class::Unproven, _) => self.tries(),
+            (Class::Read, LostReads::Again) => {
+                look.mirror == Mirror::None && self.nothing_in_flight()
+            }
+            (_, LostReads::Again | LostReads::Fail) => false,
+        };
+        wanted
             && whole
             && look.len <= limits::TRIED_REQUEST
             && self.requests.batch == Batch::None
@@ -114,16 +125,24 @@ impl<R: Route> Session<R> {
         self.config.optimistic == Optimistic::On
     }
 
-    /// Whether the request that is decided next was refused by the reader.
+    /// Whether the request that is decided next was refused by the reader, or lost with it.
     pub(super) fn was_refused(&self) -> bool {
-        matches!(self.requests.trial, Trial::Over)
+        self.goes_back_for().is_some()
+    }
+
+    /// Why the request that is decided next goes to the writer, if it was at the reader before.
+    pub(super) fn goes_back_for(&self) -> Option<RouteReason> {
+        match self.requests.trial {
+            Trial::Over(reason) => Some(reason),
+            Trial::None | Trial::Open(_) | Trial::Refused(..) => None,
+        }
     }
 
     /// Whether a request is tried whose messages are in the client's buffer.
     pub(super) fn is_trying(&self) -> bool {
         match &self.requests.trial {
             Trial::Open(_) | Trial::Refused(..) => true,
-            Trial::None | Trial::Over => false,
+            Trial::None | Trial::Over(_) => false,
         }
     }
 
@@ -143,6 +162,7 @@ impl<R: Route> Session<R> {
         self.requests.began(Batch::None);
         let mut tried = Tried {
             leg,
+            class,
             len,
             tags: Vec::new(),
             texts: Vec::new(),
@@ -210,13 +230,15 @@ impl<R: Route> Session<R> {
     pub(super) fn judge_trial(&mut self, leg: LegId, input: &[u8]) -> Option<Demand> {
         match &self.requests.trial {
             Trial::Open(tried) if tried.leg == leg => {}
-            Trial::Open(_) | Trial::None | Trial::Refused(..) | Trial::Over => return None,
+            Trial::Open(_) | Trial::None | Trial::Refused(..) | Trial::Over(_) => return None,
         }
         if self.answers_ours(leg) {
             return None;
         }
         match verdict(input, self.config.limits.read_buffer) {
             Verdict::Open(needed) => Some(Demand::Bytes(needed)),
+            // What a server says of itself before it closes is no answer.
+            Verdict::Farewell => None,
             Verdict::Accepted => {
                 self.accept_trial();
                 None
@@ -255,13 +277,28 @@ impl<R: Route> Session<R> {
         }
     }
 
+    /// The reader is lost before it has said what becomes of the request: a proven read runs on the writer, if it may. The
+    /// answer to any other is the client's, and it is an error.
+    pub(super) fn lose_trial(&mut self, leg: LegId) {
+        let trial = std::mem::take(&mut self.requests.trial);
+        self.requests.trial = match (trial, self.config.lost_reads) {
+            (Trial::Open(tried), LostReads::Again)
+                if tried.leg == leg && tried.class == Class::Read =>
+            {
+                Trial::Refused(leg, tried.names, RouteReason::ReaderDown)
+            }
+            (trial, LostReads::Again | LostReads::Fail) => trial,
+        };
+        self.accept_trial();
+    }
+
     fn refuse_trial(&mut self, leg: LegId, state: SqlState) {
         let trial = std::mem::take(&mut self.requests.trial);
         if let Trial::Open(tried) = trial {
             for text in tried.texts {
                 self.memory.refused.add(text);
             }
-            self.requests.trial = Trial::Refused(leg, tried.names);
+            self.requests.trial = Trial::Refused(leg, tried.names, RouteReason::Refused);
         }
         let request = self.requests.newest();
         self.notify(Event::ReaderRefused {
@@ -275,12 +312,12 @@ impl<R: Route> Session<R> {
     pub(super) fn refusal_is_over(&mut self, leg: LegId) {
         let trial = std::mem::take(&mut self.requests.trial);
         match trial {
-            Trial::Refused(refuses, names) if refuses == leg => {
-                self.requests.trial = Trial::Over;
+            Trial::Refused(refuses, names, reason) if refuses == leg => {
+                self.requests.trial = Trial::Over(reason);
                 self.requests.again();
                 self.take_back(&names);
             }
-            Trial::None | Trial::Open(_) | Trial::Refused(..) | Trial::Over => {
+            Trial::None | Trial::Open(_) | Trial::Refused(..) | Trial::Over(_) => {
                 self.requests.trial = trial;
             }
         }
@@ -309,7 +346,7 @@ impl<R: Route> Session<R> {
 
     /// Whether what an upstream answers now is nobody's, because it refuses a request that the writer is to run.
     pub(super) fn is_refusing(&self, leg: LegId) -> bool {
-        matches!(self.requests.trial, Trial::Refused(refuses, _) if refuses == leg)
+        matches!(self.requests.trial, Trial::Refused(refuses, ..) if refuses == leg)
     }
 }
 
@@ -358,6 +395,9 @@ fn verdict(input: &[u8], buffer: usize) -> Verdict {
         };
         if !tells_nothing {
             return match Backend::parse(header.tag, body) {
+                Ok(Backend::ErrorResponse(fields)) if fields.is_fatal() && before == 0 => {
+                    Verdict::Farewell
+                }
                 Ok(Backend::ErrorResponse(fields)) => refusal(&fields),
                 Ok(_) | Err(_) => Verdict::Accepted,
             };
