@@ -476,6 +476,18 @@ impl Proxy {
     }
 }
 
+/// How clients log in.
+fn authentication(options: &Options, mock: [u8; 32]) -> ClientAuth {
+    let Some(methods) = &options.accept else {
+        return ClientAuth::Relay;
+    };
+    let policy = admit(methods, mock);
+    ClientAuth::Terminate(match options.identities.unknown {
+        Some(likeness) => policy.imitate(likeness),
+        None => policy,
+    })
+}
+
 impl Current {
     fn new(
         options: Arc<Options>,
@@ -512,13 +524,7 @@ impl Current {
             .cancel_ring
             .as_ref()
             .map(|ring| Arc::clone(&ring.keys));
-        if let Some(methods) = &options.accept {
-            let policy = admit(methods, mock);
-            config.authentication = ClientAuth::Terminate(match options.identities.unknown {
-                Some(likeness) => policy.imitate(likeness),
-                None => policy,
-            });
-        }
+        config.authentication = authentication(&options, mock);
         if options.log_routes {
             config.route_texts = RouteTexts::Outline;
         }
