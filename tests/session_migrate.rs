@@ -312,6 +312,27 @@ fn what_is_open_is_waited_for() {
     }
 }
 
+/// A COPY has taken the Sync that was sent behind it: only another one ends the batch, so that the client is not held before.
+#[test]
+fn a_batch_whose_sync_a_copy_has_taken_is_waited_for() {
+    each(movable, |rig| {
+        rig.logged_in();
+        rig.client("P(,copy t from stdin) B E S");
+        rig.see(WRITER, "P(,copy t from stdin) B(,) E S");
+        rig.writer("1 2 G");
+        rig.see(CLIENT, "1 2 G");
+        rig.move_begins(NEW, &Had::default());
+        rig.client("c");
+        rig.see(WRITER, "c");
+        assert!(!rig.has_event(|event| *event == Event::MoveHeld));
+        rig.client("S");
+        rig.see(WRITER, "S");
+        rig.writer("C(COPY 0) Z(I)");
+        rig.see(CLIENT, "C(COPY 0) Z(I)");
+        moves(rig, WRITER, NEW, &Had::default(), "P(,copy t from stdin)");
+    });
+}
+
 /// A request that was in flight when the client was held opens a transaction: it goes on.
 #[test]
 fn a_client_is_released_when_the_last_answer_opens_a_transaction() {

@@ -113,6 +113,10 @@ impl<'a> Facts<'a> {
             } else {
                 Copy::None
             },
+            batch: match pipeline.awaits_sync() {
+                true => Batch::Open,
+                false => Batch::Closed,
+            },
             ..Facts::idle(clock)
         }
     }

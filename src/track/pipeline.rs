@@ -161,6 +161,25 @@ impl<N> Pipeline<N> {
         self.owed.is_empty() && self.taking == Taking::Requests && self.uncertain == 0
     }
 
+    /// Whether what is owed comes to its end only when the client sends another Sync: there was none behind it, or a copy has
+    /// taken it.
+    pub fn awaits_sync(&self) -> bool {
+        match self.owed.back().map(|last| last.kind) {
+            None | Some(Kind::Query | Kind::FunctionCall | Kind::Sync) => false,
+            Some(
+                Kind::Parse
+                | Kind::Bind
+                | Kind::DescribeStatement
+                | Kind::DescribePortal
+                | Kind::Execute
+                | Kind::Close
+                | Kind::CopyEnd
+                | Kind::Refused
+                | Kind::Fence,
+            ) => true,
+        }
+    }
+
     /// Whether nothing more can come for the client unless something more is sent.
     pub fn is_quiet(&self) -> bool {
         !self.has_client() && self.taking == Taking::Requests && self.uncertain == 0

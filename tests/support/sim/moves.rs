@@ -15,7 +15,7 @@ use super::client::Frame;
 use super::fault::{Damage, Fault, is_spare};
 use super::oracle;
 use super::server::ServerPhase;
-use super::setup::{Caller, Spare};
+use super::setup::{Caller, Method, Spare};
 use super::world::{State, World};
 
 /// Under which name a session asks its servers what it moves with.
@@ -370,6 +370,8 @@ pub(crate) fn failed(world: &mut World<'_>, reason: &Reason) {
         Reason::Target(_) | Reason::Differs(_) => {
             let other = world.setup.spare == Spare::Older
                 || world.setup.caller != Caller::Nobody
+                // A token is for one server.
+                || world.setup.login == Method::Gss
                 || struck(&is_of_everybody);
             !of_target && !other && !time && !world.moves.went_to_a_standby(world)
         }

@@ -261,6 +261,7 @@ fn ordered(
     Ok(Story {
         comparable: match world.damage {
             _ if world.interjected || world.moves.is_lossy() => Comparable::Nothing,
+            _ if aims_at_readers(scenario) => Comparable::Nothing,
             Damage::None => Comparable::All,
             Damage::Anything if scenario.setup.wild => Comparable::Beginning,
             Damage::Requests | Damage::Session if is_paced(scenario) => Comparable::All,
@@ -292,6 +293,12 @@ fn ordered(
         closes: std::mem::take(&mut world.closes),
         rests: std::mem::take(&mut world.rests),
     })
+}
+
+/// Whether the driver learns of readers at a moment that comes earlier or later as bytes are cut: where requests go follows it.
+fn aims_at_readers(scenario: &Scenario) -> bool {
+    let aimed = |event: &Event| matches!(event, Event::Aim(_, _, _, Fault::Readers(_)));
+    scenario.events.iter().any(aimed)
 }
 
 /// Whether nothing happens but that the client asks and is answered, one request after the other, and that something goes
