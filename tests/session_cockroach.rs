@@ -8,7 +8,7 @@ use pgturnout::session::{
     CloseCause, ConfigError, Event, MoveOrder, MoveTarget, PeerId, Split, Timer,
 };
 use pgturnout::startup::{ProtocolVersion, StartupParams};
-use session_support::cockroach::{STATE, TOKEN, handed_out, key, query, servers, taken_in};
+use session_support::cockroach::{STATE, TOKEN, handed_out, key, key_at, query, servers, taken_in};
 use session_support::frames::{backend, raw};
 use session_support::moving::{SPARE, SPARE_LOGIN};
 use session_support::{Chunk, Dial, Rig, each, login};
@@ -191,6 +191,35 @@ fn a_session_moves_with_the_state_that_its_server_hands_out() {
         tells_nothing(rig);
         // And on again, with another key.
         assert!(!rig.is_open(WRITER));
+    });
+}
+
+/// The new server says at the login what a fresh session has, and nothing of what it has taken in: what the client has set
+/// stays as it was told.
+#[test]
+fn what_the_client_has_set_is_not_told_otherwise() {
+    each(servers, |rig| {
+        begin(rig);
+        ask(
+            rig,
+            WRITER,
+            "set timezone = 'Asia/Tehran'",
+            "S(TimeZone,Asia/Tehran) C(SET) Z(I)",
+        );
+        for (old, new) in [(WRITER, NEW), (NEW, WRITER)] {
+            rig.migrate(MoveOrder::new(MoveTarget::Writer(SPARE)));
+            let key = key_at(rig, old);
+            rig.raw(old, &handed_out("", Some(STATE), Some(TOKEN), &key));
+            rig.take(new);
+            rig.say(new, "R");
+            rig.say(new, SPARE_LOGIN);
+            query(rig, new);
+            rig.raw(new, &taken_in("t"));
+            assert!(matches!(rig.move_ended(), Some(Event::Moved { .. })));
+            let told = rig.shown(CLIENT);
+            assert!(!told.contains("TimeZone"), "{told}");
+            rig.see(old, "X");
+        }
     });
 }
 

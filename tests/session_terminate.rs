@@ -1113,6 +1113,28 @@ mod verifiers {
         );
     }
 
+    /// A server that lets nobody in says nothing of the proof, which serves when it does.
+    #[test]
+    fn keys_outlive_a_server_that_asks_for_something_else() {
+        each(
+            || relaying(&account()),
+            |rig| {
+                relayed(rig, &account());
+                let mut reader = Server::asks(rig, READER, verifier(&account()), unbound());
+                assert!(reader.turn(rig));
+                assert!(!rig.take(READER).is_empty(), "the proof");
+                rig.reader("FATAL(28000)");
+                rig.see(WRITER, "Q(select 1)");
+                rig.writer(ROW);
+                rig.pass(std::time::Duration::from_secs(60));
+                rig.client("Q(select 2)");
+                let mut reader = Server::asks(rig, READER, verifier(&account()), unbound());
+                assert!(reader.turn(rig));
+                assert!(!rig.take(READER).is_empty(), "the proof again");
+            },
+        );
+    }
+
     /// A05: the reader stores another verifier than the writer.
     #[test]
     fn an_upstream_with_another_salt_is_named() {

@@ -151,6 +151,18 @@ fn listed(secrets: Secrets<'_>) -> Result<Users, UsageError> {
     Ok(users)
 }
 
+/// A verifier that nobody has, with the iterations that PostgreSQL gives one.
+const NOBODYS: &[u8] = b"SCRAM-SHA-256$4096:bm9ib2R5J3Mgc2FsdCEhIQ==$\
+AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+/// Takes as long as it takes to see that a verifier is of no empty password: who asks for a name that does not exist waits as
+/// long as for one that does.
+pub(crate) fn hash_for_nobody(user: &[u8]) {
+    if let Ok(nobodys) = Credential::from_secret(NOBODYS) {
+        std::hint::black_box(nobodys.is_of_an_empty_password(user));
+    }
+}
+
 /// What is listed of a user; nothing if it is an empty password, or was made of one, as with PostgreSQL.
 pub(crate) fn loaded(user: &[u8], secret: &[u8]) -> Result<Credential, AuthError> {
     let credential = Credential::from_secret(secret)?;

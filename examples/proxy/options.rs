@@ -236,6 +236,25 @@ impl Options {
         Ok(options)
     }
 
+    /// What looks at clients sees nothing of one that encrypts with its server.
+    fn check_passthrough(&self) -> Result<(), (&'static str, &'static str)> {
+        if self.client_tls != ClientTls::Passthrough {
+            return Ok(());
+        }
+        if self.throttle == Guard::On {
+            return Err(("throttle", "sees no login behind --client-tls passthrough"));
+        }
+        if self.cancel_source == SourceCheck::SameAddress {
+            let message = "sees no key behind --client-tls passthrough: cancel requests pass, too";
+            return Err(("cancel-source", message));
+        }
+        if self.deny.is_some() {
+            let message = "sees no statement behind --client-tls passthrough";
+            return Err(("deny-statement", message));
+        }
+        Ok(())
+    }
+
     /// Refuses settings that contradict each other, or that would be ignored.
     fn check(&self, given: &Given) -> Result<(), UsageError> {
         let refuse = |name: &str, message: &str| match given.one(name) {
@@ -272,16 +291,8 @@ impl Options {
             }
             _ => {}
         }
-        if self.client_tls == ClientTls::Passthrough {
-            // Who encrypts would go around them.
-            if self.throttle == Guard::On {
-                return refuse("throttle", "sees no login behind --client-tls passthrough");
-            }
-            if self.deny.is_some() {
-                let message = "sees no statement behind --client-tls passthrough";
-                return refuse("deny-statement", message);
-            }
-        }
+        self.check_passthrough()
+            .or_else(|(name, message)| refuse(name, message))?;
         if self.client_ca.is_some() && self.client_tls == ClientTls::Disable {
             return refuse("client-ca", "unused: --client-tls is disable");
         }

@@ -165,7 +165,10 @@ fn found(output: &[u8], name: &[u8]) -> Result<Credential, String> {
     match users.into_iter().find(|user| user.name == name) {
         Some(user) => identity::loaded(name, &user.secret)
             .map_err(|error| format!("--users-command: {error}")),
-        None => Ok(Credential::None),
+        None => {
+            identity::hash_for_nobody(name);
+            Ok(Credential::None)
+        }
     }
 }
 

@@ -215,20 +215,28 @@ impl Registry {
 
     /// What every session is doing, by its number. One that does not say so in time, or ends, is left out.
     pub(crate) async fn standings(&self, limit: Duration) -> Vec<Standing> {
+        self.standings_and_silent(limit).await.0
+    }
+
+    /// The same, and the numbers of those that have not said so in time: of them nobody knows where they are.
+    pub(crate) async fn standings_and_silent(&self, limit: Duration) -> (Vec<Standing>, Vec<u64>) {
         let mut answers = Vec::new();
-        self.tell_all(|| {
+        for (number, mailbox) in &self.tables().sessions {
             let (answer, standing) = oneshot::channel();
-            answers.push(standing);
-            Ask::Describe(answer)
-        });
+            answers.push((*number, standing));
+            mailbox.post(Ask::Describe(answer));
+        }
         let deadline = tokio::time::Instant::now() + limit;
-        let mut standings = Vec::new();
-        for answer in answers {
-            if let Ok(Ok(standing)) = tokio::time::timeout_at(deadline, answer).await {
-                standings.push(standing);
+        let (mut standings, mut silent) = (Vec::new(), Vec::new());
+        for (number, answer) in answers {
+            match tokio::time::timeout_at(deadline, answer).await {
+                Ok(Ok(standing)) => standings.push(standing),
+                // It ends.
+                Ok(Err(_)) => {}
+                Err(_) => silent.push(number),
             }
         }
-        standings
+        (standings, silent)
     }
 
     /// Has every session add what it counted to the proxy's numbers, and waits for that, but no longer than this.

@@ -125,11 +125,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What a refusal with this SQLSTATE says. Those of the class 28 (invalid authorization) count as a wrong guess: a
-    /// password that does not match is `28P01`, what other methods do not believe is `28000`.
+    /// What a refusal with this SQLSTATE says. A wrong guess is `28P01` alone, which PostgreSQL says of passwords that do not
+    /// match, and of users that do not exist. `28000` is said before anything is proven, of a line of `pg_hba.conf` that is
+    /// missing, a role that may not log in, a method that is not allowed in clear: who tries again over TLS has guessed nothing.
     #[must_use]
     pub fn of_refusal(state: SqlState) -> Outcome {
-        match state.class() == *b"28" {
+        match state == sqlstate::INVALID_PASSWORD {
             true => Outcome::WrongCredentials,
             false => Outcome::Other,
         }
@@ -372,8 +373,7 @@ mod tests {
     fn what_says_nothing_of_the_password_does_not_count() {
         let outcome = |state: &[u8; 5]| Outcome::of_refusal(SqlState(*state));
         assert_eq!(outcome(b"28P01"), Outcome::WrongCredentials);
-        assert_eq!(outcome(b"28000"), Outcome::WrongCredentials);
-        for state in [b"53300", b"3D000", b"57P03", b"08P01", b"2F000"] {
+        for state in [b"28000", b"53300", b"3D000", b"57P03", b"08P01", b"2F000"] {
             assert_eq!(outcome(state), Outcome::Other);
         }
         let (mut throttle, now) = throttle(1);

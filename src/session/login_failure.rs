@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use super::leg::{Awaits, LegId, Phase};
+use super::leg::{Awaits, Duty, LegId, Phase};
 use super::read_only::Failure;
 use super::{CloseCause, Event, ReaderFailure, Session, Timer};
 use crate::auth::{AuthError, ServerReport};
 use crate::route::Route;
 use crate::stats::ConnectionCounter;
+use crate::wire::sqlstate;
 
 /// Why an upstream cannot be had.
 struct Why {
@@ -32,7 +33,9 @@ impl<R: Route> Session<R> {
     /// from where, and by which line of its configuration.
     pub(super) fn login_refused(&mut self, now: Instant, id: LegId, report: &ServerReport) {
         let ours = report.sqlstate().filter(|state| state.class() == *b"28");
-        if ours.is_some() {
+        // Of a line of its configuration that is missing, or a server that the session could move to, the others say nothing.
+        let disproven = report.sqlstate() == Some(sqlstate::INVALID_PASSWORD);
+        if disproven && self.duty(id) != Duty::Spare {
             self.forget_proof();
         }
         let failure = match (ours, report.sqlstate()) {

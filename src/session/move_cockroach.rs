@@ -10,6 +10,7 @@ use super::Timer;
 use super::leg::{LegId, Phase as LegPhase};
 use super::move_ask::Question;
 use super::moving::Source;
+use crate::auth::Parameters;
 use crate::migrate::TransferCounter;
 use crate::migrate::cockroach::{
     DeserializeReader, NotRestored, Revival, StateAnswer, StateReader, TransferKey,
@@ -134,8 +135,39 @@ impl<R: Route> Session<R> {
         }
     }
 
+    /// The new server reports nothing of what it has taken in, and at the login it has said what a fresh session has. What the
+    /// session has set since its own login is as the old server has said.
+    fn keep_reported(&mut self) {
+        let Some(moving) = self.writer_move() else {
+            return;
+        };
+        let (leg, last) = (moving.plan.leg, moving.plan.told.clone());
+        let old = self.leg(self.writer()).serving();
+        let Some(known) = old.map(|old| old.parameters.clone()).or(last) else {
+            return;
+        };
+        let begun = self.memory.started_with.clone();
+        let value = |of: &Parameters, name: &[u8]| {
+            let named = of.iter().rev().find(|(known, _)| **known == *name);
+            named.map(|(_, value)| value.clone())
+        };
+        let Some(serving) = self.leg_mut(leg).serving_mut() else {
+            return;
+        };
+        for (name, reported) in &mut serving.parameters {
+            if let (Some(now), Some(then)) = (value(&known, name), value(&begun, name))
+                && now != then
+            {
+                *reported = now;
+            }
+        }
+    }
+
     /// The new server has taken the session in, or has not.
     pub(super) fn deserialized(&mut self, now: Instant, done: Result<(), NotRestored>) {
+        if done.is_ok() {
+            self.keep_reported();
+        }
         self.move_step(now, |migration| match done {
             Ok(()) => migration.restored(now),
             Err(why) => migration.target_failed(why),

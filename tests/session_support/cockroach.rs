@@ -97,7 +97,12 @@ pub(crate) fn query(rig: &mut Rig, peer: PeerId) -> String {
 /// The old server is asked for the session; the key of the request.
 #[track_caller]
 pub(crate) fn key(rig: &mut Rig) -> String {
-    let text = query(rig, PeerId::WRITER);
+    key_at(rig, PeerId::WRITER)
+}
+
+#[track_caller]
+pub(crate) fn key_at(rig: &mut Rig, peer: PeerId) -> String {
+    let text = query(rig, peer);
     let key = text
         .strip_prefix("SHOW TRANSFER STATE WITH '")
         .and_then(|rest| rest.strip_suffix('\''));

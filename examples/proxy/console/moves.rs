@@ -153,9 +153,11 @@ impl<'a> Moving<'a> {
 
     /// Begins what may begin; who is left to move, those that move now among them.
     async fn begin(&mut self, pick: impl Fn(&Standing) -> Option<MovedLeg>) -> Vec<(u64, String)> {
-        let standings = self.proxy.registry.standings(show::PATIENCE).await;
+        let registry = &self.proxy.registry;
+        let (standings, silent) = registry.standings_and_silent(show::PATIENCE).await;
         let now = Instant::now();
-        let mut left = Vec::new();
+        let unknown = |number| (number, "it does not say where it is".to_owned());
+        let mut left: Vec<(u64, String)> = silent.into_iter().map(unknown).collect();
         for standing in &standings {
             let Some(leg) = pick(standing) else {
                 continue;

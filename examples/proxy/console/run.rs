@@ -181,8 +181,9 @@ async fn pause(
     };
     let mut told = Vec::new();
     loop {
-        let standings = proxy.registry.standings(show::PATIENCE).await;
-        let mut restless = Vec::new();
+        let (standings, silent) = proxy.registry.standings_and_silent(show::PATIENCE).await;
+        let unknown = |number| (number, "it does not say what it does".to_owned());
+        let mut restless: Vec<(u64, String)> = silent.into_iter().map(unknown).collect();
         for standing in standings.iter().filter(|one| one.writer == Some(at)) {
             match standing.state {
                 State::Paused if !told.contains(&standing.number) => {

@@ -126,7 +126,9 @@ fn dials(world: &mut World<'_>, peer: PeerId, to: Destination) {
     }
     // Only the gate's answer lets the client in.
     let lets_in = world.setup.gate_is_reader && !world.client.is_ready();
-    if peer == PeerId::READER && world.duties.is_down(to) && !world.misused && !lets_in {
+    // A login that goes on with TLS had begun before.
+    let begins = !lets_in && !world.duties.for_tls;
+    if peer == PeerId::READER && world.duties.is_down(to) && !world.misused && begins {
         let detail = format!("the reader is dialled at {to:?}, which is known to be down");
         world.broken(Check::Excluded, detail);
     }

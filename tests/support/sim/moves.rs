@@ -376,7 +376,13 @@ pub(crate) fn failed(world: &mut World<'_>, reason: &Reason) {
             !of_target && !other && !time && !world.moves.went_to_a_standby(world)
         }
         Reason::Timeout | Reason::NeverSafe(_) => !time,
-        Reason::OldLost | Reason::OldFault(_) => world.damage < Damage::Session,
+        // A client may take its leave, or say something else, in the middle of a COPY, for which the server ends the session.
+        Reason::OldLost | Reason::OldFault(_) => {
+            let ended = world.servers[PeerId::WRITER.index()]
+                .as_ref()
+                .is_none_or(|server| server.phase() == ServerPhase::Closed);
+            world.damage < Damage::Session && !world.goodbye && !world.leaving && !ended
+        }
         Reason::NotQuiescent | Reason::OutOfTurn(_) => true,
         _ => false,
     };

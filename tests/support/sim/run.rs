@@ -285,7 +285,12 @@ fn ordered(
                 _ => None,
             })
             .collect(),
+        // When a promotion is noticed depends on when its reader is asked how far it is.
         paced: is_paced(scenario)
+            && !world
+                .strikes
+                .iter()
+                .any(|fault| matches!(fault, Fault::Promote))
             && scenario.setup.caller != Caller::Silent
             && scenario.setup.finder != Finder::Silent,
         happened: world.happened.to_vec(),
