@@ -135,6 +135,15 @@ const WHO: &[Flag] = &[
         ],
     ),
     Flag::new(
+        "mock-secret-file",
+        Takes::One("FILE"),
+        &[
+            "what users who do not exist are asked follows from its",
+            "first 32 bytes: the same for all instances, and after",
+            "a restart (default: random)",
+        ],
+    ),
+    Flag::new(
         "upstream-users-file",
         Takes::One("FILE"),
         &[

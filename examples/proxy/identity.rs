@@ -18,6 +18,8 @@ pub(crate) struct Identities {
     pub(crate) users_command: Option<PathBuf>,
     /// What those are asked like whom it does not know.
     pub(crate) unknown: Option<Likeness>,
+    /// What decides what users who do not exist are asked; nothing if chance does.
+    pub(crate) mock_secret: Option<PathBuf>,
     /// What to ask for the tokens of those who have no secret for the servers.
     pub(crate) credential_command: Option<PathBuf>,
 }
@@ -56,6 +58,7 @@ impl Identities {
             upstream,
             users_command: given.path("users-command"),
             unknown: given.choice("unknown-user", UNKNOWN)?,
+            mock_secret: given.path("mock-secret-file"),
             credential_command,
         })
     }

@@ -330,8 +330,7 @@ impl Proxy {
                 let message = format!("{}: {why}", path.display());
                 UsageError::new(Origin::CommandLine, "deny-file", message)
             })?;
-        let mock = tls::random()
-            .map_err(|error| UsageError::new(Origin::CommandLine, "", error.to_string()))?;
+        let mock = mock_secret(&options)?;
         let addresses: Vec<HostPort> = options
             .upstreams()
             .map(|(_, address)| address.clone())
@@ -474,6 +473,19 @@ impl Proxy {
         let stream = self.tls.accept(stream).await?;
         Ok(Stream::Tls(Box::new(stream)))
     }
+}
+
+/// What users who do not exist are asked by.
+fn mock_secret(options: &Options) -> Result<[u8; 32], UsageError> {
+    let wrong = |message| UsageError::new(Origin::CommandLine, "mock-secret-file", message);
+    let Some(path) = &options.identities.mock_secret else {
+        return tls::random()
+            .map_err(|error| UsageError::new(Origin::CommandLine, "", error.to_string()));
+    };
+    let name = path.display();
+    let bytes = std::fs::read(path).map_err(|error| wrong(format!("{name}: {error}")))?;
+    let first = bytes.first_chunk().copied();
+    first.ok_or_else(|| wrong(format!("{name}: it has less than 32 bytes")))
 }
 
 /// How clients log in.

@@ -370,8 +370,9 @@ moves() {
       >/dev/null 2>&1 || true
     if grep -qvE '^(pgbench \(|pgbench: setting random seed|$)' "$work/bench.err" || [ "$(told 'number of failed transactions')" != 0 ]; then
       fail "moves, $mode" "pgbench saw an error" "$work/bench.err"
-    elif [ "$moved" -lt 4 ]; then
-      fail "moves, $mode" "$moved sessions moved" "$work/moved.err"
+    elif [ "$moved" -lt 8 ] || grep -qE '\|(stuck|lost)\|' "$work/moved" || grep -q '^ERROR' "$work/moved.err"; then
+      cat "$work/moved" "$work/moved.err" >"$work/moves"
+      fail "moves, $mode" "$moved moves, or some that failed" "$work/moves"
     elif [ "$(left_behind)" != "$direct" ]; then
       fail "moves, $mode" "the tables differ from a direct run's"
     else

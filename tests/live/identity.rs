@@ -127,6 +127,32 @@ fn a_user_whom_nobody_finds_is_asked_like_others() {
     }
 }
 
+/// All instances of a fleet give a name that nobody has the same salt, if they have the same secret; and each another one
+/// otherwise.
+#[test]
+fn instances_agree_on_the_salts_of_nobody() {
+    let Some(cluster) = lab::cluster("identity::salts") else {
+        return;
+    };
+    let secret = File::new("mock-secret", "0123456789abcdef0123456789abcdef");
+    let salt = |more: &[&str]| {
+        let proxy = start(cluster, &[&["--accept=scram"], more].concat());
+        let mut client = Client::connect(proxy.port, Pace::Whole);
+        client.send(&message::startup(V3_0, &[("user", "nobody")]));
+        client.frame().unwrap();
+        let first = b"n,,n=,r=abcdefgh";
+        let body = [b"SCRAM-SHA-256\0\0\0\0\x10".as_slice(), first].concat();
+        client.send(&message::tagged(b'p', &body));
+        let challenge = client.frame().unwrap();
+        let challenge = String::from_utf8(challenge.body[4..].to_vec()).unwrap();
+        let salt = challenge.split(',').find(|part| part.starts_with("s="));
+        salt.unwrap_or_else(|| panic!("{challenge}")).to_owned()
+    };
+    let agreed = ["--mock-secret-file", secret.path()];
+    assert_eq!(salt(&agreed), salt(&agreed));
+    assert_ne!(salt(&agreed), salt(&[]));
+}
+
 #[test]
 fn users_are_looked_up_at_each_login() {
     let Some(cluster) = lab::cluster("identity::lookup") else {
