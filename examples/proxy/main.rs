@@ -118,6 +118,8 @@ pub(crate) struct Proxy {
     given: Given,
     /// Of which the salts of unknown users are made, the same as long as this process lives.
     mock: [u8; 32],
+    /// Held while the configuration is made anew.
+    reloads: Mutex<()>,
     /// Where the upstreams of the configuration are.
     addresses: Vec<HostPort>,
     tls: Tls,
@@ -282,7 +284,9 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut signals: Signals) {
                 tokio::spawn(metrics::tell_summary(Arc::clone(&proxy)));
             }
             _ = signals.reload.recv() => {
-                proxy.reload("the users files and the cancel ring were read again");
+                let again = Arc::clone(&proxy);
+                let news = "the users files and the cancel ring were read again";
+                tokio::task::spawn_blocking(move || again.reload(news));
                 proxy.reread();
                 tokio::spawn(Proxy::learn(Arc::clone(&proxy)));
             }
@@ -357,6 +361,7 @@ impl Proxy {
             current: Mutex::new(Current::new(Arc::new(options), topology, None, mock)?),
             given,
             mock,
+            reloads: Mutex::default(),
         })
     }
 
@@ -399,19 +404,24 @@ impl Proxy {
             Ok(Some(facts)) => {
                 let count = facts.len();
                 *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(facts));
-                self.reload(&format!(
-                    "what the servers say of themselves: {count} facts"
-                ));
+                let news = format!("what the servers say of themselves: {count} facts");
+                let again = Arc::clone(&self);
+                tokio::task::spawn_blocking(move || again.reload(&news));
             }
             Err(why) => self.log.line(&format!("proxy: no new facts: {why}")),
         }
     }
 
     /// Makes the configuration anew, for sessions to come, with the users files and the cancel ring as they are now. With a
-    /// mistake in one of them everything stays as it was.
+    /// mistake in one of them everything stays as it was. Each verifier of the users files is hashed for, so this is no work for
+    /// the threads that serve; one after the other, for the newest has to win.
     fn reload(&self, news: &str) {
-        let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
-        let facts = facts.clone();
+        let _alone = self.reloads.lock().unwrap_or_else(PoisonError::into_inner);
+        let facts = self
+            .facts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let options = Options::new(&self.given);
         let mut current = self.locked();
         let topology = current.topology.clone();
