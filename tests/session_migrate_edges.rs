@@ -729,9 +729,34 @@ fn a_statement_of_another_encoding_keeps_the_session() {
             rig.answer_probe(WRITER, &state);
             assert_eq!(rig.transfers(), [1, 0, u64::from(stays), 0], "{text}");
             if let Some(Event::MoveFailed { reason, .. }) = rig.move_ended() {
-                let why = "prepared under another client encoding: s";
+                let why = "prepared under another client encoding or other rules for strings: s";
                 assert_eq!(reason.to_string(), why);
             }
+        });
+    }
+}
+
+/// A backslash in a string means what it meant when the text was read.
+#[test]
+fn a_statement_of_other_rules_for_strings_keeps_the_session() {
+    for (text, stays) in [
+        ("delete from t where a = 'a\\\\b'", true),
+        ("delete from t where a = 'ab'", false),
+    ] {
+        each(movable, |rig| {
+            rig.logged_in();
+            rig.client("Q(set standard_conforming_strings = off)");
+            rig.writer("S(standard_conforming_strings,off) C(SET) Z(I)");
+            rig.client(&format!("P(s,{text}) S"));
+            rig.writer("1 Z(I)");
+            rig.client("Q(set standard_conforming_strings = on)");
+            rig.writer("S(standard_conforming_strings,on) C(SET) Z(I)");
+            rig.take(WRITER);
+            rig.take(CLIENT);
+            rig.migrate(order());
+            rig.spare_in(NEW, &Had::default());
+            rig.answer_probe(WRITER, &Had::default().prepared("s", text));
+            assert_eq!(rig.transfers(), [1, 0, u64::from(stays), 0], "{text}");
         });
     }
 }

@@ -314,9 +314,11 @@ impl<R: Route> Session<R> {
         if !refused.is_empty() {
             return Some(first(refused));
         }
-        if let Some(name) = self.in_other_bytes() {
+        if let Some(name) = self.in_other_words() {
             let name = Printable(name);
-            return Some(format!("prepared under another client encoding: {name}"));
+            return Some(format!(
+                "prepared under another client encoding or other rules for strings: {name}"
+            ));
         }
         // How far it is behind is asked when the client is held and all is written.
         let differs = surroundings(found, plan.fresh.as_ref()?)
@@ -325,13 +327,15 @@ impl<R: Route> Session<R> {
         differs.map(|what| what.to_string())
     }
 
-    /// A statement whose text would be another one, byte for byte, in the encoding that the client has now.
-    fn in_other_bytes(&self) -> Option<&[u8]> {
+    /// A statement whose text, byte for byte, would be another one in the encoding that the client has now, or mean another
+    /// one: a server keeps it as it was read.
+    fn in_other_words(&self) -> Option<&[u8]> {
         let statements = &self.memory.statements;
-        let mut older = statements.in_other_encoding(self.writer().index());
+        let mut older = statements.in_other_reading(self.writer().index());
         let plain = |name: &[u8], known: &Prepared| {
             let text = text_of(&known.body).unwrap_or_default();
-            name.is_ascii() && text.is_ascii() && known.query.is_ascii()
+            let same = text.is_ascii() && !text.contains(&b'\\');
+            name.is_ascii() && same && known.query.is_ascii()
         };
         let found = older.find(|(name, known)| !plain(name, known));
         found.map(|(name, _)| name)

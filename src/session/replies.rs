@@ -271,8 +271,8 @@ impl<R: Route> Session<R> {
         }
         match (self.duty(leg), parsed) {
             (Duty::Writer, Some(Ok(Backend::ParameterStatus { name, value }))) => {
-                if name == b"client_encoding" {
-                    self.memory.statements.encoding_changed();
+                if name == b"client_encoding" || name == b"standard_conforming_strings" {
+                    self.memory.statements.reading_changed();
                 }
                 self.memory.learn(name, value)
             }

@@ -220,7 +220,7 @@ pub struct Statements<M> {
     batch: u64,
     next_version: u64,
     /// The newest version when the client encoding changed last.
-    other_encoding: u64,
+    other_reading: u64,
     bytes: usize,
     limits: StatementLimits,
 }
@@ -237,7 +237,7 @@ impl<M> Statements<M> {
             next_ticket: 0,
             batch: 0,
             next_version: ABSENT,
-            other_encoding: ABSENT,
+            other_reading: ABSENT,
             bytes: 0,
             limits,
         }
@@ -451,17 +451,18 @@ impl<M> Statements<M> {
         })
     }
 
-    /// The client encoding is another one from here on: the bytes of older texts mean something else in it.
-    pub fn encoding_changed(&mut self) {
-        self.other_encoding = self.next_version;
+    /// Texts are read in another way from here on, in another client encoding or with other rules for strings: older ones may
+    /// mean something else now.
+    pub fn reading_changed(&mut self) {
+        self.other_reading = self.next_version;
     }
 
-    /// What an upstream has as the client has it, and may have been sent in another client encoding.
-    pub fn in_other_encoding(
+    /// What an upstream has as the client has it, and may have been read in another way.
+    pub fn in_other_reading(
         &self,
         leg: usize,
     ) -> impl Iterator<Item = (&[u8], &Arc<Definition<M>>)> {
-        let older = |known: &Arc<Definition<M>>| known.version <= self.other_encoding;
+        let older = |known: &Arc<Definition<M>>| known.version <= self.other_reading;
         self.present(leg).filter(move |(_, known)| older(known))
     }
 
