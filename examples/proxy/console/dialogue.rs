@@ -430,7 +430,6 @@ fn report(severity: Severity, failure: &Failure, out: &mut BytesMut) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::console::command::Table;
     use crate::console::table::Value;
     use pgturnout::wire::{FunctionCall, Query};
 
