@@ -66,8 +66,13 @@ fn head(failure: &Failure) -> String {
     let Violation { check, detail } = &failure.violation;
     let mut out = format!("{}: {check:?}: {detail}\n", failure.origin);
     if let Origin::Seed(seed) = failure.origin {
+        // Sessions tell of tables only where the parser is not built in.
+        let features = match cfg!(feature = "inspect") {
+            true => "",
+            false => " --no-default-features --features scram",
+        };
         out.push_str(&format!(
-            "see it again: PGTURNOUT_SEED={seed} cargo test --release --test simulation -- --nocapture\n"
+            "see it again: PGTURNOUT_SEED={seed} cargo test --release{features} --test simulation -- --nocapture\n"
         ));
     }
     if let Some(bytes) = failure.origin.bytes() {
