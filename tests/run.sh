@@ -221,8 +221,9 @@ on_server() { # BINDIR
   if wanted live; then
     # Sessions move between versions, too.
     other=$(grep -vxF "$1" <<<"$servers" || true)
-    PGTURNOUT_CLUSTER=$cluster PGTURNOUT_PG_BIN=$1 ${other:+PGTURNOUT_OTHER_PG_BIN="$other"} \
-      suite "live, $version" 900 env -u PGTURNOUT_SEEDS -u PGTURNOUT_SEED cargo test --all-features --test live
+    PGTURNOUT_CLUSTER=$cluster PGTURNOUT_PG_BIN=$1 \
+      suite "live, $version" 900 env -u PGTURNOUT_SEEDS -u PGTURNOUT_SEED \
+      ${other:+PGTURNOUT_OTHER_PG_BIN="$other"} cargo test --all-features --test live
   fi
   if wanted clients; then
     suite "clients, $version" 900 bash tests/clients/run.sh "$cluster" "$PGTURNOUT_PROXY"
