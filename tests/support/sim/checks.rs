@@ -1,6 +1,6 @@
 //! What must hold: each law and invariant a named check.
 
-use pgturnout::session::{Action, CancelTarget, CloseCause, Event, Lifecycle, PeerId};
+use pgturnout::session::{Action, CancelTarget, CloseCause, Event, Lifecycle, Metadata, PeerId};
 use pgturnout::stats::{Counter, Meter};
 use pgturnout::wire::{Frontend, Header, Parse, Query};
 
@@ -160,6 +160,8 @@ const HELD_BEFORE_THE_LOGIN: usize = 16 << 10;
 /// What a message may cost until it is answered, its bytes not counted, and what is remembered of it behind that.
 const HELD_FOR_A_MESSAGE: usize = 400;
 const KEPT_OF_A_MESSAGE: usize = 100;
+/// And where a text's tables are remembered with it.
+const KEPT_OF_ITS_TABLES: usize = 25;
 
 fn bounded(world: &mut World<'_>) {
     let messages = world.from_client.begun().len();
@@ -639,7 +641,11 @@ fn rested(world: &mut World<'_>) {
     let (heard, messages) = (world.heard.len(), world.from_client.begun().len());
     let held = usize::try_from(world.meter.held()).unwrap_or_default();
     let moves = world.session.migration().map_or(0, |_| moves::HELD);
-    let kept = HELD_AT_REST + heard + KEPT_OF_A_MESSAGE * messages + moves;
+    let tables = match world.config.metadata {
+        Metadata::On => KEPT_OF_ITS_TABLES,
+        Metadata::Off => 0,
+    };
+    let kept = HELD_AT_REST + heard + (KEPT_OF_A_MESSAGE + tables) * messages + moves;
     if held > kept && world.client.is_ready() {
         let detail = format!("{held} bytes held at rest, behind {heard} in {messages} messages");
         world.broken(Check::Bounded, detail);
