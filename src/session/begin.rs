@@ -18,7 +18,7 @@ impl<R: Route> Session<R> {
     pub(super) fn begin(&mut self, parameters: &Parameters) {
         self.memory.start(parameters);
         self.pin_for_startup();
-        if reported(parameters, IN_HOT_STANDBY) == Some(b"on") {
+        if reported(parameters, IN_HOT_STANDBY.as_bytes()) == Some(b"on") {
             let to = self.leg(self.writer()).to;
             self.notify(Event::WriterIsStandby { to });
         }
@@ -61,12 +61,12 @@ impl<R: Route> Session<R> {
             "IntervalStyle",
             "TimeZone",
         ];
-        if reported(reader, IN_HOT_STANDBY) == Some(b"off") {
+        if reported(reader, IN_HOT_STANDBY.as_bytes()) == Some(b"off") {
             return Some("it is not a standby".to_owned());
         }
         let differs = |name: &&str| {
-            let ours = reported(&self.memory.started_with, name);
-            let theirs = reported(reader, name);
+            let ours = reported(&self.memory.started_with, name.as_bytes());
+            let theirs = reported(reader, name.as_bytes());
             ours.is_some() && theirs.is_some() && ours != theirs
         };
         let name = SAME.into_iter().find(differs)?;
@@ -101,10 +101,10 @@ impl<R: Route> Session<R> {
 }
 
 /// The newest value that a server reported of a parameter.
-fn reported<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a [u8]> {
+pub(super) fn reported<'a>(parameters: &'a Parameters, name: &[u8]) -> Option<&'a [u8]> {
     let mut newest_first = parameters.iter().rev();
     newest_first
-        .find(|(known, _)| **known == *name.as_bytes())
+        .find(|(known, _)| **known == *name)
         .map(|(_, value)| &**value)
 }
 

@@ -69,15 +69,9 @@ impl std::fmt::Debug for KeptText {
 }
 
 impl Note {
-    /// Whether the request ends a transaction with its changes.
-    pub(super) fn commits(&self) -> bool {
+    fn effects(&self) -> Option<&Effects> {
         match self {
-            Note::Effects(effects) => effects.intent.effects.iter().any(|happens| {
-                matches!(
-                    happens.effect,
-                    Effect::Commit { .. } | Effect::PrepareTransaction
-                )
-            }),
+            Note::Effects(effects) => Some(effects),
             Note::Nothing
             | Note::Statement(_)
             | Note::Restore(_)
@@ -85,23 +79,26 @@ impl Note {
             | Note::Mirror
             | Note::Again
             | Note::Question(_)
-            | Note::Denied(_) => false,
+            | Note::Denied(_) => None,
         }
+    }
+
+    /// Whether the request ends a transaction with its changes.
+    pub(super) fn commits(&self) -> bool {
+        let commits = |happens: &StatementEffect| {
+            matches!(
+                happens.effect,
+                Effect::Commit { .. } | Effect::PrepareTransaction
+            )
+        };
+        self.effects()
+            .is_some_and(|effects| effects.intent.effects.iter().any(commits))
     }
 
     /// Whether every statement of the request is known to be complete.
     pub(super) fn is_complete(&self) -> bool {
-        match self {
-            Note::Effects(effects) => effects.complete >= effects.intent.statements,
-            Note::Nothing
-            | Note::Statement(_)
-            | Note::Restore(_)
-            | Note::Leave
-            | Note::Mirror
-            | Note::Again
-            | Note::Question(_)
-            | Note::Denied(_) => false,
-        }
+        self.effects()
+            .is_some_and(|effects| effects.complete >= effects.intent.statements)
     }
 
     /// This note and the drop of the unnamed statement.

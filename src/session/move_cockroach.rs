@@ -5,12 +5,11 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-use super::Session;
-use super::Timer;
+use super::begin::reported;
 use super::leg::{LegId, Phase as LegPhase};
 use super::move_ask::Question;
 use super::moving::Source;
-use crate::auth::Parameters;
+use super::{Session, Timer};
 use crate::migrate::TransferCounter;
 use crate::migrate::cockroach::{
     DeserializeReader, NotRestored, Revival, StateAnswer, StateReader, TransferKey,
@@ -147,18 +146,14 @@ impl<R: Route> Session<R> {
             return;
         };
         let begun = self.memory.started_with.clone();
-        let value = |of: &Parameters, name: &[u8]| {
-            let named = of.iter().rev().find(|(known, _)| **known == *name);
-            named.map(|(_, value)| value.clone())
-        };
         let Some(serving) = self.leg_mut(leg).serving_mut() else {
             return;
         };
-        for (name, reported) in &mut serving.parameters {
-            if let (Some(now), Some(then)) = (value(&known, name), value(&begun, name))
+        for (name, there) in &mut serving.parameters {
+            if let (Some(now), Some(then)) = (reported(&known, name), reported(&begun, name))
                 && now != then
             {
-                *reported = now;
+                *there = Box::from(now);
             }
         }
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
+use super::begin::reported;
 use super::leg::{Attempt, LegId, Phase as LegPhase};
 use super::loss::{Stream, TERMINATE};
 use super::move_ask::Asked;
@@ -72,8 +73,7 @@ impl<R: Route> Session<R> {
         let known = old.map(|old| &old.parameters).or(last);
         let told = known.unwrap_or(&self.memory.started_with);
         for (name, value) in &new.parameters {
-            let known = told.iter().rev().find(|(known, _)| known == name);
-            if known.is_none_or(|(_, known)| known != value) {
+            if reported(told, name) != Some(value) {
                 let message = Backend::ParameterStatus { name, value };
                 // What came in such a message fits one.
                 let _ = message.encode(&mut out);

@@ -259,31 +259,10 @@ fn ends_first(intent: &Intent, first: &StatementEffect) -> Option<End> {
 
 /// How an effect ends a transaction, if no other begins with it.
 fn end_of(effect: &Effect) -> Option<End> {
-    match effect {
-        Effect::Commit { chain: false } => Some(End::Commit),
-        Effect::Rollback { chain: false } => Some(End::Rollback),
-        Effect::Commit { chain: true }
-        | Effect::Rollback { chain: true }
-        | Effect::Begin(_)
-        | Effect::Savepoint(_)
-        | Effect::RollbackToSavepoint(_)
-        | Effect::Release(_)
-        | Effect::SetTransaction(_)
-        | Effect::PrepareTransaction
-        | Effect::Setting(_)
-        | Effect::ResetAll
-        | Effect::DiscardAll
-        | Effect::DiscardPlans
-        | Effect::DiscardSequences
-        | Effect::DiscardTemp
-        | Effect::Deallocate(_)
-        | Effect::DeallocateAll
-        | Effect::Prepare(_)
-        | Effect::Execute { .. }
-        | Effect::UnlistenAll
-        | Effect::CloseAll
-        | Effect::Pin(_) => None,
-    }
+    let Part::Ends(end) = alone(effect) else {
+        return None;
+    };
+    Some(end)
 }
 
 /// Whether an effect is that of the last statement of a text.
