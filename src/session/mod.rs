@@ -54,6 +54,7 @@ mod begin_again;
 mod choices;
 mod client;
 mod config;
+mod config_error;
 mod decide;
 mod deny;
 mod effects;
@@ -107,9 +108,8 @@ pub use choices::{
     LostReads, Metadata, Moves, Optimistic, ReadOnlyTransactions, ReadYourWrites, ReaderFailure,
     ReaderOpen, RequestEvents, RouteTexts, Split, WriterFailure,
 };
-pub use config::{
-    ClientAuth, Config, ConfigError, Gate, Limits, Role, Timeouts, Upstream, UserSource,
-};
+pub use config::{ClientAuth, Config, Gate, Limits, Role, Timeouts, Upstream, UserSource};
+pub use config_error::ConfigError;
 pub use explain::{Explanation, pins_of};
 pub use metadata::StatementKind;
 pub use moving::{Accept, MoveOrder, MoveStatus, MoveTarget};
