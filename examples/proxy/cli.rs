@@ -327,6 +327,15 @@ const HOW: &[Flag] = &[
         ],
     ),
     Flag::new(
+        "out-of-sync",
+        Takes::One("error|close|pass"),
+        &[
+            "what follows when a client or the primary breaks the",
+            "boundaries of its messages: an error, a close without",
+            "one, or a session that passes unread (default: error)",
+        ],
+    ),
+    Flag::new(
         "throttle",
         Takes::One("on|off"),
         &[

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use pgturnout::session::{Destination, Event, MoveTarget};
+use pgturnout::session::{Destination, Event, MoveTarget, OutOfSync};
 
 use crate::Proxy;
 use crate::options::HostPort;
@@ -123,6 +123,16 @@ pub(crate) fn event(proxy: &Proxy, places: Places, number: u64, event: &Event) {
             "session {number}: the reader at {} is left: it {why}",
             name(to)
         )),
+        Event::OutOfSync { peer, why, then } => {
+            let then = match then {
+                OutOfSync::Error => "it ends with an error",
+                OutOfSync::Close => "it is closed",
+                OutOfSync::Passthrough => "it passes unread from here on",
+            };
+            line(format!(
+                "session {number}: what the {peer} sends makes no sense ({why}): {then}"
+            ));
+        }
         Event::UpstreamFailed { peer, to, why } => {
             line(format!(
                 "session {number}: the {peer} at {} cannot be used: {why}",

@@ -531,6 +531,7 @@ impl Current {
         let mut config = Config::new(options.upstreams().enumerate().map(upstream).collect());
         config.gate = options.gate;
         config.writer_failure = options.writer_down;
+        config.out_of_sync = options.out_of_sync;
         config.split = options.split;
         config.dialect = options.dialect;
         config.optimistic = options.optimistic;

@@ -10,7 +10,7 @@ use pgturnout::auth::{Credential, Users};
 use pgturnout::cancel::SourceCheck;
 use pgturnout::migrate::Dialect;
 use pgturnout::session::{
-    Gate, Optimistic, ReadOnlyTransactions, ReadYourWrites, Role, Split, WriterFailure,
+    Gate, Optimistic, OutOfSync, ReadOnlyTransactions, ReadYourWrites, Role, Split, WriterFailure,
 };
 use pgturnout::startup::{ClientTls, TlsNegotiation, UpstreamTlsPolicy};
 
@@ -103,6 +103,7 @@ pub(crate) struct Options {
     /// Statements that no client may run.
     pub(crate) deny: Option<Deny>,
     pub(crate) writer_down: WriterFailure,
+    pub(crate) out_of_sync: OutOfSync,
     pub(crate) throttle: Guard,
     pub(crate) deny_file: Option<PathBuf>,
     pub(crate) reading: Reading,
@@ -221,6 +222,9 @@ impl Options {
                     ],
                 )?
                 .unwrap_or_default(),
+            out_of_sync: given
+                .choice("out-of-sync", OUT_OF_SYNC)?
+                .unwrap_or_default(),
             throttle: given
                 .choice("throttle", &[("on", Guard::On), ("off", Guard::Off)])?
                 .unwrap_or(Guard::Off),
@@ -253,6 +257,19 @@ impl Options {
             return Err(("deny-statement", message));
         }
         Ok(())
+    }
+
+    /// Who breaks a message must not get around what statements are denied by.
+    fn check_out_of_sync(&self) -> Result<(), (&'static str, &'static str)> {
+        let judged = self.deny.is_some() || self.deny_file.is_some() || self.throttle == Guard::On;
+        match self.out_of_sync {
+            OutOfSync::Passthrough if judged => Err((
+                "out-of-sync",
+                "pass is not possible with --deny-statement, --deny-file or --throttle: \
+                 clients could get around them",
+            )),
+            OutOfSync::Passthrough | OutOfSync::Error | OutOfSync::Close => Ok(()),
+        }
     }
 
     /// Refuses settings that contradict each other, or that would be ignored.
@@ -292,6 +309,7 @@ impl Options {
             _ => {}
         }
         self.check_passthrough()
+            .and_then(|()| self.check_out_of_sync())
             .or_else(|(name, message)| refuse(name, message))?;
         if self.client_ca.is_some() && self.client_tls == ClientTls::Disable {
             return refuse("client-ca", "unused: --client-tls is disable");
@@ -511,6 +529,12 @@ const UPSTREAM_TLS: &[(&str, UpstreamTlsPolicy)] = &[
 const CANCEL_SOURCE: &[(&str, SourceCheck)] = &[
     ("any", SourceCheck::Off),
     ("same-address", SourceCheck::SameAddress),
+];
+
+const OUT_OF_SYNC: &[(&str, OutOfSync)] = &[
+    ("error", OutOfSync::Error),
+    ("close", OutOfSync::Close),
+    ("pass", OutOfSync::Passthrough),
 ];
 
 const NEGOTIATION: &[(&str, TlsNegotiation)] = &[

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CloseCause, Destination, MoveTarget, PeerId, StatementKind, Timer};
+use super::{CloseCause, Destination, MoveTarget, OutOfSync, PeerId, StatementKind, Timer};
 use crate::auth::{ExternalRequest, Method};
 use crate::migrate::{Outcome, Phase, Reason};
 use crate::route::{Class, Excluded, View, Why};
@@ -186,6 +186,9 @@ pub enum Relayed {
     /// The client and the server encrypt with each other
     /// ([`ClientTls::Passthrough`](crate::startup::ClientTls::Passthrough)).
     Encrypted,
+    /// A stream made no sense any more ([`OutOfSync::Passthrough`](super::OutOfSync::Passthrough)). Until then the session was
+    /// read.
+    OutOfSync,
 }
 
 impl std::fmt::Display for Relayed {
@@ -193,6 +196,7 @@ impl std::fmt::Display for Relayed {
         f.write_str(match self {
             Relayed::Replication => "replication",
             Relayed::Encrypted => "encrypted end to end",
+            Relayed::OutOfSync => "out of sync",
         })
     }
 }
@@ -243,6 +247,16 @@ pub enum Event {
         to: Destination,
         /// Why.
         what: Relayed,
+    },
+    /// The stream of the client or of the writer makes no sense any more.
+    OutOfSync {
+        /// Whose.
+        peer: PeerId,
+        /// Why, for a log; it holds nothing of what was sent.
+        why: String,
+        /// What follows: what the configuration says ([`Config::out_of_sync`](super::Config::out_of_sync)), or the error where
+        /// the stream cannot be passed on.
+        then: OutOfSync,
     },
     /// An upstream refused a login in clear, and is dialled again to try one over TLS
     /// ([`UpstreamTlsPolicy::Allow`]).

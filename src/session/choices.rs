@@ -48,6 +48,34 @@ pub enum WriterFailure {
     ReadOnly,
 }
 
+/// What follows when the stream of a client or of the writer has lost its sense: a length that cannot be, so that nobody
+/// knows where the next message begins, or a message of the writer's that answers nothing.
+///
+/// What becomes of it is told by [`Event::OutOfSync`](super::Event::OutOfSync). Not among these: what comes before a client
+/// is logged in, which is refused; a reader, which is given up, since the session can do without it; a message longer than
+/// [`Limits`](super::Limits) allow, which makes sense.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutOfSync {
+    /// The client gets what it is owed for what came before, and a FATAL error (`08P01`) that says why, before the close. The
+    /// default: nothing is passed on that was not understood, and the client knows the reason.
+    #[default]
+    Error,
+    /// The same without the error. For clients that take an error of ours for one of their server's.
+    Close,
+    /// Both streams pass from there on as they are, between the client and the writer: nothing is read, split, counted, answered
+    /// or denied any more ([`Relayed::OutOfSync`](super::Relayed::OutOfSync)), and the reader is closed. PostgreSQL itself ends
+    /// the connection for a length that cannot be, so this is for servers and clients that extend the protocol.
+    ///
+    /// Only where the writer alone could have stood in front of the client all the time. The session ends with the error
+    /// instead when anything that a reader was sent is unanswered, a transaction or a batch runs on a reader, a message of ours
+    /// is unanswered at the writer, a prepared statement is not on the writer, the session moves, or the client has ended its
+    /// stream. It does, too, when a [`Policy`](super::Policy) is set: nobody gets around it by breaking a message. What is
+    /// due on the client's side is waited for first.
+    ///
+    /// Messages cannot be limited then ([`ConfigError::PassedUnlimited`](super::ConfigError::PassedUnlimited)).
+    Passthrough,
+}
+
 /// Whether reads that are not proven to be reads are tried on the reader first.
 ///
 /// For physical standbys: they refuse a write before they do it. A statement of an unknown function, by itself or in a batch

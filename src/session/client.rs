@@ -81,6 +81,8 @@ pub(super) enum SessionKind {
     Stream,
     /// Encrypted by the client and the server with each other: it passes unread.
     Opaque,
+    /// Requests, up to a message that made no sense: it passes whole from there on.
+    OutOfSync,
 }
 
 impl SessionKind {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::ConfigError;
 use super::choices::{
-    LostReads, Metadata, Moves, Optimistic, ReadOnlyTransactions, ReadYourWrites, ReaderFailure,
-    ReaderOpen, RequestEvents, RouteTexts, Split, WriterFailure,
+    LostReads, Metadata, Moves, Optimistic, OutOfSync, ReadOnlyTransactions, ReadYourWrites,
+    ReaderFailure, ReaderOpen, RequestEvents, RouteTexts, Split, WriterFailure,
 };
 use crate::auth::{AdmitPolicy, Channel, Method, Methods, UpstreamUsers, Users};
 #[cfg(feature = "scram")]
@@ -172,6 +172,12 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Whether messages have to be shorter than the protocol allows.
+    fn limits_messages(&self) -> bool {
+        let most = Limits::default();
+        self.client_message < most.client_message || self.server_message < most.server_message
+    }
+
     /// What [`LedgerLimits::owned_bytes_per_queue`] has to be at least.
     fn owned_min(&self) -> usize {
         let repeated = self.statements.body.max(self.journal.bytes);
@@ -236,6 +242,8 @@ pub struct Config {
     pub reader_failure: ReaderFailure,
     /// What happens when the writer cannot be had while a client logs in.
     pub writer_failure: WriterFailure,
+    /// What follows when a stream makes no sense any more.
+    pub out_of_sync: OutOfSync,
     /// With what further upstreams are logged in to, and what clients are measured by if we check them.
     pub users: Users,
     /// Where a client is looked up that we check.
@@ -286,6 +294,7 @@ impl Config {
             reader_choice: ReaderChoice::default(),
             reader_failure: ReaderFailure::default(),
             writer_failure: WriterFailure::default(),
+            out_of_sync: OutOfSync::default(),
             users: Users::default(),
             user_source: UserSource::default(),
             upstream_users: UpstreamUsers::default(),
@@ -363,6 +372,10 @@ impl Config {
             return Err(ConfigError::MessageLength {
                 least: limits::READ_BUFFER_MIN,
             });
+        }
+        let limited = self.limits.limits_messages();
+        if self.out_of_sync == OutOfSync::Passthrough && limited {
+            return Err(ConfigError::PassedUnlimited);
         }
         Ok(())
     }

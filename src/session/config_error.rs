@@ -69,4 +69,8 @@ pub enum ConfigError {
         /// The least length in bytes.
         least: usize,
     },
+    /// Messages are to be limited, and streams to pass unread when they make no sense: whoever breaks one would be free of the
+    /// limit.
+    #[error("messages cannot be limited where streams that make no sense are passed on")]
+    PassedUnlimited,
 }

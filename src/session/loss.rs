@@ -547,11 +547,7 @@ impl<R: Route> Session<R> {
             Duty::Writer
                 if self.goes_on_without(now, leg, &CloseCause::UpstreamFault(leg.peer())) => {}
             Duty::Writer => {
-                let which = self.writers_name();
-                let tell = Tell::fatal(
-                    sqlstate::PROTOCOL_VIOLATION,
-                    format!("the {which} server broke the protocol"),
-                );
+                let tell = self.writer_broke_the_protocol();
                 self.end(now, CloseCause::UpstreamFault(leg.peer()), Some(tell));
             }
         }

@@ -4,10 +4,10 @@
 //! owns no socket, no clock and no buffer of the bytes that pass through: the driver keeps one read buffer per peer,
 //! shows the session what is in it, and moves bytes from there as [`Session::poll_transmit`] says.
 //!
-//! A peer that has lost the boundaries of its messages, or sends what cannot be at that moment, is not passed on unread: the
-//! client's session ends behind the answers that it is owed, with an error where one can be sent; a reader is given up, and its
-//! requests are answered with errors; without its writer a session ends. [`Session::lifecycle`] and
-//! [`Action::Close`] name the [`CloseCause`]. What only a server can judge, such as the body of a message whose length
+//! A peer that has lost the boundaries of its messages, or sends what cannot be at that moment, is not passed on unread unless
+//! [`Config::out_of_sync`] says so: the client's session ends behind the answers that it is owed, with an error where one can
+//! be sent; a reader is given up, and its requests are answered with errors; without its writer a session ends.
+//! [`Session::lifecycle`] and [`Action::Close`] name the [`CloseCause`]. What only a server can judge, such as the body of a message whose length
 //! is right, or a message of an unknown type, goes to it as it is. Whoever wants a stream that is passed on whatever it
 //! holds lets it pass whole from its beginning ([`ClientTls::Passthrough`](crate::startup::ClientTls::Passthrough)).
 //!
@@ -25,6 +25,7 @@
 //! | `readers` | which of several readers the session uses |
 //! | `read_only` | what becomes of a session whose writer cannot be had |
 //! | `policy_login` | what the caller hears of a login |
+//! | `out_of_sync` | what becomes of a stream that makes no sense any more |
 //! | `parting` | the polite end of a session, at the driver's wish |
 //! | `look` | what the next request asks for, without claiming a byte of it |
 //! | `decide` | which upstream it goes to, and what has to happen first |
@@ -72,6 +73,7 @@ mod move_cockroach;
 mod move_end;
 mod move_flow;
 mod moving;
+mod out_of_sync;
 mod outbox;
 mod part;
 mod parting;
@@ -105,8 +107,8 @@ use bytes::BytesMut;
 
 pub use action::{Action, CancelTarget, Demand, Event, Relayed, RouteReason, TlsRole, Transmit};
 pub use choices::{
-    LostReads, Metadata, Moves, Optimistic, ReadOnlyTransactions, ReadYourWrites, ReaderFailure,
-    ReaderOpen, RequestEvents, RouteTexts, Split, WriterFailure,
+    LostReads, Metadata, Moves, Optimistic, OutOfSync, ReadOnlyTransactions, ReadYourWrites,
+    ReaderFailure, ReaderOpen, RequestEvents, RouteTexts, Split, WriterFailure,
 };
 pub use config::{ClientAuth, Config, Gate, Limits, Role, Timeouts, Upstream, UserSource};
 pub use config_error::ConfigError;

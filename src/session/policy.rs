@@ -322,7 +322,7 @@ impl<R: Route> Session<R> {
     pub(super) fn is_denied(&mut self, now: Instant) -> bool {
         let facts = ConnectionFacts {
             kind: match self.client.kind {
-                SessionKind::Requests => ConnectionKind::Requests,
+                SessionKind::Requests | SessionKind::OutOfSync => ConnectionKind::Requests,
                 SessionKind::Stream => ConnectionKind::Replication,
                 SessionKind::Opaque => ConnectionKind::Encrypted,
             },

@@ -31,7 +31,7 @@ impl<R: Route> Session<R> {
             Ok(Some(header)) => header,
             Ok(None) => return Demand::Bytes(Header::LEN),
             Err(fault) => {
-                self.misbehaved(now, leg, fault.to_string());
+                self.leg_out_of_sync(now, leg, fault, input);
                 return Demand::Again;
             }
         };
@@ -92,7 +92,7 @@ impl<R: Route> Session<R> {
         let owner = match serving.pipeline.reply(frames) {
             Ok(reply) => reply.owner,
             Err(unexpected) => {
-                self.misbehaved(now, leg, unexpected.to_string());
+                self.leg_makes_no_sense(now, leg, unexpected.to_string());
                 return Demand::Again;
             }
         };
@@ -409,7 +409,7 @@ impl<R: Route> Session<R> {
         let reply = match serving.pipeline.reply(header.tag) {
             Ok(reply) => reply,
             Err(unexpected) => {
-                self.misbehaved(now, leg, unexpected.to_string());
+                self.leg_makes_no_sense(now, leg, unexpected.to_string());
                 return Demand::Again;
             }
         };
@@ -466,7 +466,8 @@ impl<R: Route> Session<R> {
         let status = match Backend::parse(tag::READY_FOR_QUERY, body) {
             Ok(Backend::ReadyForQuery { status }) => status,
             Ok(_) | Err(_) => {
-                self.misbehaved(now, leg, "a ReadyForQuery without a status".to_owned());
+                let why = "a ReadyForQuery without a status";
+                self.leg_makes_no_sense(now, leg, why.to_owned());
                 return Demand::Again;
             }
         };

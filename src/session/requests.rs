@@ -14,8 +14,7 @@ use super::look::Look;
 use super::loss::{Gone, Stream};
 use super::policy::Judged;
 use super::trial::Trial;
-use super::{CloseCause, Demand, Event, Life, PeerId, RouteReason, Session, Tell};
-use crate::error::Malformed;
+use super::{Demand, Event, Life, PeerId, RouteReason, Session, Tell};
 use crate::ledger::Fate;
 use crate::route::{Class, Route};
 use crate::track::pipeline::{Kind, Owner};
@@ -176,7 +175,7 @@ impl<R: Route> Session<R> {
         let header = match self.client_header(input) {
             Ok(Some(header)) => header,
             Ok(None) => return Demand::Bytes(Header::LEN),
-            Err(fault) => return self.lost_count(now, &fault),
+            Err(fault) => return self.client_out_of_sync(now, &fault, input),
         };
         if self.client.stream != Stream::Open && header.split(input).is_none() {
             // The rest of it will never come: it is no request.
@@ -217,18 +216,6 @@ impl<R: Route> Session<R> {
     /// Whether the client's next message is denied and no batch is open: no upstream has to be looked for.
     fn is_denied_alone(&self) -> bool {
         self.requests.batch == Batch::None && matches!(self.requests.judged, Judged::Denied(_))
-    }
-
-    /// A length that cannot be: where the next message begins is not known. What came before it is answered first.
-    fn lost_count(&mut self, now: Instant, fault: &Malformed) -> Demand {
-        if self.answers_are_due() {
-            return self.wait_for_answers();
-        }
-        let tell = Tell::fatal(sqlstate::PROTOCOL_VIOLATION, "invalid message length")
-            .with_detail(fault.to_string());
-        let cause = CloseCause::ClientFault(Some(sqlstate::PROTOCOL_VIOLATION));
-        self.end(now, cause, Some(tell));
-        Demand::Again
     }
 
     /// Nothing more of the client is looked at before the answers that are due have come.

@@ -55,7 +55,7 @@ impl<R: Route> Session<R> {
     pub(super) fn is_relay_only(&self) -> bool {
         match self.client.kind {
             SessionKind::Requests => false,
-            SessionKind::Stream | SessionKind::Opaque => true,
+            SessionKind::Stream | SessionKind::Opaque | SessionKind::OutOfSync => true,
         }
     }
 
