@@ -608,6 +608,48 @@ fn a_user_whom_nobody_finds_is_asked_like_what_the_policy_names() {
     }
 }
 
+/// B10: who has a password is asked with as many iterations as who has a verifier, where those agree.
+#[cfg(feature = "scram")]
+#[test]
+fn passwords_are_hashed_as_often_as_the_verifiers_beside_them() {
+    use pgturnout::auth::Likeness;
+
+    let scram = || policy().allow_scram();
+    let asked = |users: &Users, policy: &AdmitPolicy| {
+        let login = Admission::new(USER.as_bytes(), users, policy, clear(), nonces());
+        look(login, USER.as_bytes()).iterations
+    };
+    let mut users = password_listed();
+    assert_eq!(asked(&users, &scram()), "i=4096");
+    for (name, iterations, expected) in [
+        (&b"bob"[..], 10_000, "i=10000"),
+        (b"carol", 10_000, "i=10000"),
+        (b"dave", 10_001, "i=4096"),
+        (b"dave", 10_000, "i=10000"),
+    ] {
+        users.insert(name, verifier_like(iterations, "dHdlbHZlIGJ5dGVz"));
+        assert_eq!(asked(&users, &scram()), expected, "{iterations}");
+        assert_eq!(asked(&users, &scram().iterations(5)), "i=5");
+    }
+    let named = |iterations| Likeness::ScramVerifier {
+        salt_len: 16,
+        iterations,
+    };
+    let found = |policy: &AdmitPolicy| {
+        let credential = std::sync::Arc::new(Credential::password(PASSWORD));
+        let user = USER.as_bytes();
+        let login = Admission::with_credential(user, credential, policy, clear(), nonces());
+        look(login, user).iterations
+    };
+    assert_eq!(found(&scram()), "i=4096");
+    assert_eq!(found(&scram().imitate(named(7))), "i=7");
+    assert_eq!(
+        found(&scram().imitate(named(7)).imitate(named(8))),
+        "i=4096"
+    );
+    assert_eq!(found(&scram().imitate(named(u32::MAX))), "i=100000");
+}
+
 /// L11.
 #[test]
 fn nothing_shows_a_secret() {

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use super::admit_check::{Check, Checked};
 use super::admit_policy::{AdmitPolicy, Asked, ClientConnection};
 use super::credential::Credential;
-use super::likeness::Likeness;
+use super::likeness::{Likeness, Mix};
 use super::md5::{md5_digest, salt};
 use super::methods::Method;
 use super::nonce::ScramNonce;
@@ -209,8 +209,8 @@ impl Admission {
         } else {
             drawn
         };
-        let kinds = users.kinds();
-        Admission::asking(user, listed, likeness, kinds, policy, connection, nonces)
+        let among = (users.kinds(), users.mix());
+        Admission::asking(user, listed, likeness, among, policy, connection, nonces)
     }
 
     /// A login as a user whose credential the caller has found; [`Credential::None`] if there is no such user, who is asked
@@ -233,9 +233,9 @@ impl Admission {
                 Likeness::of(&credential)
             }
         };
-        let kinds = Kinds::ALL;
+        let among = (Kinds::ALL, policy.imitated());
         Admission::asking(
-            user, credential, likeness, kinds, policy, connection, nonces,
+            user, credential, likeness, among, policy, connection, nonces,
         )
     }
 
@@ -243,13 +243,13 @@ impl Admission {
         user: &[u8],
         found: Arc<Credential>,
         likeness: Likeness,
-        kinds: Kinds,
+        among: (Kinds, &Mix),
         policy: &AdmitPolicy,
         connection: ClientConnection,
         nonces: AdmitNonces,
     ) -> Admission {
         let credential = proving(user, found);
-        let asked = policy.ask(user, &credential, likeness, kinds, connection);
+        let asked = policy.ask(user, &credential, likeness, among, connection);
         Admission {
             user: Box::from(user),
             credential,

@@ -86,7 +86,8 @@ pub struct AdmitPolicy {
     md5: Option<Channel>,
     scram: Option<Binding>,
     certificates: Certificates,
-    iterations: u32,
+    /// How often passwords are hashed; `None` for as often as verifiers are.
+    iterations: Option<u32>,
     /// What users are like whom the caller looks up.
     imitated: Mix,
     #[cfg_attr(
@@ -122,7 +123,7 @@ impl AdmitPolicy {
             md5: None,
             scram: None,
             certificates: Certificates::NoProof,
-            iterations: ITERATIONS,
+            iterations: None,
             imitated: Mix::default(),
             mock: Secret::copy_of(&mock_secret),
         }
@@ -183,12 +184,14 @@ impl AdmitPolicy {
         }
     }
 
-    /// How often passwords that are listed are hashed: 4,096 times unless it is said here, and between 1 and
-    /// [`limits::SCRAM_ITERATIONS_MAX`].
+    /// How often passwords that are listed are hashed, between 1 and [`limits::SCRAM_ITERATIONS_MAX`]. Unless it is said
+    /// here, as often as all verifiers that are listed beside them (of users whom the caller finds, those that are
+    /// [imitated](AdmitPolicy::imitate)), if these agree: then nobody can tell who has which. Otherwise 4,096 times, as
+    /// PostgreSQL does.
     #[must_use]
     pub fn iterations(self, iterations: u32) -> AdmitPolicy {
         AdmitPolicy {
-            iterations: iterations.clamp(1, limits::SCRAM_ITERATIONS_MAX),
+            iterations: Some(iterations.clamp(1, limits::SCRAM_ITERATIONS_MAX)),
             ..self
         }
     }
@@ -252,9 +255,10 @@ impl AdmitPolicy {
         user: &[u8],
         credential: &Credential,
         likeness: Likeness,
-        kinds: Kinds,
+        (kinds, mix): (Kinds, &Mix),
         connection: ClientConnection,
     ) -> Asked {
+        let iterations = self.iterations_of_passwords(mix);
         let over = |least: Option<Channel>| least.is_some_and(|least| connection.channel >= least);
         let shown = connection.identity.as_deref();
         if self.certificates == Certificates::Proof
@@ -266,14 +270,17 @@ impl AdmitPolicy {
             return Asked::Nothing(Method::Trust);
         }
         #[cfg(feature = "scram")]
-        let scram = self
-            .offer(connection.end_point)
-            .map(|offer| Asked::Scram(offer, self.account(user, credential, likeness, kinds)));
+        let scram = self.offer(connection.end_point).map(|offer| {
+            Asked::Scram(
+                offer,
+                self.account(user, credential, (likeness, iterations), kinds),
+            )
+        });
         #[cfg(not(feature = "scram"))]
         let scram: Option<Asked> = None;
         let md5 = over(self.md5).then_some(Asked::Md5);
-        let cleartext =
-            over(self.cleartext).then(|| Asked::Cleartext(self.check(credential, likeness, kinds)));
+        let cleartext = over(self.cleartext)
+            .then(|| Asked::Cleartext(Check::new(credential, kinds, hashed(likeness, iterations))));
         // What serves before what does not.
         let asked = match likeness {
             Likeness::Password => scram.or(md5).or(cleartext),
@@ -287,16 +294,11 @@ impl AdmitPolicy {
         })
     }
 
-    fn check(&self, credential: &Credential, likeness: Likeness, kinds: Kinds) -> Check {
-        Check::new(credential, kinds, self.iterations_of(likeness))
-    }
-
-    fn iterations_of(&self, likeness: Likeness) -> u32 {
-        match likeness {
-            #[cfg(feature = "scram")]
-            Likeness::ScramVerifier { iterations, .. } => iterations,
-            Likeness::Password | Likeness::Md5Digest => self.iterations,
-        }
+    /// How often passwords are hashed beside such users.
+    fn iterations_of_passwords(&self, mix: &Mix) -> u32 {
+        let like_verifiers = mix.iterations();
+        let iterations = self.iterations.or(like_verifiers).unwrap_or(ITERATIONS);
+        iterations.clamp(1, limits::SCRAM_ITERATIONS_MAX)
     }
 
     #[cfg(feature = "scram")]
@@ -314,15 +316,13 @@ impl AdmitPolicy {
         &self,
         user: &[u8],
         credential: &Credential,
-        likeness: Likeness,
+        (likeness, iterations): (Likeness, u32),
         kinds: Kinds,
     ) -> Account {
         let salt = self.mock_salt(user, likeness);
-        let nobody = || Account::nobody(&salt, self.iterations_of(likeness));
+        let nobody = || Account::nobody(&salt, hashed(likeness, iterations));
         let account = match credential {
-            Credential::Password(password) => {
-                Account::of_password(password, &salt, self.iterations)
-            }
+            Credential::Password(password) => Account::of_password(password, &salt, iterations),
             Credential::ScramVerifier(verifier) => Account::of_verifier(verifier),
             Credential::ScramKeys(keys) => keys
                 .verifier()
@@ -351,6 +351,15 @@ impl AdmitPolicy {
         }
         salt.truncate(len);
         salt
+    }
+}
+
+/// How often somebody's proof is hashed, where passwords are hashed so often.
+fn hashed(likeness: Likeness, passwords: u32) -> u32 {
+    match likeness {
+        #[cfg(feature = "scram")]
+        Likeness::ScramVerifier { iterations, .. } => iterations,
+        Likeness::Password | Likeness::Md5Digest => passwords,
     }
 }
 

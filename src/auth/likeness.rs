@@ -64,6 +64,24 @@ impl Mix {
         self.counts.retain(|_, count| *count > 0);
     }
 
+    /// How often all verifiers are hashed, if there are any and they agree.
+    pub(super) fn iterations(&self) -> Option<u32> {
+        let mut agreed = None;
+        for likeness in self.counts.keys() {
+            let iterations = match likeness {
+                #[cfg(feature = "scram")]
+                Likeness::ScramVerifier { iterations, .. } => *iterations,
+                Likeness::Password | Likeness::Md5Digest => continue,
+            };
+            match agreed {
+                None => agreed = Some(iterations),
+                Some(before) if before == iterations => {}
+                Some(_) => return None,
+            }
+        }
+        agreed
+    }
+
     /// The likeness at this point of all, which are laid out from 0 to 2⁶⁴, each with a share for each user. One user
     /// more or less moves the borders by one share: few points get another likeness.
     pub(super) fn at(&self, point: u64) -> Likeness {
