@@ -600,6 +600,30 @@ fn a_cancel_for_a_request_that_waits_has_to_wait() {
     });
 }
 
+/// The gate's refusal is the last word: one that lingers behind it gives its client no second error.
+#[test]
+fn a_refused_client_gets_one_error() {
+    let lingering: [fn(&mut Rig); 4] = [
+        |rig| rig.expire(Timer::Login),
+        |rig| rig.writer("R"),
+        |rig| rig.raw(WRITER, b"E\0\0\0\x01"),
+        |rig| rig.shutdown(),
+    ];
+    for (at, linger) in lingering.into_iter().enumerate() {
+        each(config, |rig| {
+            open(rig);
+            rig.take_startup(WRITER);
+            rig.writer("FATAL(28P01)");
+            rig.see(CLIENT, "FATAL(28P01)");
+            linger(rig);
+            rig.see(CLIENT, "");
+            if at < 3 {
+                assert!(rig.is_dead(), "{at}");
+            }
+        });
+    }
+}
+
 #[test]
 fn what_is_no_opening_is_closed() {
     for bytes in [&b"GET / HTTP/1.1\r\n"[..], b"\0\0\0\x03", b"\x16\x03\x01"] {

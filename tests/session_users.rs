@@ -102,6 +102,48 @@ fn servers_know_a_client_by_another_name() {
 }
 
 /// The rest of the packet is the client's own, in its order; the database that its name would have meant is said.
+/// What a server has against the user that it knows may name it, whatever it is about. The log has all of it.
+#[test]
+fn the_other_name_is_not_told() {
+    let refusal = |state: &str| {
+        let fields =
+            format!("SFATAL\0VFATAL\0C{state}\0Mtoo many connections for role \"app\"\0\0");
+        raw(b'E', fields.as_bytes())
+    };
+    for state in ["53300", "3D000", "42501", "57P03", "28000"] {
+        each(renamed, |rig| {
+            open(rig);
+            answer_md5(rig, "hers");
+            rig.take(WRITER);
+            rig.raw(WRITER, &refusal(state));
+            let told = rig.take(CLIENT);
+            let said = told.escape_ascii().to_string();
+            assert!(!said.contains("\\\"app\\\""), "{said}");
+            let kept = if state == "28000" { "08006" } else { state };
+            assert!(said.contains(&format!("C{kept}")), "{said}");
+            let why = rig.events.iter().find_map(|event| match event {
+                Event::UpstreamFailed { why, .. } => Some(why.clone()),
+                _ => None,
+            });
+            assert!(why.unwrap().contains("\"app\""));
+        });
+    }
+    // Whoever is the same to the server is told all.
+    let own_name = || {
+        let mut config = renamed();
+        config.upstream_users = UpstreamUsers::default();
+        config
+    };
+    each(own_name, |rig| {
+        open(rig);
+        answer_md5(rig, "hers");
+        rig.take(WRITER);
+        rig.raw(WRITER, &refusal("53300"));
+        let said = rig.take(CLIENT).escape_ascii().to_string();
+        assert!(said.contains("too many connections for role"), "{said}");
+    });
+}
+
 #[test]
 fn another_name_changes_nothing_else() {
     let build = |pairs: &[(&'static str, &'static str)]| {

@@ -43,11 +43,27 @@ impl<R: Route> Session<R> {
             (Some(_), _) | (None, None) => Failure::Misconfigured,
         };
         let log = AuthError::Refused(report.clone()).to_string();
-        let client = match ours {
-            Some(_) => "the server does not accept the proxy's login".to_owned(),
-            None => log.clone(),
+        let client = match (ours, report.sqlstate()) {
+            (Some(_), _) => "the server does not accept the proxy's login".to_owned(),
+            (None, Some(state)) if self.is_somebody_else() => {
+                format!("the server refuses the session with SQLSTATE {state}")
+            }
+            (None, None) if self.is_somebody_else() => "the server refuses the session".to_owned(),
+            (None, _) => log.clone(),
         };
         self.leg_failed_with(now, id, failure, Why { log, client });
+    }
+
+    /// Whether the servers know the client by another name, which is not the client's to know: a server's words may hold it,
+    /// whatever they are about.
+    fn is_somebody_else(&self) -> bool {
+        let Some(startup) = &self.client.startup else {
+            return false;
+        };
+        match self.upstream_login(startup) {
+            Ok((upstream, _)) => upstream.user() != startup.user(),
+            Err(_) => true,
+        }
     }
 
     /// An upstream cannot be had as it is configured. `why` is of our own words.

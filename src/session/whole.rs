@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use super::client::{ClientPhase, SessionKind};
+use super::client::{ClientPhase, Question, SessionKind};
 use super::leg::{Passing, Phase};
 use super::loss::Stream;
 use super::{CloseCause, Demand, Event, PeerId, Relayed, Session, Timer};
@@ -169,10 +169,12 @@ impl<R: Route> Session<R> {
             ClientPhase::Opaque(Passage::Direct) | ClientPhase::Securing(..) => false,
             ClientPhase::Opaque(Passage::Request) => !passes,
             ClientPhase::Serving(_) => !self.is_relay_only(),
+            // The gate's refusal is the last word.
+            ClientPhase::LoggingIn(Question::Refused) => false,
             ClientPhase::Opening(_)
             | ClientPhase::Finding
             | ClientPhase::Admitting(..)
-            | ClientPhase::LoggingIn(_)
+            | ClientPhase::LoggingIn(Question::None | Question::Asked(_))
             | ClientPhase::Over
             | ClientPhase::Closed => true,
         }
