@@ -271,6 +271,12 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests in flight at a shutdown.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How many times the writer is dialled again for one login: one a second for longer than a login may take.
+pub const WRITER_RETRIES_MAX: u32 = 100;
+
+/// A cancel that is under way: PostgreSQL closes its connection as soon as the signal is sent.
+pub const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How long the writer serves the reads before a reader that was lost is tried again.
 pub const READER_RETRY: Duration = Duration::from_secs(5);
 

@@ -2,7 +2,7 @@
 
 mod session_support;
 
-use pgturnout::session::{CancelTarget, PeerId};
+use pgturnout::session::{CancelTarget, Event, PeerId, Timer};
 use pgturnout::startup::{ProtocolVersion, UpstreamTlsPolicy};
 use session_support::{Rig, config, each, login, startup};
 
@@ -195,4 +195,139 @@ fn a_key_can_name_the_instance() {
             assert_ne!(key, &forged);
         });
     }
+}
+
+/// C01: what comes behind the request that a cancel is for waits until the cancel is over; what is said meanwhile passes.
+#[test]
+fn nothing_is_sent_where_a_cancel_is_under_way() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        rig.see(READER, "Q(select 1)");
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        assert!(rig.session.is_cancelling(READER) && !rig.session.is_cancelling(WRITER));
+        rig.reader(ROW);
+        rig.see(CLIENT, ROW);
+        rig.client("Q(select 2)");
+        rig.see(READER, "");
+        assert!(!rig.session.is_current(&first));
+        rig.cancel_ended(&first);
+        rig.see(READER, "Q(select 2)");
+        assert!(!rig.session.is_cancelling(READER));
+        rig.reader(ROW);
+        rig.see(CLIENT, ROW);
+    });
+    // The other upstream is none of its business.
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.reader("E(57014) Z(I)");
+        rig.client("Q(delete from t)");
+        rig.see(WRITER, "Q(delete from t)");
+    });
+}
+
+/// C01: nor is anything of ours, as the settings that a reader is to take over, or what begins a move.
+#[test]
+fn nothing_of_ours_is_sent_where_a_cancel_is_under_way() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        rig.take(READER);
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.reader(ROW);
+        rig.client("Q(set application_name = 'x')");
+        rig.writer("C(SET) Z(I)");
+        rig.client("Q(select 2)");
+        rig.see(READER, "");
+        rig.cancel_ended(&first);
+        rig.see(READER, "Q(set application_name = 'x')");
+    });
+}
+
+#[test]
+fn a_cancel_that_comes_too_late_does_not_begin() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        let first = target(rig);
+        rig.reader(ROW);
+        assert!(!rig.cancel_begins(&first), "nothing runs");
+        rig.client("Q(select 2)");
+        assert!(!rig.cancel_begins(&first), "another request runs");
+        assert!(!rig.session.is_cancelling(READER));
+        rig.see(READER, "Q(select 1) Q(select 2)");
+    });
+}
+
+/// A cancel whose connection never ends holds nobody for ever.
+#[test]
+fn a_cancel_has_its_time() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.reader(ROW);
+        rig.client("Q(select 2)");
+        rig.see(READER, "Q(select 1)");
+        rig.expire(Timer::Cancel(READER));
+        rig.see(READER, "Q(select 2)");
+        let told = Event::TimedOut(Timer::Cancel(READER));
+        assert!(rig.events.contains(&told));
+        rig.cancel_ended(&first);
+        assert!(!rig.session.is_cancelling(READER));
+    });
+}
+
+#[test]
+fn all_cancels_that_are_under_way_are_waited_for() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first) && rig.cancel_begins(&first));
+        rig.reader(ROW);
+        rig.client("Q(select 2)");
+        rig.cancel_ended(&first);
+        rig.see(READER, "Q(select 1)");
+        rig.cancel_ended(&first);
+        rig.see(READER, "Q(select 2)");
+        // One more end than there were beginnings is none of the next.
+        rig.cancel_ended(&first);
+        assert!(rig.cancel_begins(&target(rig)));
+        assert!(rig.session.is_cancelling(READER));
+    });
+}
+
+/// The connection that it was for is gone, and with it what a cancel could hit.
+#[test]
+fn a_cancel_ends_with_its_upstream() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.reset(READER);
+        assert!(!rig.session.is_cancelling(READER));
+        rig.cancel_ended(&first);
+        rig.take(CLIENT);
+        rig.client("Q(select 2)");
+        rig.see(WRITER, "Q(select 2)");
+    });
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(delete from t)");
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.writer("C(DELETE 1) Z(I)");
+        rig.client("X");
+        assert!(!rig.is_dead(), "the writer is owed a goodbye, which waits");
+        rig.cancel_ended(&first);
+        assert!(rig.is_dead());
+    });
 }

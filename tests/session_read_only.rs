@@ -2,10 +2,12 @@
 
 mod session_support;
 
+use std::time::Duration;
+
 use pgturnout::auth::{AdmitPolicy, Channel, Credential, Methods};
 use pgturnout::session::{
     ClientAuth, CloseCause, Config, Destination, Event, Gate, PeerId, Role, Split, Timer,
-    WriterFailure,
+    WriterFailure, WriterRetry,
 };
 use pgturnout::startup::{ProtocolVersion, StartupParams, UpstreamTlsPolicy};
 use session_support::{Dial, Rig, config, each, login, startup, upstream};
@@ -98,6 +100,152 @@ fn the_reader_stands_for_a_writer_that_cannot_be_had() {
             assert!(told.starts_with("FATAL("), "{told}");
         });
     }
+}
+
+const DELAY: Duration = Duration::from_secs(1);
+
+fn retrying() -> Config {
+    let mut config = config();
+    config.writer_retry = WriterRetry::Again {
+        times: 2,
+        delay: DELAY,
+    };
+    config
+}
+
+/// Which tries were told of.
+fn retries(rig: &Rig) -> Vec<u32> {
+    let retry = |event: &Event| match event {
+        Event::WriterRetried { to, retry } => {
+            assert_eq!(*to, Destination(0));
+            Some(*retry)
+        }
+        _ => None,
+    };
+    rig.events.iter().filter_map(retry).collect()
+}
+
+/// No connection to spare is as good a reason.
+const FULL: Failing = |rig| {
+    open(rig);
+    rig.take_startup(WRITER);
+    rig.writer("FATAL(53300)");
+};
+
+#[test]
+fn a_writer_that_cannot_be_had_is_dialled_again() {
+    for failure in FAILURES.into_iter().chain([FULL]) {
+        for configured in [retrying as Configured, || {
+            let mut config = trusting();
+            config.writer_retry = retrying().writer_retry;
+            config
+        }] {
+            each(configured, |rig| {
+                failure(rig);
+                let trusted = matches!(configured().authentication, ClientAuth::Terminate(_));
+                rig.see(CLIENT, if trusted { "R" } else { "" });
+                assert_eq!(retries(rig), [1]);
+                assert!(!rig.is_open(WRITER), "not before its time");
+                let due = rig.session.poll_timeout().map(|(at, _)| at - rig.now);
+                assert_eq!(due, Some(DELAY));
+                rig.expire(Timer::Redial(WRITER));
+                rig.take_startup(WRITER);
+                rig.writer("R");
+                rig.writer(login(WRITER));
+                assert!(rig.shown(CLIENT).ends_with("Z(I)"));
+                assert!(rig.session.client_key().is_some());
+                rig.client("Q(delete from t)");
+                rig.see(WRITER, "Q(delete from t)");
+            });
+        }
+    }
+}
+
+#[test]
+fn the_last_try_is_what_counts() {
+    let again = |rig: &mut Rig| {
+        rig.dials(WRITER, Dial::Refuse);
+        open(rig);
+        for retry in 1..=2 {
+            rig.see(CLIENT, "");
+            assert_eq!(retries(rig).last(), Some(&retry));
+            rig.expire(Timer::Redial(WRITER));
+        }
+        assert_eq!(retries(rig), [1, 2]);
+    };
+    each(retrying, |rig| {
+        again(rig);
+        rig.see(CLIENT, "FATAL(08006)");
+        assert_eq!(rig.cause(), CloseCause::LoginFailed(WRITER));
+    });
+    // What the server says last the client gets as it is.
+    each(retrying, |rig| {
+        FULL(rig);
+        for _ in 0..2 {
+            rig.expire(Timer::Redial(WRITER));
+            rig.take_startup(WRITER);
+            rig.writer("FATAL(53300)");
+        }
+        rig.see(CLIENT, "FATAL(53300)");
+    });
+    // Then the reader stands for it, if it may.
+    let forgiving = || Config {
+        writer_failure: WriterFailure::ReadOnly,
+        ..retrying()
+    };
+    each(forgiving, |rig| {
+        FAILURES[0](rig);
+        rig.dials(WRITER, Dial::RefuseOnce);
+        rig.expire(Timer::Redial(WRITER));
+        rig.dials(WRITER, Dial::RefuseOnce);
+        rig.expire(Timer::Redial(WRITER));
+        standby_in(rig);
+        assert!(rig.shown(CLIENT).contains("S(in_hot_standby,on)"));
+        serves_alone(rig);
+    });
+}
+
+/// Not what is wrong for good, nor what the client has heard of, nor beyond the deadline of its login.
+#[test]
+fn a_writer_is_not_dialled_again_for_everything() {
+    for refusal in ["FATAL(28P01)", "FATAL(3D000)", "FATAL(42501)"] {
+        each(retrying, |rig| {
+            open(rig);
+            rig.take_startup(WRITER);
+            rig.writer(refusal);
+            rig.see(CLIENT, refusal);
+            assert_eq!(retries(rig), []);
+        });
+    }
+    each(retrying, |rig| {
+        open(rig);
+        rig.take_startup(WRITER);
+        rig.writer("Rmd5");
+        rig.take(CLIENT);
+        rig.eof(WRITER);
+        rig.see(CLIENT, "FATAL(08006)");
+        assert_eq!(retries(rig), []);
+    });
+    let slow = || {
+        let mut config = retrying();
+        config.writer_retry = WriterRetry::Again {
+            times: 1,
+            delay: config.timeouts.login + DELAY,
+        };
+        config
+    };
+    each(slow, |rig| {
+        rig.dials(WRITER, Dial::Refuse);
+        open(rig);
+        rig.expire(Timer::Login);
+        rig.see(CLIENT, "FATAL(57014)");
+    });
+    each(config, |rig| {
+        rig.dials(WRITER, Dial::Refuse);
+        open(rig);
+        rig.see(CLIENT, "FATAL(08006)");
+        assert_eq!(retries(rig), []);
+    });
 }
 
 fn trusting() -> Config {

@@ -125,14 +125,17 @@ async fn send(proxy: &Arc<Proxy>, asker: &Asker, what: &What) -> io::Result<()> 
         }
         What::Others(address) => Stream::plain(address.dial().await?),
     };
-    if let What::Ours(target) = what {
-        // The request may have ended meanwhile, and another begun on the same upstream.
-        let now = proxy.registry.cancel_target(asker).await;
-        if now.is_none_or(|now| (now.peer, now.epoch) != (target.peer, target.epoch)) {
-            return Ok(());
-        }
+    let What::Ours(target) = what else {
+        return hand_over(stream, key).await;
+    };
+    // The request may have ended meanwhile, and another begun on the same upstream. From here on the session sends it nothing
+    // until the server has closed the connection; where that is not seen, the session waits for its deadline.
+    if !proxy.registry.cancel_begins(asker, target).await {
+        return Ok(());
     }
-    hand_over(stream, key).await
+    hand_over(stream, key).await?;
+    proxy.registry.cancel_ended(asker, target);
+    Ok(())
 }
 
 async fn hand_over(mut stream: Stream, key: &CancelKey) -> io::Result<()> {

@@ -127,11 +127,12 @@ const WHO: &[Flag] = &[
     ),
     Flag::new(
         "unknown-user",
-        Takes::One("password|md5|scram"),
+        Takes::Many("password|md5|scram[:N[:N]]"),
         &[
-            "what --users-command has of most users: a user whom it",
-            "does not know is asked as if it had that (default:",
-            "password)",
+            "what --users-command has of users: one whom it does",
+            "not know is asked as if it had that; of scram, the",
+            "iterations (4096) and bytes of salt (16); may be",
+            "repeated (default: password)",
         ],
     ),
     Flag::new(
@@ -324,6 +325,15 @@ const HOW: &[Flag] = &[
             "what a client gets whose writer cannot be had at its",
             "login: a refusal, or a session with a standby alone",
             "(default: refuse)",
+        ],
+    ),
+    Flag::new(
+        "writer-retry",
+        Takes::One("off|TIMES:MS"),
+        &[
+            "dial a writer that cannot be had at a client's login",
+            "again, so many times, so many milliseconds after each",
+            "failure (default: off)",
         ],
     ),
     Flag::new(
@@ -590,9 +600,9 @@ Usage: proxy --listen ADDR --writer HOST:PORT [--reader HOST:PORT]... [FLAG]...
 A client logs in at the gate upstream, through the proxy; nothing needs to be
 configured for that. To log in a second time, at the other upstream, the proxy
 needs the user's secret (unless that server trusts it): a password, or md5...
-as the server stores it. A SCRAM-SHA-256$... verifier is read, but cannot log
-in yet. Without a secret the writer serves alone; with --gate reader the login
-fails.
+or SCRAM-SHA-256$... as the server stores it. The latter serves with what the
+client's own proof shows. Without a secret the writer serves alone; with
+--gate reader the login fails.
 ";
 
 const EXAMPLES: &str = "

@@ -210,8 +210,18 @@ impl Driver {
                 Ask::Move(order) => self.begin_move(now, order),
                 Ask::Expel(denial) => self.session.expel(now, denial),
                 Ask::CancelTarget(answer) => self.askers.push(answer),
+                Ask::CancelBegins(target, answer) => self.begin_cancel(now, &target, answer),
+                Ask::CancelEnded(target) => self.session.cancel_ended(now, &target),
                 Ask::Publish(_done) => self.publish(),
             }
+        }
+    }
+
+    /// Whether a cancel may be sent. Whoever asked may have gone, and sends nothing then.
+    fn begin_cancel(&mut self, now: Instant, target: &CancelTarget, answer: oneshot::Sender<bool>) {
+        let begins = self.session.cancel_begins(now, target);
+        if answer.send(begins).is_err() && begins {
+            self.session.cancel_ended(now, target);
         }
     }
 

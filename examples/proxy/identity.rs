@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use pgturnout::auth::{AuthError, Credential, Likeness, UpstreamUser, UpstreamUsers, Users};
+use pgturnout::limits::{SCRAM_ITERATIONS_MAX, SCRAM_SALT_MAX};
 use pgturnout::startup::UpstreamTlsPolicy;
 
 use crate::cli::{Setting, UsageError};
@@ -17,25 +18,44 @@ pub(crate) struct Identities {
     /// What to ask for the users that clients say they are.
     pub(crate) users_command: Option<PathBuf>,
     /// What those are asked like whom it does not know.
-    pub(crate) unknown: Option<Likeness>,
+    pub(crate) unknown: Vec<Likeness>,
     /// What decides what users who do not exist are asked; nothing if chance does.
     pub(crate) mock_secret: Option<PathBuf>,
     /// What to ask for the tokens of those who have no secret for the servers.
     pub(crate) credential_command: Option<PathBuf>,
 }
 
-/// What users have of whom nobody knows anything: verifiers as PostgreSQL makes them, unless it is told otherwise.
-const UNKNOWN: &[(&str, Likeness)] = &[
-    ("password", Likeness::Password),
-    ("md5", Likeness::Md5Digest),
-    (
-        "scram",
-        Likeness::ScramVerifier {
-            salt_len: 16,
-            iterations: 4_096,
+/// What users have of whom nobody knows anything: verifiers as PostgreSQL makes them, unless it is said otherwise behind
+/// the word, with the iterations and then the bytes of the salt.
+fn likeness(words: &str) -> Option<Likeness> {
+    let mut parts = words.split(':');
+    let word = parts.next()?;
+    let mut number = |default: u32, most: u32| match parts.next() {
+        None => Some(default),
+        Some(text) => text.parse().ok().filter(|n| (1..=most).contains(n)),
+    };
+    let likeness = match word {
+        "password" => Likeness::Password,
+        "md5" => Likeness::Md5Digest,
+        "scram" => Likeness::ScramVerifier {
+            iterations: number(4_096, SCRAM_ITERATIONS_MAX)?,
+            salt_len: number(16, u32::try_from(SCRAM_SALT_MAX).ok()?)? as usize,
         },
-    ),
-];
+        _ => return None,
+    };
+    parts.next().is_none().then_some(likeness)
+}
+
+fn unknown(given: &Given) -> Result<Vec<Likeness>, UsageError> {
+    let expected = format!(
+        "expected password, md5 or scram[:ITERATIONS[:SALT]], \
+         with at most {SCRAM_ITERATIONS_MAX} iterations and {SCRAM_SALT_MAX} bytes of salt"
+    );
+    let settings = given.all("unknown-user");
+    settings
+        .map(|setting| likeness(&setting.value).ok_or_else(|| blame(setting, expected.as_str())))
+        .collect()
+}
 
 /// What clients have to prove by name, with where it stands.
 type Secrets<'a> = BTreeMap<Vec<u8>, (Vec<u8>, &'a Setting, usize)>;
@@ -57,7 +77,7 @@ impl Identities {
             users: listed(secrets)?,
             upstream,
             users_command: given.path("users-command"),
-            unknown: given.choice("unknown-user", UNKNOWN)?,
+            unknown: unknown(given)?,
             mock_secret: given.path("mock-secret-file"),
             credential_command,
         })
@@ -110,7 +130,13 @@ fn add_upstream(
         };
         let credential = match &other.secret {
             Some(secret) => {
-                Credential::from_secret(secret).map_err(|error| wrong(error.to_string()))?
+                let credential =
+                    Credential::from_secret(secret).map_err(|error| wrong(error.to_string()))?;
+                if credential.is_of_an_empty_password(&other.name) {
+                    let message = "the password is empty, and no server lets anybody in with that";
+                    return Err(wrong(message.to_owned()));
+                }
+                credential
             }
             None if asks => Credential::External,
             None => return Err(wrong("no secret, and no --credential-command".to_owned())),

@@ -123,6 +123,10 @@ pub(crate) fn event(proxy: &Proxy, places: Places, number: u64, event: &Event) {
             "session {number}: the reader at {} is left: it {why}",
             name(to)
         )),
+        Event::WriterRetried { to, retry } => line(format!(
+            "session {number}: the writer at {} is dialled again, try {retry}",
+            name(to)
+        )),
         Event::OutOfSync { peer, why, then } => {
             let then = match then {
                 OutOfSync::Error => "it ends with an error",

@@ -503,11 +503,8 @@ fn authentication(options: &Options, mock: [u8; 32]) -> ClientAuth {
     let Some(methods) = &options.accept else {
         return ClientAuth::Relay;
     };
-    let policy = admit(methods, mock);
-    ClientAuth::Terminate(match options.identities.unknown {
-        Some(likeness) => policy.imitate(likeness),
-        None => policy,
-    })
+    let unknown = options.identities.unknown.iter().copied();
+    ClientAuth::Terminate(unknown.fold(admit(methods, mock), AdmitPolicy::imitate))
 }
 
 impl Current {
@@ -531,6 +528,7 @@ impl Current {
         let mut config = Config::new(options.upstreams().enumerate().map(upstream).collect());
         config.gate = options.gate;
         config.writer_failure = options.writer_down;
+        config.writer_retry = options.writer_retry;
         config.out_of_sync = options.out_of_sync;
         config.split = options.split;
         config.dialect = options.dialect;

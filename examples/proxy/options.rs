@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use pgturnout::auth::{Credential, Users};
 use pgturnout::cancel::SourceCheck;
+use pgturnout::limits::WRITER_RETRIES_MAX;
 use pgturnout::migrate::Dialect;
 use pgturnout::session::{
     Gate, Optimistic, OutOfSync, ReadOnlyTransactions, ReadYourWrites, Role, Split, WriterFailure,
+    WriterRetry,
 };
 use pgturnout::startup::{ClientTls, TlsNegotiation, UpstreamTlsPolicy};
 
@@ -103,6 +105,7 @@ pub(crate) struct Options {
     /// Statements that no client may run.
     pub(crate) deny: Option<Deny>,
     pub(crate) writer_down: WriterFailure,
+    pub(crate) writer_retry: WriterRetry,
     pub(crate) out_of_sync: OutOfSync,
     pub(crate) throttle: Guard,
     pub(crate) deny_file: Option<PathBuf>,
@@ -222,6 +225,7 @@ impl Options {
                     ],
                 )?
                 .unwrap_or_default(),
+            writer_retry: writer_retry(given)?,
             out_of_sync: given
                 .choice("out-of-sync", OUT_OF_SYNC)?
                 .unwrap_or_default(),
@@ -412,6 +416,32 @@ fn read_your_writes(given: &Given) -> Result<ReadYourWrites, UsageError> {
                 format!("{number:?} is neither off nor replayed nor a number of milliseconds"),
             )),
         },
+    }
+}
+
+/// How often a writer that cannot be had is dialled again, and when.
+fn writer_retry(given: &Given) -> Result<WriterRetry, UsageError> {
+    let Some(setting) = given.one("writer-retry") else {
+        return Ok(WriterRetry::NoRetry);
+    };
+    if setting.value == "off" {
+        return Ok(WriterRetry::NoRetry);
+    }
+    let parts = setting.value.split_once(':');
+    let numbers = parts.and_then(|(times, ms)| Some((times.parse().ok()?, ms.parse().ok()?)));
+    match numbers {
+        Some((times, _)) if times > WRITER_RETRIES_MAX => Err(blame(
+            setting,
+            format!("at most {WRITER_RETRIES_MAX} times are possible"),
+        )),
+        Some((times, ms)) => Ok(WriterRetry::Again {
+            times,
+            delay: Duration::from_millis(ms),
+        }),
+        None => Err(blame(
+            setting,
+            format!("{:?} is neither off nor TIMES:MILLISECONDS", setting.value),
+        )),
     }
 }
 
@@ -632,6 +662,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{self, Command};
+    use pgturnout::auth::Likeness;
 
     fn options(args: &[&str]) -> Result<Options, String> {
         let settings = match cli::parse(args.iter().map(std::ffi::OsString::from)) {
@@ -879,6 +910,14 @@ mod tests {
                 "--unknown-user: unused: there is no --users-command",
             ),
             (
+                &[
+                    "--auth=terminate",
+                    "--users-command=c",
+                    "--unknown-user=scram:0",
+                ],
+                "--unknown-user: expected password, md5 or scram[:ITERATIONS[:SALT]], with at most 100000 iterations and 1024 bytes of salt",
+            ),
+            (
                 &["--auth=terminate", "--users-command=c", "--user=a:x"],
                 "--user: unused: --users-command is given",
             ),
@@ -888,6 +927,94 @@ mod tests {
             ),
         ] {
             assert_eq!(refused(more), message, "{more:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_unknown_is_like_those_who_are_not() {
+        let scram = |iterations, salt_len| Likeness::ScramVerifier {
+            iterations,
+            salt_len,
+        };
+        for (words, likeness) in [
+            ("password", Some(Likeness::Password)),
+            ("md5", Some(Likeness::Md5Digest)),
+            ("scram", Some(scram(4_096, 16))),
+            ("scram:10000", Some(scram(10_000, 16))),
+            ("scram:10000:20", Some(scram(10_000, 20))),
+            ("scram:100000:1024", Some(scram(100_000, 1_024))),
+            ("scram:100001", None),
+            ("scram:1:1025", None),
+            ("scram:1:0", None),
+            ("scram:", None),
+            ("scram:1:2:3", None),
+            ("md5:1", None),
+            ("gss", None),
+        ] {
+            let word = format!("--unknown-user={words}");
+            let given = [&word[..], "--auth=terminate", "--users-command=c"];
+            let unknown = with(&given).map(|options| options.identities.unknown);
+            assert_eq!(unknown.ok(), likeness.map(|it| vec![it]), "{words}");
+        }
+        let both = ["--unknown-user=md5", "--unknown-user=scram:5000"];
+        let more = ["--auth=terminate", "--users-command=c"];
+        let options = with(&[&both[..], &more].concat()).unwrap();
+        assert_eq!(
+            options.identities.unknown,
+            [Likeness::Md5Digest, scram(5_000, 16)]
+        );
+    }
+
+    /// Nobody gets in with an empty password, so a line with one is a mistake that nobody would find.
+    #[test]
+    fn other_users_have_no_empty_passwords() {
+        let digest = "md5f1e0b5b5b8d3ac1b6c4b8a5a0e7e9b2a";
+        for (line, refused_too) in [
+            ("alice:app:", true),
+            ("\"alice\" \"app\" \"\"", true),
+            (&format!("alice:app:{digest}")[..], false),
+            ("alice:app:x", false),
+        ] {
+            let file = TestFile::new("upstream", &format!("# first\n{line}\n"));
+            let given = ["--auth=terminate", "--upstream-users-file", file.path()];
+            match with(&given) {
+                Ok(_) => assert!(!refused_too, "{line}"),
+                Err(error) => {
+                    assert!(refused_too, "{line}: {error}");
+                    let at = format!("{}:2: the password is empty", file.path());
+                    assert!(error.to_string().contains(&at), "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_writer_is_dialled_again_so_often() {
+        let again = |times, ms| WriterRetry::Again {
+            times,
+            delay: Duration::from_millis(ms),
+        };
+        for (word, retry) in [
+            ("off", Some(WriterRetry::NoRetry)),
+            ("10:500", Some(again(10, 500))),
+            ("100:0", Some(again(100, 0))),
+            ("101:1", None),
+            ("10", None),
+            ("10:", None),
+            ("-1:5", None),
+        ] {
+            let options = with(&["--writer-retry", word]);
+            let read = options.map(|options| options.writer_retry);
+            assert_eq!(read.ok(), retry, "{word}");
+        }
+        let pass = ["--out-of-sync", "pass"];
+        assert!(with(&pass).is_ok());
+        for deny in [&["--deny-statement", "drop"][..], &["--throttle", "on"]] {
+            let message = refused(&[&pass[..], deny].concat());
+            assert!(
+                message.starts_with("--out-of-sync: pass is not"),
+                "{message}"
+            );
         }
     }
 

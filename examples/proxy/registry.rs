@@ -17,6 +17,10 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) enum Ask {
     /// Where to send a cancel request for it. Asked by whoever knows the session's key.
     CancelTarget(oneshot::Sender<Option<CancelTarget>>),
+    /// Whether a cancel for this target may be sent now; then nothing more is written there until it is over.
+    CancelBegins(CancelTarget, oneshot::Sender<bool>),
+    /// It is over.
+    CancelEnded(CancelTarget),
     /// Finish what is in flight, then end.
     Shutdown,
     /// What is denied has changed: see whether you are.
@@ -190,6 +194,23 @@ impl Registry {
         // A session that ends without an answer drops the question, and that is the answer.
         self.owner(asker)?.post(Ask::CancelTarget(answer));
         target.await.ok()?
+    }
+
+    /// Asks it whether a cancel for this target may be sent now.
+    pub(crate) async fn cancel_begins(&self, asker: &Asker, target: &CancelTarget) -> bool {
+        let (answer, may) = oneshot::channel();
+        let Some(owner) = self.owner(asker) else {
+            return false;
+        };
+        owner.post(Ask::CancelBegins(target.clone(), answer));
+        may.await.unwrap_or(false)
+    }
+
+    /// Tells it that the server has closed the connection of this cancel.
+    pub(crate) fn cancel_ended(&self, asker: &Asker, target: &CancelTarget) {
+        if let Some(owner) = self.owner(asker) {
+            owner.post(Ask::CancelEnded(target.clone()));
+        }
     }
 
     fn owner(&self, asker: &Asker) -> Option<Arc<Mailbox>> {

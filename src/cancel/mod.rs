@@ -7,8 +7,9 @@
 //! What a session is to be cancelled *for* it says itself:
 //! [`Session::cancel_target`](crate::session::Session::cancel_target) names the upstream that owes the current reply and
 //! the epoch in which it does, and nothing when nothing runs. The server knows no requests, only its own current one;
-//! so a cancel that was long on its way is worth a second look, right before it is sent
-//! ([`Session::is_current`](crate::session::Session::is_current)).
+//! so a cancel that was long on its way needs a second look, right before it is sent
+//! ([`Session::cancel_begins`](crate::session::Session::cancel_begins)); from there to its end
+//! ([`Session::cancel_ended`](crate::session::Session::cancel_ended)) the session sends that upstream nothing that could be hit.
 //!
 //! Nothing here answers: PostgreSQL closes the connection of a CancelRequest without a word, whatever came of it.
 

@@ -241,6 +241,13 @@ pub enum Event {
         /// Where the reader is, which stands for the writer from here on.
         to: Destination,
     },
+    /// The writer cannot be had, and is dialled again when its time has come ([`WriterRetry`](super::WriterRetry)).
+    WriterRetried {
+        /// Where it is.
+        to: Destination,
+        /// Which try this will be behind the first, from 1.
+        retry: u32,
+    },
     /// The session passes whole: nothing of it is read, split, counted or answered by us.
     RelayedWhole {
         /// Where to.

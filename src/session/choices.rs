@@ -48,6 +48,37 @@ pub enum WriterFailure {
     ReadOnly,
 }
 
+/// Whether the writer is dialled again when it cannot be had while a client logs in, in the cases of [`WriterFailure`] and
+/// when it has no connection to spare (`53300`).
+///
+/// Only as long as the client has heard nothing of the writer's, and within the deadline of its login
+/// ([`Timeouts::login`](super::Timeouts::login)): each try has a new connection and the deadlines of the first. What was
+/// refused for good, a wrong password for one, is not asked again. [`WriterFailure`] is for when the last try has failed.
+/// A reader has tries of its own ([`Timeouts::reader_retry`](super::Timeouts::reader_retry)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriterRetry {
+    /// It is not. The default, since a client that is told at once can choose another server, as libpq does with several hosts.
+    #[default]
+    NoRetry,
+    /// It is, for a switchover or a restart to pass unseen.
+    Again {
+        /// How many times, after the first: at most [`limits::WRITER_RETRIES_MAX`](crate::limits::WRITER_RETRIES_MAX).
+        times: u32,
+        /// How long after each failure: [`Timer::Redial`](super::Timer::Redial).
+        delay: Duration,
+    },
+}
+
+impl WriterRetry {
+    /// How many times.
+    pub(super) fn times(self) -> u32 {
+        match self {
+            WriterRetry::NoRetry => 0,
+            WriterRetry::Again { times, .. } => times,
+        }
+    }
+}
+
 /// What follows when the stream of a client or of the writer has lost its sense: a length that cannot be, so that nobody
 /// knows where the next message begins, or a message of the writer's that answers nothing.
 ///

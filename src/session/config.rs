@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::ConfigError;
 use super::choices::{
     LostReads, Metadata, Moves, Optimistic, OutOfSync, ReadOnlyTransactions, ReadYourWrites,
-    ReaderFailure, ReaderOpen, RequestEvents, RouteTexts, Split, WriterFailure,
+    ReaderFailure, ReaderOpen, RequestEvents, RouteTexts, Split, WriterFailure, WriterRetry,
 };
 use crate::auth::{AdmitPolicy, Channel, Method, Methods, UpstreamUsers, Users};
 #[cfg(feature = "scram")]
@@ -93,6 +93,9 @@ pub struct Timeouts {
     pub shutdown: Duration,
     /// From the loss of a reader to the next try.
     pub reader_retry: Duration,
+    /// From the sending of a cancel to the end of its connection: so long an upstream gets nothing
+    /// ([`Session::cancel_begins`](super::Session::cancel_begins)).
+    pub cancel: Duration,
 }
 
 impl Default for Timeouts {
@@ -104,6 +107,7 @@ impl Default for Timeouts {
             drain: limits::DRAIN_TIMEOUT,
             shutdown: limits::SHUTDOWN_TIMEOUT,
             reader_retry: limits::READER_RETRY,
+            cancel: limits::CANCEL_TIMEOUT,
         }
     }
 }
@@ -242,6 +246,8 @@ pub struct Config {
     pub reader_failure: ReaderFailure,
     /// What happens when the writer cannot be had while a client logs in.
     pub writer_failure: WriterFailure,
+    /// Whether it is dialled again first.
+    pub writer_retry: WriterRetry,
     /// What follows when a stream makes no sense any more.
     pub out_of_sync: OutOfSync,
     /// With what further upstreams are logged in to, and what clients are measured by if we check them.
@@ -294,6 +300,7 @@ impl Config {
             reader_choice: ReaderChoice::default(),
             reader_failure: ReaderFailure::default(),
             writer_failure: WriterFailure::default(),
+            writer_retry: WriterRetry::default(),
             out_of_sync: OutOfSync::default(),
             users: Users::default(),
             user_source: UserSource::default(),
@@ -371,6 +378,11 @@ impl Config {
         if usize::try_from(longest).is_ok_and(|longest| longest < limits::READ_BUFFER_MIN) {
             return Err(ConfigError::MessageLength {
                 least: limits::READ_BUFFER_MIN,
+            });
+        }
+        if self.writer_retry.times() > limits::WRITER_RETRIES_MAX {
+            return Err(ConfigError::WriterRetries {
+                most: limits::WRITER_RETRIES_MAX,
             });
         }
         let limited = self.limits.limits_messages();

@@ -69,6 +69,12 @@ pub enum ConfigError {
         /// The least length in bytes.
         least: usize,
     },
+    /// The writer is to be dialled more often than anybody would wait for.
+    #[error("the writer can be dialled again at most {most} times")]
+    WriterRetries {
+        /// The greatest number.
+        most: u32,
+    },
     /// Messages are to be limited, and streams to pass unread when they make no sense: whoever breaks one would be free of the
     /// limit.
     #[error("messages cannot be limited where streams that make no sense are passed on")]

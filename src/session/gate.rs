@@ -115,7 +115,8 @@ impl<R: Route> Session<R> {
             return Step::NotInClear;
         }
         if let Backend::ErrorResponse(fields) = message {
-            if self.is_read_only_instead(id, fields.sqlstate()) {
+            let state = fields.sqlstate();
+            if self.is_retried(id, state) || self.is_read_only_instead(id, state) {
                 return Step::NotNow;
             }
         }

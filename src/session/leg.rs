@@ -163,7 +163,7 @@ pub(super) enum Attempt {
     Redial,
     /// Twice.
     Second,
-    /// Another server is dialled in its place when its connection is closed.
+    /// It, or another server in its place, is dialled when its connection is closed.
     Elsewhere,
 }
 
@@ -346,6 +346,10 @@ pub(super) struct Leg {
     pub(super) tls: Option<Box<TlsInfo>>,
     pub(super) attempt: Attempt,
     pub(super) dials: u32,
+    /// How often it was dialled again because it could not be had.
+    pub(super) retries: u32,
+    /// The key of the cancels that are under way to it, and how many they are.
+    pub(super) cancels: Option<(CancelKey, u32)>,
     /// How many questions of its logins the caller was asked.
     pub(super) questions: u64,
 }
@@ -361,6 +365,8 @@ impl Leg {
             tls: None,
             attempt: Attempt::First,
             dials: 0,
+            retries: 0,
+            cancels: None,
             questions: 0,
         }
     }

@@ -127,7 +127,10 @@ impl<R: Route> Session<R> {
             to,
             why: why.log.clone(),
         });
-        if self.serve_read_only(now, id, failure) || self.target_lost(now, id, why.log) {
+        if self.retry_writer(now, id, failure)
+            || self.serve_read_only(now, id, failure)
+            || self.target_lost(now, id, why.log)
+        {
             return;
         }
         let in_login = self.client.key().is_none();

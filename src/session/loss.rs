@@ -398,6 +398,8 @@ impl<R: Route> Session<R> {
                     self.leg_timed_out(now, leg, timer);
                 }
             }
+            Timer::Redial(peer) => self.dial_again(now, peer),
+            Timer::Cancel(peer) => self.cancels_are_over(peer),
             Timer::Retire(peer) => self.outbox.drop_now(peer, CloseCause::Timeout(timer)),
             Timer::Shutdown => self.part(now),
             Timer::Move => self.move_timed_out(now),
@@ -512,6 +514,7 @@ impl<R: Route> Session<R> {
             None => self.client.closed(),
             Some(leg) => {
                 self.timers.stop(Timer::Retire(peer));
+                self.cancels_are_over(peer);
                 let leg = self.leg_mut(leg);
                 leg.phase = Phase::Absent;
                 leg.stream = Stream::Open;

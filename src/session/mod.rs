@@ -24,6 +24,8 @@
 //! | `deny` | what a server is sent in the place of what is denied, and the client in the place of its answer |
 //! | `readers` | which of several readers the session uses |
 //! | `read_only` | what becomes of a session whose writer cannot be had |
+//! | `retry` | whether it is dialled again |
+//! | `cancelling` | what waits while a cancel is under way |
 //! | `policy_login` | what the caller hears of a login |
 //! | `out_of_sync` | what becomes of a stream that makes no sense any more |
 //! | `parting` | the polite end of a session, at the driver's wish |
@@ -52,6 +54,7 @@ mod admit;
 mod after_loss;
 mod begin;
 mod begin_again;
+mod cancelling;
 mod choices;
 mod client;
 mod config;
@@ -86,6 +89,7 @@ mod readers;
 mod replies;
 mod reported;
 mod requests;
+mod retry;
 mod settings;
 mod spans;
 mod sql_prepare;
@@ -108,7 +112,7 @@ use bytes::BytesMut;
 pub use action::{Action, CancelTarget, Demand, Event, Relayed, RouteReason, TlsRole, Transmit};
 pub use choices::{
     LostReads, Metadata, Moves, Optimistic, OutOfSync, ReadOnlyTransactions, ReadYourWrites,
-    ReaderFailure, ReaderOpen, RequestEvents, RouteTexts, Split, WriterFailure,
+    ReaderFailure, ReaderOpen, RequestEvents, RouteTexts, Split, WriterFailure, WriterRetry,
 };
 pub use config::{ClientAuth, Config, Gate, Limits, Role, Timeouts, Upstream, UserSource};
 pub use config_error::ConfigError;
@@ -386,6 +390,9 @@ impl<R: Route> Session<R> {
     /// A splice whose source buffer is empty has nothing to write now.
     pub fn poll_transmit(&self, to: PeerId) -> Option<Transmit<'_>> {
         use crate::ledger::Transmit as Span;
+        if self.is_cancelling(to) {
+            return None;
+        }
         match self.ledger.poll_transmit(to.port())? {
             Span::Owned(bytes) => Some(Transmit::Owned(bytes)),
             Span::Splice { from, max } => Some(Transmit::Splice {
@@ -475,8 +482,8 @@ impl<R: Route> Session<R> {
         })
     }
 
-    /// Whether a cancel for this target would still hit what it was meant for. Ask right before it is sent, when the
-    /// connection for it stands: meanwhile the request may have ended and the next one begun.
+    /// Whether a cancel for this target would still hit what it was meant for. Between the question and the cancel's arrival the
+    /// request may end and the next one begin: [`cancel_begins`](Self::cancel_begins) keeps that from happening.
     pub fn is_current(&self, target: &CancelTarget) -> bool {
         self.cancel_target()
             .is_some_and(|now| now.peer == target.peer && now.epoch == target.epoch)

@@ -38,7 +38,7 @@ impl Failure {
     }
 
     /// Whether another time may be better, without anybody's doing.
-    fn may_pass(self) -> bool {
+    pub(super) fn may_pass(self) -> bool {
         match self {
             Failure::Unreachable => true,
             Failure::Refused(state) => is_unavailable(state),
@@ -48,7 +48,7 @@ impl Failure {
 }
 
 /// Whether a server that says this takes sessions at another time: it starts, stops, or recovers (class 57).
-fn is_unavailable(state: SqlState) -> bool {
+pub(super) fn is_unavailable(state: SqlState) -> bool {
     state.class() == *b"57"
 }
 
@@ -90,10 +90,9 @@ impl<R: Route> Session<R> {
         }
     }
 
-    fn may_be_read_only(&self, id: LegId) -> bool {
-        let leg = self.leg(self.writer());
-        // What the gate has said to the client cannot be said again by another.
-        let unheard = match &leg.phase {
+    /// Whether the client has heard nothing of the writer's: what that has said to it cannot be said again by another.
+    pub(super) fn is_unheard(&self, id: LegId) -> bool {
+        let unheard = match &self.leg(id).phase {
             Phase::Relaying(relay) => relay.stage == RelayStage::Fresh,
             Phase::Dialing | Phase::Asking(_) | Phase::Securing | Phase::Replaying(_) => true,
             Phase::Absent
@@ -102,11 +101,13 @@ impl<R: Route> Session<R> {
             | Phase::Serving(_)
             | Phase::Closing => false,
         };
-        id == self.writer()
-            && unheard
+        id == self.writer() && unheard && self.client.key().is_none()
+    }
+
+    fn may_be_read_only(&self, id: LegId) -> bool {
+        self.is_unheard(id)
             && self.config.writer_failure == WriterFailure::ReadOnly
             && self.served == Served::AsConfigured
-            && self.client.key().is_none()
             && self.config.readers().next().is_some()
             && !self.is_relay_only()
     }

@@ -18,6 +18,10 @@ pub enum Timer {
     Restore(PeerId),
     /// What a server of no further use still owes the client has to arrive before its connection is closed.
     Retire(PeerId),
+    /// This upstream is dialled again ([`WriterRetry`](super::WriterRetry)).
+    Redial(PeerId),
+    /// A cancel that is under way to this upstream has to be over ([`Session::cancel_begins`](super::Session::cancel_begins)).
+    Cancel(PeerId),
     /// Requests in flight have to be answered before a shutdown.
     Shutdown,
     /// What is left to send has to be sent before the connections are closed.
@@ -34,6 +38,8 @@ impl std::fmt::Display for Timer {
             Timer::Replay(peer) => write!(f, "the login to the {peer}"),
             Timer::Restore(peer) => write!(f, "the {peer} to take over the session"),
             Timer::Retire(peer) => write!(f, "the rest of what the {peer} had begun to send"),
+            Timer::Redial(peer) => write!(f, "the next try of the {peer}"),
+            Timer::Cancel(peer) => write!(f, "a cancel at the {peer}"),
             Timer::Shutdown => f.write_str("requests in flight at a shutdown"),
             Timer::Drain => f.write_str("the last bytes"),
             Timer::Move => f.write_str("the move to another server"),
@@ -42,12 +48,20 @@ impl std::fmt::Display for Timer {
 }
 
 /// One slot per timer of each peer that can have one.
-const SLOTS: usize = 4 + 4 * PeerId::COUNT;
+const SLOTS: usize = 4 + 6 * PeerId::COUNT;
 
 /// The deadlines that run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Timers {
     slots: [Option<(Instant, Timer)>; SLOTS],
+}
+
+impl Default for Timers {
+    fn default() -> Timers {
+        Timers {
+            slots: [None; SLOTS],
+        }
+    }
 }
 
 impl Timers {
@@ -74,7 +88,7 @@ impl Timers {
 
     /// Stops every timer.
     pub(super) fn clear(&mut self) {
-        self.slots = Default::default();
+        self.slots = [None; SLOTS];
     }
 
     /// Whether a timer runs.
@@ -112,6 +126,8 @@ fn slot(timer: Timer) -> usize {
         Timer::Replay(peer) => of_peer(1, peer),
         Timer::Retire(peer) => of_peer(2, peer),
         Timer::Restore(peer) => of_peer(3, peer),
+        Timer::Redial(peer) => of_peer(4, peer),
+        Timer::Cancel(peer) => of_peer(5, peer),
     }
 }
 

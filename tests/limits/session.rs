@@ -11,7 +11,7 @@ use pgturnout::limits;
 use pgturnout::route::{Cache, CacheLimits, LexState, Rules};
 use pgturnout::session::{
     Action, ClientAuth, CloseCause, Config, ConfigError, Demand, Denial, Event, MoveOrder,
-    MoveTarget, Moves, PeerId, Policy, StatementFacts, Timer, TlsInfo, Verdict,
+    MoveTarget, Moves, PeerId, Policy, StatementFacts, Timer, TlsInfo, Verdict, WriterRetry,
 };
 use pgturnout::startup::{ALPN, CancelKey, ClientTls, ProtocolVersion, UpstreamTlsPolicy};
 
@@ -591,6 +591,30 @@ fn drain_timeout() {
     rig.shutdown();
     expires(&mut rig, Timer::Drain, limits::DRAIN_TIMEOUT);
     assert!(rig.is_dead());
+}
+
+#[test]
+fn cancel_timeout() {
+    let mut rig = rig();
+    rig.client("Q(select 1)");
+    let target = rig.session.cancel_target().unwrap();
+    assert!(rig.cancel_begins(&target));
+    expires(&mut rig, Timer::Cancel(READER), limits::CANCEL_TIMEOUT);
+    assert!(!rig.session.is_cancelling(READER));
+}
+
+#[test]
+fn writer_retries_max() {
+    let most = limits::WRITER_RETRIES_MAX;
+    let mut config = config();
+    for (times, checked) in [
+        (most, Ok(())),
+        (most + 1, Err(ConfigError::WriterRetries { most })),
+    ] {
+        let delay = Duration::from_secs(1);
+        config.writer_retry = WriterRetry::Again { times, delay };
+        assert_eq!(config.check(), checked);
+    }
 }
 
 #[test]

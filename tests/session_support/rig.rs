@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use pgturnout::auth::{ExternalAnswer, FoundUser};
 use pgturnout::route::{Route, Split};
 use pgturnout::session::{
-    Action, CloseCause, Config, ConnectFailed, Demand, Denial, Destination, Event, Lifecycle,
-    PeerId, Role, Seed, Session, Timer, TlsFailed, TlsInfo, TlsRole, Transmit, Upstream,
+    Action, CancelTarget, CloseCause, Config, ConnectFailed, Demand, Denial, Destination, Event,
+    Lifecycle, PeerId, Role, Seed, Session, Timer, TlsFailed, TlsInfo, TlsRole, Transmit, Upstream,
 };
 use pgturnout::startup::{ProtocolVersion, StartupParams, TlsNegotiation, UpstreamTlsPolicy};
 
@@ -468,6 +468,19 @@ impl<R: Route> Rig<R> {
 
     pub(crate) fn shutdown(&mut self) {
         self.session.shutdown(self.now);
+        self.run();
+    }
+
+    /// A cancel for this is sent, if it may be.
+    pub(crate) fn cancel_begins(&mut self, target: &CancelTarget) -> bool {
+        let may = self.session.cancel_begins(self.now, target);
+        self.run();
+        may
+    }
+
+    /// Its connection was closed by the server.
+    pub(crate) fn cancel_ended(&mut self, target: &CancelTarget) {
+        self.session.cancel_ended(self.now, target);
         self.run();
     }
 

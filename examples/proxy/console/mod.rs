@@ -355,7 +355,11 @@ impl Caller {
                 drop(order.answer.send(Moved::Refused { why }));
                 None
             }
-            Ask::Changed | Ask::Publish(_) => None,
+            Ask::CancelBegins(_, answer) => {
+                let _ = answer.send(false);
+                None
+            }
+            Ask::CancelEnded(_) | Ask::Changed | Ask::Publish(_) => None,
         }
     }
 
