@@ -106,6 +106,12 @@ pub const STARTUP_BODY_MAX: u32 = 10_000;
 /// and a few settings with room to spare.
 pub const STARTUP_BODY_LEAST: u32 = 256;
 
+/// The longest header of the PROXY protocol, version 2, in bytes. With the longest addresses, a certificate of the client's
+/// and every other type that is registered it has less than 3 KiB.
+pub const PROXY_HEADER_MAX: usize = 4096;
+/// The longest line of the PROXY protocol, version 1, in bytes, with its end: the longest that its specification can make.
+pub const PROXY_LINE_MAX: usize = 107;
+
 // Cancel.
 
 /// Cancel keys that a proxy holds by default, one for each session: as many sessions as one address can have

@@ -13,6 +13,7 @@ mod ledger;
 mod login;
 mod meter;
 mod moves;
+mod proxy_header;
 mod replay;
 mod scan;
 mod server;
@@ -57,6 +58,7 @@ pub(crate) const TARGETS: &[Target] = &[
     target("transfer_state", moves::transfer_state, 2_000, 100),
     target("probe_row", moves::probe_row, 2_000, 300),
     target("startup", startup::startup, 1_000, 200),
+    target("proxy_header", proxy_header::proxy_header, 2_000, 120),
     target("replay", replay::replay, 500, 200),
     target("admission", admission::admission, 2_000, 60),
     target("deny_list", deny_list::deny_list, 2_000, 120),

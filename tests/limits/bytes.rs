@@ -3,7 +3,10 @@
 use bytes::BytesMut;
 use pgturnout::ledger::{Fate, Full, Ledger, LedgerLimits, Port};
 use pgturnout::limits;
-use pgturnout::startup::{CancelKey, ClientTls, Negotiation, Opened, StartupParams};
+use pgturnout::startup::{
+    BadProxyHeader, CancelKey, ClientTls, Introduced, LineFault, Negotiation, Opened,
+    ProxyProtocol, StartupParams,
+};
 use pgturnout::stats::{Counter, Meter};
 use pgturnout::wire::{Header, Printable};
 
@@ -130,6 +133,39 @@ fn startup_body_max() {
     let mut answer = BytesMut::new();
     refusal.answer(&mut answer);
     assert_eq!(answer, "");
+}
+
+#[test]
+fn proxy_header_max() {
+    let header = |length: usize| {
+        let rest = u16::try_from(length - 16).unwrap();
+        let fixed = [&b"\r\n\r\n\0\r\nQUIT\n\x20\x00"[..], &rest.to_be_bytes()].concat();
+        [fixed, vec![0; usize::from(rest)]].concat()
+    };
+    let read = |bytes: &[u8]| ProxyProtocol::Require.read(bytes);
+    let most = header(limits::PROXY_HEADER_MAX);
+    assert_eq!(read(&most[..16]), Ok(Introduced::Need(most.len())));
+    assert!(matches!(read(&most), Ok(Introduced::Header { used, .. }) if used == most.len()));
+    // Its length alone is enough.
+    let more = header(limits::PROXY_HEADER_MAX + 1);
+    assert_eq!(read(&more[..16]), Err(BadProxyHeader::TooLong(more.len())));
+}
+
+#[test]
+fn proxy_line_max() {
+    let line = |length: usize| {
+        let rest = "x".repeat(length - "PROXY UNKNOWN \r\n".len());
+        format!("PROXY UNKNOWN {rest}\r\n").into_bytes()
+    };
+    let read = |bytes: &[u8]| ProxyProtocol::Require.read(bytes);
+    let most = line(limits::PROXY_LINE_MAX);
+    let before = most.len() - 2;
+    assert_eq!(read(&most[..before]), Ok(Introduced::Need(most.len())));
+    assert!(matches!(read(&most), Ok(Introduced::Header { used, .. }) if used == most.len()));
+    let more = line(limits::PROXY_LINE_MAX + 1);
+    let too_long = Err(BadProxyHeader::Line(LineFault::TooLong));
+    assert_eq!(read(&more), too_long);
+    assert_eq!(read(&more[..before + 1]), too_long);
 }
 
 #[test]
