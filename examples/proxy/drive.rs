@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use pgturnout::migrate::Outcome;
+use pgturnout::migrate::postgres::Surrounding;
+use pgturnout::migrate::{CannotStart, Outcome, Phase, Reason};
 use pgturnout::route::{self, ReaderFacts};
 use pgturnout::session::{
     Action, Activity, CancelTarget, CloseCause, Config, ConnectFailed, Demand, Destination, Event,
@@ -30,7 +31,7 @@ use crate::metrics::Published;
 use crate::peer_io::{ReadBuffer, Stream};
 use crate::programs::{Answer, Questions, Reply};
 use crate::reading::Clock;
-use crate::registry::{Ask, Asker, Entry, Mailbox, Moved, MovedLeg, Order, Standing, State};
+use crate::registry::{Ask, Asker, Entry, Fault, Mailbox, Moved, MovedLeg, Order, Standing, State};
 use crate::topology::{Places, Service, Topology};
 use crate::{Proxy, cancel, door, log};
 
@@ -569,14 +570,10 @@ impl Driver {
             (MovedLeg::Writer, _) => MoveTarget::Writer(to),
             (MovedLeg::Reader, _) => MoveTarget::Reader(to),
         };
-        let mut move_order = MoveOrder::new(target);
-        move_order.limits.total = move_order.limits.total.min(order.limit);
+        let move_order = order.manner.order(target, order.limit);
         match self.session.migrate(now, move_order) {
             Ok(()) => self.mover = Some(order.answer),
-            Err(cannot) => {
-                let why = cannot.to_string();
-                drop(order.answer.send(Moved::Refused { why }));
-            }
+            Err(cannot) => drop(order.answer.send(not_begun(&cannot))),
         }
     }
 
@@ -591,20 +588,8 @@ impl Driver {
 
     /// Tells whoever moves the session what came of it.
     fn follow_move(&mut self, event: &Event) {
-        let moved = match event {
-            Event::Moved { held, .. } => Moved::Done { held: *held },
-            Event::MoveFailed {
-                outcome: Outcome::Fatal,
-                phase,
-                reason,
-                ..
-            } => Moved::Lost {
-                why: format!("{phase}: {reason}"),
-            },
-            Event::MoveFailed { phase, reason, .. } => Moved::Refused {
-                why: format!("{phase}: {reason}"),
-            },
-            _ => return,
+        let Some(moved) = came_of(event) else {
+            return;
         };
         if let Some(mover) = self.mover.take() {
             let _ = mover.send(moved);
@@ -665,6 +650,45 @@ impl Driver {
         if peer == PeerId::CLIENT && !left {
             self.leaving = Some(stream);
         }
+    }
+}
+
+/// What an event says came of a move, if it says so.
+fn came_of(event: &Event) -> Option<Moved> {
+    let (outcome, phase, reason) = match event {
+        Event::Moved { held, .. } => return Some(Moved::Done { held: *held }),
+        Event::MoveFailed {
+            outcome,
+            phase,
+            reason,
+            ..
+        } => (outcome, phase, reason),
+        _ => return None,
+    };
+    let why = format!("{phase}: {reason}");
+    if *outcome == Outcome::Fatal {
+        return Some(Moved::Lost { why });
+    }
+    let fault = match reason {
+        Reason::Target(_) if *phase == Phase::Dial => Fault::Target,
+        Reason::State(why) if *why == Surrounding::Standby.to_string() => Fault::Target,
+        _ => Fault::Session,
+    };
+    Some(Moved::Refused { why, fault })
+}
+
+/// What comes of a move that did not begin: one that may begin later is tried again.
+fn not_begun(cannot: &CannotStart) -> Moved {
+    let why = cannot.to_string();
+    match cannot {
+        CannotStart::NotServing | CannotStart::Ending | CannotStart::Running => {
+            let fault = Fault::Session;
+            Moved::Refused { why, fault }
+        }
+        CannotStart::Disabled
+        | CannotStart::NoUpstream
+        | CannotStart::NoReader
+        | CannotStart::Unsafe(_) => Moved::Impossible { why },
     }
 }
 

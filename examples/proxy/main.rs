@@ -120,6 +120,8 @@ pub(crate) struct Proxy {
     mock: [u8; 32],
     /// Held while the configuration is made anew.
     reloads: Mutex<()>,
+    /// What operators work on.
+    claims: Arc<console::Claims>,
     /// Where the upstreams of the configuration are.
     addresses: Vec<HostPort>,
     tls: Tls,
@@ -362,6 +364,7 @@ impl Proxy {
             given,
             mock,
             reloads: Mutex::default(),
+            claims: Arc::default(),
         })
     }
 

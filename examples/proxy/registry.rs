@@ -13,6 +13,8 @@ use pgturnout::startup::{CancelKey, StartupParams};
 use pgturnout::track::Pin;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::console::Manner;
+
 /// A question or an order from outside to the task of one session.
 pub(crate) enum Ask {
     /// Where to send a cancel request for it. Asked by whoever knows the session's key.
@@ -82,6 +84,7 @@ impl std::fmt::Display for State {
 pub(crate) struct Order {
     pub(crate) leg: MovedLeg,
     pub(crate) to: Destination,
+    pub(crate) manner: Arc<Manner>,
     /// How long the whole of it may take.
     pub(crate) limit: Duration,
     /// A session that ends first drops it.
@@ -95,13 +98,24 @@ pub(crate) enum MovedLeg {
     Reader,
 }
 
+/// What a move was refused for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Something about the session, or about this time.
+    Session,
+    /// The new server, which nobody could move to.
+    Target,
+}
+
 /// What came of a move.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Moved {
     /// The client was held for so long.
     Done { held: Duration },
     /// It is where it was.
-    Refused { why: String },
+    Refused { why: String, fault: Fault },
+    /// It is where it was, and trying again is of no use.
+    Impossible { why: String },
     /// It has ended for it.
     Lost { why: String },
 }

@@ -87,6 +87,15 @@ impl Topology {
         }
     }
 
+    /// Undoes [`replace`](Topology::replace): these were what the two servers were for.
+    pub(crate) fn put_back(&mut self, were: [(Destination, Role); 2]) {
+        for (at, role) in were {
+            if let Some(member) = self.0.get_mut(at.0) {
+                member.role = role;
+            }
+        }
+    }
+
     /// Gives a server what another is for; that one is a spare afterwards.
     pub(crate) fn replace(&mut self, old: Destination, new: Destination) -> Result<(), NoPlace> {
         let role = self.role(old);
@@ -159,6 +168,16 @@ mod tests {
         assert_eq!(roles, [Role::Spare, Role::Writer, Role::Spare]);
         assert_eq!(three.replace(A, C), Ok(()), "a spare has no place to give");
         assert_eq!(three.role(C), Role::Spare);
+    }
+
+    #[test]
+    fn a_place_can_be_given_back() {
+        let mut three = topology();
+        let were = [A, B].map(|of| (of, three.role(of)));
+        three.replace(A, B).unwrap();
+        three.put_back(were);
+        let roles = [A, B, C].map(|of| three.role(of));
+        assert_eq!(roles, [Role::Writer, Role::Reader, Role::Spare]);
     }
 
     #[test]

@@ -196,7 +196,6 @@ fn a_login_waits_for_a_writer_that_is_drained() {
     let frames = console.query(&format!("drain '{}'", lab.primary));
     assert_eq!(done(&frames), "DRAIN");
     assert_eq!(before.value("select 1"), "1", "who is there stays");
-    before.run("create temp table t (a int)");
     let port = lab.proxy.port;
     let waiting = thread::spawn(move || {
         Client::open(port, Pace::Whole, "u_trust", &[]).value("select 40 + 2")
@@ -214,9 +213,11 @@ fn a_login_waits_for_a_writer_that_is_drained() {
         client.value("select 40 + 2")
     });
     assert!(eventually(|| lab.upstream(&lab.primary, 6) == "1"));
+    // Nobody is left there who could show that the other can serve.
+    drop(before);
     let (from, to) = (&lab.primary, &lab.spare);
-    let frames = console.query(&format!("migrate all from '{from}' to '{to}' within 0"));
-    assert!(errors(&frames)[0].contains("55000"), "{frames:?}");
+    let frames = console.query(&format!("migrate all from '{from}' to '{to}'"));
+    assert_eq!(done(&frames), "MIGRATE 0");
     assert_eq!(waiting.join().unwrap(), "42");
     assert_eq!(lab.upstream(&lab.spare, 1), "writer");
 }
@@ -436,4 +437,298 @@ fn a_move_that_is_given_up_is_none() {
     busy.run("commit");
     assert_eq!(busy.value("select 1"), "1");
     assert!(is(&lab.primary) && !is(&lab.spare));
+}
+
+/// A port that nobody listens at.
+fn nobody() -> String {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    format!("127.0.0.1:{}", listener.local_addr().unwrap().port())
+}
+
+const MONITOR: [&str; 2] = ["--monitor", "u_trust@app"];
+const TRUST: [&str; 4] = ["--console-user", "op", "--console-auth", "trust"];
+
+impl Operated {
+    /// The only error of a statement: its state, its detail and its hint.
+    fn fails(&self, text: &str) -> [String; 3] {
+        let frames = self.console().query(text);
+        let error = frames.iter().find(|frame| frame.tag == b'E');
+        let error = error.unwrap_or_else(|| panic!("{text}: {frames:?}"));
+        [b'C', b'D', b'H'].map(|field| error.field(field).unwrap_or_default())
+    }
+
+    fn roles(&self) -> [String; 2] {
+        [&self.primary, &self.spare].map(|name| self.upstream(name, 1))
+    }
+}
+
+#[test]
+fn a_server_that_cannot_be_reached_takes_no_place() {
+    for monitor in [&[][..], &MONITOR] {
+        let nobody = nobody();
+        let more = [&TRUST[..], &["--spare", &nobody], monitor].concat();
+        let Some(lab) = Operated::with("console::unreachable", &more) else {
+            return;
+        };
+        let mut client = lab.client();
+        let text = format!("migrate all from '{}' to '{nobody}'", lab.primary);
+        let [state, _, hint] = lab.fails(&text);
+        assert_eq!([&*state, &*hint], ["08001", "Nothing is changed."]);
+        assert_eq!(lab.upstream(&lab.primary, 1), "writer");
+        assert_eq!(lab.upstream(&nobody, 1), "spare");
+        assert_eq!(client.value("select 1"), "1");
+        assert_eq!(lab.client().value("select 40 + 2"), "42");
+    }
+}
+
+#[test]
+fn a_standby_takes_no_writers_place() {
+    let more = [&TRUST[..], &MONITOR].concat();
+    for (more, detail) in [
+        (&more[..], "It is a standby, and takes no writes."),
+        // Who is not asked is tried.
+        (&TRUST, "the new server is a standby"),
+    ] {
+        let Some(lab) = Operated::with("console::standby", more) else {
+            return;
+        };
+        let mut client = lab.client();
+        let (from, to) = (&lab.primary, &lab.standby);
+        let [state, said, _] = lab.fails(&format!("migrate all from '{from}' to '{to}' within 1"));
+        assert_eq!(state, "55000");
+        assert!(said.ends_with(detail), "{said}");
+        assert_eq!(lab.upstream(from, 1), "writer");
+        assert_eq!(lab.upstream(to, 1), "reader");
+        let write = "create temp table t as select 42 as a";
+        client.run(write);
+        lab.client().run(write);
+    }
+}
+
+/// The new server was found fit, and nobody could be moved there: new sessions go where they went.
+#[test]
+fn a_place_that_nobody_could_be_moved_to_goes_back() {
+    let more = [&TRUST[..], &MONITOR].concat();
+    let Some(lab) = Operated::with("console::back", &more) else {
+        return;
+    };
+    let mut stuck = lab.client();
+    stuck.run("create temp table t as select 42 as a");
+    let (from, to) = (&lab.primary, &lab.spare);
+    let text = format!("migrate all from '{from}' to '{to}' within 1");
+    let frames = lab.console().query(&text);
+    let places: Vec<_> = rows(&frames)
+        .into_iter()
+        .filter(|row| row[0].is_none())
+        .map(|row| (row[1].clone().unwrap(), row[4].clone().unwrap()))
+        .collect();
+    let took = format!("{to} takes the place of {from}");
+    let back = format!("{from} has its place back: no session is served there");
+    let both = [("replaced".to_owned(), took), ("put back".to_owned(), back)];
+    assert_eq!(places, both);
+    let hint = frames.iter().find(|frame| frame.tag == b'E').unwrap();
+    let hint = hint.field(b'H').unwrap();
+    assert!(
+        hint.starts_with(&format!("New sessions go to {from} as before")),
+        "{hint}"
+    );
+    assert_eq!(lab.roles(), ["writer", "spare"]);
+    // So it does when the operator gives up.
+    let mut console = lab.console();
+    console.send(&message::query(&format!(
+        "migrate all from '{from}' to '{to}'"
+    )));
+    assert!(eventually(|| lab.roles() == ["spare", "writer"]));
+    let (id, secret) = console.key.clone().unwrap();
+    let mut canceller = Client::connect(lab.proxy.port, Pace::Whole);
+    canceller.send(&message::cancel(id, &secret));
+    assert!(errors(&console.ready(1))[0].contains("57014"));
+    assert_eq!(lab.roles(), ["writer", "spare"]);
+    assert_eq!(stuck.value("select a from t"), "42");
+}
+
+/// What can never be is refused at once, not tried until time is up.
+#[test]
+fn a_move_that_can_never_be_is_refused_at_once() {
+    let Some(lab) = Operated::start("console::never") else {
+        return;
+    };
+    let _client = named(lab.proxy.port, "own");
+    let number = lab.number_of("own");
+    let began = std::time::Instant::now();
+    let text = format!("migrate session {number} reader to '{}'", lab.primary);
+    let [state, _, hint] = lab.fails(&text);
+    assert_eq!(state, "55000");
+    assert_eq!(hint, "Its reads run there whenever it has no reader.");
+    let unsplit = [&["--split", "off"][..], &TRUST].concat();
+    let Some(lab) = Operated::with("console::never", &unsplit) else {
+        return;
+    };
+    let _client = named(lab.proxy.port, "own");
+    let number = lab.number_of("own");
+    let [state, detail, _] = lab.fails(&format!(
+        "migrate session {number} reader to '{}'",
+        lab.spare
+    ));
+    assert_eq!(state, "55000");
+    assert_eq!(
+        detail,
+        format!("session {number}: the session has no reader")
+    );
+    assert!(
+        began.elapsed().as_secs() < 50,
+        "it was tried again and again"
+    );
+}
+
+/// The second operator is told who was first, and can end that.
+#[test]
+fn two_operators_do_not_undo_each_others_work() {
+    let Some(lab) = Operated::start("console::two") else {
+        return;
+    };
+    let mut busy = named(lab.proxy.port, "busy");
+    busy.run("begin");
+    let number = lab.number_of("busy");
+    let (primary, spare) = (&lab.primary, &lab.spare);
+    let own = [
+        ("user", "op"),
+        ("database", "pgturnout"),
+        ("application_name", "first"),
+    ];
+    let mut first = Client::connect(lab.proxy.port, Pace::Whole);
+    first.send(&message::startup(V3_0, &own));
+    first.finish_login(None);
+    let operator = lab.number_of("first");
+    for (text, clashes) in [
+        (
+            format!("PAUSE '{primary}' WITHIN 600"),
+            vec![
+                format!("resume '{primary}'"),
+                format!("drain '{primary}'"),
+                format!("pause '{primary}'"),
+                format!("migrate all from '{primary}' to '{spare}'"),
+                format!("migrate session {number} to '{spare}'"),
+            ],
+        ),
+        (
+            format!("MIGRATE ALL FROM '{primary}' TO '{spare}' WITHIN 600"),
+            vec![
+                format!("drain '{spare}'"),
+                format!("pause '{primary}'"),
+                format!("migrate all from '{spare}' to '{primary}'"),
+                format!("migrate session {number} to '{spare}'"),
+            ],
+        ),
+        (
+            format!("MIGRATE SESSION {number} TO '{spare}' WITHIN 600"),
+            vec![
+                format!("migrate session {number} to '{spare}'"),
+                format!("migrate all from '{primary}' to '{spare}'"),
+                format!("pause '{primary}'"),
+            ],
+        ),
+    ] {
+        first.send(&message::query(&text));
+        // Whoever comes first does no harm by this.
+        let probe = match text.starts_with("PAUSE") {
+            true => format!("resume '{primary}'"),
+            false => format!("resume '{spare}'"),
+        };
+        let begun = || !errors(&lab.console().query(&probe)).is_empty();
+        assert!(eventually(begun), "{text}");
+        for clash in &clashes {
+            let [state, detail, hint] = lab.fails(clash);
+            assert_eq!(state, "55006", "{clash}");
+            assert_eq!(detail, format!("The console's session {operator}: {text}."));
+            assert!(
+                hint.ends_with(&format!("TERMINATE SESSION {operator} gives it up.")),
+                "{hint}"
+            );
+        }
+        let (id, secret) = first.key.clone().unwrap();
+        let mut canceller = Client::connect(lab.proxy.port, Pace::Whole);
+        canceller.send(&message::cancel(id, &secret));
+        assert!(errors(&first.ready(1))[0].contains("57014"));
+    }
+    assert_eq!(
+        done(&lab.console().query(&format!("drain '{spare}'"))),
+        "DRAIN"
+    );
+}
+
+/// What a hint names does what it says.
+#[test]
+fn hints_name_what_helps() {
+    let Some(lab) = Operated::start("console::hints") else {
+        return;
+    };
+    let mut busy = named(lab.proxy.port, "busy");
+    busy.run("begin");
+    let number = lab.number_of("busy");
+    let primary = &lab.primary;
+    let [_, _, hint] = lab.fails(&format!("pause '{primary}' within 0"));
+    let terminate = format!("TERMINATE SESSION {number}");
+    assert_eq!(
+        hint,
+        format!(
+            "No session is paused now. {terminate} ends what was in the way; \
+             PAUSE '{primary}' WITHIN more than 0 seconds waits longer."
+        )
+    );
+    assert_eq!(lab.upstream(primary, 2), "open");
+    done(&lab.console().query(&terminate));
+    let mut client = named(lab.proxy.port, "next");
+    let pause = format!("PAUSE '{primary}' WITHIN 10");
+    assert_eq!(done(&lab.console().query(&pause)), "PAUSE 1");
+    let number = lab.number_of("next");
+    let back = format!("migrate session {number} to '{primary}'");
+    let [_, _, hint] = lab.fails(&back);
+    assert_eq!(hint, format!("RESUME '{primary}' opens it."));
+    done(&lab.console().query(&format!("RESUME '{primary}'")));
+    assert_eq!(done(&lab.console().query(&back)), "MIGRATE 0");
+    assert_eq!(client.value("select 1"), "1");
+    let [_, _, hint] = lab.fails("drain 'nowhere:1'");
+    let named = "Another one has to be named with --spare when the proxy starts.";
+    assert!(hint.ends_with(named), "{hint}");
+    let [_, _, hint] = lab.fails("terminate session 999");
+    assert_eq!(hint, "SHOW SESSIONS lists them.");
+}
+
+/// The words of a move reach the session, and mistakes in them are shown where they are.
+#[test]
+fn how_a_session_moves_can_be_said() {
+    let Some(lab) = Operated::start("console::with") else {
+        return;
+    };
+    let mut client = named(lab.proxy.port, "listener");
+    client.run("listen c");
+    let number = lab.number_of("listener");
+    let text = format!("migrate session {number} to '{}' within 1", lab.spare);
+    let [_, detail, _] = lab.fails(&text);
+    assert!(detail.contains("listens on channels"), "{detail}");
+    client.run("do $$ begin perform 1; end $$");
+    let [_, detail, _] = lab.fails(&format!("{text} with (listen = move)"));
+    assert!(detail.contains("procedure"), "{detail}");
+    let with = format!("{text} with (listen = move, trust = probe, timeout = '5s')");
+    assert_eq!(done(&lab.console().query(&with)), "MIGRATE 1");
+    client.send(&message::query("notify c, 'heard'"));
+    client.until(b"A");
+    let wrong = lab.psql(
+        "op",
+        "",
+        &["migrate session 1 to 'b:2' with (lissen = move)"],
+    );
+    let text = String::from_utf8(wrong.stderr).unwrap();
+    let place = "LINE 1: migrate session 1 to 'b:2' with (lissen = move)\n                                         ^";
+    assert!(text.contains("a move has no option \"lissen\""), "{text}");
+    assert!(text.contains(place), "{text}");
+    assert!(
+        text.contains("HINT:  A move knows trust = journal | probe;"),
+        "{text}"
+    );
+    let help = rows(&lab.console().query("show help"));
+    let listed =
+        |row: &Vec<Option<String>>| row[0].as_deref() == Some("  WITH (listen = refuse | move)");
+    assert!(help.iter().any(listed));
 }

@@ -18,7 +18,7 @@ use pgturnout::wire::{
     Header, ParamTypes, Parse, Severity, SqlState, Target, TransactionStatus, Values, sqlstate,
 };
 
-use super::command::{self, Command};
+use super::command::{self, Cause, Command};
 use super::table::{Column, Failure, Row};
 
 /// The longest message in bytes: statements are short.
@@ -310,13 +310,15 @@ fn columns(command: &Command) -> &'static [Column] {
 fn read(sql: &[u8]) -> Result<Vec<Command>, Failure> {
     let text = String::from_utf8_lossy(sql);
     command::parse(&text).map_err(|wrong| {
-        let state = match wrong {
-            command::Wrong::Address(..) | command::Wrong::Number(_) => {
+        let state = match wrong.cause {
+            Cause::Address(..) | Cause::Number(_) | Cause::Option(_) => {
                 sqlstate::INVALID_PARAMETER_VALUE
             }
-            command::Wrong::Unterminated | command::Wrong::At(_) => SYNTAX_ERROR,
+            Cause::Unterminated | Cause::At(_) => SYNTAX_ERROR,
         };
-        Failure::new(state, wrong.to_string()).with_hint(command::hint())
+        Failure::new(state, wrong.cause.to_string())
+            .with_hint(wrong.cause.hint())
+            .with_position(wrong.position)
     })
 }
 
@@ -409,6 +411,7 @@ fn report(severity: Severity, failure: &Failure, out: &mut BytesMut) {
     let message = plain(&failure.message);
     let detail = failure.detail.as_deref().map(plain);
     let hint = failure.hint.as_deref().map(plain);
+    let position = failure.position.map(|at| at.to_string());
     let mut fields: Vec<(u8, &[u8])> = vec![
         (b'S', word),
         (b'V', word),
@@ -417,6 +420,7 @@ fn report(severity: Severity, failure: &Failure, out: &mut BytesMut) {
     ];
     fields.extend(detail.as_ref().map(|text| (b'D', text.as_bytes())));
     fields.extend(hint.as_ref().map(|text| (b'H', text.as_bytes())));
+    fields.extend(position.as_ref().map(|text| (b'P', text.as_bytes())));
     let fields = Fields::new(&fields);
     let message = match severity {
         Severity::Error | Severity::Fatal | Severity::Panic => Backend::ErrorResponse(fields),

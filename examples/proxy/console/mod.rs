@@ -3,20 +3,27 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `command` | reads statements |
+//! | `command`, `manner` | reads statements, and the options of moves |
 //! | `dialogue` | the protocol, without a socket |
 //! | `table` | values, rows and errors |
 //! | `show` | what there is to see |
+//! | `seat` | the place that one server takes from another |
 //! | `run` | what each statement does |
+//! | `claims` | statements of two operators that would undo each other's work |
+//! | `look` | whether a server can take another's place |
 //! | `moves` | sessions that move to another server |
 //!
 //! The opening of the connection, TLS included, is the session's, as everybody's. When its StartupMessage turns out to be
 //! an operator's, before anybody was dialled or asked for a password, the session is dropped and the console goes on.
 
+mod claims;
 mod command;
 mod dialogue;
+mod look;
+mod manner;
 mod moves;
 mod run;
+mod seat;
 mod show;
 mod table;
 
@@ -45,9 +52,12 @@ use crate::options::{Operators, Proof};
 use crate::peer_io::Stream;
 use crate::registry::{Ask, Entry, Mailbox, Moved, Standing, State};
 use crate::{Proxy, drive, tls};
+pub(crate) use claims::Claims;
+use claims::Operator;
 use command::Command;
 use dialogue::{Dialogue, Step, fatal, notice, say};
-use run::{News, Reporter};
+pub(crate) use manner::Manner;
+use run::{News, Reporter, Work};
 use table::Failure;
 
 /// The name of the database that is none.
@@ -275,7 +285,12 @@ async fn run_one(
     command: Command,
 ) -> io::Result<Ended> {
     let (reporter, mut news) = mpsc::channel(NEWS);
-    let mut work = pin!(run::run(&caller.proxy, command, Reporter::new(reporter)));
+    let by = Arc::new(Operator {
+        session: caller.number,
+        statement: command.to_string(),
+    });
+    let (proxy, news_to) = (&caller.proxy, Reporter::new(reporter));
+    let mut work = pin!(run::run(Work::new(proxy, by, news_to), command));
     let result = loop {
         tokio::select! {
             biased;
@@ -352,7 +367,7 @@ impl Caller {
             }
             Ask::Move(order) => {
                 let why = "the console is served by the proxy".to_owned();
-                drop(order.answer.send(Moved::Refused { why }));
+                drop(order.answer.send(Moved::Impossible { why }));
                 None
             }
             Ask::CancelBegins(_, answer) => {

@@ -4,16 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgturnout::session::{Activity, Destination};
+use pgturnout::session::{Activity, Destination, Role};
+use pgturnout::wire::sqlstate;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::run::{Became, Reporter, no_place, no_session, stuck};
+use super::claims::{Share, Thing};
+use super::command::Terms;
+use super::look::{self, Seen};
+use super::manner::Manner;
+use super::run::{Became, Reporter, Work, no_place, no_session, stuck};
+use super::seat::{Place, Seat};
 use super::show;
 use super::table::Failure;
 use crate::Proxy;
-use crate::registry::{Ask, Moved, MovedLeg, Order, Standing, State};
+use crate::registry::{Ask, Fault, Moved, MovedLeg, Order, Standing, State};
 use crate::topology::{NoPlace, Service};
 
 /// How many sessions move at a time: each costs the new server a login.
@@ -30,21 +36,31 @@ const TELL: Duration = Duration::from_secs(1);
 
 /// Moves one session.
 pub(super) async fn one(
-    proxy: &Arc<Proxy>,
+    work: &Work,
     number: u64,
     leg: MovedLeg,
     to: Destination,
-    within: Duration,
-    news: &Reporter,
+    terms: &Terms,
 ) -> Result<String, Failure> {
+    let proxy = &work.proxy;
     if proxy.topology().service(to) != Service::Open {
         return Err(no_place(proxy, to, NoPlace::Closed));
     }
     let standings = proxy.registry.standings(show::PATIENCE).await;
     let standing = standings.iter().find(|standing| standing.number == number);
-    if standing.is_none_or(|standing| standing.state == State::Console) {
+    let Some(standing) = standing.filter(|standing| standing.state != State::Console) else {
         return Err(no_session(number));
+    };
+    if leg == MovedLeg::Reader && standing.writer == Some(to) {
+        return Err(own_writer(proxy, number, to));
     }
+    let mut things = vec![
+        (Thing::Session(number), Share::Alone),
+        (Thing::Server(to), Share::Together),
+    ];
+    let places = [standing.writer, standing.reader].into_iter().flatten();
+    things.extend(places.map(|at| (Thing::Server(at), Share::Together)));
+    let _ours = work.claim(&things)?;
     let pick = move |standing: &Standing| {
         let at = match leg {
             MovedLeg::Writer => standing.writer,
@@ -52,42 +68,62 @@ pub(super) async fn one(
         };
         (standing.number == number && at != Some(to)).then_some(leg)
     };
-    Moving::new(proxy, to, within, news).run(pick).await
+    let seat = Seat::new(work, to, to, Place::None);
+    Moving::new(work, seat, to, terms).run(pick).await
+}
+
+fn own_writer(proxy: &Proxy, number: u64, to: Destination) -> Failure {
+    let to = proxy.name(to);
+    let message = format!("session {number} writes at {to}, and needs it for no reader");
+    let state = sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE;
+    Failure::new(state, message).with_hint("Its reads run there whenever it has no reader.")
 }
 
 /// Gives one server the place of another, and moves whoever is there.
 pub(super) async fn all(
-    proxy: &Arc<Proxy>,
+    work: &Work,
     from: Destination,
     to: Destination,
-    within: Duration,
-    news: &Reporter,
+    terms: &Terms,
 ) -> Result<String, Failure> {
-    let refused = |why| no_place(proxy, to, why);
-    proxy.change(|topology| topology.replace(from, to).map_err(refused))?;
-    let (old, new) = (proxy.name(from), proxy.name(to));
-    proxy
-        .log
-        .line(&format!("console: {new} takes the place of {old}"));
+    let proxy = &work.proxy;
+    let alone = [from, to].map(|at| (Thing::Server(at), Share::Alone));
+    let _ours = work.claim(&alone)?;
+    let mut trial = proxy.topology();
+    let role = trial.role(from);
+    trial
+        .replace(from, to)
+        .map_err(|why| no_place(proxy, to, why))?;
+    let seen = look::look(proxy, (from, to), role, &terms.manner).await?;
+    let place = match (role, seen) {
+        (Role::Spare, _) => Place::None,
+        // Only a session can tell more of it.
+        (Role::Writer, Seen::Reached) => Place::Wanted,
+        (Role::Writer | Role::Reader, Seen::Fit | Seen::Reached) => Place::Due,
+    };
     let pick = move |standing: &Standing| match (standing.writer, standing.reader) {
         (Some(writer), _) if writer == from => Some(MovedLeg::Writer),
         (_, Some(reader)) if reader == from => Some(MovedLeg::Reader),
         (_, _) => None,
     };
-    Moving::new(proxy, to, within, news).run(pick).await
+    let seat = Seat::new(work, from, to, place);
+    Moving::new(work, seat, to, terms).run(pick).await
 }
 
 /// What is known of a session that is to move.
 struct Case {
     tries: u64,
-    again: Instant,
+    /// When it may be tried again; nothing if that is of no use.
+    again: Option<Instant>,
     why: String,
 }
 
 /// Sessions on their way.
 struct Moving<'a> {
     proxy: &'a Arc<Proxy>,
+    seat: Seat<'a>,
     to: Destination,
+    manner: Arc<Manner>,
     deadline: Instant,
     news: &'a Reporter,
     cases: BTreeMap<u64, Case>,
@@ -99,17 +135,14 @@ struct Moving<'a> {
 }
 
 impl<'a> Moving<'a> {
-    fn new(
-        proxy: &'a Arc<Proxy>,
-        to: Destination,
-        within: Duration,
-        news: &'a Reporter,
-    ) -> Moving<'a> {
+    fn new(work: &'a Work, seat: Seat<'a>, to: Destination, terms: &Terms) -> Moving<'a> {
         Moving {
-            proxy,
+            proxy: &work.proxy,
+            seat,
             to,
-            deadline: Instant::now() + within,
-            news,
+            manner: Arc::new(terms.manner.clone()),
+            deadline: Instant::now() + terms.within,
+            news: &work.news,
             cases: BTreeMap::new(),
             running: JoinSet::new(),
             moved: 0,
@@ -123,13 +156,16 @@ impl<'a> Moving<'a> {
         pick: impl Fn(&Standing) -> Option<MovedLeg>,
     ) -> Result<String, Failure> {
         let mut tell = Instant::now() + TELL;
+        self.seat.take_if_due().await?;
         loop {
-            let left = self.begin(&pick).await;
+            let left = self.begin(&pick).await?;
             if left.is_empty() && self.running.is_empty() {
+                self.seat.settle();
                 return Ok(format!("MIGRATE {}", self.moved));
             }
             let now = Instant::now();
-            if now >= self.deadline {
+            let hopeless = self.running.is_empty() && left.iter().all(|one| self.is_hopeless(one));
+            if now >= self.deadline || hopeless {
                 return self.give_up(left).await;
             }
             if now >= tell {
@@ -140,10 +176,10 @@ impl<'a> Moving<'a> {
             tokio::select! {
                 Some(done) = self.running.join_next() => {
                     if let Ok((number, moved)) = done {
-                        self.ended(number, moved).await;
+                        self.ended(number, moved).await?;
                     }
                     while let Some(Ok((number, moved))) = self.running.try_join_next() {
-                        self.ended(number, moved).await;
+                        self.ended(number, moved).await?;
                     }
                 }
                 () = tokio::time::sleep_until(wake) => {}
@@ -151,8 +187,17 @@ impl<'a> Moving<'a> {
         }
     }
 
+    /// Whether it is of no use to try this session again.
+    fn is_hopeless(&self, (number, _): &(u64, String)) -> bool {
+        let case = self.cases.get(number);
+        case.is_some_and(|case| case.again.is_none())
+    }
+
     /// Begins what may begin; who is left to move, those that move now among them.
-    async fn begin(&mut self, pick: impl Fn(&Standing) -> Option<MovedLeg>) -> Vec<(u64, String)> {
+    async fn begin(
+        &mut self,
+        pick: impl Fn(&Standing) -> Option<MovedLeg>,
+    ) -> Result<Vec<(u64, String)>, Failure> {
         let registry = &self.proxy.registry;
         let (standings, silent) = registry.standings_and_silent(show::PATIENCE).await;
         let now = Instant::now();
@@ -175,29 +220,45 @@ impl<'a> Moving<'a> {
             let due = match standing.state {
                 State::Moving | State::Waiting | State::Console => false,
                 State::Session(Activity::Opening) => false,
-                State::Paused | State::Session(_) => case.is_none_or(|case| case.again <= now),
+                State::Paused | State::Session(_) => {
+                    case.is_none_or(|case| case.again.is_some_and(|again| again <= now))
+                }
             };
             if due && self.running.len() < AT_ONCE && now < self.deadline {
                 self.start(number, leg, now);
             }
         }
-        left
+        let serves = |standing: &Standing| {
+            let served = !matches!(
+                standing.state,
+                State::Session(Activity::Opening) | State::Waiting
+            );
+            served && standing.writer == Some(self.to)
+        };
+        if standings.iter().any(serves) {
+            self.seat.serves().await?;
+        } else if left.is_empty() && self.running.is_empty() {
+            // Nobody is there to try it.
+            self.seat.take().await?;
+        }
+        Ok(left)
     }
 
     fn start(&mut self, number: u64, leg: MovedLeg, now: Instant) {
         let case = self.cases.entry(number).or_insert(Case {
             tries: 0,
-            again: now,
+            again: Some(now),
             why: "it is being moved".to_owned(),
         });
         case.tries += 1;
         let doubled = RETRY.saturating_mul(1 << (case.tries - 1).min(8));
         // Until the answer is there it is not tried again.
-        case.again = self.deadline + doubled;
+        case.again = Some(self.deadline + doubled);
         let (answer, moved) = oneshot::channel();
         let order = Order {
             leg,
             to: self.to,
+            manner: Arc::clone(&self.manner),
             limit: self.deadline - now,
             answer,
         };
@@ -207,12 +268,12 @@ impl<'a> Moving<'a> {
             .spawn(async move { (number, moved.await.ok()) });
     }
 
-    async fn ended(&mut self, number: u64, moved: Option<Moved>) {
+    async fn ended(&mut self, number: u64, moved: Option<Moved>) -> Result<(), Failure> {
         let Some(case) = self.cases.get_mut(&number) else {
-            return;
+            return Ok(());
         };
         let doubled = RETRY.saturating_mul(1 << (case.tries - 1).min(8));
-        case.again = Instant::now() + doubled.min(RETRY_MAX);
+        case.again = Some(Instant::now() + doubled.min(RETRY_MAX));
         let tries = case.tries;
         match moved {
             Some(Moved::Done { held }) => {
@@ -220,8 +281,16 @@ impl<'a> Moving<'a> {
                 self.over.insert(number);
                 let more = Became::Held(held);
                 self.news.became(number, "moved", tries, more).await;
+                self.seat.serves().await?;
             }
-            Some(Moved::Refused { why }) => {
+            Some(Moved::Impossible { why }) => {
+                case.again = None;
+                case.why = why;
+            }
+            Some(Moved::Refused { why, fault }) => {
+                if fault == Fault::Target {
+                    self.seat.put_back(&why).await?;
+                }
                 let news = case.why != why;
                 case.why.clone_from(&why);
                 if news {
@@ -240,6 +309,7 @@ impl<'a> Moving<'a> {
                 self.news.became(number, "gone", tries, more).await;
             }
         }
+        Ok(())
     }
 
     async fn tell(&self, left: &[(u64, String)]) {
@@ -256,12 +326,14 @@ impl<'a> Moving<'a> {
         while let Ok(Some(Ok((number, moved)))) =
             tokio::time::timeout_at(moment, self.running.join_next()).await
         {
-            self.ended(number, moved).await;
+            self.ended(number, moved).await?;
         }
         left.retain(|(number, _)| !self.over.contains(number));
         if left.is_empty() {
+            self.seat.settle();
             return Ok(format!("MIGRATE {}", self.moved));
         }
+        self.seat.put_back("no session is served there").await?;
         for (number, why) in &mut left {
             let tries = match self.cases.get(number) {
                 Some(case) => {
@@ -273,9 +345,20 @@ impl<'a> Moving<'a> {
             let more = Became::Because(why);
             self.news.became(*number, "stuck", tries, more).await;
         }
-        let to = self.proxy.name(self.to);
-        let message = format!("{} sessions could not be moved to {to} in time", left.len());
-        let hint = "Those that moved stay there. The others go on where they are.";
+        let (to, count) = (self.proxy.name(self.to), left.len());
+        let sessions = match count {
+            1 => "1 session".to_owned(),
+            more => format!("{more} sessions"),
+        };
+        let message = match Instant::now() < self.deadline {
+            true => format!("{sessions} cannot be moved to {to}"),
+            false => format!("{sessions} could not be moved to {to} in time"),
+        };
+        let number = left.first().map_or(0, |(number, _)| *number);
+        let hint = format!(
+            "{} TERMINATE SESSION {number} ends one that stays.",
+            self.seat.hint()
+        );
         Err(stuck(message, &left).with_hint(hint))
     }
 }

@@ -8,6 +8,7 @@ use pgturnout::wire::{SqlState, sqlstate};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::claims::{Claimed, Operator, Share, Taken, Thing};
 use super::command::{Command, Table};
 use super::moves;
 use super::show;
@@ -17,6 +18,8 @@ use crate::cli::UsageError;
 use crate::options::HostPort;
 use crate::registry::{Ask, State};
 use crate::topology::{NoPlace, Service};
+
+const OBJECT_IN_USE: SqlState = SqlState(*b"55006");
 
 const UNDEFINED_OBJECT: SqlState = SqlState(*b"42704");
 
@@ -62,6 +65,13 @@ impl Reporter {
         let row = vec![Value::count(session), Value::text(result), tries, held, why];
         self.row(row).await;
     }
+
+    /// What became of a server's place: a row of no session's.
+    pub(super) async fn placed(&self, result: &str, why: String) {
+        let (result, why) = (Value::text(result), Value::Text(why));
+        let row = vec![Value::Null, result, Value::Null, Value::Null, why];
+        self.row(row).await;
+    }
 }
 
 /// What else there is to say of a session.
@@ -80,24 +90,58 @@ impl From<UsageError> for Failure {
     }
 }
 
+/// A statement that runs: on whose behalf, and where its news go.
+pub(super) struct Work {
+    pub(super) proxy: Arc<Proxy>,
+    by: Arc<Operator>,
+    pub(super) news: Reporter,
+}
+
+impl Work {
+    pub(super) fn new(proxy: &Arc<Proxy>, by: Arc<Operator>, news: Reporter) -> Work {
+        let proxy = Arc::clone(proxy);
+        Work { proxy, by, news }
+    }
+
+    /// Keeps other operators' statements from these, until the returned value is dropped.
+    pub(super) fn claim(&self, things: &[(Thing, Share)]) -> Result<Claimed, Failure> {
+        self.proxy
+            .claims
+            .claim(&self.by, things)
+            .map_err(|Taken { thing, by }| {
+                let thing = match thing {
+                    Thing::Server(at) => self.proxy.name(at).to_string(),
+                    Thing::Session(number) => format!("session {number}"),
+                };
+                let message = format!("another operator is at work on {thing}");
+                let hint = format!(
+                    "Wait until that is done; TERMINATE SESSION {} gives it up.",
+                    by.session
+                );
+                Failure::new(OBJECT_IN_USE, message)
+                    .with_detail(format!("The console's {by}."))
+                    .with_hint(hint)
+            })
+    }
+}
+
 /// Runs a statement to its end: its tag.
-pub(super) async fn run(
-    proxy: &Arc<Proxy>,
-    command: Command,
-    news: Reporter,
-) -> Result<String, Failure> {
+pub(super) async fn run(work: Work, command: Command) -> Result<String, Failure> {
+    let proxy = &work.proxy;
     match command {
-        Command::Show(table) => show(proxy, table, &news).await,
-        Command::Drain(at) => serve(proxy, &at, Service::Drained, "DRAIN"),
-        Command::Resume(at) => serve(proxy, &at, Service::Open, "RESUME"),
-        Command::Pause(at, within) => pause(proxy, find(proxy, &at)?, within, &news).await,
-        Command::MigrateSession(number, leg, to, within) => {
-            let to = find(proxy, &to)?;
-            moves::one(proxy, number, leg, to, within, &news).await
-        }
-        Command::MigrateAll { from, to, within } => {
+        Command::Show(table) => show(proxy, table, &work.news).await,
+        Command::Drain(at) => serve(&work, &at, Service::Drained, "DRAIN"),
+        Command::Resume(at) => serve(&work, &at, Service::Open, "RESUME"),
+        Command::Pause(at, within) => pause(&work, find(proxy, &at)?, within).await,
+        Command::MigrateSession {
+            number,
+            leg,
+            to,
+            terms,
+        } => moves::one(&work, number, leg, find(proxy, &to)?, &terms).await,
+        Command::MigrateAll { from, to, terms } => {
             let (from, to) = (find(proxy, &from)?, find(proxy, &to)?);
-            moves::all(proxy, from, to, within, &news).await
+            moves::all(&work, from, to, &terms).await
         }
         Command::Terminate(number) => terminate(proxy, number),
     }
@@ -110,9 +154,10 @@ async fn show(proxy: &Proxy, table: Table, news: &Reporter) -> Result<String, Fa
     Ok("SHOW".to_owned())
 }
 
-fn serve(proxy: &Proxy, at: &HostPort, service: Service, tag: &str) -> Result<String, Failure> {
-    let at = find(proxy, at)?;
-    set(proxy, at, service)?;
+fn serve(work: &Work, at: &HostPort, service: Service, tag: &str) -> Result<String, Failure> {
+    let at = find(&work.proxy, at)?;
+    let _ours = work.claim(&[(Thing::Server(at), Share::Alone)])?;
+    set(&work.proxy, at, service)?;
     Ok(tag.to_owned())
 }
 
@@ -133,7 +178,7 @@ fn find(proxy: &Proxy, address: &HostPort) -> Result<Destination, Failure> {
         let names: Vec<String> = proxy.addresses.iter().map(ToString::to_string).collect();
         let message = format!("there is no upstream \"{address}\"");
         let hint = format!(
-            "The proxy knows {}; one that nobody is served by yet is named with --spare.",
+            "The proxy knows {}. Another one has to be named with --spare when the proxy starts.",
             names.join(", ")
         );
         Failure::new(UNDEFINED_OBJECT, message).with_hint(hint)
@@ -147,12 +192,21 @@ pub(super) fn no_session(number: u64) -> Failure {
 
 pub(super) fn no_place(proxy: &Proxy, to: Destination, why: NoPlace) -> Failure {
     let to = proxy.name(to);
-    let message = match why {
-        NoPlace::Same => format!("sessions of {to} are at {to}"),
-        NoPlace::Writer => format!("{to} is the writer, and takes no reader's place"),
-        NoPlace::Closed => format!("{to} is drained or paused"),
+    let (message, hint) = match why {
+        NoPlace::Same => (
+            format!("sessions of {to} are at {to}"),
+            "Name two servers.".to_owned(),
+        ),
+        NoPlace::Writer => (
+            format!("{to} is the writer, and takes no reader's place"),
+            "SHOW UPSTREAMS says what each server is for.".to_owned(),
+        ),
+        NoPlace::Closed => (
+            format!("{to} is drained or paused"),
+            format!("RESUME '{to}' opens it."),
+        ),
     };
-    Failure::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+    Failure::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message).with_hint(hint)
 }
 
 fn terminate(proxy: &Proxy, number: u64) -> Result<String, Failure> {
@@ -165,12 +219,9 @@ fn terminate(proxy: &Proxy, number: u64) -> Result<String, Failure> {
 }
 
 /// Holds every session that writes there, or none: unless all come to rest in time, those that did go on.
-async fn pause(
-    proxy: &Arc<Proxy>,
-    at: Destination,
-    within: Duration,
-    news: &Reporter,
-) -> Result<String, Failure> {
+async fn pause(work: &Work, at: Destination, within: Duration) -> Result<String, Failure> {
+    let Work { proxy, news, .. } = work;
+    let _ours = work.claim(&[(Thing::Server(at), Share::Alone)])?;
     let deadline = Instant::now() + within;
     let before = proxy.topology().service(at);
     set(proxy, at, Service::Paused)?;
@@ -208,9 +259,13 @@ async fn pause(
             }
             let name = proxy.name(at);
             let message = format!("not every session at {name} came to rest in time");
-            return Err(stuck(message, &restless).with_hint(
-                "Those that did go on. End what is in the way, or try again WITHIN more seconds.",
-            ));
+            let number = restless.first().map_or(0, |(number, _)| *number);
+            let hint = format!(
+                "No session is paused now. TERMINATE SESSION {number} ends what was in the way; \
+                 PAUSE '{name}' WITHIN more than {} seconds waits longer.",
+                within.as_secs()
+            );
+            return Err(stuck(message, &restless).with_hint(hint));
         }
         tokio::time::sleep(ASK).await;
     }

@@ -7,6 +7,7 @@ use pgturnout::session::{Destination, Role};
 use pgturnout::wire::Printable;
 
 use super::command::{COMMANDS, Command, Table};
+use super::manner::OPTIONS;
 use super::table::{Column, Row, Type, Value};
 use crate::registry::{Standing, State};
 use crate::{Proxy, metrics};
@@ -65,17 +66,27 @@ pub(super) fn columns(command: &Command) -> &'static [Column] {
         Command::Show(Table::Stats) => STATS,
         Command::Show(Table::Version) => VERSION,
         Command::Drain(_) | Command::Resume(_) | Command::Terminate(_) => &[],
-        Command::Pause(..) | Command::MigrateSession(..) | Command::MigrateAll { .. } => PROGRESS,
+        Command::Pause(..) | Command::MigrateSession { .. } | Command::MigrateAll { .. } => {
+            PROGRESS
+        }
     }
 }
 
 /// The rows of a table.
 pub(super) async fn rows(proxy: &Proxy, table: Table) -> Vec<Row> {
     match table {
-        Table::Help => COMMANDS
-            .iter()
-            .map(|(words, does)| vec![Value::text(*words), Value::text(*does)])
-            .collect(),
+        Table::Help => {
+            let commands = COMMANDS
+                .iter()
+                .map(|(words, does)| ((*words).to_owned(), *does));
+            let option = |(name, takes, does): &(&str, &str, &'static str)| {
+                (format!("  WITH ({name} = {takes})"), *does)
+            };
+            commands
+                .chain(OPTIONS.iter().map(option))
+                .map(|(words, does)| vec![Value::Text(words), Value::text(does)])
+                .collect()
+        }
         Table::Version => vec![vec![Value::text(VERSION_TEXT)]],
         Table::Sessions => {
             let standings = proxy.registry.standings(PATIENCE).await;

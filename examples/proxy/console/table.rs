@@ -63,6 +63,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     pub(crate) detail: Option<String>,
     pub(crate) hint: Option<String>,
+    /// Where in the text, in characters from 1.
+    pub(crate) position: Option<usize>,
 }
 
 impl Failure {
@@ -72,6 +74,7 @@ impl Failure {
             message: message.into(),
             detail: None,
             hint: None,
+            position: None,
         }
     }
 
@@ -83,6 +86,13 @@ impl Failure {
     pub(crate) fn with_detail(self, detail: impl Into<String>) -> Failure {
         Failure {
             detail: Some(detail.into()),
+            ..self
+        }
+    }
+
+    pub(crate) fn with_position(self, position: usize) -> Failure {
+        Failure {
+            position: Some(position),
             ..self
         }
     }
