@@ -1,17 +1,20 @@
 //! Who is not served: guesses that are held back, and what the deny file says, at the login and later.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
 
 use pgturnout::auth::md5_password;
 
 use crate::support::client::{Client, Pace, V3_0, eventually};
 use crate::support::cluster::Cluster;
 use crate::support::frame::{Frame, errors, tags, values};
-use crate::support::lab;
+use crate::support::lab::{self, Lab};
 use crate::support::message;
 use crate::support::proxy::{self, Proxy};
+use crate::support::relay;
 
 /// A file that is removed at the end.
 struct File(PathBuf);
@@ -348,6 +351,54 @@ fn a_session_without_a_primary_is_read_only() {
     let proxy = Proxy::start(cluster, &nobody);
     let (_, told) = opened(&proxy, "u_trust");
     refused(&told, "08006", "could not log in to the primary");
+}
+
+/// A primary that is away for a moment is waited for, and the client learns nothing.
+#[test]
+fn a_primary_that_comes_back_is_dialled_again() {
+    let Some(cluster) = lab::cluster("access::writer_retry") else {
+        return;
+    };
+    let away = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = away.local_addr().unwrap().port();
+    drop(away);
+    let writer = format!("127.0.0.1:{port}");
+    let proxy = Proxy::start(cluster, &["--writer", &writer, "--writer-retry", "100:100"]);
+    let listen = proxy.port;
+    let client = thread::spawn(move || {
+        let mut client = Client::open(listen, Pace::Whole, "u_trust", &[]);
+        client.value("select pg_is_in_recovery()")
+    });
+    assert!(eventually(|| proxy
+        .log()
+        .contains("is dialled again, try 2")));
+    relay::serve(TcpListener::bind(&writer).unwrap(), cluster.primary());
+    assert_eq!(client.join().unwrap(), "f");
+}
+
+/// F12: PostgreSQL closes without a word what has a length that cannot be; the proxy says why, unless it passes that on.
+#[test]
+fn a_stream_that_makes_no_sense_is_told_or_passed_on() {
+    for (more, told) in [
+        (&[][..], &["08P01"][..]),
+        (&["--out-of-sync", "close"], &[]),
+        (&["--out-of-sync", "pass"], &[]),
+    ] {
+        let Some(lab) = Lab::with("access::out_of_sync", more) else {
+            return;
+        };
+        let mut client = lab.client();
+        client.run("select 1");
+        client.send(b"Q\0\0\0\x03");
+        assert_eq!(errors(&client.rest()), told, "{more:?}");
+        let passes = || lab.proxy.log().contains("it passes unread from here on");
+        let passed = more.last() == Some(&"pass");
+        assert!(if passed {
+            eventually(passes)
+        } else {
+            !passes()
+        });
+    }
 }
 
 /// A client that the proxy lets in gets its replication session, with the primary.

@@ -11,13 +11,18 @@ const PIECES: [usize; 8] = [1, 2, 3, 5, 7, 13, 31, 97];
 pub(crate) fn start(target: u16) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
+    serve(listener, target);
+    port
+}
+
+/// The same on a port that is open already.
+pub(crate) fn serve(listener: TcpListener, target: u16) {
     thread::spawn(move || {
         for client in listener.incoming() {
             let Ok(client) = client else { return };
             thread::spawn(move || forward_both(&client, target));
         }
     });
-    port
 }
 
 fn forward_both(client: &TcpStream, target: u16) {
