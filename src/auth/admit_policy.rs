@@ -279,8 +279,13 @@ impl AdmitPolicy {
         #[cfg(not(feature = "scram"))]
         let scram: Option<Asked> = None;
         let md5 = over(self.md5).then_some(Asked::Md5);
-        let cleartext = over(self.cleartext)
-            .then(|| Asked::Cleartext(Check::new(credential, kinds, hashed(likeness, iterations))));
+        let cleartext = over(self.cleartext).then(|| {
+            Asked::Cleartext(Check::new(
+                credential,
+                kinds,
+                likeness.iterations().unwrap_or(iterations),
+            ))
+        });
         // What serves before what does not.
         let asked = match likeness {
             Likeness::Password => scram.or(md5).or(cleartext),
@@ -320,7 +325,7 @@ impl AdmitPolicy {
         kinds: Kinds,
     ) -> Account {
         let salt = self.mock_salt(user, likeness);
-        let nobody = || Account::nobody(&salt, hashed(likeness, iterations));
+        let nobody = || Account::nobody(&salt, likeness.iterations().unwrap_or(iterations));
         let account = match credential {
             Credential::Password(password) => Account::of_password(password, &salt, iterations),
             Credential::ScramVerifier(verifier) => Account::of_verifier(verifier),
@@ -351,15 +356,6 @@ impl AdmitPolicy {
         }
         salt.truncate(len);
         salt
-    }
-}
-
-/// How often somebody's proof is hashed, where passwords are hashed so often.
-fn hashed(likeness: Likeness, passwords: u32) -> u32 {
-    match likeness {
-        #[cfg(feature = "scram")]
-        Likeness::ScramVerifier { iterations, .. } => iterations,
-        Likeness::Password | Likeness::Md5Digest => passwords,
     }
 }
 

@@ -43,6 +43,15 @@ impl Likeness {
             Credential::Password(_) | Credential::External | Credential::None => Likeness::Password,
         }
     }
+
+    /// How often it is hashed for a proof, if what is kept says it.
+    pub(super) fn iterations(self) -> Option<u32> {
+        match self {
+            #[cfg(feature = "scram")]
+            Likeness::ScramVerifier { iterations, .. } => Some(iterations),
+            Likeness::Password | Likeness::Md5Digest => None,
+        }
+    }
 }
 
 /// How many users there are of each likeness.
@@ -66,20 +75,9 @@ impl Mix {
 
     /// How often all verifiers are hashed, if there are any and they agree.
     pub(super) fn iterations(&self) -> Option<u32> {
-        let mut agreed = None;
-        for likeness in self.counts.keys() {
-            let iterations = match likeness {
-                #[cfg(feature = "scram")]
-                Likeness::ScramVerifier { iterations, .. } => *iterations,
-                Likeness::Password | Likeness::Md5Digest => continue,
-            };
-            match agreed {
-                None => agreed = Some(iterations),
-                Some(before) if before == iterations => {}
-                Some(_) => return None,
-            }
-        }
-        agreed
+        let mut all = self.counts.keys().filter_map(|like| like.iterations());
+        let first = all.next()?;
+        all.all(|other| other == first).then_some(first)
     }
 
     /// The likeness at this point of all, which are laid out from 0 to 2⁶⁴, each with a share for each user. One user
