@@ -164,20 +164,10 @@ impl<N> Pipeline<N> {
     /// Whether what is owed comes to its end only when the client sends another Sync: there was none behind it, or a copy has
     /// taken it.
     pub fn awaits_sync(&self) -> bool {
-        match self.owed.back().map(|last| last.kind) {
-            None | Some(Kind::Query | Kind::FunctionCall | Kind::Sync) => false,
-            Some(
-                Kind::Parse
-                | Kind::Bind
-                | Kind::DescribeStatement
-                | Kind::DescribePortal
-                | Kind::Execute
-                | Kind::Close
-                | Kind::CopyEnd
-                | Kind::Refused
-                | Kind::Fence,
-            ) => true,
-        }
+        // Neither the end of a copy nor a fence keeps what stands before it from its end.
+        let mut newest_first = self.owed.iter().rev().map(|owed| owed.kind);
+        let last = newest_first.find(|kind| !matches!(kind, Kind::CopyEnd | Kind::Fence));
+        last.is_some_and(|kind| !kind.ends_with_ready())
     }
 
     /// Whether nothing more can come for the client unless something more is sent.

@@ -6,8 +6,12 @@
 #![allow(dead_code, reason = "each fuzz target uses one of them")]
 
 mod admission;
+mod answers;
+mod certificate;
 mod deny_list;
+mod facts;
 mod feed;
+mod hint;
 mod ledger;
 #[path = "../support/login.rs"]
 mod login;
@@ -22,6 +26,7 @@ mod session;
 mod sim;
 mod simulation;
 mod startup;
+mod stored;
 #[path = "../support/sim/texts.rs"]
 mod texts;
 mod tracker;
@@ -57,14 +62,19 @@ pub(crate) const TARGETS: &[Target] = &[
     target("meter", meter::meter, 2_000, 200),
     target("transfer_state", moves::transfer_state, 2_000, 100),
     target("probe_row", moves::probe_row, 2_000, 300),
+    target("move_answers", answers::move_answers, 2_000, 80),
     target("startup", startup::startup, 1_000, 200),
     target("proxy_header", proxy_header::proxy_header, 2_000, 120),
     target("replay", replay::replay, 500, 200),
     target("admission", admission::admission, 2_000, 60),
+    target("stored", stored::stored, 2_000, 80),
+    target("certificate", certificate::certificate, 2_000, 80),
     target("deny_list", deny_list::deny_list, 2_000, 120),
     target("ledger", ledger::ledger, 500, 400),
     target("tracker", tracker::tracker, 2_000, 200),
     target("scan", scan::scan_text, 1_000, 80),
+    target("hint", hint::hinted, 2_000, 40),
+    target("facts", facts::facts, 500, 200),
     #[cfg(feature = "inspect")]
     target("scan_inspect", scan::scan_inspect, 1_000, 80),
     target("session", simulation::simulation, 60, 300),

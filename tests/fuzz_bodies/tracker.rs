@@ -8,7 +8,8 @@ use super::feed::Feed;
 
 /// With an honest client and an honest server, every reply is expected, belongs to whom it was sent for and completes
 /// what the server completed, in order; what counts as ignored or dropped is never answered; one ReadyForQuery is
-/// counted for each that is sent; nothing counts as settled while something is to come, and what is owed ends settled.
+/// counted for each that is sent; nothing counts as settled while something is to come, what is owed waits for a Sync
+/// if it does not end with ReadyForQuery by itself, and ends settled.
 /// Whoever lies, nothing panics, nothing is answered twice, and an answer to nothing changes nothing.
 pub(crate) fn tracker(data: &[u8]) {
     let mut feed = Feed::new(data);
@@ -208,6 +209,32 @@ impl Server {
             Mode::Copying(copy) => whose(&copy),
         };
         answers || self.wire.iter().any(|said| whose(&said.to))
+    }
+
+    /// Whether what it still has to answer ends without ReadyForQuery, if nothing fails. Nobody can know while
+    /// something is on its way, or whether a copy that has not begun will swallow what was sent behind it.
+    fn awaits_sync(&self) -> Option<bool> {
+        let mut inbox = self.inbox.iter();
+        let mut last = None;
+        match self.mode {
+            Mode::Ready => {}
+            Mode::Skipping => last = inbox.find(|message| message.kind == Kind::Sync),
+            Mode::Copying(ref copy) => {
+                inbox.find(|message| message.kind == Kind::CopyEnd);
+                last = Some(copy);
+            }
+        }
+        // A CopyDone behind no copy is ignored, and what a fence asks for comes by itself.
+        let asks = |message: &&Message| !matches!(message.kind, Kind::CopyEnd | Kind::Fence);
+        let asked: Vec<&Message> = last.into_iter().chain(inbox.filter(asks)).collect();
+        let begun = usize::from(matches!(self.mode, Mode::Copying(_)));
+        let copies = asked.iter().skip(begun).any(|message| message.copies > 0);
+        let known = self.wire.is_empty() && !copies;
+        known.then(|| {
+            asked
+                .last()
+                .is_some_and(|last| !last.kind.ends_with_ready())
+        })
     }
 }
 
@@ -488,6 +515,11 @@ impl Game {
             assert!(!pipeline.needs_fence() || self.unsure, "no doubt: {self:?}");
             assert!(!(pipeline.is_settled() && is_owed), "not settled: {self:?}");
             assert!(!(pipeline.is_quiet() && owes_client), "not quiet: {self:?}");
+            let awaits = self.server.awaits_sync();
+            assert!(
+                awaits.is_none_or(|awaits| awaits == pipeline.awaits_sync()),
+                "{awaits:?}: {self:?}"
+            );
         }
     }
 

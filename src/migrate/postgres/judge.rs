@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::settings::{is_placeholder, must_agree};
 use super::{Found, TypeMap};
+use crate::track::Lsn;
 use crate::track::prepared::key;
 use crate::wire::Printable;
 
@@ -323,13 +324,7 @@ fn lag(source: &Found, target: &Found) -> u64 {
 /// The number that a log position such as `16/B374D848` stands for.
 #[must_use]
 pub fn log_position(text: &[u8]) -> Option<u64> {
-    let (high, low) = std::str::from_utf8(text).ok()?.split_once('/')?;
-    let half = |digits: &str| {
-        let fits = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        fits.then(|| u32::from_str_radix(digits, 16).ok()).flatten()
-    };
-    let ([a, b, c, d], [e, f, g, h]) = (half(high)?.to_be_bytes(), half(low)?.to_be_bytes());
-    Some(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+    Lsn::parse(text).map(|lsn| lsn.0)
 }
 
 /// Something of a session that is not on the new server as it was on the old one.
