@@ -366,6 +366,25 @@ const HOW: &[Flag] = &[
         ],
     ),
     Flag::new(
+        "proxy-protocol",
+        Takes::One("off|optional|require"),
+        &[
+            "whether clients come with a header of the PROXY",
+            "protocol, version 1 or 2, that says where they connect",
+            "from (default: off)",
+        ],
+    ),
+    Flag::new(
+        "proxy-protocol-from",
+        Takes::Many("NETWORKS"),
+        &[
+            "load balancers whose headers are believed, as",
+            "10.0.0.0/8,::1; with require others are turned away,",
+            "with optional they are taken for clients",
+            "(default: everybody; optional needs it)",
+        ],
+    ),
+    Flag::new(
         "log-routes",
         Takes::Nothing,
         &[

@@ -16,6 +16,7 @@ use pgturnout::startup::StartupParams;
 
 use crate::Proxy;
 use crate::deny::Deny;
+use crate::introduce::Whence;
 
 /// Whether logins are held back after wrong guesses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,14 +167,14 @@ impl Door {
     /// The rule by which this session is denied now.
     pub(crate) fn denies(
         &self,
-        address: IpAddr,
+        whence: &Whence,
         startup: Option<&StartupParams>,
     ) -> Option<DenyRule> {
         let file = self.denied.as_ref()?;
         let list = Arc::clone(&file.list.lock().unwrap_or_else(PoisonError::into_inner));
         let user = startup.map(StartupParams::user);
         let database = startup.map(StartupParams::database);
-        let rule = list.find(Some(address), user, database, SystemTime::now())?;
+        let rule = list.find(Some(whence.address), user, database, SystemTime::now())?;
         Some(rule.clone())
     }
 }
@@ -187,19 +188,19 @@ pub(crate) fn denial() -> Denial {
 struct Visitor {
     proxy: Arc<Proxy>,
     number: u64,
-    address: IpAddr,
+    whence: Whence,
     attempt: Option<Attempt>,
     /// What it may not run.
     deny: Option<Deny>,
 }
 
 /// The policy of a session, if it needs one.
-pub(crate) fn policy(proxy: &Arc<Proxy>, number: u64, address: IpAddr) -> Option<Box<dyn Policy>> {
+pub(crate) fn policy(proxy: &Arc<Proxy>, number: u64, whence: Whence) -> Option<Box<dyn Policy>> {
     (proxy.door.is_guarded() || proxy.deny.is_some()).then(|| {
         let visitor: Box<dyn Policy> = Box::new(Visitor {
             proxy: Arc::clone(proxy),
             number,
-            address,
+            whence,
             attempt: None,
             deny: proxy.deny.clone(),
         });
@@ -209,8 +210,8 @@ pub(crate) fn policy(proxy: &Arc<Proxy>, number: u64, address: IpAddr) -> Option
 
 impl Visitor {
     fn throttled(&self, throttled: Throttled) -> Verdict {
-        let (number, address) = (self.number, self.address);
-        let line = format!("session {number} from {address} held back: {throttled}");
+        let (number, whence) = (self.number, &self.whence);
+        let line = format!("session {number} from {whence} held back: {throttled}");
         self.proxy.log.line(&line);
         let denial = Denial::new(throttled.to_string());
         Verdict::Deny(
@@ -230,16 +231,16 @@ impl Policy for Visitor {
     }
 
     fn connection(&mut self, connection: &ConnectionFacts<'_>) -> Verdict {
-        let (number, address) = (self.number, self.address);
-        if let Some(rule) = self.proxy.door.denies(address, connection.startup) {
-            let line = format!("session {number} from {address} denied by {rule}");
+        let (number, whence) = (self.number, &self.whence);
+        if let Some(rule) = self.proxy.door.denies(whence, connection.startup) {
+            let line = format!("session {number} from {whence} denied by {rule}");
             self.proxy.log.line(&line);
             return Verdict::Deny(denial());
         }
         let unread = connection.kind != ConnectionKind::Requests;
         if unread && self.deny.is_some() {
             let line =
-                format!("session {number} from {address} denied: nobody would read what it runs");
+                format!("session {number} from {whence} denied: nobody would read what it runs");
             self.proxy.log.line(&line);
             let why = "the proxy serves only connections whose statements it can read";
             let detail = "The proxy was started with --deny-statement.";
@@ -248,7 +249,7 @@ impl Policy for Visitor {
         let Some(user) = connection.user() else {
             return Verdict::Allow;
         };
-        match self.proxy.door.begin(address, user, connection.now) {
+        match self.proxy.door.begin(whence.address, user, connection.now) {
             Ok(attempt) => {
                 self.attempt = attempt;
                 Verdict::Allow
@@ -281,7 +282,7 @@ mod tests {
         let here = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
         std::fs::write(&path, "address 127.0.0.1 : here").unwrap();
         let door = Door::new(Guard::Off, Some(path.clone()), Sight::Everything).unwrap();
-        let denied = || door.denies(here, None).map(|rule| rule.to_string());
+        let denied = || door.denies(&here.into(), None).map(|rule| rule.to_string());
         assert_eq!(denied().unwrap(), "line 1: here");
         assert_eq!(door.reread().unwrap(), Reread::Same);
         std::fs::write(&path, "\nadress 127.0.0.1").unwrap();
@@ -313,7 +314,7 @@ mod tests {
         std::fs::write(&path, "user mallory").unwrap();
         assert!(matches!(door.reread(), Err(Unusable::Unseen(1))));
         let here = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-        assert!(door.denies(here, None).is_some());
+        assert!(door.denies(&here.into(), None).is_some());
         std::fs::remove_file(&path).unwrap();
     }
 }

@@ -5,7 +5,6 @@
 
 use std::future::{Future as _, poll_fn};
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,13 +19,13 @@ use pgturnout::session::{
 };
 use pgturnout::startup::StartupParams;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use crate::connection::{Connection, Heard, Sent, Step};
 use crate::console::{self, Caller};
+use crate::introduce::{Arrival, Whence};
 use crate::metrics::Published;
 use crate::peer_io::{ReadBuffer, Stream};
 use crate::programs::{Answer, Questions, Reply};
@@ -90,23 +89,19 @@ pub(crate) struct Driver {
 
 impl Driver {
     /// A session for a client that has just connected.
-    pub(crate) fn new(
-        proxy: Arc<Proxy>,
-        (client, address): (TcpStream, IpAddr),
-        seed: Seed,
-        number: u64,
-    ) -> Box<Driver> {
-        let (entry, mailbox) = proxy.registry.enter(number, address);
-        let endpoint = client.peer_addr().ok();
+    pub(crate) fn new(proxy: Arc<Proxy>, arrival: Arrival, seed: Seed, number: u64) -> Box<Driver> {
+        let whence = Whence {
+            address: arrival.from.ip(),
+            through: arrival.through,
+        };
+        let (entry, mailbox) = proxy.registry.enter(number, whence.clone());
         let config = proxy.current().config;
         let size = config.limits.read_buffer;
         let mut connections = PeerId::ALL.map(|_| Connection::None);
-        connections[PeerId::CLIENT.index()] = Connection::open(Stream::plain(client));
+        connections[PeerId::CLIENT.index()] = Connection::open(Stream::plain(arrival.stream));
         let mut session = Session::new(Arc::clone(&config), route::Split, seed, Instant::now());
-        if let Some(endpoint) = endpoint {
-            session.set_client_endpoint(endpoint);
-        }
-        if let Some(policy) = door::policy(&proxy, number, address) {
+        session.set_client_endpoint(arrival.from);
+        if let Some(policy) = door::policy(&proxy, number, whence) {
             session.set_policy(policy);
         }
         Box::new(Driver {
@@ -229,9 +224,9 @@ impl Driver {
     /// Ends the session if it is denied by now.
     fn recheck(&mut self, now: Instant) {
         let startup = self.session.client_startup();
-        if let Some(rule) = self.proxy.door.denies(self.entry.address(), startup) {
-            let (number, address) = (self.number, self.entry.address());
-            let line = format!("session {number} from {address} ended by {rule}");
+        if let Some(rule) = self.proxy.door.denies(self.entry.whence(), startup) {
+            let (number, whence) = (self.number, self.entry.whence());
+            let line = format!("session {number} from {whence} ended by {rule}");
             self.proxy.log.line(&line);
             self.session.expel(now, door::denial());
         }
@@ -376,8 +371,8 @@ impl Driver {
             Action::Finish { peer } => self.connections[peer.index()].finish(),
             Action::Close { peer, cause } => self.close(cx, peer, &cause),
             Action::Cancel(key) => {
-                let address = self.entry.address();
-                if self.proxy.door.denies(address, None).is_some() {
+                let address = self.entry.whence().address;
+                if self.proxy.door.denies(self.entry.whence(), None).is_some() {
                     return;
                 }
                 let relay = cancel::relay(Arc::clone(&self.proxy), Asker { key, address });
@@ -531,7 +526,7 @@ impl Driver {
         };
         Standing {
             number: self.number,
-            client: self.entry.address(),
+            client: self.entry.whence().address,
             startup: self.session.client_startup().cloned(),
             state,
             writer,

@@ -12,6 +12,7 @@
 //! | `cli`, `config`, `users`, `identity`, `options` | from arguments and files to typed options |
 //! | `programs` | programs that are asked about users |
 //! | `reading`, `ask` | which reader sessions use, and what the servers say of themselves |
+//! | `introduce` | what a load balancer says in front of a client's bytes |
 //! | `deny` | statements that no client may run |
 //! | `topology` | what each server is for now |
 //! | `console` | what an operator says and is told, with psql |
@@ -31,6 +32,7 @@ mod deny;
 mod door;
 mod drive;
 mod identity;
+mod introduce;
 mod log;
 mod metrics;
 mod options;
@@ -56,14 +58,15 @@ use pgturnout::session::{
     ClientAuth, Config, Destination, Moves, RequestEvents, RouteTexts, Seed, Upstream, UserSource,
 };
 use pgturnout::startup::ClientTls;
-use tokio::net::{TcpListener, TcpSocket, lookup_host};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use cli::{Command, Origin, UsageError};
 use deny::Deny;
 use door::{Door, Reread, Sight};
 use drive::Driver;
+use introduce::{Arrival, Introductions};
 use log::Log;
 use metrics::Metrics;
 use options::{Accept, Given, HostPort, Options};
@@ -127,6 +130,7 @@ pub(crate) struct Proxy {
     tls: Tls,
     registry: Arc<Registry>,
     pub(crate) door: Door,
+    introductions: Introductions,
     /// Permits for the connections that carry cancels to upstreams.
     cancels: Semaphore,
     /// Permits for those to other instances, which wait for permits of these.
@@ -266,15 +270,17 @@ fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
 async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut signals: Signals) {
     // Closed when the last session has dropped its sender.
     let (running, mut all_gone) = mpsc::channel::<()>(1);
+    // Closed when no session may begin any more.
+    let (open, opening) = watch::channel(());
     let mut number = 0;
     let mut minute = tokio::time::interval(REREAD);
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted.and_then(|(client, from)| Ok(((client, from.ip()), tls::random()?))) {
+            accepted = listener.accept() => match accepted.and_then(|client| Ok((client, tls::random()?))) {
                 Ok((client, seed)) => {
                     number += 1;
-                    let driver = Driver::new(Arc::clone(&proxy), client, Seed::new(seed), number);
-                    tokio::spawn(driver.run(running.clone()));
+                    let session = (Seed::new(seed), number, running.downgrade());
+                    tokio::spawn(receive(Arc::clone(&proxy), client, session, opening.clone()));
                 }
                 Err(error) => {
                     let sessions = proxy.registry.len();
@@ -297,7 +303,7 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut signals: Signals) {
             _ = signals.interrupt.recv() => break,
         }
     }
-    drop((listener, running));
+    drop((listener, running, open));
     proxy.registry.tell_all(|| Ask::Shutdown);
     if tokio::time::timeout(SHUTDOWN, all_gone.recv())
         .await
@@ -307,6 +313,34 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut signals: Signals) {
         proxy
             .log
             .line(&format!("sessions that did not end in time: {sessions}"));
+    }
+}
+
+/// Runs a session for a client that has connected, once it is known who it is.
+async fn receive(
+    proxy: Arc<Proxy>,
+    (stream, from): (TcpStream, SocketAddr),
+    (seed, number, running): (Seed, u64, mpsc::WeakSender<()>),
+    mut opening: watch::Receiver<()>,
+) {
+    let arrival = tokio::select! {
+        arrival = proxy.introductions.read(stream, from) => arrival,
+        // Nothing is ever said there but that it is over.
+        _ = opening.changed() => return,
+    };
+    let arrival: Arrival = match arrival {
+        Ok(Some(arrival)) => arrival,
+        Ok(None) => return,
+        Err(why) => {
+            return proxy
+                .log
+                .line(&format!("connection from {from} closed: {why}"));
+        }
+    };
+    let driver = Driver::new(Arc::clone(&proxy), arrival, seed, number);
+    // It is in the registry by now: what ends sessions finds it, or has happened.
+    if let (Some(running), Ok(_)) = (running.upgrade(), opening.has_changed()) {
+        driver.run(running).await;
     }
 }
 
@@ -351,6 +385,7 @@ impl Proxy {
             tls,
             registry: Arc::new(Registry::new(options.cancel_source)),
             door,
+            introductions: options.introductions.clone(),
             programs: Programs::new(
                 options.identities.users_command.clone(),
                 options.identities.credential_command.clone(),

@@ -23,6 +23,7 @@ use crate::config;
 use crate::deny::Deny;
 use crate::door::Guard;
 use crate::identity::Identities;
+use crate::introduce::Introductions;
 use crate::reading::Reading;
 use crate::ring::Ring;
 use crate::users;
@@ -109,6 +110,7 @@ pub(crate) struct Options {
     pub(crate) out_of_sync: OutOfSync,
     pub(crate) throttle: Guard,
     pub(crate) deny_file: Option<PathBuf>,
+    pub(crate) introductions: Introductions,
     pub(crate) reading: Reading,
 }
 
@@ -233,6 +235,7 @@ impl Options {
                 .choice("throttle", &[("on", Guard::On), ("off", Guard::Off)])?
                 .unwrap_or(Guard::Off),
             deny_file: given.path("deny-file"),
+            introductions: Introductions::new(given)?,
             reading: Reading::new(given)?,
             cancel_source: given
                 .choice("cancel-source", CANCEL_SOURCE)?
@@ -777,6 +780,35 @@ mod tests {
             passing(&["--deny-statement", "drop"]),
             "--deny-statement: sees no statement behind --client-tls passthrough"
         );
+    }
+
+    /// Whoever may say where a client connects from has to be known, unless everybody has to say it.
+    #[test]
+    fn whose_headers_are_believed() {
+        for (more, message) in [
+            (
+                &["--proxy-protocol", "optional"][..],
+                "--proxy-protocol: optional needs --proxy-protocol-from: whom to believe",
+            ),
+            (
+                &["--proxy-protocol-from", "::1"],
+                "--proxy-protocol-from: unused: --proxy-protocol is off",
+            ),
+            (
+                &[
+                    "--proxy-protocol=require",
+                    "--proxy-protocol-from=10.0.0.0/8,10.1/16",
+                ],
+                "--proxy-protocol-from: expected an address, or a network as 192.0.2.0/24 or 2001:db8::/32",
+            ),
+        ] {
+            assert_eq!(refused(more), message);
+        }
+        let believed = with(&[
+            "--proxy-protocol=optional",
+            "--proxy-protocol-from=10.0.0.0/8, ::1",
+        ]);
+        assert!(believed.is_ok() && with(&["--proxy-protocol", "require"]).is_ok());
     }
 
     #[test]

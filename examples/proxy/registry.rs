@@ -14,6 +14,7 @@ use pgturnout::track::Pin;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::console::Manner;
+use crate::introduce::Whence;
 
 /// A question or an order from outside to the task of one session.
 pub(crate) enum Ask {
@@ -184,13 +185,17 @@ impl Registry {
     }
 
     /// Enters a session, until the returned value is dropped.
-    pub(crate) fn enter(self: &Arc<Self>, number: u64, address: IpAddr) -> (Entry, Arc<Mailbox>) {
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        number: u64,
+        whence: impl Into<Whence>,
+    ) -> (Entry, Arc<Mailbox>) {
         let mailbox = Arc::new(Mailbox::default());
         self.tables().sessions.insert(number, Arc::clone(&mailbox));
         let entry = Entry {
             registry: Arc::clone(self),
             number,
-            address,
+            whence: whence.into(),
             mailbox: Arc::clone(&mailbox),
             place: None,
         };
@@ -297,15 +302,15 @@ impl Registry {
 pub(crate) struct Entry {
     registry: Arc<Registry>,
     number: u64,
-    address: IpAddr,
+    whence: Whence,
     mailbox: Arc<Mailbox>,
     place: Option<Place>,
 }
 
 impl Entry {
-    /// The address of its client.
-    pub(crate) fn address(&self) -> IpAddr {
-        self.address
+    /// Where its client comes from.
+    pub(crate) fn whence(&self) -> &Whence {
+        &self.whence
     }
 
     /// Makes the session known by the key that its client was given.
@@ -314,7 +319,7 @@ impl Entry {
         let mailbox = Arc::clone(&self.mailbox);
         let place = tables
             .keys
-            .enter(key.clone(), Some(self.address), mailbox)?;
+            .enter(key.clone(), Some(self.whence.address), mailbox)?;
         self.place = Some(place);
         Ok(())
     }

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
 use std::time::SystemTime;
 
 use super::deny_file::{BadDenyLine, DenyFault};
@@ -119,6 +120,18 @@ impl Network {
     #[must_use]
     pub fn holds(&self, address: IpAddr) -> bool {
         number(address) & mask(self.prefix) == self.bits
+    }
+}
+
+/// Reads an address, or a network as `192.0.2.0/24` or `2001:db8::/32`.
+impl FromStr for Network {
+    type Err = DenyFault;
+
+    /// # Errors
+    ///
+    /// [`DenyFault::Network`], or [`DenyFault::HostBits`] for an address with bits behind the prefix.
+    fn from_str(text: &str) -> Result<Network, DenyFault> {
+        super::deny_file::network(text.as_bytes())
     }
 }
 
@@ -343,6 +356,14 @@ mod tests {
         assert_eq!(shown("192.0.2.77", 24), "192.0.2.0/24");
         assert_eq!(shown("2001:db8::1", 32), "2001:db8::/32");
         assert_eq!(shown("::1", 8), "::/8");
+        let read = |text: &str| text.parse::<Network>();
+        assert_eq!(
+            read("192.0.2.0/24"),
+            Ok(Network::new(address("192.0.2.9"), 24).unwrap())
+        );
+        assert_eq!(read("::1"), Ok(Network::of(address("::1"))));
+        assert_eq!(read("192.0.2.1/24"), Err(DenyFault::HostBits));
+        assert_eq!(read("nowhere"), Err(DenyFault::Network));
         let one = Network::of(address("::ffff:192.0.2.7"));
         assert_eq!(one.to_string(), "192.0.2.7/32");
     }

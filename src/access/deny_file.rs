@@ -144,7 +144,7 @@ fn value(text: &[u8]) -> Result<(Vec<u8>, &[u8]), DenyFault> {
     }
 }
 
-fn network(text: &[u8]) -> Result<Network, DenyFault> {
+pub(super) fn network(text: &[u8]) -> Result<Network, DenyFault> {
     let text = std::str::from_utf8(text).map_err(|_| DenyFault::Network)?;
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),

@@ -17,21 +17,21 @@ use crate::support::proxy::{self, Proxy};
 use crate::support::relay;
 
 /// A file that is removed at the end.
-struct File(PathBuf);
+pub(crate) struct File(PathBuf);
 
 impl File {
-    fn new(name: &str, text: &str) -> File {
+    pub(crate) fn new(name: &str, text: &str) -> File {
         let name = format!("pgturnout-{}-{name}", std::process::id());
         let path = std::env::temp_dir().join(name);
         fs::write(&path, text).unwrap();
         File(path)
     }
 
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.to_str().unwrap()
     }
 
-    fn write(&self, text: &str) {
+    pub(crate) fn write(&self, text: &str) {
         fs::write(&self.0, text).unwrap();
     }
 }
@@ -95,7 +95,7 @@ fn opened(proxy: &Proxy, user: &str) -> (Client, Frame) {
     (client, frame)
 }
 
-fn refused(told: &Frame, state: &str, words: &str) {
+pub(crate) fn refused(told: &Frame, state: &str, words: &str) {
     assert_eq!(told.tag, b'E', "{told:?}");
     assert_eq!(told.field(b'S').as_deref(), Some("FATAL"), "{told:?}");
     assert_eq!(told.field(b'C').as_deref(), Some(state), "{told:?}");

@@ -36,6 +36,7 @@ mod encryption;
 mod extended;
 mod facts;
 mod identity;
+mod introduced;
 mod lifecycle;
 mod login;
 mod many;

@@ -131,7 +131,7 @@ async fn converse(caller: &mut Caller, line: &mut Line) -> io::Result<()> {
 
 async fn admit(caller: &Caller, line: &mut Line) -> io::Result<Result<(), Failure>> {
     let Caller { startup, proxy, .. } = caller;
-    let (address, user) = (caller.entry.address(), startup.user());
+    let (address, user) = (caller.entry.whence().address, startup.user());
     startup.negotiate(ProtocolVersion::V3_2, &mut line.out);
     let options = Arc::clone(&proxy.current().options);
     let Some(operators) = &options.console else {
@@ -358,7 +358,7 @@ impl Caller {
             Ask::Expel(_) => Some(end("terminating connection due to administrator command")),
             Ask::Recheck => {
                 let startup = Some(&self.startup);
-                let denied = self.proxy.door.denies(self.entry.address(), startup);
+                let denied = self.proxy.door.denies(self.entry.whence(), startup);
                 denied.map(|_| end("the proxy does not serve this client"))
             }
             Ask::Describe(answer) => {
@@ -381,7 +381,7 @@ impl Caller {
     fn standing(&self) -> Standing {
         Standing {
             number: self.number,
-            client: self.entry.address(),
+            client: self.entry.whence().address,
             startup: Some(self.startup.clone()),
             state: State::Console,
             writer: None,
