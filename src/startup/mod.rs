@@ -9,6 +9,7 @@
 //! `ProcessStartupPacket`), measured against PostgreSQL 15; where they are stricter, the item says so.
 
 mod cancel_key;
+mod cluster;
 mod codes;
 mod detect;
 mod endpoint_id;
@@ -23,6 +24,7 @@ mod upstream;
 mod version;
 
 pub use cancel_key::{CancelKey, CancelSecretLength};
+pub use cluster::{ClusterIdent, NoCluster};
 pub use detect::{Detected, detect};
 pub use endpoint_id::EndpointId;
 pub use negotiation::{ClientTls, Negotiation, Opened, Passage};
