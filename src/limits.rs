@@ -135,6 +135,8 @@ pub const THROTTLE_FIRST: Duration = Duration::from_secs(1);
 pub const THROTTLE_LONGEST: Duration = Duration::from_secs(3600);
 /// Bytes of a user's name that count: PostgreSQL cuts a longer one (`NAMEDATALEN`).
 pub const USER_NAME_LEN: usize = 63;
+/// Rules of a list of whom to allow: some for each tenant of a proxy with thousands of them.
+pub const ALLOW_RULES_MAX: usize = 65_536;
 /// Rules of a list of what is denied. More is the work of a firewall.
 pub const DENY_RULES_MAX: usize = 65_536;
 /// The longest reason of such a rule, in bytes: what is shown of it in one line.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use pgturnout::access::{
-    Attempt, BadDenyLine, DenyList, DenyRule, Outcome, Subject, Throttle, ThrottleLimits, Throttled,
+    Attempt, BadDenyLine, DenyList, ListRule, Outcome, Subject, Throttle, ThrottleLimits, Throttled,
 };
 use pgturnout::session::{
     ConnectionFacts, ConnectionKind, Denial, LoginFacts, LoginOutcome, Policy, StatementFacts,
@@ -83,7 +83,7 @@ fn locked(throttle: &Mutex<Throttle>) -> MutexGuard<'_, Throttle> {
 fn read(path: &PathBuf, sight: Sight) -> Result<DenyList, Unusable> {
     let text = std::fs::read(path).map_err(Unusable::Unreadable)?;
     let list = DenyList::parse(&text).map_err(Unusable::Bad)?;
-    let unseen = |(subject, rule): (&Subject, &DenyRule)| match (sight, subject) {
+    let unseen = |(subject, rule): (&Subject, &ListRule)| match (sight, subject) {
         (Sight::Address, Subject::User(_) | Subject::Database(_)) => Some(rule.line()),
         (Sight::Address, Subject::Network(_)) | (Sight::Everything, _) => None,
     };
@@ -169,7 +169,7 @@ impl Door {
         &self,
         whence: &Whence,
         startup: Option<&StartupParams>,
-    ) -> Option<DenyRule> {
+    ) -> Option<ListRule> {
         let file = self.denied.as_ref()?;
         let list = Arc::clone(&file.list.lock().unwrap_or_else(PoisonError::into_inner));
         let user = startup.map(StartupParams::user);

@@ -34,7 +34,7 @@ use crate::wire::Printable;
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct DenyList {
-    rules: BTreeMap<Subject, DenyRule>,
+    rules: BTreeMap<Subject, ListRule>,
     /// The lengths of prefixes that networks have.
     prefixes: BTreeSet<u8>,
 }
@@ -51,7 +51,7 @@ pub enum Subject {
 }
 
 /// So much of a name as a server knows users and databases by: it opens the one for a longer name.
-fn known(name: &[u8]) -> &[u8] {
+pub(super) fn known(name: &[u8]) -> &[u8] {
     name.get(..limits::USER_NAME_LEN).unwrap_or(name)
 }
 
@@ -111,6 +111,19 @@ impl Network {
         }
     }
 
+    /// The one around an address whose prefix, among those of IPv6, has this length.
+    pub(super) fn around(address: IpAddr, prefix: u8) -> Network {
+        Network {
+            prefix,
+            bits: number(address) & mask(prefix),
+        }
+    }
+
+    /// The length of its prefix, among those of IPv6.
+    pub(super) fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
     /// Whether this is the first address of it.
     pub(super) fn is_base(&self, address: IpAddr) -> bool {
         number(address) == self.bits
@@ -163,19 +176,19 @@ fn mask(prefix: u8) -> u128 {
     u128::MAX.checked_shl(rest).unwrap_or(0)
 }
 
-/// One rule of a [`DenyList`].
+/// One rule of a [`DenyList`] or an [`AllowList`](super::AllowList): since which line, until when, and why.
 #[derive(Clone, PartialEq, Eq)]
-pub struct DenyRule {
+pub struct ListRule {
     pub(super) line: usize,
     pub(super) until: Option<SystemTime>,
     pub(super) reason: Box<[u8]>,
 }
 
-impl DenyRule {
+impl ListRule {
     /// A rule that holds for good. `line` is where it was written, for a log.
     #[must_use]
-    pub fn new(line: usize, reason: &[u8]) -> DenyRule {
-        DenyRule {
+    pub fn new(line: usize, reason: &[u8]) -> ListRule {
+        ListRule {
             line,
             until: None,
             reason: reason.into(),
@@ -184,8 +197,8 @@ impl DenyRule {
 
     /// The same until a time.
     #[must_use]
-    pub fn until(self, until: SystemTime) -> DenyRule {
-        DenyRule {
+    pub fn until(self, until: SystemTime) -> ListRule {
+        ListRule {
             until: Some(until),
             ..self
         }
@@ -209,12 +222,12 @@ impl DenyRule {
         &self.reason
     }
 
-    fn holds(&self, now: SystemTime) -> bool {
+    pub(super) fn holds(&self, now: SystemTime) -> bool {
         self.until.is_none_or(|until| now < until)
     }
 }
 
-impl fmt::Display for DenyRule {
+impl fmt::Display for ListRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}", self.line)?;
         match &*self.reason {
@@ -224,9 +237,9 @@ impl fmt::Display for DenyRule {
     }
 }
 
-impl fmt::Debug for DenyRule {
+impl fmt::Debug for ListRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DenyRule({self})")
+        write!(f, "ListRule({self})")
     }
 }
 
@@ -248,7 +261,7 @@ impl DenyList {
     ///
     /// [`DenyFault::Repeated`] when there is one for the same, [`DenyFault::TooMany`] when there are
     /// [`limits::DENY_RULES_MAX`].
-    pub fn insert(&mut self, subject: Subject, rule: DenyRule) -> Result<(), DenyFault> {
+    pub fn insert(&mut self, subject: Subject, rule: ListRule) -> Result<(), DenyFault> {
         let subject = subject.into_known();
         if self.rules.contains_key(&subject) {
             return Err(DenyFault::Repeated);
@@ -276,7 +289,7 @@ impl DenyList {
     }
 
     /// The rules, with whom they deny.
-    pub fn rules(&self) -> impl Iterator<Item = (&Subject, &DenyRule)> {
+    pub fn rules(&self) -> impl Iterator<Item = (&Subject, &ListRule)> {
         self.rules.iter()
     }
 
@@ -289,7 +302,7 @@ impl DenyList {
         user: Option<&[u8]>,
         database: Option<&[u8]>,
         now: SystemTime,
-    ) -> Option<&DenyRule> {
+    ) -> Option<&ListRule> {
         let networks = address.into_iter().flat_map(|address| {
             let longest_first = self.prefixes.iter().rev();
             longest_first.map(move |prefix| {
@@ -329,7 +342,7 @@ mod tests {
 
     fn denies(list: &DenyList, from: &str, user: &[u8], database: &[u8]) -> Option<usize> {
         let found = list.find(Some(address(from)), Some(user), Some(database), THEN);
-        found.map(DenyRule::line)
+        found.map(ListRule::line)
     }
 
     #[test]
@@ -393,7 +406,7 @@ mod tests {
             let mut list = DenyList::default();
             for subject in [Subject::User, Subject::Database] {
                 let subject = subject(name[..listed].into());
-                list.insert(subject, DenyRule::new(1, b"")).unwrap();
+                list.insert(subject, ListRule::new(1, b"")).unwrap();
             }
             for said in [63, 64, 65] {
                 let said = Some(&name[..said]);
@@ -410,9 +423,9 @@ mod tests {
         let until = THEN + Duration::from_secs(10);
         let narrow = Network::of(address("192.0.2.7"));
         let wide = Network::new(address("192.0.2.7"), 8).unwrap();
-        let rule = DenyRule::new(7, b"why").until(until);
+        let rule = ListRule::new(7, b"why").until(until);
         list.insert(Subject::Network(narrow), rule).unwrap();
-        list.insert(Subject::Network(wide), DenyRule::new(8, b""))
+        list.insert(Subject::Network(wide), ListRule::new(8, b""))
             .unwrap();
         let at = |now| {
             list.find(Some(address("192.0.2.7")), None, None, now)
@@ -430,11 +443,11 @@ mod tests {
         let mut list = DenyList::default();
         let user = |number: usize| Subject::User(number.to_string().as_bytes().into());
         for number in 0..limits::DENY_RULES_MAX {
-            list.insert(user(number), DenyRule::new(1, b"")).unwrap();
+            list.insert(user(number), ListRule::new(1, b"")).unwrap();
         }
-        let again = list.insert(user(0), DenyRule::new(1, b""));
+        let again = list.insert(user(0), ListRule::new(1, b""));
         assert_eq!(again, Err(DenyFault::Repeated));
-        let more = list.insert(user(limits::DENY_RULES_MAX), DenyRule::new(1, b""));
+        let more = list.insert(user(limits::DENY_RULES_MAX), ListRule::new(1, b""));
         assert_eq!(more, Err(DenyFault::TooMany));
         assert_eq!(list.len(), limits::DENY_RULES_MAX);
     }

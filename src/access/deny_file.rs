@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use super::deny::{DenyList, DenyRule, Network, Subject};
+use super::deny::{DenyList, ListRule, Network, Subject};
 use crate::limits;
 
 /// A line that cannot be read. No part of it is repeated.
@@ -69,7 +69,7 @@ pub(super) fn parse(text: &[u8]) -> Result<DenyList, BadDenyLine> {
     Ok(list)
 }
 
-fn parse_line(number: usize, line: &[u8]) -> Result<Option<(Subject, DenyRule)>, DenyFault> {
+fn parse_line(number: usize, line: &[u8]) -> Result<Option<(Subject, ListRule)>, DenyFault> {
     let line = line.trim_ascii();
     if matches!(line, [] | [b'#', ..]) {
         return Ok(None);
@@ -86,6 +86,11 @@ fn parse_line(number: usize, line: &[u8]) -> Result<Option<(Subject, DenyRule)>,
         return Err(DenyFault::Nul);
     }
     let subject = subject(&name)?;
+    Ok(Some((subject, rule(number, rest)?)))
+}
+
+/// What stands behind the subject of a rule: until when it holds, and why.
+pub(super) fn rule(number: usize, rest: &[u8]) -> Result<ListRule, DenyFault> {
     let (until, rest) = match word(rest) {
         (b"until", rest) => {
             let (text, rest) = word(rest);
@@ -101,23 +106,22 @@ fn parse_line(number: usize, line: &[u8]) -> Result<Option<(Subject, DenyRule)>,
     if reason.len() > limits::DENY_REASON_MAX {
         return Err(DenyFault::Reason);
     }
-    let rule = DenyRule {
+    Ok(ListRule {
         line: number,
         until,
         reason: reason.into(),
-    };
-    Ok(Some((subject, rule)))
+    })
 }
 
 /// What stands before the first blank, and what stands behind the blanks.
-fn word(text: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn word(text: &[u8]) -> (&[u8], &[u8]) {
     let end = text.iter().position(u8::is_ascii_whitespace);
     let (word, rest) = text.split_at(end.unwrap_or(text.len()));
     (word, rest.trim_ascii_start())
 }
 
 /// A word, or a string in quotes.
-fn value(text: &[u8]) -> Result<(Vec<u8>, &[u8]), DenyFault> {
+pub(super) fn value(text: &[u8]) -> Result<(Vec<u8>, &[u8]), DenyFault> {
     let Some(mut rest) = text.strip_prefix(b"\"") else {
         return match word(text) {
             (b"", _) => Err(DenyFault::NoSubject),
@@ -231,7 +235,7 @@ mod tests {
         parse(line.as_bytes()).unwrap_err().fault
     }
 
-    fn one(line: &str) -> (Subject, DenyRule) {
+    fn one(line: &str) -> (Subject, ListRule) {
         parse_line(1, line.as_bytes()).unwrap().unwrap()
     }
 

@@ -5,8 +5,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use pgturnout::access::{DenyFault, DenyList, DenyRule, Outcome, Subject, Throttle};
+use pgturnout::access::{
+    AllowFault, AllowList, DenyFault, DenyList, ListRule, Outcome, Scope, Source, Subject, Throttle,
+};
 use pgturnout::limits;
+use pgturnout::startup::EndpointId;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -73,12 +76,26 @@ fn deny_rules_max() {
     let mut list = DenyList::default();
     let mut deny = |number: usize| {
         let user = Subject::User(number.to_string().as_bytes().into());
-        list.insert(user, DenyRule::new(1, b""))
+        list.insert(user, ListRule::new(1, b""))
     };
     for number in 0..limits::DENY_RULES_MAX {
         assert_eq!(deny(number), Ok(()));
     }
     assert_eq!(deny(limits::DENY_RULES_MAX), Err(DenyFault::TooMany));
+}
+
+#[test]
+fn allow_rules_max() {
+    let mut list = AllowList::default();
+    let mut allow = |number: u64| {
+        let from = Source::Endpoint(EndpointId::Gcp(number));
+        list.insert(from, Scope::Everybody, ListRule::new(1, b""))
+    };
+    let most = u64::try_from(limits::ALLOW_RULES_MAX).unwrap();
+    for number in 0..most {
+        assert_eq!(allow(number), Ok(()));
+    }
+    assert_eq!(allow(most), Err(AllowFault::TooMany));
 }
 
 #[test]
