@@ -3,7 +3,7 @@
 mod session_support;
 
 use pgturnout::limits::TRANSFER_STATE_MAX;
-use pgturnout::migrate::{Outcome, Phase, Reason};
+use pgturnout::migrate::{Outcome, Phase, Reason, Trust};
 use pgturnout::session::{
     CloseCause, ConfigError, Event, MoveOrder, MoveTarget, PeerId, Split, Timer,
 };
@@ -495,6 +495,40 @@ fn the_unnamed_statement_outlives_the_request() {
             rig.client("B(,) E S");
             rig.see(serves, "P(,delete from t) B(,) E S");
             rig.say(serves, "1 2 C(DELETE 1) Z(I)");
+            rig.see(CLIENT, "2 C(DELETE 1) Z(I)");
+        });
+    }
+}
+
+/// Nor is it to notice where that statement is not remembered: the session stays, and its server is asked nothing.
+#[test]
+fn an_unnamed_statement_that_is_not_remembered_stays() {
+    for trust in [Trust::Journal, Trust::Probe] {
+        let short = || {
+            let mut config = servers();
+            config.limits.statements.body = 16;
+            config
+        };
+        each(short, |rig| {
+            begin(rig);
+            rig.client("P(,delete from t where a = 1) S");
+            rig.see(WRITER, "P(,delete from t where a = 1) S");
+            rig.writer("1 Z(I)");
+            rig.take(CLIENT);
+            let mut order = MoveOrder::new(MoveTarget::Writer(SPARE));
+            order.trust = trust;
+            rig.migrate(order);
+            rig.see(WRITER, "");
+            rig.expire(Timer::Move);
+            let (outcome, phase, reason) = failed(rig);
+            assert_eq!((outcome, phase), (Outcome::Recoverable, Phase::Wait));
+            assert!(
+                reason.to_string().contains("too many prepared statements"),
+                "{reason}"
+            );
+            rig.client("B(,) E S");
+            rig.see(WRITER, "B(,) E S");
+            rig.writer("2 C(DELETE 1) Z(I)");
             rig.see(CLIENT, "2 C(DELETE 1) Z(I)");
         });
     }

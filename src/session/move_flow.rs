@@ -61,10 +61,15 @@ impl<R: Route> Session<R> {
     pub(super) fn safe_point(&self) -> Result<Quiescent, Unsafe> {
         let order = self.writer_move().map(|moving| &moving.plan.order);
         let trust = order.map_or(Trust::Journal, |order| order.trust);
-        let pins = match self.config.dialect {
-            Dialect::Postgres => self.ties(),
-            // Its server says itself what it cannot hand out.
-            Dialect::Cockroach => Vec::new(),
+        let (pins, trust) = match self.config.dialect {
+            Dialect::Postgres => (self.ties(), trust),
+            // Its server says itself what it cannot hand out. But the question drops the unnamed statement, and one that is
+            // not remembered cannot be made again.
+            Dialect::Cockroach => {
+                let ties = self.ties().into_iter();
+                let forgotten = ties.filter(|pin| *pin == Pin::TooManyStatements);
+                (forgotten.collect(), Trust::Journal)
+            }
         };
         let clock = self.relocation.clock;
         let mut facts = match self.leg(self.writer()).serving() {

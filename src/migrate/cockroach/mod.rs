@@ -20,8 +20,9 @@
 //! - A row above [`TRANSFER_STATE_MAX`](crate::limits::TRANSFER_STATE_MAX) is dropped as it comes, and refused.
 //!
 //! A session moves so by itself, with [`Session::migrate`](crate::session::Session::migrate), where
-//! [`Config::dialect`](crate::session::Config::dialect) says that its servers are CockroachDB's. No pin keeps it from being asked
-//! for: its server says what cannot be handed out.
+//! [`Config::dialect`](crate::session::Config::dialect) says that its servers are CockroachDB's. One pin alone keeps it from being
+//! asked for, [`TooManyStatements`](crate::track::Pin::TooManyStatements): the request is a Query, which drops the unnamed
+//! statement, and one that is not remembered cannot be made again. Its server says what else cannot be handed out.
 //!
 //! No CockroachDB program could be had where this was made. It is tested against scripted answers, and against a program that
 //! speaks its transfer SQL in front of a real PostgreSQL, after the behaviour of its server and of sqlproxy.
