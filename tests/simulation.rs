@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use sim::catalogue::Unexpected;
 use sim::checks::Check;
 use sim::event::Scenario;
-use sim::{alone, campaign, program, run};
+use sim::{alone, campaign, program, run, transfers};
 
 /// How many seeds a run has unless it is told: what is not optimized does these in some seconds.
 const SEEDS: u64 = 400;
@@ -57,6 +57,7 @@ fn every_law_holds_in_every_session() {
     let mut report = outcome.report(usize::try_from(shrunk).unwrap_or(1));
     if seeds().start == 0 && seeds().end >= CATALOGUED {
         print!("{}", outcome.seen.fault_table());
+        print!("{}", transfers::table(&outcome.seen));
         let unexpected = Unexpected::parse(include_str!("data/catalogue.txt")).expect("its lines");
         for gap in outcome.seen.gaps(&unexpected) {
             report.push_str(&format!("tests/data/catalogue.txt: {gap}\n"));

@@ -16,6 +16,7 @@ use super::oracle;
 use super::reads;
 use super::server::{Impostor, PASSWORD, Server, ServerPhase};
 use super::setup::{Caller, Tls};
+use super::transfers;
 use super::verdict;
 use super::world::{Happened, Sent, State, World};
 
@@ -108,6 +109,8 @@ checks! {
     Excluded,
     /// What is counted of moves adds up (41).
     Accounted,
+    /// A session whose move fails stays where it was, or its client is told of its end; which, is known (38, L12).
+    Outcome,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -419,7 +422,9 @@ fn injected(world: &mut World<'_>, to: PeerId, bytes: &[u8]) {
         if stands_in {
             continue;
         }
-        let allowed = is_of_the_client(world, tag, &body) || moves::is_of_a_move(world, tag, &body);
+        let allowed = transfers::asks(world, to, tag, &body)
+            || is_of_the_client(world, tag, &body)
+            || moves::is_of_a_move(world, tag, &body);
         if !known || !allowed {
             let tag = char::from(tag);
             let shown = body.escape_ascii();
@@ -531,10 +536,18 @@ pub(crate) fn action(world: &mut World<'_>, action: &Action) {
     duties::action(world, action);
     match action {
         Action::Close { peer, cause } if peer.is_upstream() => moves::leaves(world, *peer, cause),
-        Action::Notify(Event::MoveFailed { reason, .. }) => {
+        Action::Notify(Event::MoveBegan { .. }) => transfers::began(world),
+        Action::Notify(Event::Moved { .. }) => transfers::moved(world),
+        Action::Notify(Event::MoveFailed {
+            outcome,
+            phase,
+            reason,
+            ..
+        }) => {
             clean(world, &reason.to_string());
             shown(world, "why a move failed", &reason.to_string());
             moves::failed(world, reason);
+            transfers::failed(world, *outcome, *phase, reason);
         }
         _ => {}
     }
@@ -634,6 +647,7 @@ pub(crate) fn answered(world: &mut World<'_>) {
         conduct::at_rest(world);
     }
     counted(world);
+    transfers::answered(world);
 }
 
 /// Everything is answered: what is held is what is remembered.

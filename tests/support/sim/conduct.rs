@@ -13,6 +13,7 @@ use super::fault::{Damage, Fault};
 use super::moves;
 use super::oracle;
 use super::server::ServerPhase;
+use super::transfers;
 use super::world::{Happened, OUTSIDE, Sent, World};
 
 /// The upstream that the client logs in to.
@@ -300,6 +301,8 @@ fn tells_clean_text(world: &mut World<'_>) {
         .zip(world.to_client.begun())
         .filter(|(frame, (of, tag))| of.is_none() && frame.tag == *tag)
         .filter(|(frame, _)| matches!(frame.tag, b'E' | b'N'))
+        // A server that ends the session in its answer to us is passed on as it is.
+        .filter(|(frame, _)| !transfers::is_farewell(world, frame))
         .find(|(frame, _)| {
             let fields = frame.body.split(|byte| *byte == 0);
             !fields

@@ -2,8 +2,9 @@
 
 use pgturnout::session::PeerId;
 
-use super::server::{Impostor, TlsAnswer};
+use super::server::{Flaw, Impostor, TlsAnswer};
 use super::text::{Words, hex, unhex};
+use super::transfers;
 
 /// Who can be struck: whoever takes part in a session that stays on its servers.
 pub(crate) const PLAYERS: [PeerId; 3] = [PeerId::CLIENT, PeerId::WRITER, PeerId::READER];
@@ -72,6 +73,8 @@ pub(crate) enum Fault {
     Replay(usize),
     /// The server takes no settings from now on until the faults end, and says that it does.
     ForgetSettings(PeerId),
+    /// The server's next answer about a session's transfer is not as it should be.
+    Transfer(PeerId, Flaw),
     /// The driver has the session move.
     Move(Journey),
     /// The driver has it stay after all.
@@ -248,6 +251,7 @@ impl Fault {
             Fault::Clock(_) => "clock",
             Fault::Replay(_) => "replay",
             Fault::ForgetSettings(_) => "forget-settings",
+            Fault::Transfer(..) => "transfer",
             Fault::Move(_) => "move",
             Fault::CallOff => "call-off",
             Fault::Readers(_) => "readers",
@@ -261,6 +265,10 @@ impl Fault {
             Fault::Misuse(_, misuse) => format!("misuse-{}", name_of(&Misuse::ALL, *misuse)),
             Fault::AnswerTls(_, answer) => format!("answer-tls-{}", name_of(&ANSWERS, *answer)),
             Fault::Pose(_, impostor) => format!("pose-{}", name_of(&Impostor::ALL, *impostor)),
+            Fault::Transfer(peer, flaw) => {
+                let side = if is_spare(*peer) { "new" } else { "old" };
+                format!("transfer-{side}-{}", flaw.kind.name())
+            }
             other => other.kind().to_owned(),
         }
     }
@@ -287,6 +295,7 @@ impl Fault {
             | Fault::Lie(peer, _)
             | Fault::Async(peer, _)
             | Fault::ForgetSettings(peer)
+            | Fault::Transfer(peer, _)
             | Fault::Misuse(peer, _) => Some(*peer),
             Fault::Cancel
             | Fault::StrayCancel
@@ -318,6 +327,7 @@ impl Fault {
             | Fault::CallOff
             | Fault::Readers(_)
             | Fault::StrayCancel => Damage::None,
+            Fault::Transfer(peer, flaw) => transfers::damage(*peer, *flaw),
             Fault::Misuse(_, misuse) if !misuse.is_a_lie() => Damage::None,
             // Until it serves the client does not know of it.
             Fault::FailNext(peer, _) if is_spare(*peer) => Damage::None,
@@ -472,6 +482,7 @@ impl std::fmt::Display for Fault {
             Fault::Shutdown(_, state)
             | Fault::RefuseLogin(_, state)
             | Fault::FailNext(_, state) => write!(f, " {state}"),
+            Fault::Transfer(_, flaw) => write!(f, " {flaw}"),
             Fault::Lie(_, bytes) => write!(f, " {}", hex(bytes)),
             Fault::Cut(_, number) | Fault::Garble(_, number) | Fault::Replay(number) => {
                 write!(f, " {number}")
@@ -529,6 +540,7 @@ impl Fault {
             "shutdown" => Fault::Shutdown(peer, words.word()?.to_owned()),
             "refuse-login" => Fault::RefuseLogin(peer, words.word()?.to_owned()),
             "fail-next" => Fault::FailNext(peer, words.word()?.to_owned()),
+            "transfer" => Fault::Transfer(peer, Flaw::parse(words)?),
             "cut" => Fault::Cut(peer, words.number()?),
             "garble" => Fault::Garble(peer, words.number()?),
             "lie" => Fault::Lie(peer, unhex(words.word()?)?),

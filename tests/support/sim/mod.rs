@@ -8,7 +8,7 @@
 //! | `event`, `fault`, `message`, `setup`, `fittings`, `text` | a scenario, and its text |
 //! | `verdict` | what the caller's policy denies in it |
 //! | `world`, `client`, `server`, `meter` | the driver and the network, the client, PostgreSQL, the heap |
-//! | `checks`, `conduct`, `duties`, `moves`, `deadlines`, `door`, `reads`, `fates`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
+//! | `checks`, `conduct`, `duties`, `moves`, `transfers`, `deadlines`, `door`, `reads`, `fates`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
 //! | `catalogue` | which situations were seen |
 //! | `run`, `shrink` | a scenario under every chunking, and the least part of it that still fails |
 //! | `alone` | a scenario in a thread of its own |
@@ -43,5 +43,6 @@ pub(crate) mod server;
 pub(crate) mod setup;
 pub(crate) mod shrink;
 mod text;
+pub(crate) mod transfers;
 pub(crate) mod verdict;
 pub(crate) mod world;

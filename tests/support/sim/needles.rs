@@ -103,6 +103,7 @@ fn of_every_session() -> Vec<String> {
     }
     secrets.extend([b"KEY!".to_vec(), RING_SECRET.to_vec(), MOCK_SECRET.to_vec()]);
     secrets.extend(SEED.map(<[u8]>::to_vec));
+    secrets.extend([server::STATE.to_vec(), server::TOKEN.to_vec()]);
     secrets.extend((1..BACKENDS).map(server::cancel_secret));
     secrets
         .iter()
@@ -148,7 +149,11 @@ pub(crate) fn sent(world: &World<'_>, peer: PeerId) -> Option<String> {
             .iter()
             .flat_map(|secret| on_the_wire(secret))
             .collect();
-        [Needles::new(all), Needles::new(vec![PASSWORD.to_owned()])]
+        let mut of_client = vec![PASSWORD.to_owned()];
+        for secret in [server::STATE, server::TOKEN] {
+            of_client.extend(on_the_wire(secret));
+        }
+        [Needles::new(all), Needles::new(of_client)]
     });
     let mut bytes = Vec::new();
     for happened in &world.happened[peer.index()] {

@@ -7,6 +7,7 @@ mod moves;
 mod reads;
 mod scenes;
 mod statements;
+mod transfers;
 
 use pgturnout::session::PeerId;
 

@@ -274,7 +274,7 @@ fn ordered(
             || world
                 .strikes
                 .iter()
-                .any(|fault| matches!(fault, Fault::Async(..))),
+                .any(|fault| matches!(fault, Fault::Async(..) | Fault::Transfer(..))),
         moves: world.moves.has_begun(),
         fresh: reads::are_all_fresh(&world),
         routes: world

@@ -8,6 +8,7 @@ use pgturnout::auth::Secret;
 use pgturnout::auth::{AdmitPolicy, Channel, Credential, FoundUser, Methods, UpstreamUser};
 #[cfg(feature = "scram")]
 use pgturnout::cancel::CancelRing;
+use pgturnout::migrate::Dialect;
 use pgturnout::session::{
     ClientAuth, Config, Gate, Metadata, Optimistic, ReadOnlyTransactions, ReadYourWrites,
     ReaderFailure, ReaderOpen, RequestEvents, Role, Split, Upstream, UserSource, WriterFailure,
@@ -109,6 +110,8 @@ pub(crate) struct Setup {
     pub(crate) short_startup: bool,
     /// Whether there is a server to move to, and which.
     pub(crate) spare: Spare,
+    /// Sessions move as CockroachDB's do.
+    pub(crate) transfers: bool,
     /// What else a proxy may be set up with.
     pub(crate) fittings: Fittings,
 }
@@ -342,6 +345,7 @@ impl Setup {
             logins: Logins::Unasked,
             short_startup: false,
             spare: Spare::None,
+            transfers: false,
             fittings: Fittings::default(),
         }
     }
@@ -434,6 +438,7 @@ impl Setup {
             logins: Logins::Unasked,
             short_startup: false,
             spare: Spare::None,
+            transfers: false,
             fittings: Fittings::default(),
         };
         // Not a choice of its own, so that what follows is chosen as before.
@@ -636,6 +641,9 @@ impl Setup {
         if self.spare != Spare::None {
             config.moves = pgturnout::session::Moves::On;
         }
+        if self.transfers {
+            config.dialect = Dialect::Cockroach;
+        }
         config.reader_choice.max_lag_bytes = Some(LAG_ALLOWED);
         config.split = if self.split { Split::On } else { Split::Off };
         if self.reader_at_login {
@@ -742,6 +750,7 @@ impl Setup {
             version: self.server_version,
             rude: self.rude,
             end_point: self.bound.then_some(END_POINT),
+            transfers: self.transfers,
             ..ServerOptions::default()
         }
     }
@@ -792,7 +801,7 @@ impl std::fmt::Display for Setup {
              verifier={} caller={} bound={} ring={} minor={} start={} clients={} \
              readers={} rude={} lag={} tight={} \
              server-version={} judged={} read-your-writes={} optimistic={} read-transactions={} wild={} \
-             read-only={} finder={} renamed={} logins={} short-startup={} spare={} {}",
+             read-only={} finder={} renamed={} logins={} short-startup={} spare={} transfers={} {}",
             self.split,
             self.gate_is_reader,
             self.reader_at_login,
@@ -830,6 +839,7 @@ impl std::fmt::Display for Setup {
             logins.map_or("?", |(_, name)| name),
             self.short_startup,
             spare.map_or("?", |(_, name)| name),
+            self.transfers,
             self.fittings,
         )
     }
@@ -912,6 +922,7 @@ impl Setup {
             "renamed" => self.renamed = parsed(value)?,
             "short-startup" => self.short_startup = parsed(value)?,
             "logins" => self.logins = named(&LOGINS, value)?,
+            "transfers" => self.transfers = parsed(value)?,
             "spare" => self.spare = named(&SPARES, value)?,
             other if self.fittings.set(other, value)? => {}
             other => return Err(format!("{other:?} is no part of a set-up")),

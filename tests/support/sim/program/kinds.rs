@@ -47,12 +47,13 @@ pub(crate) fn bytes_of(bytes: &[u8]) -> &[u8] {
 fn chosen(choices: &mut Choices<'_>) -> Scenario {
     let kind = choices.below(usize::from(KINDS));
     let nth = choices.below(1 << 16);
-    match kind {
+    let scenario = match kind {
         0 => super::wild(choices),
         3..=5 => super::stricken(nth * 3 + kind - 3, choices),
         8..=11 => super::untimely(nth * 4 + kind - 8, choices),
         12 => super::moving(choices),
         15 => super::staged(nth, choices),
         _ => super::scenario(choices),
-    }
+    };
+    super::transfers::between_nodes(scenario, choices)
 }

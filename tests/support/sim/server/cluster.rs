@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Node;
 pub(super) use super::rows::{Op, Row, Table, Tables, Value};
 use super::sql::{ColumnType, oid};
+use super::transfer::HandedOut;
 
 /// How far the standby is behind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,6 +94,8 @@ pub(crate) struct Cluster {
     /// Tables of the primary that somebody has locked who is no backend here.
     locked_outside: Vec<Arc<str>>,
     notifications: Vec<Notification>,
+    /// Sessions that were handed out.
+    pub(super) handed_out: Vec<HandedOut>,
 }
 
 impl Cluster {
@@ -132,6 +135,7 @@ impl Cluster {
             listeners: Vec::new(),
             locked_outside: Vec::new(),
             notifications: Vec::new(),
+            handed_out: Vec::new(),
         }
     }
 

@@ -9,6 +9,7 @@ use super::session::{Done, Io, Pending, Session, malformed, utf8};
 use super::sql::{clipped, oid, statements};
 use super::wire::Fields;
 
+#[derive(Clone)]
 pub(super) struct Prepared {
     pub(super) name: Arc<str>,
     /// None for the empty statement.

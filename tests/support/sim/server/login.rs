@@ -8,6 +8,7 @@ use super::fault::Fault;
 use super::impostor::{self, Impostor};
 use super::session::{Io, Session};
 use super::settings::Settings;
+use super::transfer;
 use super::wire::{Fields, HELLO, Input, Output, text};
 use super::{Login, Node, PASSWORD, ServerOptions, ServerPhase, TlsAnswer};
 
@@ -222,6 +223,13 @@ impl Opening {
         let start = startup(&mut fields, version, out, place.options)?;
         if place.options.wants_tls && !self.secured {
             return Err(Fault::new("28000", "no pg_hba.conf entry, no encryption"));
+        }
+        let mut start = start;
+        let end_to_end = place.options.end_to_end;
+        if place.options.transfers
+            && transfer::revived(&start.user, &mut start.parameters, cluster, end_to_end)?
+        {
+            return finish(start, out, cluster, place);
         }
         let bound = place.options.end_point.is_some() && self.secured;
         match question(out, place, bound) {
@@ -574,6 +582,7 @@ fn finish(
         settings,
     );
     session.forgetful = place.options.forgetful;
+    session.transfers = place.options.transfers;
     let mut io = Io { out, cluster };
     session.tell_settings(&mut io);
     if place.options.impostor == Some(Impostor::TooManyParameters) {

@@ -18,6 +18,7 @@ mod session;
 mod settings;
 mod simple;
 mod sql;
+mod transfer;
 mod trouble;
 mod tx;
 mod wire;
@@ -29,6 +30,8 @@ pub(crate) use impostor::Impostor;
 use login::Opening;
 pub(crate) use login::gss_token;
 use session::Session;
+use transfer::Withheld;
+pub(crate) use transfer::{ADDRESS, Flaw, FlawKind, STATE, TOKEN};
 use trouble::Planned;
 pub(crate) use trouble::{FAILURES, Judgement};
 pub(crate) use wire::{HELLO, HELLO_BACK, Mark, veil};
@@ -112,6 +115,8 @@ pub(crate) struct ServerOptions {
     pub(crate) rude: bool,
     /// It says that it sets what it is told to, and does not.
     pub(crate) forgetful: bool,
+    /// It hands sessions out and takes them in, as CockroachDB's do.
+    pub(crate) transfers: bool,
 }
 
 impl ServerOptions {
@@ -136,6 +141,7 @@ impl Default for ServerOptions {
             impostor: None,
             rude: false,
             forgetful: false,
+            transfers: false,
         }
     }
 }
@@ -198,6 +204,9 @@ pub(crate) struct Server {
     ending: Option<String>,
     /// Failures that wait for the login.
     planned: Planned,
+    withheld: Withheld,
+    /// What was wrong with its last answer about a transfer.
+    spoilt: Option<Flaw>,
 }
 
 enum Stage {
@@ -220,6 +229,8 @@ impl Server {
             learned: Vec::new(),
             ending: None,
             planned: Planned::default(),
+            withheld: Withheld::default(),
+            spoilt: None,
         }
     }
 
@@ -266,7 +277,18 @@ impl Server {
                 true
             }
             Stage::Session(session) => {
-                match session.step(&mut self.input, &mut self.out, cluster) {
+                let next = session.step(&mut self.input, &mut self.out, cluster);
+                let spoilt = session.spoilt.take();
+                let dies = spoilt.is_some_and(|flaw| flaw.kind == FlawKind::Dies);
+                if let Some(flaw) = spoilt {
+                    self.withheld.begin(flaw);
+                    self.spoilt = Some(flaw);
+                }
+                match next {
+                    _ if dies => {
+                        self.close(cluster);
+                        true
+                    }
                     session::Next::Wait => false,
                     session::Next::Go => true,
                     session::Next::Close => {
@@ -290,7 +312,7 @@ impl Server {
     /// Takes what it has sent. As PostgreSQL it sends at ReadyForQuery, Flush, CopyInResponse, requests of the
     /// login and errors that end the connection, and whenever 8 KiB have gathered.
     pub(crate) fn output(&mut self) -> Vec<u8> {
-        self.out.take()
+        self.withheld.pass(self.out.take())
     }
 
     /// The messages that it has said since this was last asked, in its buffer or sent.
@@ -313,6 +335,26 @@ impl Server {
         if let Stage::Opening(opening) = &mut self.stage {
             opening.secured();
         }
+    }
+
+    /// Its next answer about a transfer is like this.
+    pub(crate) fn errs(&mut self, flaw: Flaw) {
+        if let Stage::Session(session) = &mut self.stage {
+            session.flaw = Some(flaw);
+        }
+    }
+
+    /// What was wrong with its answer, if it has given one since this was last asked. Until then it is only meant to be.
+    pub(crate) fn has_erred(&mut self) -> Option<Flaw> {
+        if let Stage::Session(session) = &mut self.stage {
+            session.flaw = None;
+        }
+        self.spoilt.take()
+    }
+
+    /// The faults are over: it sends what it has kept.
+    pub(crate) fn speaks_up(&mut self) {
+        self.withheld.end();
     }
 
     /// The client closed: rolls back and ends at the next step.

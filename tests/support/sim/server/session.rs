@@ -10,6 +10,7 @@ use super::fault::Fault;
 use super::portal::{Plan, Portal};
 use super::settings::Settings;
 use super::simple::Simple;
+use super::transfer::Flaw;
 use super::trouble::{Judgement, Planned};
 use super::tx::{Block, Tx};
 use super::wire::{Fields, Input, Output};
@@ -25,6 +26,10 @@ pub(super) struct Session {
     pub(super) node: Node,
     /// Whether `set_config` only does as if.
     pub(super) forgetful: bool,
+    /// Whether it hands itself out, what its next answer about that is like, and what the last was like.
+    pub(super) transfers: bool,
+    pub(super) flaw: Option<Flaw>,
+    pub(super) spoilt: Option<Flaw>,
     /// Whether the server is a standby.
     pub(super) recovers: bool,
     pub(super) backend: u32,
@@ -55,7 +60,7 @@ pub(super) struct Session {
     planned: Planned,
     skipping: bool,
     /// Extended messages have come, and no Sync.
-    batch: bool,
+    pub(super) batch: bool,
 }
 
 /// What goes on when something comes: a lock, time, data of COPY.
@@ -79,7 +84,7 @@ impl Pending {
 }
 
 /// What a session knows of sequences.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct CurrentValues {
     /// The value of each that it has taken or set.
     pub(super) of: [Option<i64>; SEQUENCES.len()],
@@ -108,6 +113,9 @@ impl Session {
         Session {
             node,
             forgetful: false,
+            transfers: false,
+            flaw: None,
+            spoilt: None,
             recovers: node == Node::Standby,
             backend,
             version,
@@ -412,6 +420,12 @@ impl Session {
             }
             let fault = Fault::new(code, "the statement fails for no fault of its own");
             return self.fail(&fault, matches!(tag, b'Q' | b'F' | b'S'), io);
+        }
+        if tag == b'Q'
+            && self.transfers
+            && let Some(next) = self.transfer(body, io)
+        {
+            return next;
         }
         let mut fields = Fields(body);
         let done = match tag {

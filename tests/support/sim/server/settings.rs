@@ -125,6 +125,7 @@ const OF_TRANSACTION: [&str; 3] = [
     "transaction_read_only",
 ];
 
+#[derive(Clone)]
 pub(super) struct Settings {
     version: u32,
     reset: Values,
@@ -323,6 +324,19 @@ impl Settings {
         };
         let all = self.current.iter().filter(move |(name, _)| shown(name));
         all.map(|(name, value)| (&**name, &**value, *self.start_value(name) != **value))
+    }
+
+    /// Becomes what another server's session has set, and tells nobody of it. What is the server's own stays.
+    pub(super) fn take_in(&mut self, other: &Settings) {
+        let own = ["in_hot_standby", "server_version", "scram_iterations"];
+        for (name, value) in other.session.iter() {
+            let is_own = own.contains(&&**name) || OF_TRANSACTION.contains(&&**name);
+            if !is_own && (other.start_value(name) != *value || find(&other.reset, name).is_err()) {
+                self.write(name, value, false);
+            }
+        }
+        self.custom.clone_from(&other.custom);
+        self.report(|_, _| {});
     }
 
     pub(super) fn layers(&self) -> Layers {

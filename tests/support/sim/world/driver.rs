@@ -15,6 +15,7 @@ use super::super::fault::Fault;
 use super::super::reads;
 use super::super::server::{Judgement, Node, Server};
 use super::super::setup::{END_POINT, Method, Tls};
+use super::super::transfers;
 use super::happened::{Happened, Sent, shown};
 use super::link::{End, Link, State};
 use super::{Chunking, World};
@@ -539,10 +540,15 @@ impl World<'_> {
 
     /// A server works off a message. Whether it had one.
     pub(super) fn serve(&mut self, peer: PeerId) -> bool {
+        transfers::before_serving(self, peer);
         let Some(server) = &mut self.servers[peer.index()] else {
             return false;
         };
         let moved = server.step(&mut self.cluster);
+        transfers::behind_serving(self, peer);
+        let Some(server) = &mut self.servers[peer.index()] else {
+            return false;
+        };
         let output = server.output();
         let closed = server.is_closed();
         let link = &mut self.links[peer.index()];

@@ -13,6 +13,7 @@ use super::super::door;
 use super::super::duties;
 use super::super::fault::{Aside, Damage, Fault};
 use super::super::server::Server;
+use super::super::transfers;
 use super::World;
 use super::link::{End, State};
 
@@ -21,7 +22,7 @@ pub(crate) const OUTSIDE: &str = "from outside";
 
 impl World<'_> {
     /// A fault strikes: from now on the client may notice it.
-    pub(super) fn strikes(&mut self, fault: &Fault) {
+    pub(crate) fn strikes(&mut self, fault: &Fault) {
         self.seen.fault(fault);
         let legal = matches!(fault, Fault::Lie(PeerId::CLIENT, bytes) if self.is_legal(bytes));
         match fault {
@@ -31,7 +32,10 @@ impl World<'_> {
                 let at = self.links[0].between(&self.arrived[0]);
                 self.says_between(bytes, at);
             }
-            _ => self.damage = self.damage.max(fault.damage()),
+            _ => {
+                let late = transfers::strikes_late(self, fault);
+                self.damage = self.damage.max(fault.damage()).max(late);
+            }
         }
         match fault {
             Fault::Lie(..) if legal => {}
@@ -84,6 +88,7 @@ impl World<'_> {
             Fault::AnswerTls(peer, answer) => self.tls_answers[peer.index()] = Some(*answer),
             Fault::Pose(peer, impostor) => self.poses[peer.index()] = Some(*impostor),
             Fault::ForgetSettings(peer) => self.forgets_settings[peer.index()] = true,
+            Fault::Transfer(peer, flaw) => transfers::arm(self, *peer, *flaw),
             Fault::Move(_) => return self.client.is_ready(),
             Fault::CallOff => return self.session.migration().is_some(),
             Fault::Readers(_) => return true,
@@ -130,6 +135,7 @@ impl World<'_> {
             | Fault::AnswerTls(..)
             | Fault::Pose(..)
             | Fault::ForgetSettings(_)
+            | Fault::Transfer(..)
             | Fault::RefuseLogin(..) => {}
             Fault::Move(journey) => self.moves(journey),
             Fault::CallOff => self.calls_off(),

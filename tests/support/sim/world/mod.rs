@@ -49,8 +49,9 @@ use super::meter::Meter;
 use super::moves::{self, Moves};
 use super::needles;
 use super::reads::Reads;
-use super::server::{Cluster, Impostor, Server, TlsAnswer};
+use super::server::{ADDRESS, Cluster, Impostor, Server, TlsAnswer};
 use super::setup::Setup;
+use super::transfers::Transfers;
 pub(crate) use faults::OUTSIDE;
 pub(crate) use happened::{Happened, Sent};
 use link::End;
@@ -129,6 +130,7 @@ pub(crate) struct World<'s> {
     pub(crate) closes: Vec<(PeerId, CloseCause)>,
     pub(crate) reads: Reads,
     pub(crate) moves: Moves,
+    pub(crate) transfers: Transfers,
     /// Whether the client has said something before it was let in: where its first message begins is not known.
     pub(crate) ahead: bool,
     /// Whether a message was put between others of the client's, at a moment that depends on how bytes are cut.
@@ -207,6 +209,9 @@ impl<'s> World<'s> {
         let session =
             meter.measure(|| Session::new(Arc::clone(&config), route::Split, seed, start));
         let mut session = Seated::new(session);
+        if setup.transfers {
+            session.set_client_endpoint(ADDRESS.parse().expect("an address"));
+        }
         let door = Door::default();
         if let Some(policy) = door.policy(setup) {
             session.set_policy(policy);
@@ -259,6 +264,7 @@ impl<'s> World<'s> {
             closes: Vec::new(),
             reads: Reads::default(),
             moves: Moves::default(),
+            transfers: Transfers::default(),
             ahead: false,
             interjected: false,
             said: Vec::new(),
@@ -474,6 +480,9 @@ impl<'s> World<'s> {
                 && self.links[peer.index()].end == End::Open
             {
                 self.links[peer.index()].end = End::Eof;
+            }
+            if let Some(server) = &mut self.servers[peer.index()] {
+                server.speaks_up();
             }
             self.links[peer.index()].hangs = false;
             self.links[peer.index()].tls_hangs = false;

@@ -194,7 +194,7 @@ impl Session {
     }
 
     /// What of the session no other server can have, if there is anything; listening may go along.
-    fn tie(&self, cluster: &Cluster, listens: bool) -> Option<&'static str> {
+    pub(crate) fn tie(&self, cluster: &Cluster, listens: bool) -> Option<&'static str> {
         let ties = [
             (cluster.advisory_locks(self.backend) > 0, "a lock"),
             (!self.temporary.is_empty(), "a temporary table"),
