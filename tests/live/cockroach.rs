@@ -15,9 +15,10 @@ use pgturnout::startup::{ProtocolVersion, StartupParams, TlsNegotiation, Upstrea
 use pgturnout::wire::{Backend, Header, SqlState};
 
 use crate::mover::Mover;
-use crate::support::client::{Client, Pace};
+use crate::support::client::{Client, Pace, V3_0};
 use crate::support::cluster::Cluster;
-use crate::support::frame::{self, Frame, tags};
+use crate::support::frame::{self, Frame, errors, tags};
+use crate::support::proxy::Proxy;
 use crate::support::{cockroach, lab, message};
 
 fn key() -> TransferKey {
@@ -279,4 +280,75 @@ fn a_live_session_that_its_node_keeps_goes_on() {
     session.run("drop table t");
     assert!(matches!(mover.migrate(to(1)), Event::Moved { .. }));
     assert_eq!(session.value("select 40 + 2"), "42");
+}
+
+/// The proxy example before two nodes, with a console for `op`.
+fn example(cluster: &Cluster) -> (Proxy, [String; 2]) {
+    let nodes = [0; 2].map(|_| format!("127.0.0.1:{}", cockroach::start(cluster.primary())));
+    let [writer, spare] = nodes.each_ref().map(String::as_str);
+    let arguments = [
+        &["--dialect", "cockroach", "--split", "off"][..],
+        &["--writer", writer, "--spare", spare],
+        &["--upstream-tls", "disable"],
+        &["--console-user", "op", "--console-auth", "trust"],
+    ];
+    (Proxy::start(cluster, &arguments.concat()), nodes)
+}
+
+fn console(proxy: &Proxy) -> Client {
+    let mut console = Client::connect(proxy.port, Pace::Whole);
+    console.send(&message::startup(
+        V3_0,
+        &[("user", "op"), ("database", "pgturnout")],
+    ));
+    console.finish_login(None);
+    console
+}
+
+/// The row of the only session that is no console's.
+fn only_session(console: &mut Client) -> Vec<Option<String>> {
+    let shown = console.query("show sessions");
+    let rows = shown.iter().filter(|frame| frame.tag == b'D');
+    let rows = rows.map(Frame::columns);
+    let mut of = rows.filter(|row| row[1].as_deref() == Some("u_trust"));
+    let row = of.next().unwrap();
+    assert!(of.next().is_none());
+    row
+}
+
+/// The example program, by its console: there and back, and not while the node keeps the session.
+#[test]
+fn an_operator_moves_a_session_between_nodes() {
+    let Some(cluster) = lab::cluster("cockroach::console") else {
+        return;
+    };
+    let (proxy, nodes) = example(cluster);
+    let mut session = Client::open(proxy.port, Pace::Whole, "u_trust", &[]);
+    session.run("set work_mem = '77MB'");
+    session.send(&[message::parse("s", "select $1::int + 1"), message::sync()].concat());
+    assert_eq!(tags(&session.ready(1)), "1Z");
+    let mut console = console(&proxy);
+    let number = only_session(&mut console)[0].clone().unwrap();
+    let mut seen = vec![session.value("select pg_backend_pid()")];
+    for to in [&nodes[1], &nodes[0], &nodes[1]] {
+        let moved = console.query(&format!("MIGRATE SESSION {number} TO '{to}'"));
+        assert_eq!(errors(&moved), [""; 0], "{moved:#?}");
+        assert!(only_session(&mut console).contains(&Some(to.clone())));
+        let process = session.value("select pg_backend_pid()");
+        assert!(!seen.contains(&process), "another process");
+        seen.push(process);
+        assert_eq!(session.value("show work_mem"), "77MB");
+        let run = [
+            message::bind("", "s", &[Some("41")]),
+            message::execute("", 0),
+            message::sync(),
+        ];
+        session.send(&run.concat());
+        assert_eq!(frame::values(&session.ready(1)), ["42"]);
+    }
+    session.run("create temp table t (a int)");
+    let kept = console.query(&format!("migrate session {number} to '{}'", nodes[0]));
+    let kept = format!("{kept:?}");
+    assert!(kept.contains("temporary schemas"), "{kept}");
+    assert_eq!(session.value("select count(*) from t"), "0");
 }
