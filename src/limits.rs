@@ -211,11 +211,26 @@ pub const LOST_REQUEST: usize = 150;
 /// Requests that a reader may owe: the errors that answer them if it is lost have to fit [`LEDGER_OWNED_PER_QUEUE`].
 pub const READER_REQUESTS_IN_FLIGHT: usize = 256;
 
-/// Prepared statements remembered in one session. Drivers that cache statements keep 100 to 500.
-pub const STATEMENTS: usize = 1_000;
+/// Prepared statements remembered in one session. Drivers that cache statements keep 100 to 500; of object mappers that
+/// make a text for each length of a list some have been seen with thousands.
+pub const STATEMENTS: usize = 10_000;
 
-/// Bytes of prepared statements remembered in one session.
-pub const STATEMENT_BYTES: usize = 1_048_576;
+/// Bytes of the names and texts of prepared statements remembered in one session: some 400 for each. Of more, the texts used
+/// least are forgotten.
+pub const STATEMENT_BYTES: usize = 4 * 1_048_576;
+
+/// Bytes that a remembered statement takes beside its name and text: its place in a table of which half may be empty, that of
+/// one that the client has closed and an upstream has not, what is known of the text, and its turn while the one used least
+/// is looked for.
+pub const STATEMENT_HELD: usize = 768;
+
+/// Prepared statements that one reader has at a time, by default: twice what drivers keep. A server takes ten to fifty KiB for
+/// each. Of more, those used least are closed there.
+pub const READER_STATEMENTS: usize = 1_000;
+
+/// Statements that only a reader has and that are prepared on the writer before one request, so that their texts may be
+/// forgotten.
+pub const LENT_STATEMENTS_AT_ONCE: usize = 32;
 
 /// The longest statement that is remembered, in bytes: half the queue of our own messages to one upstream, so that
 /// sending it again never waits for more room than there can be.
@@ -361,16 +376,16 @@ pub const MIGRATION_IDLE: Duration = Duration::from_secs(30);
 /// error stay far below; what it quotes of ours is a name.
 pub const MIGRATION_ANSWER_MAX: usize = 16 * 1024;
 
-/// The longest row with a CockroachDB session's state that is read, in bytes: a session that has prepared as much as
-/// [`STATEMENT_BYTES`], in base64, and as much again for all else.
-pub const TRANSFER_STATE_MAX: usize = 2 * STATEMENT_BYTES;
+/// The longest row with a CockroachDB session's state that is read, in bytes: a session that has prepared a mebibyte, in
+/// base64, and as much again for all else.
+pub const TRANSFER_STATE_MAX: usize = 2 * 1_048_576;
 
 /// What a session holds of its state while it moves between CockroachDB's servers, in bytes: the row as it comes, in a
 /// buffer that grows, and the state and the token in it.
 pub const TRANSFER_HELD: usize = 4 * TRANSFER_STATE_MAX;
 
 /// The longest row of a probe that is read, in bytes: some 250 settings take 15 KiB, and the names and types of as many
-/// statements as are remembered ([`STATEMENTS`]) another 150.
+/// statements as it may list ([`PROBE_ENTRIES_MAX`]) another 450. A session with more is not moved.
 pub const PROBE_ROW_MAX: usize = 512 * 1024;
 
 /// How many entries each list of a probe's row may have. PostgreSQL 18 has some 400 settings.

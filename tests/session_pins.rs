@@ -96,7 +96,9 @@ const ROWS: [Row; 19] = [
                 } else {
                     WRITER
                 };
-                rig.see(at, &parse);
+                let sent = rig.shown(at);
+                assert!(sent.ends_with(&parse), "{sent}");
+                rig.say(at, &"3 ".repeat(sent.matches("CS(").count()));
                 rig.say(at, "1 Z(I)");
                 rig.see(CLIENT, "1 Z(I)");
             }

@@ -167,6 +167,9 @@ pub enum Why {
     Encoding,
     /// Longer than [`Rules::text_limit`](super::Rules::text_limit).
     TooLong,
+    /// A prepared statement that runs on one server alone, because its text is not remembered or would be read in another way
+    /// by now.
+    Forgotten,
     /// More effects than [`limits::SCAN_EFFECTS_MAX`](crate::limits::SCAN_EFFECTS_MAX).
     TooManyEffects,
     /// A parser asked for a second opinion sees another number of statements, or a write where the scan sees a read.

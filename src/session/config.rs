@@ -158,6 +158,7 @@ impl Default for Limits {
             statements: StatementLimits {
                 names: limits::STATEMENTS,
                 bytes: limits::STATEMENT_BYTES,
+                on_reader: limits::READER_STATEMENTS,
                 body: limits::STATEMENT_BODY,
             },
             journal: JournalLimits {
@@ -426,11 +427,9 @@ impl Config {
         [
             limits.ledger.memory_bound(ports),
             limits.statements.bytes,
+            (limits.statements.names).saturating_mul(limits::STATEMENT_HELD),
             limits.journal.bytes.saturating_mul(2),
-            limits
-                .journal
-                .savepoints
-                .saturating_mul(limits::SAVEPOINT_HELD),
+            (limits.journal.savepoints).saturating_mul(limits::SAVEPOINT_HELD),
             requests,
             portals,
             texts,
@@ -519,7 +518,7 @@ impl Config {
         }
     }
 
-    /// The writer's place in [`upstreams`](Config::upstreams).
+    /// The writer's place.
     pub(super) fn writer(&self) -> Option<super::Destination> {
         let at = self
             .upstreams

@@ -94,6 +94,7 @@ impl<R: Route> Session<R> {
                 }
                 Fresh::Yes => {
                     self.clear_stale(leg);
+                    self.tidy_statements(leg);
                     if leg == self.reader() {
                         self.part_is_sent(None);
                     }

@@ -248,7 +248,8 @@ impl<R: Route> Session<R> {
         self.may_write(leg, &intent);
         self.memory.outline = self.outline_of(parse.text);
         let name: Box<[u8]> = key(parse.name).into();
-        match self.memory.statements.define(&name, body, intent) {
+        let text = self.may_forget(&name, &intent, parse.text);
+        match self.define(leg, &name, body, text, intent) {
             Some(definition) => {
                 let change = Change::Define {
                     leg: leg.index(),
@@ -274,13 +275,9 @@ impl<R: Route> Session<R> {
         if !self.repair(leg, statement) {
             return Plan::Full;
         }
-        let Some(definition) = self
-            .memory
-            .statements
-            .meaning(statement)
-            .definition
-            .cloned()
-        else {
+        let statements = &mut self.memory.statements;
+        statements.used(statement);
+        let Some(definition) = statements.meaning(statement).definition.cloned() else {
             self.memory.portals.close(portal);
             return Plan::Request(Kind::Bind, Note::Nothing);
         };
@@ -428,6 +425,11 @@ impl<R: Route> Session<R> {
 
     /// Makes an upstream have what the client has under a statement's name. Whether there was room to.
     pub(super) fn repair(&mut self, leg: LegId, name: &[u8]) -> bool {
+        self.send_repair(leg, name, &[])
+    }
+
+    /// The same, with a Sync of ours behind it or nothing.
+    pub(super) fn send_repair(&mut self, leg: LegId, name: &[u8], behind: &[u8]) -> bool {
         let serving = self.leg(leg).serving();
         // There is one upstream only, and nothing of ours costs it a statement but CockroachDB's Query for a session.
         let is_sole = !self.splits() && self.config.dialect == Dialect::Postgres;
@@ -448,7 +450,8 @@ impl<R: Route> Session<R> {
             return true;
         };
         let (client, to) = (PeerId::CLIENT.port(), leg.peer().port());
-        if !self.ledger.room_for_both(to, frames.len(), client) {
+        let len = frames.len().saturating_add(behind.len());
+        if !self.ledger.room_for_both(to, len, client) {
             return false;
         }
         if close {
@@ -478,12 +481,16 @@ impl<R: Route> Session<R> {
                 Note::Statement(ticket),
             );
         }
+        if !behind.is_empty() {
+            self.inject(leg, behind, Kind::Sync, Note::Nothing);
+            self.memory.statements.synced();
+        }
         true
     }
 }
 
 /// Whether a text may run a prepared statement by its name, or show which there are.
-fn asks_for_statements(text: &[u8]) -> bool {
+pub(super) fn asks_for_statements(text: &[u8]) -> bool {
     let says = |word: &[u8]| {
         let mut windows = text.windows(word.len());
         windows.any(|window| window.eq_ignore_ascii_case(word))

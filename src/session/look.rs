@@ -15,7 +15,7 @@ use super::{RouteReason, Session};
 use crate::limits;
 use crate::route::{Class, Intent, LexState, Name, Route, Why};
 use crate::track::Pin;
-use crate::track::prepared::key;
+use crate::track::prepared::{Text, key};
 use crate::wire::{Frontend, Header, Reader, Target, tags::frontend as tag};
 
 /// What was seen so far of the segment at the front of the client's unclaimed bytes.
@@ -261,6 +261,9 @@ impl<R: Route> Session<R> {
     /// [`Look::len`] in it and `body` is its whole body.
     pub(super) fn look_at(&mut self, input: &[u8], header: Header, body: &[u8]) {
         let mut look = std::mem::replace(&mut self.requests.look, Look::new());
+        if look.len == 0 {
+            self.memory.statements.needs_from_here();
+        }
         if self.owes_client(self.writer()) {
             look.certainty = Certainty::Tentative;
         }
@@ -313,7 +316,9 @@ impl<R: Route> Session<R> {
                 look.text.join(SoleText::Sent(place));
                 self.look_at_parse(look, parse.name, &intent, parse.text);
                 self.outline(look, parse.text);
-                self.look_for_room(look, size.saturating_add(parse.name.len()));
+                let bytes = size.saturating_add(parse.name.len());
+                let text = self.may_forget(parse.name, &intent, parse.text);
+                self.look_for_room(look, bytes, text);
                 look.prepare(input, parse.name, intent);
             }
             Frontend::Bind(bind) => {
@@ -416,12 +421,16 @@ impl<R: Route> Session<R> {
     }
 
     /// The segment prepares one more statement, of this many bytes with its name, which is to be remembered.
-    fn look_for_room(&mut self, look: &mut Look, bytes: usize) {
+    fn look_for_room(&mut self, look: &mut Look, bytes: usize, text: Text) {
         let before = look.parsed_bytes;
-        let statements = &self.memory.statements;
-        if !statements.has_room_for(bytes, look.parses, before) {
-            self.pin(Pin::TooManyStatements);
-            look.join(Class::Write, Why::TooLong);
+        let writer = self.writer().index();
+        let statements = &mut self.memory.statements;
+        let named = statements.has_room_for_names(look.parses);
+        if !named || !statements.make_room(writer, bytes, before) {
+            if !named || text == Text::Kept {
+                self.pin(Pin::TooManyStatements);
+            }
+            look.join(Class::Write, Why::Forgotten);
             look.part = Part::Foreign;
         }
         look.parsed_bytes = before.saturating_add(bytes);
@@ -459,12 +468,18 @@ impl<R: Route> Session<R> {
             self.join_part(look, &intent);
             return;
         }
+        self.memory.statements.used(key(name));
         let meaning = self.memory.statements.meaning(key(name));
         if !meaning.settled {
             look.certainty = Certainty::Tentative;
         }
+        let reader = self.reader().index();
         match meaning.definition.cloned() {
             Some(known) => {
+                if !self.memory.statements.can_run(reader, key(name)) {
+                    look.join(Class::Session, Why::Forgotten);
+                    look.part = Part::Foreign;
+                }
                 let text = text_of(&known.body).unwrap_or_default();
                 look.text.join(SoleText::Prepared(Arc::clone(&known)));
                 self.join_text(look, &known.meta, text);

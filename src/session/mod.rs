@@ -63,6 +63,7 @@ mod decide;
 mod deny;
 mod effects;
 mod explain;
+mod forget;
 mod forward;
 mod fresh;
 mod gate;

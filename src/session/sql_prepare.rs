@@ -88,7 +88,7 @@ impl<R: Route> Session<R> {
     }
 
     /// What a text asks for that is sent by itself: an EXECUTE what its statement does.
-    pub(super) fn class_of(&self, look: &mut Look, intent: &Intent) -> (Class, Why) {
+    pub(super) fn class_of(&mut self, look: &mut Look, intent: &Intent) -> (Class, Why) {
         let own = (intent.class, intent.reason.why);
         let alone = look.len == 0
             && self.requests.batch == Batch::None
@@ -100,7 +100,11 @@ impl<R: Route> Session<R> {
         if !settled {
             look.certainty = Certainty::Tentative;
         }
-        match known {
+        let reader = self.reader().index();
+        let statements = &mut self.memory.statements;
+        statements.used(key(&name.0));
+        let reads = statements.can_run(reader, key(&name.0));
+        match known.filter(|_| reads) {
             Some(known) if known.meta.class.is_read() => {
                 look.mirror = Mirror::Needed(name.clone());
                 (Class::Read, known.meta.reason.why)

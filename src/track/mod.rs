@@ -5,6 +5,8 @@ pub mod pipeline;
 pub mod prepared;
 pub mod settings;
 
+mod elsewhere;
+mod forget;
 mod lsn;
 mod pending;
 mod pins;

@@ -107,6 +107,13 @@ impl<M> Pending<M> {
         Some((newest, defines > itself))
     }
 
+    /// Whether the newest change of a name is our Close of it on an upstream.
+    pub(super) fn newest_is_clear(&self, name: &[u8], leg: usize) -> bool {
+        let newest = self.concerning(name).map(|concerning| concerning.newest);
+        let newest = newest.and_then(|newest| self.change(newest));
+        matches!(newest, Some(Change::Clear { leg: at, .. }) if *at == leg)
+    }
+
     fn of_all(&self, name: &[u8]) -> Option<&VecDeque<Ticket>> {
         (!name.is_empty()).then_some(&self.of_all)
     }
@@ -144,7 +151,7 @@ fn remove(tickets: &mut VecDeque<Ticket>, ticket: Ticket) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::prepared::{StatementLimits, Statements};
+    use super::super::prepared::{StatementLimits, Statements, Text};
     use super::*;
 
     const NAMES: [&[u8]; 3] = [b"", b"a", b"b"];
@@ -153,6 +160,7 @@ mod tests {
         Statements::new(StatementLimits {
             names: usize::MAX,
             bytes: usize::MAX,
+            on_reader: usize::MAX,
             body: usize::MAX,
         })
     }
@@ -160,7 +168,7 @@ mod tests {
     /// One of the changes that there can be, by chance.
     fn change(statements: &mut Statements<()>, chance: u64) -> Change<()> {
         let name: Box<[u8]> = NAMES[usize::try_from(chance % 3).unwrap()].into();
-        let definition = statements.define(&name, b"", ()).unwrap();
+        let definition = statements.define(&name, b"", Text::Kept, ()).unwrap();
         let leg = 0;
         match chance / 3 % 6 {
             0 | 1 => Change::Define {

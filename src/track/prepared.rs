@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::forget::{PerLeg, lower, raise};
 use super::pending::Pending;
 
 /// How many upstreams a session can have.
@@ -31,15 +32,28 @@ pub struct Definition<M> {
     pub query: Box<[u8]>,
     /// What the session knows of the text.
     pub meta: M,
-    version: u64,
+    pub(super) text: Text,
+    pub(super) version: u64,
+}
+
+/// What becomes of a statement's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// It is kept as long as the statement.
+    Kept,
+    /// It may be forgotten to make room, while an upstream has the statement that never loses it.
+    Spare,
+    /// It is forgotten: the statement runs where it is.
+    Forgotten,
 }
 
 impl<M> Definition<M> {
-    fn is_repeatable(&self) -> bool {
+    /// Whether it can be prepared where it is not.
+    pub(super) fn is_repeatable(&self) -> bool {
         !self.body.is_empty()
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.body.len().saturating_add(self.query.len())
     }
 }
@@ -164,9 +178,11 @@ pub struct Meaning<'a, M> {
 }
 
 #[derive(Debug)]
-struct Entry<M> {
-    current: Option<Arc<Definition<M>>>,
+pub(super) struct Entry<M> {
+    pub(super) current: Option<Arc<Definition<M>>>,
     held: [u64; LEGS],
+    /// When it was used last, by [`Statements::clock`].
+    pub(super) used: u64,
 }
 
 impl<M> Entry<M> {
@@ -174,15 +190,25 @@ impl<M> Entry<M> {
         Entry {
             current: None,
             held: [ABSENT; LEGS],
+            used: 0,
         }
+    }
+
+    /// The version that an upstream has.
+    pub(super) fn held(&self, leg: usize) -> u64 {
+        self.held.get(leg).copied().unwrap_or(ABSENT)
+    }
+
+    /// Whether an upstream has what the client has.
+    pub(super) fn is_at(&self, leg: usize) -> bool {
+        let current = self.current.as_ref();
+        current.is_some_and(|current| current.version == self.held(leg))
     }
 
     /// Whether an upstream holds a named statement that the client does not have. The unnamed one is overwritten by
     /// whatever comes next.
-    fn is_stale(&self, name: &[u8], leg: usize) -> bool {
-        !name.is_empty()
-            && self.current.is_none()
-            && self.held.get(leg).is_some_and(|held| *held != ABSENT)
+    pub(super) fn is_stale(&self, name: &[u8], leg: usize) -> bool {
+        !name.is_empty() && self.current.is_none() && self.held(leg) != ABSENT
     }
 
     fn is_empty(&self) -> bool {
@@ -191,15 +217,18 @@ impl<M> Entry<M> {
 }
 
 /// The version that stands for "this upstream does not have the name"; real versions start above it.
-const ABSENT: u64 = 0;
+pub(super) const ABSENT: u64 = 0;
 
 /// The bounds of a [`Statements`].
 #[derive(Clone, Copy, Debug)]
 pub struct StatementLimits {
     /// How many names are tracked.
     pub names: usize,
-    /// How many bytes of Parse bodies and names are kept.
+    /// How many bytes of Parse bodies and names are kept. Of more, the texts used least are forgotten.
     pub bytes: usize,
+    /// How many of them one reader has at a time. Of more, those used least are closed there, and prepared again when they
+    /// are needed.
+    pub on_reader: usize,
     /// The longest Parse body that is kept: it has to fit a queue of our own messages when it is sent again.
     pub body: usize,
 }
@@ -207,25 +236,33 @@ pub struct StatementLimits {
 /// The prepared statements of one session.
 #[derive(Debug)]
 pub struct Statements<M> {
-    entries: BTreeMap<Box<[u8]>, Entry<M>>,
-    pending: Pending<M>,
+    pub(super) entries: BTreeMap<Box<[u8]>, Entry<M>>,
+    pub(super) pending: Pending<M>,
     /// How many names the client has.
     live: usize,
     /// How many pending changes define a named statement.
     coming: usize,
     /// How many names each upstream has that the client does not have any more.
-    stale: [usize; LEGS],
+    pub(super) stale: PerLeg,
+    /// How many named statements each upstream has.
+    pub(super) held: PerLeg,
+    /// How many bytes could be forgotten, since each upstream has what they prepare.
+    pub(super) spare: PerLeg,
+    /// Counts the uses.
+    pub(super) clock: u64,
+    /// What was used later than this is not forgotten.
+    pub(super) needed: u64,
     next_ticket: u64,
     /// The first ticket of the batch that is being sent.
     batch: u64,
-    next_version: u64,
+    pub(super) next_version: u64,
     /// The newest version when the client encoding changed last.
-    other_reading: u64,
-    bytes: usize,
-    limits: StatementLimits,
+    pub(super) other_reading: u64,
+    pub(super) bytes: usize,
+    pub(super) limits: StatementLimits,
 }
 
-impl<M> Statements<M> {
+impl<M: Clone> Statements<M> {
     /// An empty set.
     pub fn new(limits: StatementLimits) -> Self {
         Statements {
@@ -234,6 +271,10 @@ impl<M> Statements<M> {
             live: 0,
             coming: 0,
             stale: [0; LEGS],
+            held: [0; LEGS],
+            spare: [0; LEGS],
+            clock: 0,
+            needed: 0,
             next_ticket: 0,
             batch: 0,
             next_version: ABSENT,
@@ -251,17 +292,28 @@ impl<M> Statements<M> {
     /// Whether a definition of this many bytes, its name included, would be kept behind others that are to be sent
     /// before it: `names` of them, of so many bytes in all.
     pub fn has_room_for(&self, bytes: usize, names: usize, before: usize) -> bool {
-        let live = self.live.saturating_add(self.coming);
         let all = self.bytes.saturating_add(before).saturating_add(bytes);
-        live.saturating_add(names) < self.limits.names
-            && self.entries.len().saturating_add(names) < self.limits.names.saturating_mul(2)
-            && bytes <= self.limits.body
-            && all <= self.limits.bytes
+        self.has_room_for_names(names) && bytes <= self.limits.body && all <= self.limits.bytes
+    }
+
+    /// Whether one more name can be followed behind so many others that are to be sent before it.
+    pub fn has_room_for_names(&self, before: usize) -> bool {
+        let live = self.live.saturating_add(self.coming);
+        live.saturating_add(before) < self.limits.names
+            && self.entries.len().saturating_add(before) < self.limits.names.saturating_mul(2)
     }
 
     /// Makes a definition of a Parse that is about to be sent; `None` when the bounds leave no room for it.
-    pub fn define(&mut self, name: &[u8], body: &[u8], meta: M) -> Option<Arc<Definition<M>>> {
-        self.define_in_sql(name, body, &[], meta)
+    pub fn define(
+        &mut self,
+        name: &[u8],
+        body: &[u8],
+        text: Text,
+        meta: M,
+    ) -> Option<Arc<Definition<M>>> {
+        let len = body.len().saturating_add(name.len());
+        self.has_room_for(len, 0, 0)
+            .then(|| self.definition(body, &[], text, meta))
     }
 
     /// The same of a PREPARE, whose whole text is `query` if it can be repeated.
@@ -273,16 +325,25 @@ impl<M> Statements<M> {
         meta: M,
     ) -> Option<Arc<Definition<M>>> {
         let len = body.len().saturating_add(query.len());
-        if !self.has_room_for(len.saturating_add(name.len()), 0, 0) {
-            return None;
-        }
+        self.has_room_for(len.saturating_add(name.len()), 0, 0)
+            .then(|| self.definition(body, query, Text::Kept, meta))
+    }
+
+    pub(super) fn definition(
+        &mut self,
+        body: &[u8],
+        query: &[u8],
+        text: Text,
+        meta: M,
+    ) -> Arc<Definition<M>> {
         self.next_version = self.next_version.saturating_add(1);
-        Some(Arc::new(Definition {
+        Arc::new(Definition {
             body: body.into(),
             query: query.into(),
             meta,
+            text,
             version: self.next_version,
-        }))
+        })
     }
 
     /// Takes note of a change that was just sent.
@@ -312,6 +373,9 @@ impl<M> Statements<M> {
         let Some(change) = self.take(ticket) else {
             return;
         };
+        if reached == Reached::Server {
+            self.keep_refused(&change);
+        }
         let (Change::Define { leg, name, .. }
         | Change::Restore { leg, name, .. }
         | Change::Forget { leg, name }) = change
@@ -338,8 +402,10 @@ impl<M> Statements<M> {
                 definition,
             } => {
                 let version = definition.version;
+                let used = self.tick();
                 self.update(name, |entry| {
                     entry.current = Some(definition);
+                    entry.used = used;
                     hold(entry, leg, version);
                 });
             }
@@ -375,7 +441,7 @@ impl<M> Statements<M> {
         self.update_all(|_, entry| hold(entry, leg, ABSENT));
     }
 
-    fn update(&mut self, name: Box<[u8]>, change: impl FnOnce(&mut Entry<M>)) {
+    pub(super) fn update(&mut self, name: Box<[u8]>, change: impl FnOnce(&mut Entry<M>)) {
         let mut entry = match self.entries.remove(&name) {
             Some(entry) => {
                 self.discount(&name, &entry);
@@ -395,13 +461,16 @@ impl<M> Statements<M> {
         }
     }
 
-    fn discount(&mut self, name: &[u8], entry: &Entry<M>) {
+    pub(super) fn discount(&mut self, name: &[u8], entry: &Entry<M>) {
         self.bytes = self.bytes.saturating_sub(entry_cost(name, entry));
         self.live = self
             .live
             .saturating_sub(usize::from(entry.current.is_some()));
-        for (count, leg) in self.stale.iter_mut().zip(0..) {
-            *count = count.saturating_sub(usize::from(entry.is_stale(name, leg)));
+        for leg in 0..LEGS {
+            let counts = entry.counts(name, leg);
+            lower(&mut self.stale, leg, counts.stale);
+            lower(&mut self.held, leg, counts.held);
+            lower(&mut self.spare, leg, counts.spare);
         }
     }
 
@@ -413,94 +482,17 @@ impl<M> Statements<M> {
         self.live = self
             .live
             .saturating_add(usize::from(entry.current.is_some()));
-        for (count, leg) in self.stale.iter_mut().zip(0..) {
-            *count = count.saturating_add(usize::from(entry.is_stale(&name, leg)));
-        }
+        self.recount(&name, &entry);
         self.entries.insert(name, entry);
     }
 
-    /// Names, at most `most` of them, that an upstream has and the client does not have any more.
-    pub fn stale(&self, leg: usize, most: usize) -> Vec<Box<[u8]>> {
-        if self.stale.get(leg).is_none_or(|count| *count == 0) {
-            return Vec::new();
+    fn recount(&mut self, name: &[u8], entry: &Entry<M>) {
+        for leg in 0..LEGS {
+            let counts = entry.counts(name, leg);
+            raise(&mut self.stale, leg, counts.stale);
+            raise(&mut self.held, leg, counts.held);
+            raise(&mut self.spare, leg, counts.spare);
         }
-        let names = self
-            .entries
-            .iter()
-            .filter(|(name, entry)| entry.is_stale(name, leg));
-        names.map(|(name, _)| name.clone()).take(most).collect()
-    }
-
-    /// Names that the client has and an upstream does not.
-    pub fn missing(&self, leg: usize) -> Vec<Box<[u8]>> {
-        let lacks = |entry: &Entry<M>| {
-            let held = entry.held.get(leg).copied().unwrap_or(ABSENT);
-            let current = entry.current.as_ref();
-            current.is_some_and(|current| current.version != held && current.is_repeatable())
-        };
-        let names = self.entries.iter().filter(|(_, entry)| lacks(entry));
-        names.map(|(name, _)| name.clone()).collect()
-    }
-
-    /// What an upstream has as the client has it, and can be had elsewhere too, by name.
-    pub fn present(&self, leg: usize) -> impl Iterator<Item = (&[u8], &Arc<Definition<M>>)> {
-        self.entries.iter().filter_map(move |(name, entry)| {
-            let current = entry.current.as_ref()?;
-            let held = entry.held.get(leg).copied().unwrap_or(ABSENT);
-            (current.version == held && current.is_repeatable()).then_some((&**name, current))
-        })
-    }
-
-    /// Texts are read in another way from here on, in another client encoding or with other rules for strings: older ones may
-    /// mean something else now.
-    pub fn reading_changed(&mut self) {
-        self.other_reading = self.next_version;
-    }
-
-    /// What an upstream has as the client has it, and may have been read in another way.
-    pub fn in_other_reading(
-        &self,
-        leg: usize,
-    ) -> impl Iterator<Item = (&[u8], &Arc<Definition<M>>)> {
-        let older = |known: &Arc<Definition<M>>| known.version <= self.other_reading;
-        self.present(leg).filter(move |(_, known)| older(known))
-    }
-
-    /// What the client has, wherever it is, the unnamed statement included.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Definition<M>>> {
-        let entries = self.entries.values();
-        let current = entries.filter_map(|entry| entry.current.as_ref());
-        current.filter(|definition| definition.is_repeatable())
-    }
-
-    /// Writes the Parse messages of what the client has anew, for servers that know the types of parameters by other OIDs.
-    /// `anew` makes a body of the same length, or none if it is to stay. Upstreams that have a statement have it still.
-    pub fn rewrite(&mut self, anew: impl Fn(&[u8]) -> Option<Box<[u8]>>)
-    where
-        M: Clone,
-    {
-        for entry in self.entries.values_mut() {
-            let Some(known) = &entry.current else {
-                continue;
-            };
-            if let Some(body) = anew(&known.body).filter(|body| body.len() == known.body.len()) {
-                entry.current = Some(Arc::new(Definition {
-                    body,
-                    query: known.query.clone(),
-                    meta: known.meta.clone(),
-                    version: known.version,
-                }));
-            }
-        }
-    }
-
-    /// Names that an upstream has in another meaning than they have for the client, if they have one.
-    pub fn outdated(&self, leg: usize) -> impl Iterator<Item = &[u8]> {
-        self.entries.iter().filter_map(move |(name, entry)| {
-            let held = entry.held.get(leg).copied().unwrap_or(ABSENT);
-            let current = entry.current.as_ref().map(|current| current.version);
-            (held != ABSENT && current != Some(held)).then_some(&**name)
-        })
     }
 
     /// What a name means to the client now, counting what was sent and not answered.
@@ -532,21 +524,28 @@ impl<M> Statements<M> {
     pub fn repair(&self, leg: usize, name: &[u8]) -> Repair<M> {
         if let Some(pending) = self.pending.concerning(name) {
             let ours = pending.oldest_of_ours;
+            let closed = self.pending.newest_is_clear(name, leg);
             // What fails or is skipped uncovers what was there before, of which nobody knows yet that it is meant.
             return if self.is_doubtful(name) || ours.is_some_and(|ours| ours.0 < self.batch) {
                 Repair::Wait
             } else {
-                Repair::None
+                // What was closed there to make room is prepared again right behind.
+                let known = self.entries.get(name).filter(|_| closed);
+                let known = known.and_then(|entry| entry.current.as_ref());
+                match known.filter(|known| self.repeats(known)) {
+                    Some(known) => Repair::Parse(Arc::clone(known)),
+                    None => Repair::None,
+                }
             };
         }
         let Some(entry) = self.entries.get(name) else {
             return Repair::None;
         };
-        let held = entry.held.get(leg).copied().unwrap_or(ABSENT);
+        let held = entry.held(leg);
         match &entry.current {
             None if held == ABSENT => Repair::None,
             None => Repair::Close,
-            Some(current) if current.version == held || !current.is_repeatable() => Repair::None,
+            Some(current) if current.version == held || !self.repeats(current) => Repair::None,
             Some(current) if held == ABSENT || name.is_empty() => {
                 Repair::Parse(Arc::clone(current))
             }
@@ -602,12 +601,13 @@ mod tests {
         Statements::new(StatementLimits {
             names: 3,
             bytes: 100,
+            on_reader: 2,
             body: 50,
         })
     }
 
     fn define(statements: &mut Statements<()>, leg: usize, name: &[u8], body: &[u8]) -> Ticket {
-        let definition = statements.define(name, body, ()).expect("room");
+        let definition = statements.define(name, body, Text::Kept, ()).expect("room");
         statements.sent(Change::Define {
             leg,
             name: name.into(),
@@ -742,17 +742,21 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded() {
         let mut statements = statements();
-        assert!(statements.define(b"s", &[b'x'; 51], ()).is_none());
+        assert!(
+            statements
+                .define(b"s", &[b'x'; 51], Text::Kept, ())
+                .is_none()
+        );
         for name in [b"a", b"b", b"c"] {
             let ticket = define(&mut statements, WRITER, name, b"body");
             statements.confirmed(ticket);
         }
-        assert!(statements.define(b"d", b"body", ()).is_none());
+        assert!(statements.define(b"d", b"body", Text::Kept, ()).is_none());
         assert_eq!(statements.retained(), 15);
         let all = statements.sent(Change::ForgetAll { leg: WRITER });
         statements.confirmed(all);
         assert_eq!(statements.retained(), 0);
-        assert!(statements.define(b"d", b"body", ()).is_some());
+        assert!(statements.define(b"d", b"body", Text::Kept, ()).is_some());
     }
 
     #[test]

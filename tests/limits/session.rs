@@ -162,22 +162,32 @@ fn reader_requests_in_flight() {
     );
 }
 
-/// How many statements with texts of that length are remembered.
-fn statements_remembered(length: usize) -> usize {
-    let mut rig = rig();
+/// Prepares reads with texts of that length until one goes to the writer: how many went to the reader, and how many of those
+/// it had at the end and had to close at most before one of them.
+fn statements_on_the_reader(rig: &mut Rig, length: usize) -> (usize, usize, usize) {
     let text = format!("select '{}'", "x".repeat(length));
-    (0..2_000)
-        .find(|n| {
-            rig.client(&format!("P(s{n},{text}) S"));
-            rig.reader("1 Z(I)");
-            is_pinned(&rig)
-        })
-        .expect("bounded")
+    let (mut held, mut most) = (0, 0);
+    let count = (0..20_000).find(|n| {
+        rig.client(&format!("P(s{n},{text}) S"));
+        let sent = rig.shown(READER);
+        if sent.is_empty() {
+            return true;
+        }
+        let closed = sent.matches("CS(").count();
+        held = held + 1 - closed;
+        most = most.max(closed);
+        rig.reader(&format!("{} 1 Z(I)", "3 ".repeat(closed)));
+        false
+    });
+    (count.expect("bounded"), held, most)
 }
 
 #[test]
 fn statements() {
-    assert_eq!(statements_remembered(0), limits::STATEMENTS);
+    let mut rig = rig();
+    let (count, _, _) = statements_on_the_reader(&mut rig, 0);
+    assert_eq!(count, limits::STATEMENTS);
+    assert!(is_pinned(&rig));
 }
 
 #[test]
@@ -185,10 +195,43 @@ fn statement_bytes() {
     // What is kept beside a text is short.
     let length = 20_000;
     let most = limits::STATEMENT_BYTES / length;
-    let count = statements_remembered(length);
+    let mut rig = rig();
+    let (count, _, _) = statements_on_the_reader(&mut rig, length);
     assert!(
         (most * 19 / 20..=most).contains(&count),
         "{count} of {most}"
+    );
+    assert!(!is_pinned(&rig), "one that is forgotten keeps none at home");
+}
+
+/// What 10,000 of them take in fact: `tests/session_forget.rs`.
+#[test]
+fn statement_held() {
+    let mut more = config();
+    more.limits.statements.names += 1;
+    assert_eq!(
+        more.memory_bound() - config().memory_bound(),
+        limits::STATEMENT_HELD
+    );
+}
+
+#[test]
+fn lent_statements_at_once() {
+    let mut rig = rig();
+    statements_on_the_reader(&mut rig, 1_000);
+    let lent = rig.shown(WRITER).matches(") S").count() - 1;
+    assert_eq!(lent, limits::LENT_STATEMENTS_AT_ONCE);
+}
+
+#[test]
+fn reader_statements() {
+    let mut rig = rig();
+    let at_once = limits::STALE_STATEMENTS_AT_ONCE;
+    let (_, held, closed) = statements_on_the_reader(&mut rig, 0);
+    assert_eq!(closed, at_once);
+    assert!(
+        (limits::READER_STATEMENTS - at_once + 1..=limits::READER_STATEMENTS + 1).contains(&held),
+        "{held}"
     );
 }
 
@@ -320,6 +363,7 @@ fn session_fixed() {
     limits.journal.bytes = 0;
     limits.journal.savepoints = 0;
     limits.statements.bytes = 0;
+    limits.statements.names = 0;
     limits.texts.texts = 0;
     limits.texts.bytes = 0;
     limits.ledger.segments_per_queue = 0;

@@ -771,8 +771,9 @@ fn tighten(config: &mut Config) {
     limits.reader_requests_in_flight = 4;
     limits.ledger.segments_per_queue = pgturnout::limits::LEDGER_SEGMENTS_MIN;
     limits.ledger.owned_bytes_per_queue = pgturnout::limits::LEDGER_OWNED_MIN;
-    limits.statements.names = 3;
-    limits.statements.bytes = 512;
+    limits.statements.names = 5;
+    limits.statements.bytes = 320;
+    limits.statements.on_reader = 2;
     limits.statements.body = 256;
     limits.journal.entries = 4;
     limits.journal.bytes = 512;

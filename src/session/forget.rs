@@ -1,0 +1,105 @@
+//! Keeping the prepared statements within their bounds: what is forgotten, and what is closed on a reader.
+
+use super::effects::{Note, Prepared};
+use super::forward::asks_for_statements;
+use super::leg::{Duty, LegId};
+use super::requests::{Batch, SYNC};
+use super::{PeerId, Session};
+use crate::limits;
+use crate::route::{Class, Intent, Route};
+use crate::track::pipeline::Kind;
+use crate::track::prepared::{Change, Text};
+use crate::wire::{Close, Frontend, Target, TransactionStatus};
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+impl<R: Route> Session<R> {
+    /// Whether the text of a statement may be forgotten: nothing needs it but a server that does not have the statement.
+    pub(super) fn may_forget(&self, name: &[u8], intent: &Intent, text: &[u8]) -> Text {
+        let needed = name.is_empty()
+            || !intent.effects.is_empty()
+            || intent.class == Class::Unreadable
+            || !intent.class.is_read() && asks_for_statements(text)
+            || self.is_judged();
+        match needed {
+            true => Text::Kept,
+            false => Text::Spare,
+        }
+    }
+
+    /// What is remembered of a Parse that goes to an upstream; `None` if it cannot be followed.
+    pub(super) fn define(
+        &mut self,
+        leg: LegId,
+        name: &[u8],
+        body: &[u8],
+        text: Text,
+        intent: Arc<Intent>,
+    ) -> Option<Prepared> {
+        let writer = self.writer();
+        let statements = &mut self.memory.statements;
+        let len = body.len().saturating_add(name.len());
+        if !statements.has_room_for_names(0) {
+            return None;
+        }
+        if statements.make_room(writer.index(), len, 0) {
+            return statements.define(name, body, text, intent);
+        }
+        let runs_there = leg == writer && text == Text::Spare;
+        runs_there.then(|| statements.define_forgotten(intent))
+    }
+
+    /// Keeps what an upstream has of the statements in order, before a request is sent there.
+    pub(super) fn tidy_statements(&mut self, leg: LegId) {
+        let rests = self.leg(leg).serving().is_some_and(|serving| {
+            serving.pipeline.is_settled() && serving.status == TransactionStatus::Idle
+        });
+        if !rests || self.requests.batch != Batch::None {
+            return;
+        }
+        match self.duty(leg) {
+            Duty::Writer => self.lend_to_writer(leg),
+            Duty::Reader => self.close_on_reader(leg),
+            Duty::Spare => {}
+        }
+    }
+
+    /// Prepares on the writer what only a reader has, so that its text may be forgotten.
+    fn lend_to_writer(&mut self, leg: LegId) {
+        let statements = &self.memory.statements;
+        if !statements.is_crowded(leg.index()) {
+            return;
+        }
+        let most = limits::LENT_STATEMENTS_AT_ONCE;
+        for name in statements.spare_elsewhere(leg.index(), most) {
+            if !self.send_repair(leg, &name, &SYNC) {
+                return;
+            }
+        }
+    }
+
+    /// Closes on a reader what was used least of too much.
+    fn close_on_reader(&mut self, leg: LegId) {
+        let at_once = limits::STALE_STATEMENTS_AT_ONCE;
+        for name in self.memory.statements.beyond(leg.index(), at_once) {
+            let mut frame = BytesMut::new();
+            let close = Frontend::Close(Close {
+                kind: Target::Statement,
+                name: &name,
+            });
+            let (client, to) = (PeerId::CLIENT.port(), leg.peer().port());
+            let written = close.encode(&mut frame).is_ok();
+            if !written || !self.ledger.room_for_both(to, frame.len(), client) {
+                return;
+            }
+            let change = Change::Clear {
+                leg: leg.index(),
+                name,
+            };
+            let ticket = self.memory.statements.sent(change);
+            self.inject(leg, &frame, Kind::Close, Note::Statement(ticket));
+        }
+    }
+}
