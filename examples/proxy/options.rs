@@ -228,9 +228,7 @@ impl Options {
                 )?
                 .unwrap_or_default(),
             writer_retry: writer_retry(given)?,
-            out_of_sync: given
-                .choice("out-of-sync", OUT_OF_SYNC)?
-                .unwrap_or_default(),
+            out_of_sync: out_of_sync(given)?,
             throttle: given
                 .choice("throttle", &[("on", Guard::On), ("off", Guard::Off)])?
                 .unwrap_or(Guard::Off),
@@ -563,6 +561,12 @@ const CANCEL_SOURCE: &[(&str, SourceCheck)] = &[
     ("any", SourceCheck::Off),
     ("same-address", SourceCheck::SameAddress),
 ];
+
+/// What follows when a stream makes no sense.
+fn out_of_sync(given: &Given) -> Result<OutOfSync, UsageError> {
+    let choice = given.choice("out-of-sync", OUT_OF_SYNC)?;
+    Ok(choice.unwrap_or_default())
+}
 
 const OUT_OF_SYNC: &[(&str, OutOfSync)] = &[
     ("error", OutOfSync::Error),
