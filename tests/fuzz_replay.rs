@@ -3,6 +3,7 @@
 
 mod fuzz_bodies;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
@@ -83,6 +84,62 @@ fn every_target_has_its_file_its_entry_and_a_corpus() {
     for target in TARGETS {
         assert!(manifest.contains(&format!("name = \"{}\"", target.name)));
         assert!(!entries(target).is_empty(), "{} has no corpus", target.name);
+    }
+}
+
+/// `tests/data/parsers.txt` has a line for each public function that takes bytes, and no other.
+#[test]
+fn whatever_takes_bytes_has_its_target() {
+    let mut found = BTreeSet::new();
+    functions(Path::new("src"), &mut found);
+    assert!(found.len() > 90, "{found:?}");
+    let mut listed = BTreeSet::new();
+    for line in include_str!("data/parsers.txt").lines() {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (name, by) = line.split_once(" | ").expect("a function and its target");
+        assert!(listed.insert(name.to_owned()), "{name} is there twice");
+        let mut targets = by.split(", ");
+        // `scan_inspect` is there with its feature alone.
+        let is_target = |by| by == "scan_inspect" || TARGETS.iter().any(|it| it.name == by);
+        let is_known = by.strip_prefix("- ").is_some_and(|why| !why.is_empty());
+        assert!(is_known || targets.all(is_target), "{line}: no such target");
+    }
+    let other: Vec<&String> = found.symmetric_difference(&listed).collect();
+    assert!(
+        other.is_empty(),
+        "not in tests/data/parsers.txt, or not in src/: {other:?}. What reads bytes of a peer has a fuzz target."
+    );
+}
+
+/// Adds the public functions below a folder that take bytes or messages, as `folder/file::name`.
+fn functions(folder: &Path, found: &mut BTreeSet<String>) {
+    const TYPES: [&str; 4] = ["[u8]", "Values<", "Backend<", "Names<"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for entry in fs::read_dir(root.join(folder)).expect("a folder") {
+        let path = folder.join(entry.expect("an entry").file_name());
+        if root.join(&path).is_dir() {
+            functions(&path, found);
+            continue;
+        }
+        let source = fs::read_to_string(root.join(&path)).expect("a source");
+        let code = source.split("\n#[cfg(test)]\nmod tests").next();
+        let file = path.with_extension("");
+        let file = file.strip_prefix("src").expect("it is below").display();
+        let publics = ["pub fn ", "pub const fn "];
+        for start in publics.map(|public| code.unwrap_or_default().split(public).skip(1)) {
+            for behind in start {
+                let head = behind.split('{').next().unwrap_or_default();
+                let arguments = head.split("->").next().unwrap_or_default();
+                let name = behind
+                    .split(|c: char| !(c.is_alphanumeric() || c == '_'))
+                    .next();
+                if TYPES.iter().any(|of| arguments.contains(of)) {
+                    found.insert(format!("{file}::{}", name.unwrap_or_default()));
+                }
+            }
+        }
     }
 }
 

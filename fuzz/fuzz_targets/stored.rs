@@ -1,5 +1,5 @@
 //! A text is a digest or a verifier exactly if it has the form of one, else a password; one that only begins like a
-//! verifier is refused; a digest's answers are accepted and no others; and nothing that is shown holds the text.
+//! verifier is refused; a digest's answers are accepted and no others; and what is shown of it is shown of any other.
 #![no_main]
 
 #[path = "../../tests/fuzz_bodies/mod.rs"]

@@ -1,4 +1,8 @@
-//! Whole sessions.
+//! Whole sessions, of any bytes and events.
+//!
+//! The target `session` plays the simulator's programs, which a second server judges word for word. Here nobody has to know
+//! what should follow, so that anything may come from anybody at any time, and a fuzzer tries some sixty inputs while the
+//! simulator plays one.
 
 use std::time::Duration;
 
