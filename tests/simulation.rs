@@ -5,6 +5,7 @@
 //! | `PGTURNOUT_SEEDS=n` | how many seeds; without it a few hundred |
 //! | `PGTURNOUT_SEED=x` | the first of them, as 100000 of 300000 with `PGTURNOUT_SEEDS=300000`; alone, only this one |
 //! | `PGTURNOUT_SHRINK=n` | how many failing seeds of each check are shrunk and told (1) |
+//! | `PROPTEST_CASES=n` | how many strings of bytes of proptest's are played (64) |
 //! | `PGTURNOUT_SCENARIO=file` | a scenario to be told in words by `a_scenario_in_words` |
 
 #[path = "support/cited.rs"]
@@ -168,7 +169,7 @@ fn each_invariant_has_its_check() {
 proptest! {
     // What fails is shrunk as the scenario that it is, and kept as its text.
     #![proptest_config(ProptestConfig {
-        cases: 64,
+        cases: number("PROPTEST_CASES").map_or(64, |cases| cases.try_into().unwrap_or(u32::MAX)),
         max_shrink_iters: 0,
         failure_persistence: None,
         ..ProptestConfig::default()
