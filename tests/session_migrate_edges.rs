@@ -5,7 +5,7 @@ mod session_support;
 
 use std::time::Duration;
 
-use pgturnout::migrate::postgres::OtherOids;
+use pgturnout::migrate::postgres::{OtherOids, Sequences};
 use pgturnout::session::{
     CloseCause, Denial, Destination, Event, MoveOrder, MoveTarget, PeerId, ReadYourWrites, Timer,
 };
@@ -757,6 +757,93 @@ fn a_statement_of_other_rules_for_strings_keeps_the_session() {
             rig.spare_in(NEW, &Had::default());
             rig.answer_probe(WRITER, &Had::default().prepared("s", text));
             assert_eq!(rig.transfers(), [1, 0, u64::from(stays), 0], "{text}");
+        });
+    }
+}
+
+/// `currval` and `lastval` cannot be moved: whoever orders the move says what becomes of them.
+#[test]
+fn what_a_sequence_gave_is_lost_or_keeps_the_session() {
+    let prepared = [
+        ("prepare n as select nextval('s')", "C(PREPARE) Z(I)"),
+        ("execute n", "T D(1) C(SELECT 1) Z(I)"),
+    ];
+    let row = "T D(1) C(SELECT 1) Z(I)";
+    for (before, has_values) in [
+        (&[("select nextval('s')", row)][..], true),
+        (&[("select setval('s', 3)", row)], true),
+        (&[("select currval('s')", row)], false),
+        (&[("select nextval('s')", "E(42P01) Z(I)")], true),
+        (
+            &[
+                ("select nextval('s')", row),
+                ("discard sequences", "C(DISCARD SEQUENCES) Z(I)"),
+            ],
+            false,
+        ),
+        (
+            &[
+                ("select nextval('s')", row),
+                ("discard all", "C(DISCARD ALL) Z(I)"),
+            ],
+            false,
+        ),
+        (&prepared[..1], false),
+        (&prepared, true),
+    ] {
+        for policy in [Sequences::Lose, Sequences::Refuse] {
+            each(movable, |rig| {
+                rig.logged_in();
+                for (text, answer) in before {
+                    ask(rig, WRITER, text, answer);
+                }
+                let mut order = order();
+                order.sequences = policy;
+                rig.migrate(order);
+                rig.spare_in(NEW, &Had::default());
+                rig.answer_probe(WRITER, &Had::default());
+                let stays = has_values && policy == Sequences::Refuse;
+                let ended = format!("{:?}", rig.move_ended());
+                assert_eq!(
+                    ended.contains("currval and lastval would be lost"),
+                    stays,
+                    "{before:?} {policy:?} {ended}"
+                );
+            });
+        }
+    }
+}
+
+/// A message of the old server of which nothing was forwarded when the new one takes over is not the client's any more; one
+/// that has begun is waited for, and the move is given up when it does not end in time.
+#[test]
+fn half_a_message_of_the_old_server_is_waited_for_or_stays_behind_whole() {
+    let half = backend(&format!("A(7,c,{})", "long ".repeat(200)));
+    for (came, waits) in [(1, false), (4, false), (900, true)] {
+        each(movable, |rig| {
+            rig.logged_in();
+            rig.migrate(order());
+            rig.spare_in(NEW, &Had::default());
+            rig.answer_probe(WRITER, &Had::default());
+            rig.restore(NEW, "");
+            rig.raw(WRITER, &half[..came]);
+            rig.answer_probe(NEW, &Had::default());
+            if !waits {
+                assert_eq!(rig.transfers(), [1, 1, 0, 0], "{came}");
+                rig.see(WRITER, "X");
+                rig.see(CLIENT, TOLD);
+                return;
+            }
+            assert_eq!(rig.transfers(), [1, 0, 0, 0]);
+            rig.take(CLIENT);
+            rig.client("Q(delete from t)");
+            rig.pass(Duration::from_secs(60));
+            assert_eq!(rig.transfers(), [1, 0, 1, 0], "at its deadline");
+            rig.raw(WRITER, &half[900..]);
+            rig.see(WRITER, "Q(delete from t)");
+            rig.writer("C(DELETE 1) Z(I)");
+            let rest = rig.take(CLIENT);
+            assert!(rest.starts_with(&half[900..]));
         });
     }
 }

@@ -586,6 +586,9 @@ impl Driver {
         let Some(moved) = came_of(event) else {
             return;
         };
+        if let Event::Moved { took, held, .. } | Event::MoveFailed { took, held, .. } = event {
+            self.proxy.metrics.moved(*took, *held);
+        }
         if let Some(mover) = self.mover.take() {
             let _ = mover.send(moved);
         }

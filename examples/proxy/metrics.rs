@@ -38,6 +38,9 @@ struct Shared {
     totals: Mutex<Totals>,
     /// How long requests took, by upstream.
     durations: Vec<Histogram>,
+    /// How long moves took that have ended, however, and for how long of that their clients were held.
+    moves_took: Histogram,
+    moves_held: Histogram,
 }
 
 #[derive(Default)]
@@ -45,9 +48,38 @@ struct Totals {
     client: Stats,
     connections: ConnectionStats,
     moves: TransferStats,
+    ended: Ended,
     upstreams: BTreeMap<usize, Stats>,
     /// By upstream and reason.
     routes: BTreeMap<(usize, String), u64>,
+}
+
+/// What there is to say of the times of moves in a few numbers.
+#[derive(Default)]
+struct Ended {
+    moves: u64,
+    took: Duration,
+    held: Duration,
+    held_longest: Duration,
+}
+
+impl Ended {
+    fn add(&mut self, took: Duration, held: Duration) {
+        self.moves += 1;
+        self.took = self.took.saturating_add(took);
+        self.held = self.held.saturating_add(held);
+        self.held_longest = self.held_longest.max(held);
+    }
+
+    fn rows(&self) -> [(&'static str, u64); 4] {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        [
+            ("ended", self.moves),
+            ("took_us", micros(self.took)),
+            ("held_us", micros(self.held)),
+            ("held_us_longest", micros(self.held_longest)),
+        ]
+    }
 }
 
 /// What of a session's numbers is among the totals.
@@ -67,6 +99,8 @@ impl Metrics {
         // From half a millisecond to sixteen seconds.
         let histogram = || Histogram::new(exponential_buckets(0.0005, 2.0, 16));
         Metrics(Arc::new(Shared {
+            moves_took: histogram(),
+            moves_held: histogram(),
             durations: names.iter().map(|_| histogram()).collect(),
             names,
             totals: Mutex::default(),
@@ -78,6 +112,14 @@ impl Metrics {
         if let Some(histogram) = self.0.durations.get(to) {
             histogram.observe(took.as_secs_f64());
         }
+    }
+
+    /// A move has ended: how long it took, and for how long of that its client was held.
+    pub(crate) fn moved(&self, took: Duration, held: Duration) {
+        self.0.moves_took.observe(took.as_secs_f64());
+        self.0.moves_held.observe(held.as_secs_f64());
+        let mut totals = self.0.totals();
+        totals.ended.add(took, held);
     }
 
     /// Counts what only the driver knows.
@@ -136,6 +178,9 @@ impl Metrics {
         }
         for (counter, count) in totals.moves.iter() {
             add("moves", &counter, count);
+        }
+        for (name, number) in totals.ended.rows() {
+            add("moves", &name, number);
         }
         for (to, stats) in &totals.upstreams {
             for (counter, count) in stats.iter() {
@@ -255,11 +300,33 @@ impl Collector for Metrics {
             let labels = [("upstream", self.0.name(*to)), ("reason", reason)];
             ConstCounter::new(*requests).encode(metric.encode_family(&labels)?)?;
         }
-        self.encode_durations(&mut encoder)
+        self.encode_durations(&mut encoder)?;
+        self.encode_moves(&mut encoder)
     }
 }
 
 impl Metrics {
+    /// sqlproxy has the first under the name `attempted.latency`.
+    fn encode_moves(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let shared = &self.0;
+        for (name, help, histogram) in [
+            (
+                "conn_migration_attempted_latency_seconds",
+                "how long moves took, however they ended",
+                &shared.moves_took,
+            ),
+            (
+                "conn_migration_held_seconds",
+                "for how long of that their clients were held",
+                &shared.moves_held,
+            ),
+        ] {
+            let metric = described(encoder, name, help, MetricType::Histogram)?;
+            histogram.encode(metric)?;
+        }
+        Ok(())
+    }
+
     fn encode_durations(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let name = "request_duration_seconds";
         let help = "from a request's first message to its ReadyForQuery";
@@ -278,4 +345,32 @@ fn described<'e>(
     kind: MetricType,
 ) -> Result<MetricEncoder<'e>, fmt::Error> {
     encoder.encode_descriptor(name, help, None, kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_times_of_moves_are_told() {
+        let metrics = Metrics::new(std::iter::empty());
+        let millis = Duration::from_millis;
+        metrics.moved(millis(40), millis(3));
+        metrics.moved(millis(20), millis(5));
+        let text = metrics.text().unwrap();
+        for line in [
+            "pgturnout_conn_migration_attempted_latency_seconds_count 2",
+            "pgturnout_conn_migration_held_seconds_sum 0.008",
+            "pgturnout_conn_migration_held_seconds_bucket{le=\"0.004\"} 1",
+            "pgturnout_conn_migration_held_seconds_bucket{le=\"0.008\"} 2",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line}: {text}");
+        }
+        let rows = metrics.rows();
+        let number = |name: &str| rows.iter().find(|row| row.1 == name).unwrap().2;
+        assert_eq!(number("ended"), 2);
+        assert_eq!(number("took_us"), 60_000);
+        assert_eq!(number("held_us"), 8_000);
+        assert_eq!(number("held_us_longest"), 5_000);
+    }
 }

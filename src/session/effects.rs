@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::deny::Denied;
 use super::fresh::Question;
 use super::leg::{Duty, LegId};
+use super::moving::SequenceValues;
 use super::trial::RefusedTexts;
 use super::{Config, Event, Session};
 use crate::auth::Parameters;
@@ -352,11 +353,7 @@ impl<R: Route> Session<R> {
         named: &mut VecDeque<Ticket>,
     ) {
         match effect {
-            Effect::Pin(kind) => {
-                if let Some(pin) = pin_of(*kind) {
-                    self.pin(pin);
-                }
-            }
+            Effect::Pin(kind) => self.leaves(*kind),
             Effect::Prepare(preparation) => {
                 let ticket = self.preparing(leg, preparation, alone, text);
                 named.push_back(ticket);
@@ -419,6 +416,7 @@ impl<R: Route> Session<R> {
             Effect::DiscardAll => {
                 self.confirm_named(effects);
                 if self.nothing_runs_behind() {
+                    self.relocation.sequence_values = SequenceValues::Nothing;
                     self.memory.pins.lift_now(Lift::DiscardAll);
                     self.pin_for_startup();
                 }
@@ -460,9 +458,12 @@ impl<R: Route> Session<R> {
             | Effect::Execute { .. }
             | Effect::Pin(_)
             | Effect::DiscardPlans
-            | Effect::DiscardSequences
             | Effect::UnlistenAll
             | Effect::CloseAll => {}
+            Effect::DiscardSequences if self.nothing_runs_behind() => {
+                self.relocation.sequence_values = SequenceValues::Nothing;
+            }
+            Effect::DiscardSequences => {}
         }
     }
 

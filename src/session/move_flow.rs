@@ -9,13 +9,13 @@ use super::effects::Prepared;
 use super::leg::LegId;
 use super::look::text_of;
 use super::move_ask::{Answer, Body, Question};
-use super::moving::{Described, Kin, Moving, Source};
+use super::moving::{Described, Kin, Moving, SequenceValues, Source};
 use super::requests::Batch;
 use super::{PeerId, Session};
 use crate::migrate::postgres::{
-    Found, PROBE_STATEMENT, Probe, ProbeFailed, Remembered, Restore, Scope, Surrounding,
-    TypeLookup, TypeMap, are_strangers, declared, defaults_taken_along, differences, refusals,
-    same_oids, surroundings, types_to_look_up,
+    Found, PROBE_STATEMENT, Probe, ProbeFailed, Refusal, Remembered, Restore, Scope, Sequences,
+    Surrounding, TypeLookup, TypeMap, are_strangers, declared, defaults_taken_along, differences,
+    refusals, same_oids, surroundings, types_to_look_up,
 };
 use crate::migrate::{
     Batch as Open, Copy, Dialect, Facts, Phase, Quiescent, Trust, Unsafe, safe_point,
@@ -306,6 +306,10 @@ impl<R: Route> Session<R> {
     /// Why the session cannot be moved, or not to there, if it cannot.
     fn why_it_stays(&self, found: &Found) -> Option<String> {
         let plan = &self.writer_move()?.plan;
+        let has_values = self.relocation.sequence_values == SequenceValues::Some;
+        if has_values && plan.order.sequences == Sequences::Refuse {
+            return Some(Refusal::SequenceValues.to_string());
+        }
         let known = self.memory.statements.present(self.writer().index());
         let journal = known.map(|(name, known)| {
             let way = match (known.query.is_empty(), known.body.is_empty()) {

@@ -11,7 +11,7 @@ use super::{Destination, Event, Life, Moves, Session, Timer};
 use crate::auth::Parameters;
 use crate::migrate::cockroach::SessionState;
 use crate::migrate::postgres::{
-    Assignment, Found, Listening, OtherOids, Scope, Surrounding, TypeMap,
+    Assignment, Found, Listening, OtherOids, Scope, Sequences, Surrounding, TypeMap,
 };
 use crate::migrate::{
     Attempt, CannotStart, Carriage, Facts, Migration, Phase, PhaseLimits, Progress, Readiness,
@@ -99,6 +99,8 @@ pub struct MoveOrder {
     pub trust: Trust,
     /// What becomes of LISTEN.
     pub listening: Listening,
+    /// What becomes of `currval` and `lastval`.
+    pub sequences: Sequences,
     /// What to do about types that have other OIDs there.
     pub other_oids: OtherOids,
     /// What of the new server is put up with.
@@ -114,6 +116,7 @@ impl MoveOrder {
             limits: PhaseLimits::default(),
             trust: Trust::default(),
             listening: Listening::default(),
+            sequences: Sequences::default(),
             other_oids: OtherOids::default(),
             accepts: Vec::new(),
         }
@@ -257,6 +260,14 @@ pub(super) enum Kept {
     Request,
 }
 
+/// Whether `currval` and `lastval` have values, as far as the client's texts tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum SequenceValues {
+    #[default]
+    Nothing,
+    Some,
+}
+
 /// What a session knows of its moves.
 #[derive(Debug, Default)]
 pub(super) struct Relocation {
@@ -265,6 +276,7 @@ pub(super) struct Relocation {
     /// How often something was decided about what the client sends.
     pub(super) clock: u64,
     pub(super) kept: Kept,
+    pub(super) sequence_values: SequenceValues,
     /// How many bytes of the message that is forwarded the client has yet to send.
     pub(super) to_come: u64,
 }

@@ -8,6 +8,7 @@ use super::decide::Obstacle;
 use super::effects::{Note, Prepared, pin_of};
 use super::leg::LegId;
 use super::look::{Certainty, Look, Mirror};
+use super::moving::SequenceValues;
 use super::requests::{Batch, SYNC};
 use super::{PeerId, Session, Timer};
 use crate::route::{Class, Concerns, Effect, Intent, Name, PinKind, Preparation, Route, Why};
@@ -56,6 +57,16 @@ impl<R: Route> Session<R> {
         self.memory.statements.sent(change)
     }
 
+    /// What a statement that is on its way leaves in the session.
+    pub(super) fn leaves(&mut self, kind: PinKind) {
+        if kind == PinKind::SequenceState {
+            self.relocation.sequence_values = SequenceValues::Some;
+        }
+        if let Some(pin) = pin_of(kind) {
+            self.pin(pin);
+        }
+    }
+
     /// An EXECUTE is on its way: what its statement leaves in the session is assumed at once.
     pub(super) fn executing(&mut self, name: &Name) {
         let (known, settled) = self.executed(name);
@@ -67,11 +78,7 @@ impl<R: Route> Session<R> {
         }
         for effect in &definition.meta.effects {
             match effect.effect.concerns() {
-                Concerns::Pin(kind) => {
-                    if let Some(pin) = pin_of(kind) {
-                        self.pin(pin);
-                    }
-                }
+                Concerns::Pin(kind) => self.leaves(kind),
                 Concerns::Savepoint(_)
                 | Concerns::Statement(_)
                 | Concerns::Preparation(_)

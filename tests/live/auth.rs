@@ -6,10 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::support::client::{Client, Pace};
+use crate::support::client::{Client, Pace, V3_0};
 use crate::support::cluster::Cluster;
-use crate::support::lab;
 use crate::support::proxy::Proxy;
+use crate::support::{lab, message};
 
 /// What the servers store of a user.
 fn stored(cluster: &Cluster, user: &str) -> String {
@@ -176,6 +176,53 @@ fn a_verifier_is_enough_for_a_relayed_login() {
         assert_eq!(psql(cluster, proxy.port, "u_scram", "").unwrap(), BOTH);
         let wrong = psql_with(cluster, proxy.port, "u_scram", "wrong", "").unwrap_err();
         assert!(wrong.contains("password authentication failed"), "{wrong}");
+    }
+}
+
+/// What the client has proved at its login lets the session in at the next server, too.
+#[tokio::test]
+async fn a_verifier_is_enough_for_a_move() {
+    let Some(cluster) = lab::cluster("auth::move_verifier") else {
+        return;
+    };
+    let users = UsersFile::stored("auth::move_verifier", cluster, &["u_scram"]);
+    let old = format!("127.0.0.1:{}", cluster.primary());
+    let new = format!("localhost:{}", cluster.primary());
+    let console = ["--console-user", "op", "--console-auth", "trust"];
+    let common = [
+        &console[..],
+        &["--upstream-tls", "disable", "--spare", &new],
+    ]
+    .concat();
+    for more in [&[][..], &["--auth", "terminate"]] {
+        let proxy = start(cluster, &users, &[&common[..], more].concat());
+        let config = format!(
+            "host=127.0.0.1 port={} user=u_scram password=u_scram-secret dbname=app",
+            proxy.port
+        );
+        let (client, connection) = tokio_postgres::connect(&config, tokio_postgres::NoTls)
+            .await
+            .unwrap();
+        let connection = tokio::spawn(connection);
+        client.batch_execute("set work_mem = '77MB'").await.unwrap();
+        let own = "select pg_backend_pid(), current_setting('work_mem'), session_user::text";
+        let before = client.query_one(own, &[]).await.unwrap();
+        let mut console = Client::connect(proxy.port, Pace::Whole);
+        let who = [("user", "op"), ("database", "pgturnout")];
+        console.send(&message::startup(V3_0, &who));
+        console.finish_login(None);
+        let said = console.query(&format!("migrate all from '{old}' to '{new}' within 20"));
+        let complete = said.iter().find(|frame| frame.tag == b'C');
+        let complete = complete.unwrap_or_else(|| panic!("{more:?}: {said:?}"));
+        assert_eq!(complete.body, b"MIGRATE 1\0");
+        let behind = client.query_one(own, &[]).await.unwrap();
+        assert_ne!(behind.get::<_, i32>(0), before.get::<_, i32>(0));
+        for column in [1_usize, 2] {
+            let (behind, before): (&str, &str) = (behind.get(column), before.get(column));
+            assert_eq!(behind, before);
+        }
+        drop(client);
+        connection.await.unwrap().unwrap();
     }
 }
 

@@ -294,6 +294,13 @@ fn one_session_moves_with_what_it_has() {
         stats.iter().find(of).unwrap()[2].clone().unwrap()
     };
     assert_eq!([counted("attempted"), counted("success")], ["1", "1"]);
+    assert_eq!([counted("ended"), counted("error_recoverable")], ["1", "0"]);
+    assert_eq!(counted("held_us"), counted("held_us_longest"));
+    assert_eq!(
+        Some(counted("held_us")).as_deref(),
+        cells[3],
+        "the pause that the client saw"
+    );
     let frames = console.query(&format!("migrate session 999 to '{}'", lab.spare));
     assert!(errors(&frames)[0].contains("42704"), "{frames:?}");
     let frames = console.query(&format!("migrate session {number} to 'nowhere:1'"));
@@ -731,4 +738,28 @@ fn how_a_session_moves_can_be_said() {
     let listed =
         |row: &Vec<Option<String>>| row[0].as_deref() == Some("  WITH (listen = refuse | move)");
     assert!(help.iter().any(listed));
+}
+
+/// A cancel reaches the server that a session has moved to.
+#[test]
+fn a_cancel_behind_a_move_hits_the_new_server() {
+    // On the writer, wherever a read could go.
+    let unsplit = [&["--split", "off"][..], &TRUST].concat();
+    let Some(lab) = Operated::with("console::moved_cancel", &unsplit) else {
+        return;
+    };
+    let mut client = named(lab.proxy.port, "cancelled");
+    let number = lab.number_of("cancelled");
+    let text = format!("migrate session {number} to '{}'", lab.spare);
+    assert_eq!(done(&lab.console().query(&text)), "MIGRATE 1");
+    client.send(&message::query("select pg_sleep(6)"));
+    let mut admin = Client::open(lab.cluster.primary(), Pace::Whole, "postgres", &[]);
+    let running = "select count(*) from pg_stat_activity \
+        where application_name = 'cancelled' and wait_event = 'PgSleep'";
+    assert!(eventually(|| admin.value(running) == "1"));
+    let (id, secret) = client.key.clone().unwrap();
+    let mut canceller = Client::connect(lab.proxy.port, Pace::Whole);
+    canceller.send(&message::cancel(id, &secret));
+    assert!(errors(&client.ready(1))[0].contains("57014"));
+    assert_eq!(client.value("select 40 + 2"), "42");
 }

@@ -362,3 +362,46 @@ fn reads_are_split_behind_a_move() {
         "Asia/Tehran"
     );
 }
+
+/// Who a session is, by SET ROLE and SET SESSION AUTHORIZATION in every order, is who it is behind a move.
+#[test]
+fn who_a_session_is_goes_along() {
+    let Some(cluster) = cluster("who_a_session_is_goes_along") else {
+        return;
+    };
+    for (statements, who) in [
+        (&["set role u_clear"][..], "postgres u_clear u_clear"),
+        (
+            &["set session authorization u_clear"],
+            "u_clear u_clear none",
+        ),
+        (
+            &["set session authorization u_clear", "set role u_clear"],
+            "u_clear u_clear u_clear",
+        ),
+        (
+            &["set role u_clear", "set session authorization u_md5"],
+            "u_md5 u_md5 none",
+        ),
+        (
+            &["set role u_clear", "reset role", "set work_mem = '7MB'"],
+            "postgres postgres none",
+        ),
+    ] {
+        let mover = mover(cluster, Split::Off);
+        let mut client = Client::open(mover.port, Pace::Whole, "postgres", &[]);
+        for sql in statements {
+            client.run(sql);
+        }
+        let is = "select session_user || ' ' || current_user || ' ' || current_setting('role')";
+        assert_eq!(client.value(is), who);
+        let (before, process) = (seen(&mut client), pid(&mut client));
+        moves(&mover, to(THERE));
+        assert_ne!(pid(&mut client), process);
+        assert_eq!(seen(&mut client), before, "{statements:?}");
+        assert_eq!(client.value(is), who);
+        client.run("reset session authorization");
+        client.run("reset role");
+        assert_eq!(client.value(is), "postgres postgres none");
+    }
+}

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use pgturnout::migrate::Trust;
-use pgturnout::migrate::postgres::{Listening, OtherOids};
+use pgturnout::migrate::postgres::{Listening, OtherOids, Sequences};
 use pgturnout::session::{Accept, Destination, MoveOrder, MoveTarget};
 
 /// The longest time that may be asked for: a day.
@@ -41,6 +41,11 @@ pub(crate) const OPTIONS: &[(&str, &str, &str)] = &[
         "listen",
         "refuse | move",
         "a session that listens stays, or listens again on the new server",
+    ),
+    (
+        "sequences",
+        "lose | refuse",
+        "a session that has called nextval or setval moves, and loses currval and lastval, or stays",
     ),
     (
         "oids",
@@ -134,6 +139,11 @@ impl Manner {
                 &[("refuse", Listening::Refuse), ("move", Listening::Move)],
             )
             .map(|listening| order.listening = listening),
+            "sequences" => pick(
+                &small,
+                &[("lose", Sequences::Lose), ("refuse", Sequences::Refuse)],
+            )
+            .map(|sequences| order.sequences = sequences),
             "oids" => pick(
                 &small,
                 &[("refuse", OtherOids::Refuse), ("remap", OtherOids::Remap)],
@@ -212,6 +222,7 @@ mod tests {
         assert_eq!(order(&[]), expected);
         expected.trust = Trust::Probe;
         expected.listening = Listening::Move;
+        expected.sequences = Sequences::Refuse;
         expected.other_oids = OtherOids::Remap;
         expected.accepts = vec![Accept::Behind, Accept::OlderMajor];
         expected.limits.total = Duration::from_secs(5);
@@ -221,6 +232,7 @@ mod tests {
         let all = [
             ("trust", "probe"),
             ("listen", "Move"),
+            ("sequences", "refuse"),
             ("oids", "remap"),
             ("accept", "behind, older_major"),
             ("timeout", "5s"),

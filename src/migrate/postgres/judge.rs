@@ -20,6 +20,18 @@ pub enum Listening {
     Move,
 }
 
+/// What becomes of `currval` and `lastval`: a session's own values, which no server tells and none can be given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sequences {
+    /// They are lost: behind the move they fail (`55000`) until the session has called `nextval` again, as in a new session. The
+    /// default: most sessions that call `nextval` use what it returns, and nothing but DISCARD would ever let them move.
+    #[default]
+    Lose,
+    /// A session that has called `nextval` or `setval` in its own words stays, until DISCARD SEQUENCES or DISCARD ALL. Those that a
+    /// column's default, a trigger or a function of the user's calls are not seen.
+    Refuse,
+}
+
 /// Something in a session that cannot be moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -55,6 +67,8 @@ pub enum Refusal {
         /// Its name.
         name: Box<[u8]>,
     },
+    /// `currval` and `lastval` have values, and [`Sequences::Refuse`] is in force.
+    SequenceValues,
     /// The journal has a statement that the server does not know: a function has dropped it, for instance.
     LostStatement {
         /// Its name.
@@ -81,6 +95,7 @@ impl fmt::Display for Refusal {
                     Printable(name)
                 )
             }
+            Refusal::SequenceValues => f.write_str("currval and lastval would be lost"),
             Refusal::LostStatement { name } => {
                 write!(
                     f,

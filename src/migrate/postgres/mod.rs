@@ -64,8 +64,8 @@ mod types;
 
 pub use found::{CustomSettings, Found, Identity, Origin, Prepared, Settable, Setting};
 pub use judge::{
-    Difference, Listening, Refusal, Remembered, Surrounding, differences, log_position, refusals,
-    surroundings,
+    Difference, Listening, Refusal, Remembered, Sequences, Surrounding, differences, log_position,
+    refusals, surroundings,
 };
 pub use probe::{Probe, Scope};
 pub use query::ProbeFailed;
