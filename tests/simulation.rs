@@ -13,6 +13,7 @@ mod cited;
 #[path = "support/sim/mod.rs"]
 mod sim;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use proptest::prelude::*;
@@ -51,7 +52,8 @@ fn seeds() -> Range<u64> {
 fn every_law_holds_in_every_session() {
     let outcome = campaign::campaign(seeds());
     let rate = outcome.sessions as f64 / outcome.took.as_secs_f64();
-    println!("{} sessions, {rate:.0} per second", outcome.sessions);
+    let (sessions, seconds) = (outcome.sessions, outcome.took.as_secs());
+    println!("{sessions} sessions in {seconds} s, {rate:.0} per second");
     let [full, part] = outcome.compared;
     println!("compared under each chunking: {full} seeds in full, {part} in part");
     let shrunk = number("PGTURNOUT_SHRINK").unwrap_or(1);
@@ -163,7 +165,69 @@ fn each_invariant_has_its_check() {
             assert!(found, "{place} is not there");
         }
     }
-    assert_eq!(expected, 49);
+    assert_eq!(expected, 53);
+    let list = include_str!("data/invariants.txt");
+    for check in Check::ALL {
+        let name = format!("simulation {check:?}");
+        let cites = |line: &str| line.split([',', '|']).any(|place| place.trim() == name);
+        assert!(
+            list.lines().any(cites),
+            "{name} checks nothing that is listed"
+        );
+    }
+}
+
+/// What of a configuration's `Debug` belongs to each field, and to each field of one that is a structure.
+fn fields(debug: &str) -> Vec<(String, String)> {
+    let (mut out, mut parent): (Vec<(String, String)>, String) = (Vec::new(), String::new());
+    for line in debug.lines() {
+        let text = line.trim_start();
+        let name = text.split_once(": ").map(|(name, _)| name);
+        match (line.len() - text.len(), name) {
+            (4, Some(name)) if text.ends_with(" {") => parent = format!("{name}."),
+            (4, Some(name)) => {
+                parent.clear();
+                out.push((name.to_owned(), text.to_owned()));
+            }
+            (8, Some(name)) if !parent.is_empty() => {
+                out.push((format!("{parent}{name}"), text.to_owned()));
+            }
+            _ => {
+                if let Some((_, value)) = out.last_mut() {
+                    value.push_str(text);
+                }
+            }
+        }
+    }
+    out
+}
+
+/// Each option of a configuration differs between seeds, or `tests/data/config.txt` says why not.
+#[test]
+fn every_option_differs_between_seeds() {
+    let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for seed in 0..4_000 {
+        let scenario = program::of_bytes(&program::expand(seed));
+        for (name, value) in fields(&format!("{:#?}", scenario.setup.config())) {
+            values.entry(name).or_default().insert(value);
+        }
+    }
+    let lines = include_str!("data/config.txt").lines();
+    let listed: BTreeMap<&str, &str> = lines
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split_once(": ").expect("`option: reason`"))
+        .collect();
+    let same = values.iter().filter(|(_, values)| values.len() < 2);
+    let same: Vec<&str> = same.map(|(name, _)| name.as_str()).collect();
+    let unlisted: Vec<_> = same
+        .iter()
+        .filter(|name| !listed.contains_key(*name))
+        .collect();
+    assert!(unlisted.is_empty(), "never differ: {unlisted:?}");
+    for name in listed.keys() {
+        assert!(values.contains_key(*name), "{name} is no option");
+    }
+    assert!(values.len() > 40, "the options are read: {}", values.len());
 }
 
 proptest! {

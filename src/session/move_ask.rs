@@ -184,6 +184,12 @@ impl<R: Route> Session<R> {
         (asked.leg == leg).then_some(asked)
     }
 
+    /// Whether a server owes a move an answer.
+    pub(super) fn is_asked_for_a_move(&self, leg: LegId) -> bool {
+        let asked = self.writer_move().and_then(|it| it.plan.asked.as_ref());
+        asked.is_some_and(|asked| asked.leg == leg)
+    }
+
     /// Hears what a server says that a move has asked. `None` if it is none, or says something else.
     pub(super) fn hear_move(&mut self, now: Instant, leg: LegId, input: &[u8]) -> Option<Demand> {
         self.asked_mut(leg)?;

@@ -16,7 +16,7 @@ use super::policy::{Judged, Refused};
 use super::requests::Batch;
 use super::{Demand, Denial, ReadOnlyTransactions, RouteReason, Session};
 use crate::limits;
-use crate::route::{Class, Intent, Route, TransactionModes, Why};
+use crate::route::{Access, Class, Intent, Route, TransactionModes, Why};
 use crate::wire::{Frontend, Header, TransactionStatus, sqlstate};
 
 /// Whether a READ ONLY transaction runs on the reader.
@@ -121,6 +121,9 @@ impl Run {
     /// Where a segment goes while the transaction has not failed. `setting` is its text, if it is one Query.
     fn place(&self, look: &Look, setting: Option<&[u8]>) -> Place {
         let pristine = self.seen == Snapshot::NotTaken;
+        if self.modes.access != Some(Access::ReadOnly) && pristine {
+            return Place::Again;
+        }
         let elsewhere = if pristine {
             Place::Again
         } else {
@@ -447,13 +450,18 @@ impl<R: Route> Session<R> {
         }
     }
 
-    /// A COMMIT or ROLLBACK is complete; with `chain`, another transaction with the same modes is open.
+    /// A COMMIT or ROLLBACK is complete; with `chain`, another transaction with the same modes is open. Behind one that had
+    /// failed a server gives it the modes of the session, so that it may write.
     pub(super) fn transaction_is_over(&mut self, chain: bool) {
+        let status = self.leg(self.reader()).serving().map(|it| it.status);
         if let ReaderTransaction::Runs(run) = &mut self.reader_transaction {
             match chain {
                 true => {
                     run.settings.clear();
                     run.seen = Snapshot::NotTaken;
+                    if run.unit == Unit::Failed || status == Some(TransactionStatus::Failed) {
+                        run.modes = TransactionModes::default();
+                    }
                 }
                 false => run.stage = Stage::Over,
             }

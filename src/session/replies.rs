@@ -257,6 +257,7 @@ impl<R: Route> Session<R> {
     fn owner_of_notice(&self, leg: LegId) -> Owner {
         let serving = self.leg(leg).serving();
         match serving.and_then(|serving| serving.pipeline.head()) {
+            Some(_) if self.is_asked_for_a_move(leg) => self.unasked(leg),
             Some(head) if !matches!(head.note, Note::Question(_)) => head.owner,
             Some(_) | None => self.unasked(leg),
         }

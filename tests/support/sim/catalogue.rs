@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use pgturnout::migrate;
 use pgturnout::session::PeerId;
 use pgturnout::wire::Header;
 
-use super::fault::{self, Fault, PLAYERS};
+use super::fault::{self, Fault};
 
-/// What a peer was doing, as its messages tell.
+/// What a peer was doing, as its messages tell; or what the session was doing to move, whatever its peers did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     /// There is no connection.
@@ -23,9 +24,17 @@ pub(crate) enum Phase {
     Busy,
     CopyIn,
     CopyOut,
+    MoveDial,
+    MoveLogIn,
+    MoveWait,
+    MoveDrain,
+    MoveRead,
+    MoveRestore,
+    MoveVerify,
+    MoveCutOver,
 }
 
-pub(crate) const PHASES: [(Phase, &str); 8] = [
+pub(crate) const PHASES: [(Phase, &str); 16] = [
     (Phase::Absent, "absent"),
     (Phase::Opening, "opening"),
     (Phase::Login, "login"),
@@ -34,6 +43,14 @@ pub(crate) const PHASES: [(Phase, &str); 8] = [
     (Phase::Busy, "busy"),
     (Phase::CopyIn, "copy-in"),
     (Phase::CopyOut, "copy-out"),
+    (Phase::MoveDial, "move-dial"),
+    (Phase::MoveLogIn, "move-log-in"),
+    (Phase::MoveWait, "move-wait"),
+    (Phase::MoveDrain, "move-drain"),
+    (Phase::MoveRead, "move-read"),
+    (Phase::MoveRestore, "move-restore"),
+    (Phase::MoveVerify, "move-verify"),
+    (Phase::MoveCutOver, "move-cut-over"),
 ];
 
 impl Phase {
@@ -42,6 +59,20 @@ impl Phase {
         found
             .map(|(phase, _)| *phase)
             .ok_or_else(|| format!("{name:?} is no phase"))
+    }
+
+    /// That of the session while its move is in one of its own.
+    fn of_move(phase: migrate::Phase) -> Phase {
+        match phase {
+            migrate::Phase::Dial => Phase::MoveDial,
+            migrate::Phase::LogIn => Phase::MoveLogIn,
+            migrate::Phase::Wait => Phase::MoveWait,
+            migrate::Phase::Drain => Phase::MoveDrain,
+            migrate::Phase::Read => Phase::MoveRead,
+            migrate::Phase::Restore => Phase::MoveRestore,
+            migrate::Phase::Verify => Phase::MoveVerify,
+            migrate::Phase::CutOver => Phase::MoveCutOver,
+        }
     }
 }
 
@@ -79,6 +110,8 @@ pub(crate) struct Seen {
     pub(crate) pairs: BTreeMap<(usize, Phase, u8), u64>,
     pub(crate) faults: BTreeMap<(String, usize, Phase), u64>,
     watches: [Watch; PeerId::COUNT],
+    /// What the session does to move.
+    moving: Option<Phase>,
 }
 
 impl Seen {
@@ -94,9 +127,20 @@ impl Seen {
     /// A new world begins.
     pub(crate) fn begin(&mut self) {
         self.watches = Default::default();
-        for peer in [PeerId::WRITER, PeerId::READER] {
+        self.moving = None;
+        for peer in PeerId::ALL.into_iter().filter(|peer| peer.is_upstream()) {
             self.closed(peer);
         }
+    }
+
+    /// The session's move is in this phase, or there is none.
+    pub(crate) fn moves(&mut self, phase: Option<migrate::Phase>) {
+        self.moving = phase.map(Phase::of_move);
+    }
+
+    /// Whether a peer is in a phase, or the session in one of a move's.
+    pub(crate) fn is_in(&self, peer: PeerId, phase: Phase) -> bool {
+        self.phase(peer) == phase || self.moving == Some(phase)
     }
 
     /// A peer is dialled or has a new connection.
@@ -189,9 +233,10 @@ impl Seen {
     }
 
     fn note(&mut self, peer: PeerId, tag: u8) {
-        let phase = self.watches[peer.index()].phase;
         let tag = known(peer, tag);
-        *self.pairs.entry((peer.index(), phase, tag)).or_default() += 1;
+        for phase in [Some(self.phase(peer)), self.moving].into_iter().flatten() {
+            *self.pairs.entry((peer.index(), phase, tag)).or_default() += 1;
+        }
     }
 
     fn move_on(&mut self, peer: PeerId, tag: u8) {
@@ -229,8 +274,10 @@ impl Seen {
     /// Something goes wrong now, at this peer or at all of them.
     pub(crate) fn fault(&mut self, fault: &Fault) {
         let peer = fault.peer().unwrap_or(PeerId::CLIENT);
-        let key = (fault.counted_as(), peer.index(), self.phase(peer));
-        *self.faults.entry(key).or_default() += 1;
+        for phase in [Some(self.phase(peer)), self.moving].into_iter().flatten() {
+            let key = (fault.counted_as(), peer.index(), phase);
+            *self.faults.entry(key).or_default() += 1;
+        }
     }
 }
 
@@ -275,7 +322,7 @@ impl<'a> Unexpected<'a> {
 
     /// Why a situation is not expected.
     fn reason(&self, peer: PeerId, phase: Phase, what: &str) -> Option<&str> {
-        let (peer, phase) = (peer.to_string(), phase.to_string());
+        let (peer, phase) = (fault::word_for(peer), phase.to_string());
         let among = |list: &str, one: &str| list.split(',').any(|known| known == one);
         let line = self.lines.iter().find(|(of, during, whats, _)| {
             (*of == "*" || among(of, &peer))
@@ -286,7 +333,7 @@ impl<'a> Unexpected<'a> {
     }
 
     fn judge(&self, peer: PeerId, phase: Phase, what: &str, seen: bool) -> Option<String> {
-        let name = format!("{peer} {phase} {what}");
+        let name = format!("{} {phase} {what}", fault::word_for(peer));
         match self.reason(peer, phase, what) {
             None if !seen => Some(format!("{name} was not seen")),
             Some(why) if seen && why.starts_with("never: ") => {
@@ -308,7 +355,7 @@ impl Seen {
     /// Situations that were not seen although nothing says why, and ones that were although something says not.
     pub(crate) fn gaps(&self, unexpected: &Unexpected<'_>) -> Vec<String> {
         let mut out = Vec::new();
-        for peer in PLAYERS {
+        for peer in PeerId::ALL {
             let tags = match peer {
                 PeerId::CLIENT => FRONTEND,
                 _ => BACKEND,
@@ -335,12 +382,16 @@ impl Seen {
     pub(crate) fn fault_table(&self) -> String {
         let mut out = format!("{:24} {:6}", "fault", "at");
         for (phase, _) in PHASES {
-            out.push_str(&format!(" {phase:>8}"));
+            let name = phase.to_string();
+            out.push_str(&format!(
+                " {:>8}",
+                name.strip_prefix("move-").unwrap_or(&name)
+            ));
         }
         out.push('\n');
         for fault in fault::every() {
             let (name, peer) = (fault.counted_as(), fault.peer().unwrap_or(PeerId::CLIENT));
-            out.push_str(&format!("{name:24} {:6}", peer.to_string()));
+            out.push_str(&format!("{name:24} {:6}", fault::word_for(peer)));
             for (phase, _) in PHASES {
                 let count = self.faults.get(&(name.clone(), peer.index(), phase));
                 out.push_str(&format!(" {:>8}", count.unwrap_or(&0)));

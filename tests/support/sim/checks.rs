@@ -163,6 +163,8 @@ const HELD_BEFORE_THE_LOGIN: usize = 16 << 10;
 /// What a message may cost until it is answered, its bytes not counted, and what is remembered of it behind that.
 const HELD_FOR_A_MESSAGE: usize = 400;
 const KEPT_OF_A_MESSAGE: usize = 100;
+/// What is remembered of a move: how its new server greeted, and what kin the servers are.
+const KEPT_OF_A_MOVE: usize = 1 << 10;
 /// And where a text's tables are remembered with it.
 const KEPT_OF_ITS_TABLES: usize = 25;
 
@@ -655,11 +657,12 @@ fn rested(world: &mut World<'_>) {
     let (heard, messages) = (world.heard.len(), world.from_client.begun().len());
     let held = usize::try_from(world.meter.held()).unwrap_or_default();
     let moves = world.session.migration().map_or(0, |_| moves::HELD);
+    let moved = world.moves.cut_overs().min(1) * KEPT_OF_A_MOVE;
     let tables = match world.config.metadata {
         Metadata::On => KEPT_OF_ITS_TABLES,
         Metadata::Off => 0,
     };
-    let kept = HELD_AT_REST + heard + (KEPT_OF_A_MESSAGE + tables) * messages + moves;
+    let kept = HELD_AT_REST + heard + (KEPT_OF_A_MESSAGE + tables) * messages + moves + moved;
     if held > kept && world.client.is_ready() {
         let detail = format!("{held} bytes held at rest, behind {heard} in {messages} messages");
         world.broken(Check::Bounded, detail);

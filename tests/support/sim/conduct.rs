@@ -271,16 +271,20 @@ pub(crate) fn at_rest(world: &mut World<'_>) {
     }
 }
 
+/// What tells what a server has said of its own accord from everything else.
+pub(crate) const ASIDES: [(u8, &[u8]); 2] = [
+    (b'N', b"no cause for alarm"),
+    (b'S', b"default_transaction_read_only"),
+];
+
 /// What the writer says of its own accord arrives.
 fn hears_the_writer(world: &mut World<'_>) {
     let asides = |frames: &[Frame]| {
         let aside = frames.iter().filter(|frame| {
             let has = |word: &[u8]| frame.body.windows(word.len()).any(|part| part == word);
-            match frame.tag {
-                b'N' => has(b"no cause for alarm"),
-                b'S' => has(b"default_transaction_read_only"),
-                _ => false,
-            }
+            ASIDES
+                .iter()
+                .any(|(tag, word)| frame.tag == *tag && has(word))
         });
         aside.count()
     };
@@ -303,6 +307,8 @@ fn tells_clean_text(world: &mut World<'_>) {
         .filter(|(frame, _)| matches!(frame.tag, b'E' | b'N'))
         // A server that ends the session in its answer to us is passed on as it is.
         .filter(|(frame, _)| !transfers::is_farewell(world, frame))
+        // Of what ends the session while a move asks its server the client hears the server's own word.
+        .filter(|(frame, _)| !(world.moves.has_begun() && oracle::show(frame) == "E(57P01 FATAL)"))
         .find(|(frame, _)| {
             let fields = frame.body.split(|byte| *byte == 0);
             !fields

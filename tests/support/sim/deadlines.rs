@@ -109,9 +109,9 @@ impl Clocks {
     }
 
     /// The driver is told something.
-    pub(crate) fn told(&mut self, event: &Event, now: Instant) {
+    pub(crate) fn told(&mut self, event: &Event, now: Instant, since: impl Fn(PeerId) -> PeerId) {
         let peer = match event {
-            Event::UpstreamFailed { peer, .. } => *peer,
+            Event::UpstreamFailed { peer, .. } => since(*peer),
             Event::ReaderLost { .. } => PeerId::READER,
             _ => return,
         };

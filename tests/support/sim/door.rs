@@ -396,7 +396,7 @@ fn nothing_is_lost(world: &mut World<'_>) {
         .iter()
         .any(|fault| fault.damage() > Damage::Requests && *fault != Fault::Expel);
     // Where copies are made a Query may stand in the middle of one.
-    if simple && !hurt && !world.setup.optimistic && sent > answered {
+    if simple && !hurt && !world.setup.copies_requests() && sent > answered {
         let detail = format!("{sent} requests had left, {answered} were answered");
         world.broken(Check::FatalLast, detail);
     }

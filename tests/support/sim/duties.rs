@@ -297,7 +297,7 @@ fn lost_and_told(world: &mut World<'_>) {
 /// A proven read goes to the reader unless there is a reason, and the reason is told.
 fn reads_are_read(world: &mut World<'_>) {
     let wrong = world.told.iter().find(|event| {
-        matches!(
+        let kept = matches!(
             event,
             Event::Routed {
                 peer: PeerId::WRITER,
@@ -305,7 +305,8 @@ fn reads_are_read(world: &mut World<'_>) {
                 reason: RouteReason::Intent(_),
                 ..
             }
-        )
+        );
+        kept && !world.setup.fittings.whims
     });
     let not_split = world.told.iter().find(|event| {
         matches!(

@@ -265,7 +265,7 @@ fn request(world: &mut World<'_>, to: Option<PeerId>, frame: &[u8]) {
     let (tag, body) = (frame[0], &frame[Header::LEN..]);
     let known = losses(world);
     // Who answers before it is asked has accepted what was to be tried.
-    let accepted = world.setup.optimistic && world.lies(PeerId::READER);
+    let accepted = world.setup.copies_requests() && world.lies(PeerId::READER);
     let (judged, goodbye) = (world.setup.judges(), world.goodbye);
     let requests = &mut world.fates.requests;
     if requests.batch.is_none() {

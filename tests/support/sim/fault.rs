@@ -2,6 +2,7 @@
 
 use pgturnout::session::PeerId;
 
+use super::catalogue::Phase;
 use super::server::{Flaw, Impostor, TlsAnswer};
 use super::text::{Words, hex, unhex};
 use super::transfers;
@@ -313,6 +314,29 @@ impl Fault {
         }
     }
 
+    /// The same of one that has struck a server which is the writer now.
+    pub(crate) fn damage_by_the_writer(&self) -> Damage {
+        match self {
+            Fault::FailNext(..) => Damage::Requests,
+            fault => match fault.damage() {
+                Damage::None if fault.ends_a_connection() => Damage::Session,
+                other => other,
+            },
+        }
+    }
+
+    /// Whether it ends the connection that it strikes, or leaves something out of it.
+    fn ends_a_connection(&self) -> bool {
+        matches!(
+            self,
+            Fault::Reset(_)
+                | Fault::Eof(_)
+                | Fault::Shutdown(..)
+                | Fault::Cut(..)
+                | Fault::Pose(..)
+        )
+    }
+
     /// What the client may notice of it once it has struck.
     pub(crate) fn damage(&self) -> Damage {
         match self {
@@ -365,17 +389,22 @@ pub(crate) fn is_spare(peer: PeerId) -> bool {
 
 /// One fault of every kind at every peer that it can strike. What strikes nobody in particular is counted at the client.
 pub(crate) fn every() -> Vec<Fault> {
-    let upstreams = [PeerId::WRITER, PeerId::READER];
+    let upstreams = [
+        PeerId::WRITER,
+        PeerId::READER,
+        PeerId::THIRD,
+        PeerId::FOURTH,
+    ];
     let mut all = Vec::new();
     for (name, make) in AT_PEER {
         let of = match name {
             "refuse-dial" | "hang-dial" | "forget-password" => &upstreams[..],
-            "forget-settings" => &[PeerId::THIRD],
-            _ => &PLAYERS[..],
+            "forget-settings" => &[PeerId::THIRD, PeerId::FOURTH],
+            _ => &PeerId::ALL[..],
         };
         all.extend(of.iter().map(|peer| make(*peer)));
     }
-    for peer in PLAYERS {
+    for peer in PeerId::ALL {
         all.extend([
             Fault::Cut(peer, 3),
             Fault::Garble(peer, 2),
@@ -389,7 +418,10 @@ pub(crate) fn every() -> Vec<Fault> {
             Fault::RefuseLogin(peer, "53300".to_owned()),
             Fault::FailNext(peer, "40001".to_owned()),
         ]);
-        all.extend(Aside::ALL.map(|(aside, _)| Fault::Async(peer, aside)));
+        // Nobody listens on a server before it serves.
+        let asides = Aside::ALL.into_iter().map(|(aside, _)| aside);
+        let asides = asides.filter(|aside| !is_spare(peer) || *aside != Aside::Notification);
+        all.extend(asides.map(|aside| Fault::Async(peer, aside)));
         all.extend(ANSWERS.map(|(answer, _)| Fault::AnswerTls(peer, answer)));
         all.extend(Impostor::ALL.map(|(impostor, _)| Fault::Pose(peer, impostor)));
     }
@@ -400,6 +432,57 @@ pub(crate) fn every() -> Vec<Fault> {
         Fault::Readers(vec![Known::Down]),
     ]);
     all.extend(AT_ALL.iter().map(|(_, fault)| fault.clone()));
+    all
+}
+
+impl Fault {
+    /// Whether it waits for somebody to dial, and strikes in no other phase than the opening.
+    pub(crate) fn waits_for_a_dial(&self) -> bool {
+        matches!(
+            self,
+            Fault::RefuseDial(_)
+                | Fault::HangDial(_)
+                | Fault::FailTls(_)
+                | Fault::HangTls(_)
+                | Fault::ForgetPassword(_)
+                | Fault::ForgetSettings(_)
+                | Fault::RefuseLogin(..)
+                | Fault::AnswerTls(..)
+                | Fault::Pose(..)
+        )
+    }
+}
+
+/// Each fault with each phase of a session that moves in which it can strike.
+pub(crate) fn on_the_way() -> Vec<(Fault, Phase)> {
+    let of_a_move = [
+        Phase::MoveDial,
+        Phase::MoveLogIn,
+        Phase::MoveWait,
+        Phase::MoveDrain,
+        Phase::MoveRead,
+        Phase::MoveRestore,
+        Phase::MoveVerify,
+        Phase::MoveCutOver,
+    ];
+    let of_a_server = [
+        Phase::Opening,
+        Phase::Login,
+        Phase::Idle,
+        Phase::Asked,
+        Phase::Busy,
+    ];
+    let mut all = Vec::new();
+    for fault in every() {
+        let spare = fault.peer().is_some_and(is_spare);
+        let phases: Vec<Phase> = match (spare, fault.waits_for_a_dial()) {
+            (true, true) => vec![Phase::Opening],
+            (true, false) => [&of_a_server[..], &of_a_move].concat(),
+            (false, true) => Vec::new(),
+            (false, false) => of_a_move.to_vec(),
+        };
+        all.extend(phases.into_iter().map(|phase| (fault.clone(), phase)));
+    }
     all
 }
 

@@ -1,14 +1,15 @@
 //! What of a set-up changes nothing that a client sees: how bytes are cut, what is shown, what is known of functions, how
-//! long phases may take; and what few clients meet: names that are not theirs to use, and short messages.
+//! long phases may take, where reads run; and what few clients meet: names that are not theirs to use, and short messages.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use pgturnout::limits;
-use pgturnout::route::Rules;
-use pgturnout::session::{Config, RouteTexts};
+use pgturnout::route::{Balance, Rules};
+use pgturnout::session::{Config, LostReads, RouteTexts};
 
 use super::choices::Choices;
+use super::setup::WINDOW;
 
 /// A parameter that some clients name in their `options`, and that may be one of the proxy's own.
 const RESERVED: &[u8] = b"Statement_Timeout";
@@ -29,6 +30,12 @@ pub(crate) struct Fittings {
     pub(crate) short_sighted: bool,
     /// No longer messages are taken than have to be, of either side.
     pub(crate) short_messages: bool,
+    /// A read whose reader is lost before anything of its answer came runs on the writer.
+    pub(crate) again: bool,
+    /// Comments say where their texts are to run.
+    pub(crate) hints: bool,
+    /// The caller sends some of the reads to the writer.
+    pub(crate) whims: bool,
 }
 
 impl Default for Fittings {
@@ -41,6 +48,9 @@ impl Default for Fittings {
             informed: false,
             short_sighted: false,
             short_messages: false,
+            again: false,
+            hints: false,
+            whims: false,
         }
     }
 }
@@ -56,6 +66,9 @@ impl Fittings {
             informed: choices.percent(25),
             short_sighted: choices.percent(8),
             short_messages: choices.percent(12),
+            again: choices.percent(30),
+            hints: choices.percent(15),
+            whims: choices.percent(12),
         }
     }
 
@@ -83,10 +96,26 @@ impl Fittings {
         if self.short_sighted {
             rules = rules.with_text_limit(40);
         }
-        config.rules = Arc::new(rules);
+        config.rules = Arc::new(rules.with_hints(self.hints));
+        let choice = &mut config.reader_choice;
+        choice.balance = match self.cuts % 4 {
+            0 => Balance::LeastOutstanding,
+            1 => Balance::Seeded,
+            2 => Balance::LatencyWeighted,
+            _ => Balance::Sticky,
+        };
+        // Nobody knows of a time that a reader lags by.
+        choice.max_lag = (self.cuts % 5 == 0).then_some(WINDOW);
+        if self.cuts % 7 == 0 {
+            choice.max_lag_bytes = None;
+        }
+        if self.again {
+            config.lost_reads = LostReads::Again;
+        }
         if self.short_messages {
             let least = u32::try_from(limits::READ_BUFFER_MIN).expect("short");
             config.limits.client_message = least;
+            config.limits.server_message = least;
         }
     }
 
@@ -104,6 +133,9 @@ impl Fittings {
             "informed" => &mut self.informed,
             "short-sighted" => &mut self.short_sighted,
             "short-messages" => &mut self.short_messages,
+            "again" => &mut self.again,
+            "hints" => &mut self.hints,
+            "whims" => &mut self.whims,
             _ => return Ok(false),
         };
         *known = value.parse().map_err(|_| wrong())?;
@@ -115,7 +147,7 @@ impl std::fmt::Display for Fittings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "cuts={} outlines={} reserved={} hasty={} informed={} short-sighted={} short-messages={}",
+            "cuts={} outlines={} reserved={} hasty={} informed={} short-sighted={} short-messages={} again={} hints={} whims={}",
             self.cuts,
             self.outlines,
             self.reserved,
@@ -123,6 +155,9 @@ impl std::fmt::Display for Fittings {
             self.informed,
             self.short_sighted,
             self.short_messages,
+            self.again,
+            self.hints,
+            self.whims,
         )
     }
 }

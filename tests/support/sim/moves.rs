@@ -8,10 +8,11 @@ use pgturnout::migrate::{CannotStart, Phase, PhaseLimits, Reason, TransferCounte
 use pgturnout::session::{
     CloseCause, Destination, Event, Lifecycle, MoveOrder, MoveTarget, PeerId, Role, Transmit,
 };
-use pgturnout::wire::Backend;
+use pgturnout::wire::{Backend, Header};
 
 use super::checks::Check;
 use super::client::Frame;
+use super::conduct;
 use super::fault::{Damage, Fault, is_spare};
 use super::oracle;
 use super::server::ServerPhase;
@@ -54,6 +55,11 @@ impl Moves {
     /// Whether the session has another writer than the one that it began with.
     pub(crate) fn has_moved(&self) -> bool {
         self.cut_overs > 0
+    }
+
+    /// How often the writer became another.
+    pub(crate) fn cut_overs(&self) -> usize {
+        self.cut_overs
     }
 
     /// Whether it was to move to a server that takes no writes.
@@ -198,12 +204,27 @@ pub(crate) fn is_of_a_move(world: &World<'_>, tag: u8, body: &[u8]) -> bool {
 /// the old one had.
 pub(crate) fn cut_over(world: &mut World<'_>, old: PeerId) {
     world.moves.cut_overs += 1;
+    // What the old one says behind its last answer nobody waits for.
+    world.writer_asides = world
+        .writer_asides
+        .saturating_sub(unread_asides(world, old));
+    // What struck the new one strikes who serves.
+    let before = world
+        .strikes
+        .iter()
+        .filter(|fault| fault.peer() == Some(old));
+    let damage = before.map(|fault| fault.damage_by_the_writer()).max();
+    world.damage = world.damage.max(damage.unwrap_or(Damage::None));
     if world.damage >= Damage::Anything {
         return;
     }
     let offer = world.session.poll_transmit(PeerId::CLIENT);
     let mut wrong = None;
-    if matches!(offer, Some(Transmit::Splice { .. })) || !world.to_client.is_between() {
+    // What the new one says behind the cutover may be on its way already.
+    let of_another = |from: PeerId| from != PeerId::WRITER;
+    if matches!(offer, Some(Transmit::Splice { from, .. }) if of_another(from))
+        || !world.to_client.is_between()
+    {
         wrong = Some("a message is on its way to the client".to_owned());
     }
     if !world.from_client.is_between() {
@@ -250,6 +271,19 @@ pub(crate) fn cut_over(world: &mut World<'_>, old: PeerId) {
     has_what_it_had(world, old);
 }
 
+/// How much of what a server has said of its own accord nobody has looked at.
+fn unread_asides(world: &World<'_>, peer: PeerId) -> usize {
+    let link = &world.links[peer.index()];
+    let unread: Vec<u8> = link.buffer.iter().chain(&link.wire).copied().collect();
+    let count = |word: &[u8]| {
+        unread
+            .windows(word.len())
+            .filter(|part| *part == word)
+            .count()
+    };
+    conduct::ASIDES.iter().map(|(_, word)| count(word)).sum()
+}
+
 /// The new server has the settings that the old one has.
 fn has_what_it_had(world: &mut World<'_>, old: PeerId) {
     let servers = [old, PeerId::WRITER].map(|peer| world.servers[peer.index()].as_ref());
@@ -281,6 +315,30 @@ pub(crate) fn of_servers(world: &World<'_>) -> Vec<Frame> {
         .zip(begun)
         .filter(|(frame, (of, _))| frame.tag != b'S' || of.is_some());
     of_servers.map(|(frame, _)| frame.clone()).collect()
+}
+
+/// Whether the client has gone to a server of another version, and asked what those answer differently: a Query behind a
+/// batch that no Sync has ended.
+pub(crate) fn tells_versions_apart(world: &World<'_>) -> bool {
+    let version = world.setup.server_version;
+    let same = world.setup.spare.version(version) == Some(version);
+    if same || !world.moves.has_moved() {
+        return false;
+    }
+    let (mut rest, mut open) = (&world.said[..], false);
+    while let Ok(Some(header)) = Header::parse(rest) {
+        let Some((_, behind)) = header.split(rest) else {
+            break;
+        };
+        rest = behind;
+        match header.tag {
+            b'S' => open = false,
+            b'Q' if open => return true,
+            b'P' | b'B' | b'D' | b'E' | b'C' => open = true,
+            _ => {}
+        }
+    }
+    false
 }
 
 fn parameter(frame: &Frame) -> Option<(Vec<u8>, Vec<u8>)> {
@@ -376,6 +434,10 @@ pub(crate) fn failed(world: &mut World<'_>, reason: &Reason) {
                 || world.setup.caller != Caller::Nobody
                 // A token is for one server.
                 || world.setup.login == Method::Gss
+                // What the client did not show is not known.
+                || world.told.iter().any(|event| matches!(event, Event::KeysNotLearnt { .. }))
+                // Nor is what a refused password has shown to be wrong.
+                || world.setup.verifier && struck(&|it| matches!(it, Fault::ForgetPassword(_)))
                 || struck(&is_of_everybody);
             !of_target && !other && !time && !world.moves.went_to_a_standby(world)
         }

@@ -54,7 +54,9 @@ fn kept(choices: &mut Choices<'_>) -> (Setup, Vec<Event>) {
     program.write();
     let (setup, events) = judged(setup, program.events, choices);
     let (setup, events) = reads::watched(setup, events, choices);
-    door::opened(setup, events, choices)
+    let (setup, mut events) = door::opened(setup, events, choices);
+    reads::hinted(&setup, &mut events, choices);
+    (setup, events)
 }
 
 /// Has the caller deny some of what is said, in some of the scenarios.
@@ -105,6 +107,20 @@ pub(crate) fn stricken(nth: usize, choices: &mut Choices<'_>) -> Scenario {
     }
 }
 
+/// A scenario for one fault in one phase of a session that moves: the `nth` such pair, of which there are about a thousand.
+pub(crate) fn waylaid(nth: usize, choices: &mut Choices<'_>) -> Scenario {
+    let (fault, phase) = faults::on_the_way(nth);
+    let setup = moves::movable(Setup::choose(choices), choices);
+    let setup = moves::laid_out(setup, &fault, phase, choices);
+    let mut program = Program::new(choices);
+    program.waylaid(&setup, fault, phase);
+    let events = program.events;
+    Scenario {
+        setup: faults::equipped(setup, &events),
+        events,
+    }
+}
+
 /// A scenario around one of the plays whose parts seldom meet by chance: the `nth` of them.
 pub(crate) fn staged(nth: usize, choices: &mut Choices<'_>) -> Scenario {
     let mut setup = Setup {
@@ -116,7 +132,8 @@ pub(crate) fn staged(nth: usize, choices: &mut Choices<'_>) -> Scenario {
     program.staged(nth, &mut setup);
     let (setup, events) = judged(setup, program.events, choices);
     let (setup, events) = reads::watched(setup, events, choices);
-    let (setup, events) = door::opened(setup, events, choices);
+    let (setup, mut events) = door::opened(setup, events, choices);
+    reads::hinted(&setup, &mut events, choices);
     let (setup, events) = moves::moved(setup, events, choices);
     Scenario {
         setup: faults::equipped(setup, &events),

@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use pgturnout::session::{Event, PeerId};
+use pgturnout::session::{Event, Lifecycle, PeerId};
 use pgturnout::wire::Header;
 
 use super::checks::Check;
 use super::door;
-use super::fault::Fault;
+use super::fault::{Damage, Fault};
+use super::oracle;
 use super::server::{Node, Write};
 use super::setup::{Fresh, WINDOW};
 use super::world::World;
@@ -29,6 +30,10 @@ pub(crate) struct Reads {
     request: Vec<u8>,
     to_come: usize,
     dropped: usize,
+    /// How much stands before it: copy data where no copy is, which another server gets.
+    lead: usize,
+    /// Its reader was lost while nothing was known of its answer: it has to run on the writer.
+    runs_again: bool,
 }
 
 /// Whether a session of this world may ask that of its own accord.
@@ -38,7 +43,12 @@ pub(crate) fn is_question(world: &World<'_>, text: &[u8]) -> bool {
 
 /// Whether a text is one by which a session of this world begins a transaction again that it took from the reader.
 pub(crate) fn begins_again(world: &World<'_>, text: &[u8]) -> bool {
-    let ours = [&b"rollback"[..], b"failed with the connection to a replica"];
+    let ours = [
+        &b"rollback"[..],
+        b"failed with the connection to a replica",
+        // Behind one that has failed and that is chained to.
+        b"begin",
+    ];
     world.setup.read_transactions
         && (ours.contains(&text) || text.starts_with(b"begin") && text.ends_with(b"read only"))
         || text == b"begin read only deferrable"
@@ -90,18 +100,20 @@ pub(crate) fn reads(world: &mut World<'_>, tag: u8) {
 /// A message of ours for an upstream. Whether it is a part of a copy of the client's next request, for which the reader
 /// is tried.
 pub(crate) fn is_tried(world: &mut World<'_>, to: PeerId, frame: &[u8]) -> bool {
-    if !world.setup.optimistic || to != PeerId::READER {
+    if !world.setup.copies_requests() || to != PeerId::READER {
         return false;
     }
     let reads = &world.reads;
     let rest = &reads.request[reads.request.len() - reads.to_come..];
     if !rest.starts_with(frame) {
-        let request = first_request(&world.links[PeerId::CLIENT.index()].buffer);
+        let (lead, request) = first_request(&world.links[PeerId::CLIENT.index()].buffer);
         if !request.starts_with(frame) {
             return false;
         }
+        world.reads.lead = lead;
         world.reads.to_come = request.len();
         world.reads.dropped = 0;
+        world.reads.runs_again = false;
         world.reads.request = request;
     }
     world.reads.to_come -= frame.len();
@@ -112,6 +124,10 @@ pub(crate) fn is_tried(world: &mut World<'_>, to: PeerId, frame: &[u8]) -> bool 
 /// done with.
 pub(crate) fn was_tried(world: &mut World<'_>, to: Option<PeerId>, bytes: &[u8]) -> bool {
     let reads = &mut world.reads;
+    if reads.lead > 0 && !bytes.is_empty() {
+        reads.lead = reads.lead.saturating_sub(bytes.len());
+        return false;
+    }
     let rest = &reads.request[reads.dropped..];
     let of_it = to.is_none() && !bytes.is_empty() && rest.starts_with(bytes);
     match of_it {
@@ -122,22 +138,45 @@ pub(crate) fn was_tried(world: &mut World<'_>, to: Option<PeerId>, bytes: &[u8])
     if reads.request.is_empty() {
         reads.dropped = 0;
     }
+    let due = of_it && reads.runs_again;
+    if due && matches!(world.session.lifecycle(), Lifecycle::Live) && !door::is_read_only(world) {
+        world.broken(
+            Check::Live,
+            "the reader was lost, and the read that was to run on the writer does not",
+        );
+    }
     of_it
 }
 
-/// The messages at the front of a client's bytes up to the one that ends a request.
-fn first_request(buffer: &[u8]) -> Vec<u8> {
-    let mut rest = buffer;
+/// The reader's connection is lost. What becomes of a read whose answer has not begun is known from here on.
+pub(crate) fn reader_is_lost(world: &mut World<'_>) {
+    let reads = &world.reads;
+    let buffer = &world.links[PeerId::CLIENT.index()].buffer;
+    let open = !reads.request.is_empty()
+        && reads.dropped == 0
+        && buffer.len() >= reads.request.len()
+        && buffer.iter().zip(&reads.request).all(|(a, b)| a == b);
+    // What may be a write is not run again.
+    world.reads.runs_again = open && world.setup.fittings.again && !world.setup.optimistic;
+}
+
+/// The messages at the front of a client's bytes up to the one that ends a request, and how much copy data is before them.
+fn first_request(buffer: &[u8]) -> (usize, Vec<u8>) {
+    let (mut rest, mut lead) = (buffer, 0);
     while let Ok(Some(header)) = Header::parse(rest) {
         let Some((_, behind)) = header.split(rest) else {
             break;
         };
         rest = behind;
         if matches!(header.tag, b'Q' | b'S') {
-            return buffer[..buffer.len() - rest.len()].to_vec();
+            return (lead, buffer[lead..buffer.len() - rest.len()].to_vec());
         }
+        let passed = buffer.len() - rest.len();
+        let copies = matches!(header.tag, b'c' | b'd' | b'f');
+        let first = lead + usize::try_from(header.frame_len).unwrap_or(usize::MAX) == passed;
+        lead = if copies && first { passed } else { lead };
     }
-    Vec::new()
+    (0, Vec::new())
 }
 
 /// What the standby was asked to write and should not have been.
@@ -153,7 +192,14 @@ pub(crate) fn wrongly_asked(world: &World<'_>) -> Option<String> {
         .filter(|(peer, _)| *peer == PeerId::READER);
     let may = match world.setup.optimistic {
         // In a transaction on the reader a refusal is the answer.
-        true if world.setup.read_transactions => refused.len(),
+        true if world.setup.read_transactions => match answers_are_known(world) {
+            false => refused.len(),
+            true => {
+                let answers = world.client.frames.iter();
+                let answered = answers.filter(|frame| oracle::show(frame).starts_with("E(25006"));
+                world.told.iter().filter(told).count() + lost.count() + answered.count()
+            }
+        },
         true => world.told.iter().filter(told).count() + lost.count(),
         false => 0,
     };
@@ -165,6 +211,11 @@ pub(crate) fn wrongly_asked(world: &World<'_>) -> Option<String> {
     let wrong = refused.get(may).copied();
     let wrong = wrong.or(done.filter(|_| !writes_anywhere(world)));
     wrong.map(|write| write.text.clone())
+}
+
+/// Whether the client has heard whatever it was answered.
+fn answers_are_known(world: &World<'_>) -> bool {
+    world.damage < Damage::Session && matches!(world.session.lifecycle(), Lifecycle::Live)
 }
 
 /// Whether a request that is tried may have met a standby that was promoted and has not said so yet.

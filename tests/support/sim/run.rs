@@ -34,6 +34,12 @@ struct Story {
     moves: bool,
     /// Whether rows that a standby has not yet are left out of what the client saw.
     fresh: bool,
+    /// How often the writer became another.
+    cut_overs: usize,
+    /// Whether reads go to the reader as copies where nothing is in flight, and whether the driver knows of readers: what
+    /// either leads to depends on when bytes came.
+    copies: bool,
+    knows_readers: bool,
     /// Where requests went.
     routes: Vec<PeerId>,
     /// Whether each request was answered before the next was made. Those that wait for the login to the reader are not
@@ -54,6 +60,9 @@ impl Story {
         closes.retain(|close| needed || *close != (PeerId::READER, CloseCause::SessionOver));
         if moves {
             closes.retain(|(peer, _)| *peer == PeerId::CLIENT);
+        }
+        if self.knows_readers {
+            closes.retain(|(peer, _)| *peer != PeerId::READER);
         }
         closes.sort_by_key(|(peer, _)| peer.index());
         closes
@@ -277,6 +286,13 @@ fn ordered(
                 .any(|fault| matches!(fault, Fault::Async(..) | Fault::Transfer(..))),
         moves: world.moves.has_begun(),
         fresh: reads::are_all_fresh(&world),
+        cut_overs: world.moves.cut_overs(),
+        copies: scenario.setup.fittings.again,
+        knows_readers: !is_paced(scenario)
+            && world
+                .strikes
+                .iter()
+                .any(|fault| matches!(fault, Fault::Readers(_))),
         routes: world
             .told
             .iter()
@@ -378,6 +394,10 @@ fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<Extent, Vio
             first.told, other.told
         ));
     }
+    if first.cut_overs != other.cut_overs {
+        // What a fault did to a move depends on how much of it was done when it struck.
+        return Ok(Extent::Part);
+    }
     if first.routes != other.routes {
         // A request that was decided while others were in flight may have gone to the writer for their sake; which
         // were in flight depends on when bytes came.
@@ -407,7 +427,7 @@ fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<Extent, Vio
         }
     }
     for (peer, (a, b)) in first.happened.iter().zip(&other.happened).enumerate() {
-        if peer == 0 && first.varies {
+        if peer == 0 && first.varies || peer == PeerId::READER.index() && first.copies {
             continue;
         }
         let (a, b) = (sent(a, moves), sent(b, moves));

@@ -457,6 +457,11 @@ impl Setup {
         self.judged && !self.is_opaque() && self.start != Start::Replication
     }
 
+    /// Whether a request may go to the reader as a copy, while it stays in the client's buffer.
+    pub(crate) fn copies_requests(&self) -> bool {
+        self.optimistic || self.fittings.again
+    }
+
     /// Whether the proxy begins TLS with the servers unasked.
     pub(crate) fn is_direct(&self) -> bool {
         self.upstream_direct && self.upstream_tls == Tls::Require

@@ -4,7 +4,7 @@ use pgturnout::session::PeerId;
 
 use super::super::catalogue::Phase;
 use super::super::event::Event;
-use super::super::fault::{self, ANSWERS, Aside, Fault, Misuse, PLAYERS};
+use super::super::fault::{self, ANSWERS, Aside, Fault, Misuse, PLAYERS, is_spare};
 use super::super::server::{FAILURES, Impostor, Login};
 use super::super::setup::{Method, Offer, Setup, Tls};
 use super::Program;
@@ -42,8 +42,37 @@ pub(super) fn equipped(mut setup: Setup, events: &[Event]) -> Setup {
 
 /// Whether the `nth` of the faults that strike in one phase each is a reader's.
 pub(super) fn strikes_a_reader(nth: usize) -> bool {
-    let all = fault::every();
+    let all = of_players();
     all[nth % all.len()].peer() == Some(PeerId::READER)
+}
+
+/// Every fault but those of servers that only a session meets that moves.
+fn of_players() -> Vec<Fault> {
+    let mut all = fault::every();
+    all.retain(|fault| !fault.peer().is_some_and(is_spare));
+    all
+}
+
+/// The `nth` of the faults that strike a session that moves, and where it does.
+pub(super) fn on_the_way(nth: usize) -> (Fault, Phase) {
+    let mut all = fault::on_the_way();
+    let phases = [
+        Phase::Login,
+        Phase::Idle,
+        Phase::Asked,
+        Phase::Busy,
+        Phase::MoveWait,
+        Phase::MoveDrain,
+        Phase::MoveRead,
+        Phase::MoveRestore,
+        Phase::MoveVerify,
+    ];
+    // Whatever a server may say, at whatever time.
+    for phase in phases {
+        let lies = BACKEND.iter().map(|(tag, body)| framed(*tag, body));
+        all.extend(lies.map(|said| (Fault::Lie(PeerId::THIRD, said), phase)));
+    }
+    all[nth % all.len()].clone()
 }
 
 impl Program<'_, '_> {
@@ -69,7 +98,7 @@ impl Program<'_, '_> {
             Phase::CopyIn => self.choices.one(&[PeerId::WRITER, PeerId::CLIENT]),
             Phase::Login | Phase::Opening | Phase::Absent => PeerId::READER,
             Phase::Asked => self.choices.one(&[PeerId::READER, PeerId::WRITER]),
-            Phase::Idle | Phase::Busy | Phase::CopyOut => self.any_peer(),
+            _ => self.any_peer(),
         };
         self.aim(peer, phase);
         self.bring_about(peer, phase);
@@ -138,7 +167,7 @@ impl Program<'_, '_> {
 
     /// One fault in one phase, and something to do before, then and afterwards.
     pub(super) fn stricken(&mut self, nth: usize) {
-        let all = fault::every();
+        let all = of_players();
         let fault = all[nth % all.len()].clone();
         let phases = [
             Phase::Opening,
@@ -161,24 +190,13 @@ impl Program<'_, '_> {
             self.query("insert into t values (1, 'behind')");
         }
         let beats = self.choices.weighted(&[(5, 0), (1, 1), (1, 7)]);
-        let waits = matches!(
-            fault,
-            Fault::RefuseDial(_)
-                | Fault::HangDial(_)
-                | Fault::FailTls(_)
-                | Fault::HangTls(_)
-                | Fault::ForgetPassword(_)
-                | Fault::RefuseLogin(..)
-                | Fault::AnswerTls(..)
-                | Fault::Pose(..)
-        );
         if peer == PeerId::READER && matches!(phase, Phase::Busy | Phase::CopyOut) {
             // So that it is busy for a while.
             let trickle = Fault::Trickle(peer);
             self.events
                 .push(Event::Aim(peer, Phase::Opening, 0, trickle));
         }
-        self.events.push(match waits {
+        self.events.push(match fault.waits_for_a_dial() {
             true => Event::Fault(fault),
             false => Event::Aim(peer, phase, beats, fault),
         });
@@ -245,6 +263,8 @@ impl Program<'_, '_> {
                     self.query("commit");
                 }
             }
+            // A move's are those of whoever has it move.
+            _ => {}
         }
     }
 

@@ -50,7 +50,9 @@ fn chosen(choices: &mut Choices<'_>) -> Scenario {
     let scenario = match kind {
         0 => super::wild(choices),
         3..=5 => super::stricken(nth * 3 + kind - 3, choices),
-        8..=11 => super::untimely(nth * 4 + kind - 8, choices),
+        8..=10 => super::untimely(nth * 3 + kind - 8, choices),
+        11 => super::waylaid(nth * 2, choices),
+        14 => super::waylaid(nth * 2 + 1, choices),
         12 => super::moving(choices),
         15 => super::staged(nth, choices),
         _ => super::scenario(choices),

@@ -5,9 +5,11 @@ use pgturnout::session::PeerId;
 use super::super::catalogue::Phase;
 use super::super::choices::Choices;
 use super::super::event::Event;
-use super::super::fault::{Fault, Journey};
+use super::super::fault::{Aside, Fault, Journey, is_spare};
+use super::super::fittings::Fittings;
 use super::super::server::FAILURES;
-use super::super::setup::{Setup, Spare};
+use super::super::setup::{Caller, Offer, Setup, Spare, Start, Tls};
+use super::Program;
 
 /// Has some of the sessions move, at moments of their own and with faults of their own. Chosen behind everything else, so
 /// that the rest of a scenario is what it is without.
@@ -43,6 +45,119 @@ pub(super) fn relocated(
         departs(&setup, &mut out, choices);
     }
     (setup, out)
+}
+
+/// A set-up of sessions that can move, and that nothing keeps from it.
+pub(super) fn movable(setup: Setup, choices: &mut Choices<'_>) -> Setup {
+    let servers_have_tls = setup.servers_have_tls || setup.upstream_tls == Tls::Require;
+    Setup {
+        split: true,
+        start: Start::Plain,
+        spare: choices.weighted(&[(6, Spare::Like), (2, Spare::Newer)]),
+        client_tls: match setup.client_tls {
+            Offer::Require | Offer::Passthrough => Offer::Allow,
+            other => other,
+        },
+        caller: Caller::Nobody,
+        fail_without_reader: false,
+        servers_have_tls,
+        clients: 1,
+        tight: false,
+        fittings: Fittings::choose(choices),
+        ..setup
+    }
+}
+
+/// The same with what a fault in a phase needs: encryption where a connection is not its login's at once, a write that the
+/// standby does not have.
+pub(super) fn laid_out(
+    mut setup: Setup,
+    fault: &Fault,
+    phase: Phase,
+    choices: &mut Choices<'_>,
+) -> Setup {
+    let opens = matches!(phase, Phase::Opening | Phase::MoveDial);
+    if opens && (setup.upstream_tls == Tls::Disable || choices.percent(50)) {
+        setup.upstream_tls = Tls::Allow;
+        setup.servers_have_tls = true;
+        setup.servers_want_tls = false;
+    }
+    setup.lag |= matches!(fault, Fault::Replay(_));
+    setup
+}
+
+impl Program<'_, '_> {
+    /// One fault in one phase of a session that moves, and something to do before, then and afterwards.
+    pub(super) fn waylaid(&mut self, setup: &Setup, fault: Fault, phase: Phase) {
+        self.events.push(Event::Calm);
+        self.query("select id from t order by id");
+        self.query("set statement_timeout = 1234");
+        self.parse("kept", "select 1");
+        self.sync();
+        if matches!(fault, Fault::Replay(_)) {
+            self.query("insert into t values (1, 'behind')");
+        }
+        self.events.push(Event::Calm);
+        let mut place = setup.spare_place();
+        if fault.peer() == Some(PeerId::FOURTH) {
+            // The server that is left does not go, so that there is a fourth one.
+            let stays = Fault::Stall(PeerId::WRITER);
+            self.events
+                .push(Event::Aim(PeerId::WRITER, Phase::MoveVerify, 0, stays));
+            self.events
+                .push(Event::Fault(Fault::Move(Journey::to(place))));
+            self.events.push(Event::Calm);
+            place = 0;
+        }
+        let journey = Journey {
+            probes: self.choices.percent(40),
+            ..Journey::to(place)
+        };
+        self.strikes_on_the_way(journey, fault, phase);
+        self.events.push(Event::Calm);
+        if phase == Phase::MoveWait {
+            self.query("commit");
+        }
+        for _ in 0..1 + self.choices.below(3) {
+            self.request();
+            self.events.push(Event::Calm);
+        }
+    }
+
+    /// The move begins, and the fault strikes in its phase.
+    fn strikes_on_the_way(&mut self, journey: Journey, fault: Fault, phase: Phase) {
+        match phase {
+            Phase::MoveWait => {
+                self.query("begin");
+                self.events.push(Event::Calm);
+            }
+            Phase::MoveDrain => {
+                self.events.push(Event::Fault(Fault::Lock));
+                self.query("update t set v = 'x'");
+                self.events.push(Event::Calm);
+            }
+            Phase::MoveCutOver => {
+                // A client that takes nothing has not heard everything of the old server.
+                self.events.push(Event::Fault(Fault::Stall(PeerId::CLIENT)));
+                let aside = Fault::Async(PeerId::WRITER, Aside::Notice);
+                self.events
+                    .push(Event::Aim(PeerId::WRITER, Phase::MoveRead, 0, aside));
+            }
+            _ => {}
+        }
+        let departure = Event::Fault(Fault::Move(journey));
+        let peer = fault.peer().unwrap_or(PeerId::CLIENT);
+        let beats = self.choices.weighted(&[(6, 0), (1, 1), (1, 7)]);
+        let ambush = match fault.waits_for_a_dial() {
+            true => Event::Fault(fault),
+            false => Event::Aim(peer, phase, beats, fault),
+        };
+        // Before a server is dialled only others can be struck.
+        match phase == Phase::MoveDial && !is_spare(peer) {
+            true => self.events.extend([departure, ambush]),
+            false => self.events.extend([ambush, departure]),
+        }
+    }
 }
 
 /// A move begins, now or at its moment, and something may go wrong with it.

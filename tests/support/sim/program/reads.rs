@@ -91,6 +91,26 @@ fn is_plain(text: &str) -> bool {
     begins.iter().any(|word| text.starts_with(word)) && !text.contains("$1")
 }
 
+/// Has comments say where reads are to run, where they count: any of them on the writer, and on the reader those that
+/// nobody can tell to be reads, but are.
+pub(super) fn hinted(setup: &Setup, events: &mut [Event], choices: &mut Choices<'_>) {
+    if !setup.fittings.hints || setup.judged {
+        return;
+    }
+    for event in events {
+        let Event::Say(ClientMessage::Query(text) | ClientMessage::Parse { text, .. }) = event
+        else {
+            continue;
+        };
+        let begins = ["select id", "select v", "table t", "select f_read("];
+        let reads = begins.iter().any(|begin| text.starts_with(begin));
+        if reads && !text.contains("f_write") && !text.contains(';') && choices.percent(40) {
+            let at = choices.one(&["writer", "reader"]);
+            *text = format!("/* pgturnout: {at} */ {text}");
+        }
+    }
+}
+
 /// A statement that nobody can tell to be a read or a write.
 fn doubtful(n: usize, choices: &mut Choices<'_>) -> String {
     match choices.below(8) {

@@ -10,7 +10,7 @@ use super::super::setup::{Method, Setup};
 use super::Program;
 
 /// How many plays [`Program::staged`] chooses from.
-const PLAYS: usize = 17;
+const PLAYS: usize = 20;
 
 impl Program<'_, '_> {
     /// Everybody takes their time.
@@ -261,7 +261,7 @@ impl Program<'_, '_> {
             13 => self.written_and_read(setup),
             14 => self.tried(setup),
             15 => self.another_standby(setup),
-            16 => self.read_transaction(setup),
+            16..=19 => self.read_transaction(setup),
             _ => {
                 setup.tight = true;
                 self.dropped_by_what_is_not_known();

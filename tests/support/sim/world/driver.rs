@@ -84,6 +84,9 @@ impl World<'_> {
         }
         link.end = End::Told;
         let now = self.now;
+        if peer == PeerId::READER {
+            reads::reader_is_lost(self);
+        }
         self.meter.measure(|| self.session.handle_eof(now, peer));
         self.digest();
         true
@@ -362,7 +365,8 @@ impl World<'_> {
             }
             Action::Notify(event) => {
                 let now = self.now;
-                self.clocks.told(event, now);
+                let since = |peer: PeerId| self.session.since(peer);
+                self.clocks.told(event, now, since);
                 self.told.push(event.clone());
             }
             other => self.broken(Check::Total, format!("an action nobody knows: {other:?}")),

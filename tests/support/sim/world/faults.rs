@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgturnout::route;
 use pgturnout::session::{Action, Demand, Lifecycle, PeerId, Seed, Session};
 use pgturnout::startup::CancelKey;
 
@@ -12,6 +11,7 @@ use super::super::deadlines;
 use super::super::door;
 use super::super::duties;
 use super::super::fault::{Aside, Damage, Fault};
+use super::super::reads;
 use super::super::server::Server;
 use super::super::transfers;
 use super::World;
@@ -51,9 +51,10 @@ impl World<'_> {
 
     /// A moment has passed: faults that were waiting for it strike.
     pub(super) fn beat(&mut self) {
+        self.watch_move();
         let mut at = 0;
         while let Some((peer, phase, beats, _)) = self.aims.get_mut(at) {
-            if self.seen.phase(*peer) != *phase {
+            if !self.seen.is_in(*peer, *phase) {
                 at += 1;
             } else if *beats > 0 {
                 *beats -= 1;
@@ -68,6 +69,7 @@ impl World<'_> {
 
     /// Something goes wrong, now or when what it is about comes up.
     pub(super) fn fault(&mut self, fault: &Fault) {
+        self.watch_move();
         if self.does_strike(fault) {
             self.strikes(fault);
             self.strike(fault);
@@ -211,6 +213,9 @@ impl World<'_> {
         if let Some(server) = &mut self.servers[peer.index()] {
             server.eof();
         }
+        if peer == PeerId::READER {
+            reads::reader_is_lost(self);
+        }
         self.meter.measure(|| self.session.handle_reset(now, peer));
         self.digest();
     }
@@ -268,7 +273,7 @@ impl World<'_> {
     fn asks_to_cancel(&self, process_id: i32, secret: &[u8]) -> Option<CancelKey> {
         let seed = Seed::new([0; Seed::LEN]);
         let config = Arc::clone(&self.config);
-        let mut session = Session::new(config, route::Split, seed, self.now);
+        let mut session = Session::new(config, pgturnout::route::Split, seed, self.now);
         let length = u32::try_from(12 + secret.len()).ok()?;
         let code = 80_877_102_u32;
         let packet = [

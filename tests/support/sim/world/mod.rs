@@ -30,7 +30,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use pgturnout::route;
 use pgturnout::session::{CloseCause, Config, Event as Told, PeerId, Session, Timer};
 
 use super::catalogue::Phase;
@@ -56,7 +55,7 @@ pub(crate) use faults::OUTSIDE;
 pub(crate) use happened::{Happened, Sent};
 use link::End;
 pub(crate) use link::{Link, State};
-use seats::Seated;
+use seats::{Seated, Way};
 
 /// Whom the driver turns to first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,7 +206,7 @@ impl<'s> World<'s> {
         let mut meter = Meter::default();
         let seed = needles::seed();
         let session =
-            meter.measure(|| Session::new(Arc::clone(&config), route::Split, seed, start));
+            meter.measure(|| Session::new(Arc::clone(&config), Way::new(setup), seed, start));
         let mut session = Seated::new(session);
         if setup.transfers {
             session.set_client_endpoint(ADDRESS.parse().expect("an address"));

@@ -68,8 +68,15 @@ impl World<'_> {
         self.digest();
     }
 
+    /// Keeps for the catalogue what the session does to move.
+    pub(super) fn watch_move(&mut self) {
+        let moving = self.session.migration();
+        self.seen.moves(moving.map(|moving| moving.phase));
+    }
+
     /// If the session has another writer, that has the writer's seat from now on.
     pub(super) fn settle(&mut self) {
+        self.watch_move();
         if let Some(seat) = self.session.settle() {
             self.log(|| format!("    the writer is another: it was the {seat}"));
             self.change(PeerId::WRITER, seat);

@@ -6,11 +6,13 @@ use std::time::Instant;
 
 use pgturnout::auth::ExternalAnswer;
 use pgturnout::migrate::{CannotStart, TransferCounter};
-use pgturnout::route;
+use pgturnout::route::{self, Intent, Route, RouteContext, Target};
 use pgturnout::session::{
     Action, CancelTarget, CloseCause, ConnectFailed, Demand, Event, Lifecycle, MoveOrder,
     MoveTarget, PeerId, Session, Timer, TlsFailed, TlsInfo, Transmit,
 };
+
+use super::super::setup::Setup;
 
 /// Which of the session's peers has which seat.
 #[derive(Clone, Copy)]
@@ -73,9 +75,35 @@ impl Seats {
     }
 }
 
+/// Where the caller sends requests: as the library does, or every third read to the writer all the same.
+#[derive(Debug)]
+pub(crate) struct Way {
+    whims: bool,
+    reads: usize,
+}
+
+impl Way {
+    pub(super) fn new(setup: &Setup) -> Way {
+        Way {
+            whims: setup.fittings.whims,
+            reads: 0,
+        }
+    }
+}
+
+impl Route for Way {
+    fn route(&mut self, intent: &Intent, cx: &RouteContext<'_>) -> Target {
+        self.reads += usize::from(intent.class.is_read());
+        match self.whims && self.reads % 3 == 0 {
+            true => Target::Writer,
+            false => route::Split.route(intent, cx),
+        }
+    }
+}
+
 /// A session and who sits where in it.
 pub(crate) struct Seated {
-    session: Session<route::Split>,
+    session: Session<Way>,
     seats: Seats,
     /// The same up to the events that were heard of.
     announced: Seats,
@@ -88,7 +116,7 @@ pub(crate) struct Seated {
 
 /// What has no peer is the session's own.
 impl Deref for Seated {
-    type Target = Session<route::Split>;
+    type Target = Session<Way>;
 
     fn deref(&self) -> &Self::Target {
         &self.session
@@ -102,7 +130,7 @@ impl DerefMut for Seated {
 }
 
 impl Seated {
-    pub(crate) fn new(session: Session<route::Split>) -> Seated {
+    pub(crate) fn new(session: Session<Way>) -> Seated {
         Seated {
             session,
             seats: Seats(PeerId::ALL),
@@ -243,6 +271,11 @@ impl Seated {
             peer: self.seats.seat(target.peer),
             ..target
         })
+    }
+
+    /// Which seat a connection has now whose news came under the seat that it had then.
+    pub(super) fn since(&self, seat: PeerId) -> PeerId {
+        self.seats.seat(self.announced.id(seat))
     }
 
     /// Why the session is over, or about to be.
