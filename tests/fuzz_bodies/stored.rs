@@ -70,7 +70,7 @@ pub(crate) fn stored(data: &[u8]) {
             assert_eq!(password.expose(), text);
             (Some(CredentialKind::Password), &b"another"[..])
         }
-        Ok(Credential::Md5Digest(_)) => (Some(CredentialKind::Md5Digest), &DIGEST[..]),
+        Ok(Credential::Md5Digest(_)) => (Some(CredentialKind::Md5Digest), DIGEST),
         #[cfg(feature = "scram")]
         Ok(Credential::ScramVerifier(_)) => (Some(CredentialKind::ScramVerifier), VERIFIER),
         Ok(_) => panic!("{shown} is {credential:?}"),
