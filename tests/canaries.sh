@@ -9,14 +9,14 @@ usage: tests/canaries.sh [NAME...]
 Copies the source, applies each fault of tests/canaries/*.patch to the copy (by default all;
 NAMEs select), and runs what should find it: the simulation with as many seeds as a normal run
 has, or the test that the patch names. A fault that is not found, or that is found by another
-check than the patch names, is a failure; so is a patch that no longer applies.
+check than the patch names, is a failure. A patch that no longer applies is told of before any is tried.
 
 The head of a patch says what it breaks and who has to notice:
   what: one line
   found by: simulation CHECK [CHECK...]      or      found by: test TARGET NAME
 
 Some hundred seeds are tried before the others: most faults are found by those.
-Writes tests/canaries/RESULTS.md when all were tried. Takes about 20 seconds for each.
+Writes the row of each that was tried into tests/canaries/RESULTS.md. Takes about 20 seconds for each.
 
   PGTURNOUT_SEEDS   seeds of the simulation (20000)
 HELP
@@ -35,10 +35,10 @@ done
 seeds=${PGTURNOUT_SEEDS:-20000}
 target=${CARGO_TARGET_DIR:-$repo/target}/canaries
 copy=$(mktemp -d)
-mkdir -p "$target/rows"
+results=tests/canaries/RESULTS.md
 trap 'rm -rf "$copy"' EXIT
 found=0 missed=0
-rows=
+declare -A rows
 
 git ls-files -z | while IFS= read -r -d '' file; do
   [ -e "$file" ] && printf '%s\0' "$file"
@@ -92,10 +92,7 @@ try() { # PATCH
   by=$(head_of 'found by' "$patch")
   kind=${by%% *}
   by=${by#* }
-  if ! patch -d "$copy" -p1 -s --no-backup-if-mismatch <"$patch"; then
-    printf 'canaries.sh: %s does not apply\n' "$name" >&2
-    exit 1
-  fi
+  patch -d "$copy" -p1 -s --no-backup-if-mismatch <"$patch"
   began=$SECONDS
   case $kind in
     # One that does not compile finds nobody.
@@ -118,10 +115,36 @@ try() { # PATCH
   esac
   result=$(paste -sd ';' <<<"$result" | sed 's/;/; /g')
   printf '%-7s %-34s %4s s  %s\n' "$verdict" "$name" "$took" "${result:-nothing noticed}"
-  printf '| `%s` | %s | %s |\n' "$name" "$what" "${result:-nothing}" >"$target/rows/$name"
-  rows="$rows$(cat "$target/rows/$name")
-"
+  rows[$name]="| \`$name\` | $what | ${result:-nothing} |"
 }
+
+# All patches in their order, each with what it was found by now or, if it was not tried, before.
+write_results() {
+  local patch name row
+  # shellcheck disable=SC2016
+  printf '# What the simulation finds\n\n%s\n%s\n\n| fault | what it breaks | found by |\n|---|---|---|\n' \
+    'Written by `tests/canaries.sh`: each fault, and how many seeds, of the part of 20000 that found it' \
+    'first, break which check.'
+  for patch in tests/canaries/*.patch; do
+    name=$(basename "$patch" .patch)
+    row=${rows[$name]:-$(grep -F "| \`$name\` |" "$results" || true)}
+    if [ -n "$row" ]; then printf '%s\n' "$row"; fi
+  done
+}
+
+chosen=()
+stale=0
+for patch in tests/canaries/*.patch; do
+  name=$(basename "$patch" .patch)
+  if [ ${#names[@]} = 0 ] || printf '%s\n' "${names[@]}" | grep -qx "$name"; then
+    chosen+=("$patch")
+    if ! patch -d "$copy" -p1 -s --dry-run <"$patch" >/dev/null; then
+      printf 'canaries.sh: %s does not apply\n' "$name" >&2
+      stale=1
+    fi
+  fi
+done
+if [ "$stale" = 1 ]; then exit 1; fi
 
 # What breaks without a fault finds none. The copy has the times of the originals, by which a build with the last fault of
 # an earlier run would pass for one without.
@@ -132,20 +155,10 @@ if [ -n "$control" ]; then
   exit 1
 fi
 
-for patch in tests/canaries/*.patch; do
-  name=$(basename "$patch" .patch)
-  if [ ${#names[@]} = 0 ] || printf '%s\n' "${names[@]}" | grep -qx "$name"; then
-    try "$patch"
-  fi
+for patch in "${chosen[@]}"; do
+  try "$patch"
+  write_results >"$copy/results"
+  cp "$copy/results" "$results"
 done
-if [ ${#names[@]} = 0 ]; then
-  {
-    printf '# What the simulation finds\n\n'
-    # shellcheck disable=SC2016
-    printf 'Written by `tests/canaries.sh`: each fault, and how many seeds, of the part of %s that found it\n' "$seeds"
-    printf 'first, break which check.\n\n'
-    printf '| fault | what it breaks | found by |\n|---|---|---|\n%s' "$rows"
-  } >tests/canaries/RESULTS.md
-fi
 printf '%d found, %d missed\n' "$found" "$missed"
 [ "$missed" = 0 ]

@@ -194,3 +194,26 @@ fn each_weak_point_and_test_of_sqlproxy_has_its_test() {
     assert_eq!(known.iter().find(|name| twice(name)), None);
     assert!(missing.is_empty(), "{missing:#?}");
 }
+
+/// Whoever plants a fault tries it: `tests/canaries.sh NAME` writes its row.
+#[test]
+fn every_planted_fault_has_its_row_and_every_row_its_fault() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/canaries");
+    let files = fs::read_dir(&folder).unwrap();
+    let planted: BTreeSet<String> = files
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter_map(|name| name.strip_suffix(".patch").map(str::to_owned))
+        .collect();
+    let results = text("tests/canaries/RESULTS.md");
+    let rows: Vec<(&str, &str)> = results
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+        .collect();
+    let named: BTreeSet<String> = rows.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(rows.len(), named.len(), "a fault has two rows");
+    let lacking: Vec<&String> = planted.symmetric_difference(&named).collect();
+    assert!(lacking.is_empty(), "no row, or no patch: {lacking:?}");
+    for (name, row) in rows {
+        assert!(!row.ends_with("| nothing |"), "{name} is not found");
+    }
+}
