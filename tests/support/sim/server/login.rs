@@ -287,7 +287,8 @@ impl Opening {
         let given = body.strip_suffix(b"\0").unwrap_or(body);
         match question {
             Question::Password | Question::Md5 => {
-                if !body.ends_with(b"\0") {
+                // One text, and nothing behind its end.
+                if body.iter().position(|byte| *byte == 0) != Some(given.len()) {
                     return Err(Fault::protocol("invalid password packet size"));
                 }
                 if given.is_empty() {

@@ -98,7 +98,10 @@ impl Exchange {
                 ));
             }
         };
-        let data = body.get(end + 5..).ok_or_else(malformed)?;
+        let (length, data) = body[end + 1..].split_at_checked(4).ok_or_else(malformed)?;
+        if length != u32::try_from(data.len()).unwrap_or(u32::MAX).to_be_bytes() {
+            return Err(malformed());
+        }
         let data = std::str::from_utf8(data).map_err(|_| malformed())?;
         let mut parts = data.splitn(3, ',');
         let (binding, name) = (parts.next(), parts.next());

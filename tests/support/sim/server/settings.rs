@@ -308,22 +308,22 @@ impl Settings {
         Arc::clone(&self.current)
     }
 
-    /// What a session may change: names, values, and whether it has.
-    pub(super) fn changeable(&self) -> impl Iterator<Item = (&str, &str, bool)> {
-        let shown = |name: &str| {
-            let hidden = [
-                "role",
-                "session_authorization",
-                "transaction_deferrable",
-                "transaction_isolation",
-                "transaction_read_only",
-            ];
-            known(name)
-                .is_some_and(|(_, kind, _)| !matches!(kind, Kind::Internal | Kind::Postmaster))
-                && !hidden.contains(&name)
-        };
-        let all = self.current.iter().filter(move |(name, _)| shown(name));
-        all.map(|(name, value)| (&**name, &**value, *self.start_value(name) != **value))
+    /// What a session may change: names, values without units, and whether it has.
+    pub(super) fn changeable(&self) -> impl Iterator<Item = (&str, String, bool)> {
+        const HIDDEN: [&str; 5] = [
+            "role",
+            "session_authorization",
+            "transaction_deferrable",
+            "transaction_isolation",
+            "transaction_read_only",
+        ];
+        self.current.iter().filter_map(|(name, value)| {
+            let (_, kind, _) = known(name)?;
+            let fixed = matches!(kind, Kind::Internal | Kind::Postmaster);
+            let changed = *self.start_value(name) != **value;
+            let row = (&**name, plain(kind, value), changed);
+            (!fixed && !HIDDEN.contains(&&**name)).then_some(row)
+        })
     }
 
     /// Becomes what another server's session has set, and tells nobody of it. What is the server's own stays.
@@ -538,36 +538,46 @@ fn scaled(amount: i64, units: &[(&str, i64)]) -> String {
     format!("{}{unit}", amount / size)
 }
 
-fn time(value: &str) -> Option<String> {
-    const UNITS: &[(&str, i64)] = &[
-        ("d", 86_400_000),
-        ("h", 3_600_000),
-        ("min", 60_000),
-        ("s", 1000),
-        ("ms", 1),
-    ];
+/// Units of time in milliseconds, and of memory in kilobytes.
+const TIMES: &[(&str, i64)] = &[
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("min", 60_000),
+    ("s", 1000),
+    ("ms", 1),
+];
+const SIZES: &[(&str, i64)] = &[("TB", 1 << 30), ("GB", 1 << 20), ("MB", 1 << 10), ("kB", 1)];
+
+/// How much a value is in the smallest of these units.
+fn amount(value: &str, units: &[(&str, i64)]) -> Option<i64> {
     let (number, unit) = quantity(value)?;
     let size = match unit {
         "" => 1,
-        unit => UNITS.iter().find(|(name, _)| *name == unit)?.1,
+        unit => units.iter().find(|(name, _)| *name == unit)?.1,
     };
-    let amount = number.checked_mul(size)?;
-    (0..=i64::from(i32::MAX))
-        .contains(&amount)
-        .then(|| scaled(amount, UNITS))
+    number.checked_mul(size)
+}
+
+fn time(value: &str) -> Option<String> {
+    let amount = amount(value, TIMES)?;
+    let fits = (0..=i64::from(i32::MAX)).contains(&amount);
+    fits.then(|| scaled(amount, TIMES))
 }
 
 fn memory(value: &str, least: i64) -> Option<String> {
-    const UNITS: &[(&str, i64)] = &[("TB", 1 << 30), ("GB", 1 << 20), ("MB", 1 << 10), ("kB", 1)];
-    let (number, unit) = quantity(value)?;
-    let size = match unit {
-        "" => 1,
-        unit => UNITS.iter().find(|(name, _)| *name == unit)?.1,
+    let amount = amount(value, SIZES)?;
+    let fits = (least..=i64::from(i32::MAX)).contains(&amount);
+    fits.then(|| scaled(amount, SIZES))
+}
+
+/// A value as `pg_settings` has it, without a unit.
+fn plain(kind: &Kind, value: &str) -> String {
+    let units = match kind {
+        Kind::Time => TIMES,
+        Kind::Memory(_) => SIZES,
+        _ => return value.to_owned(),
     };
-    let amount = number.checked_mul(size)?;
-    (least..=i64::from(i32::MAX))
-        .contains(&amount)
-        .then(|| scaled(amount, UNITS))
+    amount(value, units).map_or_else(|| value.to_owned(), |amount| amount.to_string())
 }
 
 fn encoding(value: &str) -> Option<&'static str> {

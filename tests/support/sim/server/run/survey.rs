@@ -132,9 +132,9 @@ impl Session {
     }
 
     fn surveyed_settings(&self) -> Vec<[Cell; 4]> {
-        let row = |(name, value, changed): (&str, &str, bool)| {
+        let row = |(name, value, changed): (&str, String, bool)| {
             let source = if changed { "session" } else { "default" };
-            [name, value, source, "user"].map(|cell| Some(cell.to_owned()))
+            [name, &value, source, "user"].map(|cell| Some(cell.to_owned()))
         };
         self.settings.changeable().map(row).collect()
     }
