@@ -217,3 +217,40 @@ fn every_planted_fault_has_its_row_and_every_row_its_fault() {
         assert!(!row.ends_with("| nothing |"), "{name} is not found");
     }
 }
+
+/// Every field of the configuration has a switch of the example, or a reason why it has none.
+#[test]
+fn each_field_of_the_configuration_has_a_switch_or_a_reason() {
+    let source = text("src/session/config.rs");
+    let (_, fields) = source.split_once("pub struct Config {").unwrap();
+    let (fields, _) = fields.split_once("\n}").unwrap();
+    let fields: BTreeSet<&str> = fields
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':'))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(fields.len() > 20, "{fields:?}");
+    let table = text("tests/data/switches.txt");
+    let code: String = text("examples/proxy/cli.rs").split_whitespace().collect();
+    let main = text("examples/proxy/main.rs");
+    let mut told = BTreeSet::new();
+    for line in table.lines().filter(|line| !line.starts_with('#')) {
+        let columns: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [field, switches, reason] = columns[..] else {
+            panic!("{line}");
+        };
+        assert!(told.insert(field), "{field} is there twice");
+        if switches == "-" {
+            assert!(!reason.is_empty(), "{field} has neither");
+            continue;
+        }
+        for switch in switches.split(' ') {
+            let name = switch.strip_prefix("--").unwrap();
+            let flag = format!("Flag::new(\"{name}\"");
+            assert!(code.contains(&flag), "{field}: {switch}");
+        }
+        let set = field == "upstreams" || main.contains(&format!("config.{field}"));
+        assert!(set, "nothing sets {field}");
+    }
+    assert_eq!(told, fields);
+}

@@ -214,6 +214,27 @@ fn a_reader_has_no_more_than_its_share() {
     });
 }
 
+/// A batch that needs more than a reader's share gets what was closed for it.
+#[test]
+fn what_was_closed_is_prepared_again_in_the_same_batch() {
+    let one = || {
+        let mut config = config();
+        config.limits.statements.on_reader = 1;
+        config
+    };
+    each(one, |rig| {
+        rig.both();
+        for name in ["s0", "s1"] {
+            prepare_there(rig, name);
+        }
+        rig.client("B(,s0) E B(,s1) E S");
+        let first = parse("s0");
+        rig.see(READER, &format!("CS(s0) {first} B(,s0) E B(,s1) E S"));
+        rig.reader("3 1 2 D(1) C(SELECT 1) 2 D(1) C(SELECT 1) Z(I)");
+        rig.see(CLIENT, "2 D(1) C(SELECT 1) 2 D(1) C(SELECT 1) Z(I)");
+    });
+}
+
 /// As many as are remembered take what is said, and a reader is given each of them that it does not have.
 #[test]
 fn ten_thousand_statements_take_the_memory_that_is_stated() {

@@ -279,11 +279,20 @@ const HOW: &[Flag] = &[
     ),
     Flag::new(
         "read-your-writes",
-        Takes::One("off|replayed|MS"),
+        Takes::One("off|replayed|MS|reads:N"),
         &[
             "keep a session's reads on the writer after a write,",
-            "until the reader has replayed it, or for MS",
-            "milliseconds (default: off)",
+            "until the reader has replayed it, for MS",
+            "milliseconds, or N of them (default: off)",
+        ],
+    ),
+    Flag::new(
+        "lost-reads",
+        Takes::One("fail|again"),
+        &[
+            "what becomes of a read whose reader is lost before",
+            "anything of its answer was passed on: an error, or",
+            "again on the writer (default: fail)",
         ],
     ),
     Flag::new(

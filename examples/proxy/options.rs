@@ -11,8 +11,8 @@ use pgturnout::cancel::SourceCheck;
 use pgturnout::limits::WRITER_RETRIES_MAX;
 use pgturnout::migrate::Dialect;
 use pgturnout::session::{
-    Gate, Optimistic, OutOfSync, ReadOnlyTransactions, ReadYourWrites, Role, Split, WriterFailure,
-    WriterRetry,
+    Gate, LostReads, Optimistic, OutOfSync, ReadOnlyTransactions, ReadYourWrites, Role, Split,
+    WriterFailure, WriterRetry,
 };
 use pgturnout::startup::{ClientTls, TlsNegotiation, UpstreamTlsPolicy};
 
@@ -91,6 +91,7 @@ pub(crate) struct Options {
     pub(crate) optimistic: Optimistic,
     pub(crate) read_only_transactions: ReadOnlyTransactions,
     pub(crate) read_your_writes: ReadYourWrites,
+    pub(crate) lost_reads: LostReads,
     pub(crate) client_tls: ClientTls,
     /// Certificate chain and private key.
     pub(crate) identity: Option<(PathBuf, PathBuf)>,
@@ -204,6 +205,7 @@ impl Options {
             optimistic: optimistic(given)?,
             read_only_transactions: read_only_transactions(given)?,
             read_your_writes: read_your_writes(given)?,
+            lost_reads: lost_reads(given)?,
             client_tls: given
                 .choice("client-tls", CLIENT_TLS)?
                 .unwrap_or(ClientTls::Disable),
@@ -410,13 +412,19 @@ fn read_your_writes(given: &Given) -> Result<ReadYourWrites, UsageError> {
     match setting.value.as_str() {
         "off" => Ok(ReadYourWrites::Off),
         "replayed" => Ok(ReadYourWrites::Replayed),
-        number => match number.parse() {
-            Ok(ms) => Ok(ReadYourWrites::For(Duration::from_millis(ms))),
-            Err(_) => Err(blame(
-                setting,
-                format!("{number:?} is neither off nor replayed nor a number of milliseconds"),
-            )),
-        },
+        other => {
+            let known = match other.strip_prefix("reads:") {
+                Some(count) => count.parse().ok().map(ReadYourWrites::Reads),
+                None => {
+                    let ms = other.parse().ok().map(Duration::from_millis);
+                    ms.map(ReadYourWrites::For)
+                }
+            };
+            known.ok_or_else(|| {
+                let what = "neither off nor replayed nor a number of milliseconds or of reads";
+                blame(setting, format!("{other:?} is {what}"))
+            })
+        }
     }
 }
 
@@ -444,6 +452,12 @@ fn writer_retry(given: &Given) -> Result<WriterRetry, UsageError> {
             format!("{:?} is neither off nor TIMES:MILLISECONDS", setting.value),
         )),
     }
+}
+
+/// What becomes of a read whose reader is lost.
+fn lost_reads(given: &Given) -> Result<LostReads, UsageError> {
+    let choices = [("fail", LostReads::Fail), ("again", LostReads::Again)];
+    Ok(given.choice("lost-reads", &choices)?.unwrap_or_default())
 }
 
 const ACCEPT: &[(&str, Accept)] = &[
@@ -1123,13 +1137,22 @@ mod tests {
                 &["--read-your-writes", "1500"],
                 ReadYourWrites::For(Duration::from_millis(1_500)),
             ),
+            (&["--read-your-writes", "reads:3"], ReadYourWrites::Reads(3)),
         ] {
             assert_eq!(freshness(more).unwrap(), expected, "{more:?}");
         }
-        assert_eq!(
-            refused(&["--read-your-writes", "2s"]),
-            "--read-your-writes: \"2s\" is neither off nor replayed nor a number of milliseconds"
-        );
+        for wrong in ["2s", "reads:", "reads:-1"] {
+            assert_eq!(
+                refused(&["--read-your-writes", wrong]),
+                format!(
+                    "--read-your-writes: {wrong:?} is neither off nor replayed nor a number of \
+                     milliseconds or of reads"
+                )
+            );
+        }
+        let lost = |more: &[&str]| with(more).unwrap().lost_reads;
+        assert_eq!(lost(&[]), LostReads::Fail);
+        assert_eq!(lost(&["--lost-reads", "again"]), LostReads::Again);
         assert_eq!(with(&[]).unwrap().optimistic, Optimistic::Off);
         let on = with(&["--optimistic", "on"]).unwrap();
         assert_eq!(on.optimistic, Optimistic::On);
