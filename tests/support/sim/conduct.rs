@@ -307,8 +307,6 @@ fn tells_clean_text(world: &mut World<'_>) {
         .filter(|(frame, _)| matches!(frame.tag, b'E' | b'N'))
         // A server that ends the session in its answer to us is passed on as it is.
         .filter(|(frame, _)| !transfers::is_farewell(world, frame))
-        // Of what ends the session while a move asks its server the client hears the server's own word.
-        .filter(|(frame, _)| !(world.moves.has_begun() && oracle::show(frame) == "E(57P01 FATAL)"))
         .find(|(frame, _)| {
             let fields = frame.body.split(|byte| *byte == 0);
             !fields

@@ -193,7 +193,7 @@ pub(crate) fn is_farewell(world: &World<'_>, frame: &Frame) -> bool {
         let mut fields = frame.body.split(|byte| *byte == 0);
         frame.tag == b'E' && fields.any(|other| *other == field)
     };
-    world.setup.transfers && world.strikes.iter().any(ends)
+    world.moves.has_begun() && world.strikes.iter().any(ends)
 }
 
 /// Somebody is struck whose answer may be on its way already that makes it the writer.
