@@ -44,6 +44,7 @@ mod matrix;
 mod metrics;
 mod migrate;
 mod model;
+mod model_logins;
 mod mover;
 mod names;
 mod pins;

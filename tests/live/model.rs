@@ -138,7 +138,7 @@ fn compare(
 }
 
 /// A database with what the model has, for a test of its own.
-fn prepare(cluster: &Cluster, database: &str) -> Client {
+pub(crate) fn prepare(cluster: &Cluster, database: &str) -> Client {
     let mut first = admin(cluster, "postgres");
     first.query("create role m_role");
     first.query(&format!("drop database if exists {database}"));
