@@ -18,7 +18,7 @@ use crate::migrate::cockroach::{
 use crate::migrate::postgres::{
     Found, Probe, ProbeFailed, Restore, RestoreFailed, TypeLookup, Types,
 };
-use crate::migrate::{AnswerFault, Dialect, Heard, Look};
+use crate::migrate::{AnswerFault, Heard, Look};
 use crate::route::Route;
 use crate::secret;
 use crate::track::pipeline::{Kind, Owner};
@@ -184,12 +184,8 @@ impl<R: Route> Session<R> {
         (asked.leg == leg).then_some(asked)
     }
 
-    /// Whether a server owes a move an answer that gives rise to no notice. A server of CockroachDB may say one of its own
-    /// about a session's state.
+    /// Whether a server owes a move an answer.
     pub(super) fn is_asked_for_a_move(&self, leg: LegId) -> bool {
-        if self.config.dialect == Dialect::Cockroach {
-            return false;
-        }
         let asked = self.writer_move().and_then(|it| it.plan.asked.as_ref());
         asked.is_some_and(|asked| asked.leg == leg)
     }
