@@ -51,7 +51,8 @@ pub(crate) fn behind_serving(world: &mut World<'_>, peer: PeerId) {
         world.liars[peer.index()] |= flaw.kind == FlawKind::Twice;
         world.strikes(&Fault::Transfer(peer, flaw));
         world.transfers.wrong = Some(flaw);
-        let told = flaw.kind == FlawKind::Parameter && peer == PeerId::WRITER;
+        let told = matches!(flaw.kind, FlawKind::Parameter | FlawKind::Notice);
+        let told = told && peer == PeerId::WRITER;
         world.writer_asides += usize::from(told);
     }
 }

@@ -194,7 +194,11 @@ impl Said {
             Said::Tag(tag) => out.complete(tag),
             Said::Ready(status) => out.ready(*status),
             Said::Report(tag, severity, code) => {
-                out.report(*tag, severity, code, "of a transfer, with n33dle");
+                let text = match *code {
+                    "01000" => "there is no cause for alarm",
+                    _ => "of a transfer, with n33dle",
+                };
+                out.report(*tag, severity, code, text);
             }
             Said::Parameter => out.parameter("default_transaction_read_only", "off"),
             Said::Stray(tag) => out.message(*tag, |_| {}),
@@ -244,6 +248,10 @@ impl Flaw {
             FlawKind::Status => answer[3] = Said::Ready([b'T', b'E'][at % 2]),
             FlawKind::Twice => answer.extend(answer.clone()),
             FlawKind::Stray => answer.insert(between, Said::Stray(b"13nIs"[at / 4 % 5])),
+            // What the client's server says beside its answer is the client's; of the new one it hears nothing yet.
+            FlawKind::Notice if is_show => {
+                answer.insert(between, Said::Report(b'N', "WARNING", "01000"));
+            }
             FlawKind::Notice => answer.insert(between, Said::Report(b'N', "NOTICE", "00000")),
             FlawKind::Parameter => answer.insert(between, Said::Parameter),
         }
