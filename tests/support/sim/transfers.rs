@@ -33,6 +33,11 @@ pub(crate) fn arm(world: &mut World<'_>, peer: PeerId, flaw: Flaw) {
     world.transfers.ahead[usize::from(is_spare(peer))] = Some(flaw);
 }
 
+/// The faults are over: answers are as they should be.
+pub(crate) fn disarm(world: &mut World<'_>) {
+    world.transfers.ahead = [None; 2];
+}
+
 /// A server is about to work off a message.
 pub(crate) fn before_serving(world: &mut World<'_>, peer: PeerId) {
     if let Some(flaw) = world.transfers.ahead[usize::from(is_spare(peer))]

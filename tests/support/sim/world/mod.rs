@@ -50,7 +50,7 @@ use super::needles;
 use super::reads::Reads;
 use super::server::{ADDRESS, Cluster, Impostor, Server, TlsAnswer};
 use super::setup::Setup;
-use super::transfers::Transfers;
+use super::transfers::{self, Transfers};
 pub(crate) use faults::OUTSIDE;
 pub(crate) use happened::{Happened, Sent};
 use link::End;
@@ -456,6 +456,7 @@ impl<'s> World<'s> {
     /// The faults end; what was begun must be answered; then the client leaves, and the session must end.
     fn finish(&mut self) {
         self.aims.clear();
+        transfers::disarm(self);
         self.faults_are_over = true;
         self.beside(|other| other.faults_are_over = true);
         for peer in PeerId::ALL {
