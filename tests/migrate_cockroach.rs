@@ -462,6 +462,27 @@ fn nothing_follows_the_end() {
     assert_eq!(reader.body(b'Z', b"I").unwrap_err(), AnswerFault::Ended);
 }
 
+/// ReadyForQuery has one byte: one that says more is not waited for.
+#[test]
+fn a_ready_for_query_is_of_one_length() {
+    let longer = |frames: Vec<Vec<u8>>| {
+        let (_, before) = frames.split_last().unwrap();
+        let mut frames = before.to_vec();
+        frames.push(b"Z\0\0\0\x07IC".to_vec());
+        frames
+    };
+    let faults = [
+        fault(read(0, &longer(good()))),
+        fault(restore(&longer(restored()))),
+    ];
+    for fault in faults {
+        assert!(
+            matches!(fault, AnswerFault::TooLong { limit: 6, .. }),
+            "{fault}"
+        );
+    }
+}
+
 /// TestRunAndWaitForDeserializeSession, `successful`: the exact bytes.
 #[test]
 fn a_state_is_handed_over_in_these_bytes() {

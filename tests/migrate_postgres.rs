@@ -216,7 +216,8 @@ fn one_setting() -> Restore<Vec<u8>> {
 }
 
 fn head(tag: u8) -> Header {
-    Header { tag, frame_len: 6 }
+    let frame_len = if b"123".contains(&tag) { 5 } else { 6 };
+    Header { tag, frame_len }
 }
 
 /// Every answer in its place, and an error in each: the part that failed has a name.
@@ -435,4 +436,46 @@ fn a_probe_fails_without_harm() {
         failed.to_string(),
         "the probe cannot be read: probe: server_version_num: undefined value (offset 0)"
     );
+}
+
+/// A message that can have one length only has no other: the server's next words would be taken for the rest of it.
+#[test]
+fn an_empty_message_is_empty() {
+    let longer = |tag: u8| Header {
+        frame_len: head(tag).frame_len + 1,
+        tag,
+    };
+    let is_fault = |looked: Result<Look, AnswerFault>, tag| {
+        let most = usize::try_from(head(tag).frame_len).unwrap();
+        matches!(looked, Err(AnswerFault::TooLong { limit, .. }) if limit == most)
+    };
+    let answers: [(u8, &[u8]); 7] = [
+        (b'1', b""),
+        (b'2', b""),
+        (b'D', b"\0\0"),
+        (b'C', b"SELECT 1\0"),
+        (b'Z', b"I"),
+        (b'3', b""),
+        (b'Z', b"I"),
+    ];
+    for at in 0..answers.len() {
+        let tag = answers[at].0;
+        let mut probe = Probe::new(Scope::WithIdentity, []);
+        for (tag, body) in &answers[..at] {
+            assert_eq!(probe.header(head(*tag)), Ok(Look::Body));
+            assert!(matches!(probe.body(*tag, body), Ok(Heard::More)));
+        }
+        let looked = probe.header(longer(tag));
+        assert_eq!(is_fault(looked, tag), b"12Z3".contains(&tag), "{looked:?}");
+    }
+    let answers = *b"12DC31";
+    for at in 0..answers.len() {
+        let tag = answers[at];
+        let mut restore = one_setting();
+        for tag in &answers[..at] {
+            assert_eq!(restore.header(head(*tag)), Ok(Look::Discard));
+        }
+        let looked = restore.header(longer(tag));
+        assert_eq!(is_fault(looked, tag), b"123".contains(&tag), "{looked:?}");
+    }
 }

@@ -5,8 +5,12 @@
 //! nothing that is not ours is held.
 
 use crate::error::Malformed;
+use crate::limits::MIGRATION_ANSWER_MAX;
 use crate::wire::tags::backend as tags;
-use crate::wire::{Fields, SqlState, TransactionStatus};
+use crate::wire::{Fields, Header, SqlState, TransactionStatus};
+
+/// A ReadyForQuery, with its header: it has one byte.
+const READY_LEN: usize = Header::LEN.saturating_add(1);
 
 /// What becomes of a message of which the header is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +85,22 @@ pub(super) fn is_aside(tag: u8) -> bool {
         tag,
         tags::NOTICE_RESPONSE | tags::PARAMETER_STATUS | tags::NOTIFICATION_RESPONSE
     )
+}
+
+/// Whether a message of an answer is no longer than one of its type can be, a row apart.
+///
+/// Most are of one length. One that says another would be waited for, and what the server says next would be taken for
+/// the rest of it.
+pub(super) fn fits(header: Header, awaited: &'static str) -> Result<(), AnswerFault> {
+    let limit = match header.tag {
+        tags::PARSE_COMPLETE | tags::BIND_COMPLETE | tags::CLOSE_COMPLETE => Header::LEN,
+        tags::READY_FOR_QUERY => READY_LEN,
+        _ => MIGRATION_ANSWER_MAX,
+    };
+    match usize::try_from(header.frame_len).is_ok_and(|len| len <= limit) {
+        true => Ok(()),
+        false => Err(AnswerFault::TooLong { awaited, limit }),
+    }
 }
 
 /// What an ErrorResponse says of itself.

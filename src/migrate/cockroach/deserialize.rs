@@ -4,10 +4,9 @@ use std::fmt;
 
 use bytes::BytesMut;
 
-use super::super::reply::{AnswerFault, Failure, Heard, Look, failure, is_aside, shown};
+use super::super::reply::{AnswerFault, Failure, Heard, Look, failure, fits, is_aside, shown};
 use super::SessionState;
 use crate::error::{Misfit, TooLong};
-use crate::limits::MIGRATION_ANSWER_MAX;
 use crate::wire::tags::backend as tags;
 use crate::wire::tags::frontend::QUERY;
 use crate::wire::{Backend, Header, SqlState, TransactionStatus};
@@ -168,14 +167,12 @@ impl DeserializeReader {
         if is_aside(tag) {
             return Ok(Look::Aside);
         }
-        let limit = MIGRATION_ANSWER_MAX;
-        let fits = usize::try_from(header.frame_len).is_ok_and(|len| len <= limit);
         if tag != phase.tag() && tag != tags::ERROR_RESPONSE {
             self.phase = Phase::Over;
             Err(AnswerFault::Unexpected { tag, awaited })
-        } else if !fits {
+        } else if let Err(fault) = fits(header, awaited) {
             self.phase = Phase::Over;
-            Err(AnswerFault::TooLong { awaited, limit })
+            Err(fault)
         } else {
             Ok(Look::Body)
         }

@@ -4,10 +4,10 @@ use std::fmt;
 
 use bytes::BytesMut;
 
-use super::super::reply::{AnswerFault, Failure, Heard, Look, failure, is_aside, shown};
+use super::super::reply::{AnswerFault, Failure, Heard, Look, failure, fits, is_aside, shown};
 use super::TransferKey;
 use crate::error::TooLong;
-use crate::limits::{MIGRATION_ANSWER_MAX, TRANSFER_STATE_MAX};
+use crate::limits::TRANSFER_STATE_MAX;
 use crate::secret::Secret;
 use crate::wire::tags::backend as tags;
 use crate::wire::{Backend, Columns, Frontend, Header, Query, SqlState, TransactionStatus, Values};
@@ -246,16 +246,10 @@ impl StateReader {
             (Phase::Columns, tags::ROW_DESCRIPTION)
             | (Phase::Tag(_), tags::COMMAND_COMPLETE)
             | (Phase::Ready(_), tags::READY_FOR_QUERY)
-            | (_, tags::ERROR_RESPONSE)
-                if frame_len > MIGRATION_ANSWER_MAX =>
-            {
-                let (awaited, limit) = (self.phase.awaited(), MIGRATION_ANSWER_MAX);
-                Err(self.fault(AnswerFault::TooLong { awaited, limit }))
-            }
-            (Phase::Columns, tags::ROW_DESCRIPTION)
-            | (Phase::Tag(_), tags::COMMAND_COMPLETE)
-            | (Phase::Ready(_), tags::READY_FOR_QUERY)
-            | (_, tags::ERROR_RESPONSE) => Ok(Look::Body),
+            | (_, tags::ERROR_RESPONSE) => match fits(header, self.phase.awaited()) {
+                Ok(()) => Ok(Look::Body),
+                Err(fault) => Err(self.fault(fault)),
+            },
             (_, tag) => {
                 let awaited = self.phase.awaited();
                 Err(self.fault(AnswerFault::Unexpected { tag, awaited }))

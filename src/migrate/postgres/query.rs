@@ -4,11 +4,11 @@ use std::fmt;
 
 use bytes::BytesMut;
 
-use super::super::reply::{AnswerFault, Failure, Heard, Look, failure, is_aside, shown};
+use super::super::reply::{AnswerFault, Failure, Heard, Look, failure, fits, is_aside, shown};
 use super::PROBE_STATEMENT;
 use super::array;
 use crate::error::{Malformed, TooLong};
-use crate::limits::{MIGRATION_ANSWER_MAX, PROBE_ROW_MAX};
+use crate::limits::PROBE_ROW_MAX;
 use crate::wire::tags::backend as tags;
 use crate::wire::{
     Backend, Bind, Close, Execute, Formats, Frontend, Header, ParamTypes, Parse, SqlState, Target,
@@ -190,10 +190,9 @@ impl<T> RowReader<T> {
                 self.phase = Phase::CommandComplete(Err(ProbeFailed::TooLarge { bytes }));
                 return Ok(Look::Discard);
             }
-        } else if len > MIGRATION_ANSWER_MAX {
-            let limit = MIGRATION_ANSWER_MAX;
+        } else if let Err(fault) = fits(header, awaited) {
             self.phase = Phase::Over;
-            return Err(AnswerFault::TooLong { awaited, limit });
+            return Err(fault);
         }
         Ok(Look::Body)
     }

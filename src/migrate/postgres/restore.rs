@@ -5,11 +5,10 @@ use std::fmt;
 
 use bytes::BytesMut;
 
-use super::super::reply::{AnswerFault, Failure, Heard, Look, failure, is_aside, shown};
+use super::super::reply::{AnswerFault, Failure, Heard, Look, failure, fits, is_aside, shown};
 use super::settings::{is_placeholder, must_agree, rank};
 use super::{Found, Listening, Origin, PROBE_STATEMENT, Settable, TypeMap};
 use crate::error::TooLong;
-use crate::limits::MIGRATION_ANSWER_MAX;
 use crate::wire::tags::{backend as tags, frontend};
 use crate::wire::{
     Backend, Bind, Close, Execute, Formats, Frontend, Header, ParamTypes, Parse, Printable,
@@ -251,7 +250,7 @@ impl<S: AsRef<[u8]>> Restore<S> {
     /// # Errors
     /// An [`AnswerFault`].
     pub fn header(&mut self, header: Header) -> Result<Look, AnswerFault> {
-        let Header { tag, frame_len } = header;
+        let tag = header.tag;
         if self.over {
             return Err(AnswerFault::Ended);
         }
@@ -259,25 +258,20 @@ impl<S: AsRef<[u8]>> Restore<S> {
             return Ok(Look::Aside);
         }
         let awaited = "an answer to the restore";
-        let limit = MIGRATION_ANSWER_MAX;
-        let is_long = usize::try_from(frame_len).is_ok_and(|len| len > limit);
-        if tag == tags::ERROR_RESPONSE {
-            return if is_long {
-                self.over = true;
-                Err(AnswerFault::TooLong { awaited, limit })
-            } else {
-                Ok(Look::Body)
-            };
-        }
         let next = self
             .expected
             .front()
             .and_then(|first| first.tags.get(self.answered));
-        if next != Some(&tag) {
+        let is_error = tag == tags::ERROR_RESPONSE;
+        if next != Some(&tag) && !is_error {
             self.over = true;
             return Err(AnswerFault::Unexpected { tag, awaited });
         }
-        if tag == tags::READY_FOR_QUERY {
+        // What a setting has become is as long as the setting, and dropped.
+        if tag != tags::DATA_ROW {
+            fits(header, awaited).inspect_err(|_| self.over = true)?;
+        }
+        if is_error || tag == tags::READY_FOR_QUERY {
             return Ok(Look::Body);
         }
         self.answered = self.answered.saturating_add(1);
