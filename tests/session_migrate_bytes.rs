@@ -1,11 +1,15 @@
-//! Silence or death behind every byte that the servers say in a move, of PostgreSQL's and of CockroachDB's: the session is
-//! then where the table of `migrate::Migration` says, and whole.
+//! A fault at every byte that the servers say in a move, of PostgreSQL's and of CockroachDB's: silence, death, another byte.
+//! The session is then where the table of `migrate::Migration` says, and whole.
 
 mod session_support;
 
-use pgturnout::session::{CloseCause, Config, MoveOrder, MoveTarget, PeerId};
+use std::collections::BTreeSet;
+
+use pgturnout::migrate::{Outcome, Reason};
+use pgturnout::session::{CloseCause, Config, Event, MoveOrder, MoveTarget, PeerId};
+use pgturnout::wire::Header;
 use session_support::cockroach::{STATE, TOKEN, handed_out, key, servers, taken_in};
-use session_support::frames::backend;
+use session_support::frames::{backend, show_backend};
 use session_support::moving::{Had, SPARE, SPARE_LOGIN, movable};
 use session_support::{Chunk, Rig};
 
@@ -14,6 +18,7 @@ const WRITER: PeerId = PeerId::WRITER;
 const NEW: PeerId = PeerId::THIRD;
 
 /// What the servers say in a move, each behind what it was asked.
+#[derive(Clone)]
 struct Dialogue {
     config: fn() -> Config,
     parts: Vec<(PeerId, Vec<u8>)>,
@@ -21,12 +26,13 @@ struct Dialogue {
 
 fn postgresql() -> Dialogue {
     let state = Had::default().set("work_mem", "64").answer();
-    let login = [backend("R"), backend(SPARE_LOGIN), Had::default().answer()];
+    let login = [backend("R"), backend(SPARE_LOGIN)];
     let set = backend("1 2 D(x) C(SELECT 1) 3 Z(I)");
     Dialogue {
         config: movable,
         parts: vec![
             (NEW, login.concat()),
+            (NEW, Had::default().answer()),
             (WRITER, state.clone()),
             (NEW, set),
             (NEW, state),
@@ -70,8 +76,9 @@ impl Dialogue {
         self.parts.iter().map(|(_, bytes)| bytes.len()).sum()
     }
 
-    /// A move in which so many bytes are said, from `from` on.
-    fn say(&self, rig: &mut Rig, from: usize, to: usize) {
+    /// A move in which so many bytes are said, from `from` on. What the new server was sent for them.
+    fn say(&self, rig: &mut Rig, from: usize, to: usize) -> Vec<u8> {
+        let mut sent = Vec::new();
         let mut begins = 0;
         for (peer, bytes) in &self.parts {
             let place = |at: usize| at.saturating_sub(begins).min(bytes.len());
@@ -82,12 +89,16 @@ impl Dialogue {
                 continue;
             }
             // Nobody answers what was not asked.
-            let asked = begun > 0 || !rig.take(*peer).is_empty();
-            if !asked || !rig.is_open(*peer) {
-                return;
+            let asked = rig.take(*peer);
+            if (begun == 0 && asked.is_empty()) || !rig.is_open(*peer) {
+                return sent;
+            }
+            if *peer == NEW {
+                sent.extend(asked);
             }
             rig.raw(*peer, now);
         }
+        sent
     }
 
     fn said(&self, count: usize) -> Rig {
@@ -190,4 +201,203 @@ fn a_peer_of_cockroachs_may_die_behind_every_byte() {
             assert_eq!(rig.transfers(), [1, success, 1 - success, 0], "{said}");
         }
     }
+}
+
+/// A bit of a message.
+#[derive(Clone, Copy, Debug)]
+struct Bit {
+    /// The part of the dialogue, and where the message begins and ends in it.
+    part: usize,
+    begins: usize,
+    ends: usize,
+    tag: u8,
+    /// The byte of the message, and the bit of the byte.
+    byte: usize,
+    mask: u8,
+}
+
+impl Bit {
+    fn is_of_the_length(self) -> bool {
+        (1..Header::LEN).contains(&self.byte)
+    }
+
+    /// Whether it makes a message one that comes unasked.
+    fn becomes_an_aside(self) -> bool {
+        self.byte == 0 && b"ANS".contains(&(self.tag ^ self.mask))
+    }
+}
+
+impl Dialogue {
+    fn bits(&self) -> Vec<Bit> {
+        let mut all = Vec::new();
+        for (part, (_, bytes)) in self.parts.iter().enumerate() {
+            let mut begins = 0;
+            while let Some(header) = Header::parse(&bytes[begins..]).expect("a message") {
+                let ends = begins + usize::try_from(header.frame_len).expect("it fits");
+                let of = |byte| (0..8).map(move |at| (byte, 1 << at));
+                all.extend((0..ends - begins).flat_map(of).map(|(byte, mask)| Bit {
+                    part,
+                    begins,
+                    ends,
+                    tag: header.tag,
+                    byte,
+                    mask,
+                }));
+                begins = ends;
+            }
+        }
+        all
+    }
+
+    fn turned(&self, bit: Bit) -> Dialogue {
+        let mut wrong = self.clone();
+        wrong.parts[bit.part].1[bit.begins + bit.byte] ^= bit.mask;
+        wrong
+    }
+
+    fn message(&self, bit: Bit) -> &[u8] {
+        &self.parts[bit.part].1[bit.begins..bit.ends]
+    }
+}
+
+/// What became of a session in whose move one bit was another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Became {
+    /// It has moved. The bit is in a value that nobody needs: the new server is asked what it is asked without it.
+    Moved,
+    /// It has moved, with the state or the token as the old server said them: nobody but a server can read those.
+    MovedAsSaid,
+    /// It is where it was.
+    Stays,
+    /// It is where it was, behind a message that the old server says is longer than what comes. It is waited for no
+    /// longer than any; what comes next is the rest of it, as with every client of such a server.
+    StaysBehindTheRest,
+    /// The old server's stream makes no sense any more, and the client was told.
+    Ended,
+}
+
+/// One bit of what a server says is another.
+#[test]
+fn every_bit_may_be_another() {
+    let both = [
+        Became::Moved,
+        Became::Stays,
+        Became::StaysBehindTheRest,
+        Became::Ended,
+    ];
+    let cases = [
+        (postgresql(), BTreeSet::from(both)),
+        (
+            cockroach(),
+            BTreeSet::from_iter(both.into_iter().chain([Became::MovedAsSaid])),
+        ),
+    ];
+    for (dialogue, expected) in cases {
+        let sent = dialogue.say(&mut begun(dialogue.config), 0, dialogue.len());
+        let bits = dialogue.bits();
+        let became = bits.into_iter().map(|bit| judge(&dialogue, bit, &sent));
+        assert_eq!(became.collect::<BTreeSet<_>>(), expected);
+    }
+}
+
+fn judge(dialogue: &Dialogue, bit: Bit, sent: &[u8]) -> Became {
+    let wrong = dialogue.turned(bit);
+    let mut rig = begun(dialogue.config);
+    let now_sent = wrong.say(&mut rig, 0, dialogue.len());
+    runs_out(&mut rig);
+    shows_no_secret(&rig);
+    let peer = dialogue.parts[bit.part].0;
+    let what = format!("the {peer}'s {bit:?}");
+    let (outcome, reason) = match rig.move_ended() {
+        Some(Event::Moved { .. }) => {
+            let is_value = b"CDKST".contains(&bit.tag) && bit.byte >= Header::LEN;
+            assert!(is_value, "{what}");
+            told_of_parameters_only(&mut rig, &what);
+            serves(&mut rig, NEW, [1, 1, 0, 0], &what);
+            assert!(!rig.is_open(WRITER), "{what}");
+            if now_sent == sent {
+                return Became::Moved;
+            }
+            let others = now_sent.iter().zip(sent).filter(|(now, then)| now != then);
+            assert_eq!((now_sent.len(), others.count()), (sent.len(), 1), "{what}");
+            // It is the row with which CockroachDB's dialogue begins.
+            assert_eq!((bit.part, peer, bit.tag), (0, WRITER, b'D'), "{what}");
+            return Became::MovedAsSaid;
+        }
+        Some(Event::MoveFailed {
+            outcome, reason, ..
+        }) => (outcome, reason),
+        other => panic!("{what}: {other:?}"),
+    };
+    match (outcome, peer) {
+        (Outcome::Recoverable, WRITER) if reason == Reason::Timeout => {
+            assert!(bit.is_of_the_length(), "{what}");
+            rig.see(CLIENT, "");
+            says_the_rest(&mut rig, &wrong, bit);
+            serves(&mut rig, WRITER, [1, 0, 1, 0], &what);
+            Became::StaysBehindTheRest
+        }
+        (Outcome::Recoverable, _) => {
+            serves(&mut rig, WRITER, [1, 0, 1, 0], &what);
+            assert!(!rig.is_open(NEW), "{what}");
+            Became::Stays
+        }
+        (Outcome::Fatal, WRITER) => {
+            assert!(matches!(reason, Reason::OldFault(_)), "{what}: {reason:?}");
+            let told = rig.take(CLIENT);
+            let fatal = match bit.becomes_an_aside() {
+                // That is the client's at any time, and passes as it is.
+                true => told.strip_prefix(wrong.message(bit)),
+                false => Some(&told[..]),
+            };
+            assert_eq!(
+                fatal.map(show_backend).as_deref(),
+                Some("FATAL(08P01)"),
+                "{what}"
+            );
+            assert_eq!(rig.cause(), CloseCause::UpstreamFault(WRITER), "{what}");
+            assert_eq!(rig.transfers(), [1, 0, 0, 1], "{what}");
+            assert!(!rig.is_open(NEW), "{what}");
+            Became::Ended
+        }
+        (Outcome::Fatal | Outcome::Success, _) => panic!("{what}: {outcome:?}, {reason:?}"),
+    }
+}
+
+#[track_caller]
+fn told_of_parameters_only(rig: &mut Rig, what: &str) {
+    let told = rig.take(CLIENT);
+    let mut rest = &told[..];
+    while let Some(header) = Header::parse(rest).expect("a message") {
+        assert_eq!(header.tag, b'S', "{what}");
+        rest = header.split(rest).expect("all of it").1;
+    }
+}
+
+/// The client has heard nothing of the move, and its next answer is whole.
+#[track_caller]
+fn serves(rig: &mut Rig, peer: PeerId, transfers: [u64; 4], what: &str) {
+    assert_eq!(rig.shown(CLIENT), "", "{what}");
+    assert_eq!(rig.transfers(), transfers, "{what}");
+    rig.take(peer);
+    rig.client("Q(delete from t)");
+    assert_eq!(rig.shown(peer), "Q(delete from t)", "{what}");
+    rig.say(peer, "C(DELETE 1) Z(I)");
+    assert_eq!(rig.shown(CLIENT), "C(DELETE 1) Z(I)", "{what}");
+}
+
+/// The old server says what is missing of a message whose length is wrong, and what it owes behind it.
+fn says_the_rest(rig: &mut Rig, wrong: &Dialogue, bit: Bit) {
+    let bytes = &wrong.parts[bit.part].1;
+    let header = Header::parse(&bytes[bit.begins..])
+        .expect("a length")
+        .expect("a header");
+    let mut missing =
+        bit.begins + usize::try_from(header.frame_len).expect("it fits") - bytes.len();
+    while missing > 0 {
+        let now = missing.min(1 << 24);
+        rig.raw(WRITER, &vec![b'x'; now]);
+        missing -= now;
+    }
+    rig.raw(WRITER, &bytes[bit.ends..]);
 }
