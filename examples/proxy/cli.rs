@@ -375,6 +375,17 @@ const HOW: &[Flag] = &[
         ],
     ),
     Flag::new(
+        "allow-file",
+        Takes::One("FILE"),
+        &[
+            "whom to serve, and nobody else: lines",
+            "`address 192.0.2.0/24` or `endpoint aws:vpce-1` (that",
+            "a --proxy-protocol header names), then perhaps",
+            "`user NAME` or `database NAME`, `until 2027-01-31`,",
+            "` : REASON`; read again as --deny-file, which goes first",
+        ],
+    ),
+    Flag::new(
         "proxy-protocol",
         Takes::One("off|optional|require"),
         &[

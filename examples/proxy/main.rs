@@ -57,14 +57,13 @@ use pgturnout::route::{Facts, Rules};
 use pgturnout::session::{
     ClientAuth, Config, Destination, Moves, RequestEvents, RouteTexts, Seed, Upstream, UserSource,
 };
-use pgturnout::startup::ClientTls;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use cli::{Command, Origin, UsageError};
 use deny::Deny;
-use door::{Door, Reread, Sight};
+use door::{Door, Reread};
 use drive::Driver;
 use introduce::{Arrival, Introductions};
 use log::Log;
@@ -360,16 +359,7 @@ fn admit(methods: &[Accept], secret: [u8; 32]) -> AdmitPolicy {
 impl Proxy {
     fn new(options: Options, given: Given, log: Log) -> Result<Proxy, UsageError> {
         let tls = Tls::new(&options)?;
-        let sight = match options.client_tls {
-            ClientTls::Passthrough => Sight::Address,
-            ClientTls::Disable | ClientTls::Allow | ClientTls::Require => Sight::Everything,
-        };
-        let door =
-            Door::new(options.throttle, options.deny_file.clone(), sight).map_err(|why| {
-                let path = options.deny_file.clone().unwrap_or_default();
-                let message = format!("{}: {why}", path.display());
-                UsageError::new(Origin::CommandLine, "deny-file", message)
-            })?;
+        let door = Door::new(&options)?;
         let mock = mock_secret(&options)?;
         let addresses: Vec<HostPort> = options
             .upstreams()
@@ -474,20 +464,26 @@ impl Proxy {
         }
     }
 
-    /// Reads the file of what is denied again, and has every session look whether it still may be.
+    /// Reads the files of whom to serve again, and has every session look whether it still may be.
     fn reread(&self) {
-        if !self.door.has_list() {
-            return;
-        }
-        match self.door.reread() {
-            Ok(Reread::Same) => {}
-            Ok(Reread::Changed) => {
-                self.log.line("the deny file has changed");
-                self.registry.tell_all(|| Ask::Recheck);
+        let mut look = false;
+        for (file, outcome) in self.door.reread() {
+            match outcome {
+                Ok(Reread::Same) => {}
+                Ok(Reread::Later) => look = true,
+                Ok(Reread::Changed) => {
+                    self.log.line(&format!("the {file} has changed"));
+                    look = true;
+                }
+                Err(why) => {
+                    let line = format!("the {file} is left as it was: {why}");
+                    self.log.line(&line);
+                    look |= file == "allow file";
+                }
             }
-            Err(why) => self
-                .log
-                .line(&format!("the deny file is left as it was: {why}")),
+        }
+        if look {
+            self.registry.tell_all(|| Ask::Recheck);
         }
     }
 

@@ -111,6 +111,7 @@ pub(crate) struct Options {
     pub(crate) out_of_sync: OutOfSync,
     pub(crate) throttle: Guard,
     pub(crate) deny_file: Option<PathBuf>,
+    pub(crate) allow_file: Option<PathBuf>,
     pub(crate) introductions: Introductions,
     pub(crate) reading: Reading,
 }
@@ -235,6 +236,7 @@ impl Options {
                 .choice("throttle", &[("on", Guard::On), ("off", Guard::Off)])?
                 .unwrap_or(Guard::Off),
             deny_file: given.path("deny-file"),
+            allow_file: given.path("allow-file"),
             introductions: Introductions::new(given)?,
             reading: Reading::new(given)?,
             cancel_source: given
@@ -268,11 +270,12 @@ impl Options {
 
     /// Who breaks a message must not get around what statements are denied by.
     fn check_out_of_sync(&self) -> Result<(), (&'static str, &'static str)> {
-        let judged = self.deny.is_some() || self.deny_file.is_some() || self.throttle == Guard::On;
+        let listed = self.deny_file.is_some() || self.allow_file.is_some();
+        let judged = self.deny.is_some() || listed || self.throttle == Guard::On;
         match self.out_of_sync {
             OutOfSync::Passthrough if judged => Err((
                 "out-of-sync",
-                "pass is not possible with --deny-statement, --deny-file or --throttle: \
+                "pass is not possible with --deny-statement, --deny-file, --allow-file or --throttle: \
                  clients could get around them",
             )),
             OutOfSync::Passthrough | OutOfSync::Error | OutOfSync::Close => Ok(()),

@@ -312,21 +312,68 @@ fn open_sessions_are_looked_at_again() {
     assert!(eventually(|| opened(&proxy, "u_trust").1.tag == b'R'));
 }
 
+/// Whom the allow file has no rule for is not served, now or later; a deny file goes first.
 #[test]
-fn a_deny_file_that_cannot_be_used_is_named() {
+fn only_those_who_are_allowed_are_served() {
+    let Some(cluster) = lab::cluster("access::allow") else {
+        return;
+    };
+    let allowed = File::new("allow", "address 127.0.0.0/8 user u_trust : tests");
+    let denied = File::new("allow-deny", "");
+    let files = ["--allow-file", allowed.path(), "--deny-file", denied.path()];
+    let proxy = start(cluster, &files);
+    let mut client = Client::open(proxy.port, Pace::Whole, "u_trust", &[]);
+    assert_eq!(values(&client.query("select 7")), ["7"]);
+    let (mut other, told) = opened(&proxy, "u_clear");
+    refused(&told, "28000", DENIED);
+    assert!(other.rest().is_empty());
+    let why = "denied by the allow file, which has no rule for it";
+    assert!(eventually(|| proxy.log().contains(why)));
+
+    allowed.write("address 127.0.0.1 user u_clear");
+    proxy.signal("HUP");
+    let frames = client.rest();
+    assert_eq!(tags(&frames), "E");
+    refused(&frames[0], "57P01", DENIED);
+    assert!(proxy.log().contains("the allow file has changed"));
+    assert_eq!(opened(&proxy, "u_clear").1.tag, b'R');
+    denied.write("user u_clear : both");
+    proxy.signal("HUP");
+    assert!(eventually(|| proxy
+        .log()
+        .contains("the deny file has changed")));
+    let (_, told) = opened(&proxy, "u_clear");
+    refused(&told, "28000", DENIED);
+    assert!(eventually(|| proxy
+        .log()
+        .contains("denied by line 1: both")));
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_named() {
     let file = File::new("deny-bad", "user a\nuser");
-    for (path, message) in [
-        (file.path(), "line 2: a network or a name is missing"),
-        ("/nowhere/deny", "No such file"),
+    let allow = File::new("allow-bad", "address ::1\nuser a");
+    for (option, path, message) in [
+        (
+            "--deny-file",
+            file.path(),
+            "line 2: a network or a name is missing",
+        ),
+        ("--deny-file", "/nowhere/deny", "No such file"),
+        (
+            "--allow-file",
+            allow.path(),
+            "line 2: expected `address` or `endpoint`",
+        ),
     ] {
         let output = Command::new(proxy::program())
             .args(["--listen", "127.0.0.1:0", "--writer", "127.0.0.1:1"])
-            .args(["--deny-file", path])
+            .args([option, path])
             .output()
             .unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{told}");
-        let named = format!("--deny-file: {path}: {message}");
+        let named = format!("{option}: {path}: {message}");
         assert!(told.contains(&named), "{told}");
     }
 }

@@ -78,6 +78,28 @@ fn a_client_is_known_by_what_its_header_says() {
     assert_eq!(first(&mut other, "u_clear").tag, b'R');
 }
 
+/// Clients of a private endpoint are those of its owner, whatever their addresses; a cancel request from elsewhere is none.
+#[test]
+fn a_client_may_have_to_come_through_an_endpoint() {
+    let Some(cluster) = lab::cluster("introduced::allowed") else {
+        return;
+    };
+    let file = File::new("endpoints", "endpoint aws:vpce-1 database app");
+    let more = ["--proxy-protocol", "require"];
+    let proxy = start(
+        cluster,
+        &[&more[..], &["--allow-file", file.path()]].concat(),
+    );
+    for (last, through) in [(7, ""), (7, "vpce-2")] {
+        let mut client = introduced(&proxy, last, through, Pace::Whole);
+        refused(&first(&mut client, "u_trust"), "28000", "does not serve");
+    }
+    let told = "from 192.0.2.7 through aws:vpce-2 denied by the allow file";
+    assert!(eventually(|| proxy.log().contains(told)), "{}", proxy.log());
+    let client = introduced(&proxy, 7, "vpce-1", Pace::Whole);
+    stops(&proxy, cluster, client, [(7, "vpce-2"), (8, "vpce-1")]);
+}
+
 /// Nobody gets in without a header, or with one that cannot be believed, and nobody is answered.
 #[test]
 fn headers_are_required() {
@@ -142,7 +164,17 @@ fn cancel_requests_come_with_a_header() {
         "same-address",
     ];
     let proxy = start(cluster, &more);
-    let mut client = introduced(&proxy, 7, "", Pace::Whole);
+    let client = introduced(&proxy, 7, "", Pace::Whole);
+    stops(&proxy, cluster, client, [(8, ""), (7, "")]);
+}
+
+/// The second of two whence a cancel request comes can stop what a client runs, and the first cannot.
+fn stops(
+    proxy: &Proxy,
+    cluster: &'static Cluster,
+    mut client: Client,
+    [stranger, itself]: [(u8, &str); 2],
+) {
     client.send(&message::startup(
         V3_0,
         &[
@@ -153,8 +185,8 @@ fn cancel_requests_come_with_a_header() {
     ));
     client.finish_login(None);
     let (process_id, secret) = client.key.clone().unwrap();
-    let cancel = |last: u8| {
-        let mut request = introduced(&proxy, last, "", Pace::Whole);
+    let cancel = |(last, through)| {
+        let mut request = introduced(proxy, last, through, Pace::Whole);
         request.send(&message::cancel(process_id, &secret));
         assert!(request.rest().is_empty());
     };
@@ -167,10 +199,10 @@ fn cancel_requests_come_with_a_header() {
     };
     client.send(&message::query(LONG_READ));
     assert!(eventually(&mut runs));
-    cancel(8);
+    cancel(stranger);
     assert!(runs(), "cancelled from elsewhere");
     assert!(eventually(|| {
-        cancel(7);
+        cancel(itself);
         !runs()
     }));
     assert_eq!(errors(&client.ready(1)), ["57014"]);
