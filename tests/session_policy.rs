@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex};
 use pgturnout::auth::{AdmitPolicy, Channel, Credential, Users};
 use pgturnout::limits;
 use pgturnout::session::{
-    ClientAuth, CloseCause, Config, ConnectionFacts, Denial, Event, PeerId, Policy, RequestEvents,
-    Split, Statement, StatementFacts, StatementText, TlsInfo, Verdict,
+    ClientAuth, CloseCause, Config, ConnectionFacts, Denial, Event, LoginFacts, MoveOrder,
+    MoveTarget, PeerId, Policy, RequestEvents, Split, Statement, StatementFacts, StatementText,
+    TlsInfo, Verdict,
 };
-use pgturnout::startup::{ClientTls, ProtocolVersion, StartupParams};
+use pgturnout::startup::{ClientTls, ClusterIdent, ProtocolVersion, StartupParams};
 use pgturnout::stats::ConnectionCounter;
 use pgturnout::wire::SqlState;
 use session_support::frames::{backend, frontend, raw};
+use session_support::moving::{SPARE, movable};
 use session_support::{Rig, config, each, login, startup};
 
 const CLIENT: PeerId = PeerId::CLIENT;
@@ -216,6 +218,106 @@ fn the_policy_knows_of_tls_and_of_the_startup_packet() {
         assert!(matches!(rig.cause(), CloseCause::ClientRefused(_)));
         assert_eq!(asked.take(), [""; 0]);
     });
+}
+
+/// Has servers get what the client sent with these parameters in place of its own.
+struct Rewriting(Vec<(&'static str, &'static str)>, Asked);
+
+impl Policy for Rewriting {
+    fn upstream_startup(
+        &mut self,
+        facts: &ConnectionFacts<'_>,
+    ) -> Result<Option<StartupParams>, Denial> {
+        let startup = facts.startup.unwrap();
+        let cluster = ClusterIdent::of(startup, None);
+        let (ident, stripped) = cluster.map_err(|why| Denial::new(why.to_string()))?;
+        self.1.note(ident.to_string());
+        let added = (self.0.iter()).map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let pairs: Vec<_> = stripped.iter().chain(added).collect();
+        Ok(Some(
+            StartupParams::build(startup.version(), pairs).unwrap(),
+        ))
+    }
+
+    fn login(&mut self, login: &LoginFacts<'_>) -> Verdict {
+        self.1
+            .note(login.startup.database().escape_ascii().to_string());
+        Verdict::Allow
+    }
+}
+
+fn opening(database: &str, options: &str) -> StartupParams {
+    let pairs = [
+        ("application_name", ""),
+        ("user", "alice"),
+        ("database", database),
+        ("options", options),
+        ("application_name", "psql"),
+    ];
+    let pairs = pairs.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    StartupParams::build(ProtocolVersion::V3_0, pairs).unwrap()
+}
+
+/// Every server gets the message without the cluster's name, and byte for byte what else the client has sent.
+#[test]
+fn servers_get_the_message_that_the_policy_makes() {
+    let sent = opening("happy-koala-7.app", "-c geqo=off --cluster=happy-koala-7");
+    each(movable, |rig| {
+        let asked = Asked::default();
+        rig.session
+            .set_policy(Box::new(Rewriting(Vec::new(), asked.clone())));
+        rig.raw(CLIENT, sent.raw());
+        let expected = opening("app", "-c geqo=off");
+        assert_eq!(rig.take(WRITER), expected.raw());
+        assert_eq!(rig.session.client_startup(), Some(&sent));
+        rig.writer("R");
+        rig.writer(login(WRITER));
+        assert_eq!(asked.take(), ["happy-koala-7", "app"]);
+        rig.take(CLIENT);
+        rig.client("Q(select 0)");
+        assert_eq!(rig.take(READER), expected.raw());
+        rig.say(READER, "R");
+        rig.say(READER, login(READER));
+        rig.say(READER, ROW);
+        rig.take(CLIENT);
+        rig.migrate(MoveOrder::new(MoveTarget::Writer(SPARE)));
+        assert_eq!(rig.take(PeerId::THIRD), expected.raw());
+    });
+}
+
+#[test]
+fn a_policy_that_makes_a_message_can_deny_its_client() {
+    each(config, |rig| {
+        let asked = Asked::default();
+        rig.session
+            .set_policy(Box::new(Rewriting(Vec::new(), asked)));
+        rig.raw(CLIENT, opening("app", "").raw());
+        rig.see(CLIENT, "FATAL(28000)");
+        refused(rig, DENIED);
+    });
+}
+
+/// Whose message it is, and how it is spoken, is not the policy's: nothing of that is sent.
+#[test]
+fn a_policy_may_change_no_more_than_database_and_options() {
+    let sent = opening("happy-koala-7.app", "");
+    for (more, fits) in [
+        (("database", "other"), true),
+        (("options", "-c geqo=on"), true),
+        (("user", "bob"), false),
+        (("replication", "true"), false),
+        (("_pq_.x", ""), false),
+    ] {
+        each(config, |rig| {
+            let policy = Rewriting(vec![more], Asked::default());
+            rig.session.set_policy(Box::new(policy));
+            rig.raw(CLIENT, sent.raw());
+            match fits {
+                true => assert!(!rig.take(WRITER).is_empty(), "{more:?}"),
+                false => assert!(matches!(rig.cause(), CloseCause::Misuse(_)), "{more:?}"),
+            }
+        });
+    }
 }
 
 #[test]

@@ -99,7 +99,10 @@ impl SessionKind {
 pub(super) struct Client {
     pub(super) phase: ClientPhase,
     pub(super) stream: Stream,
+    /// Its StartupMessage, as servers get it.
     pub(super) startup: Option<StartupParams>,
+    /// The same as it came, if the policy has had it changed.
+    pub(super) sent: Option<StartupParams>,
     pub(super) kind: SessionKind,
     /// The minor protocol version that it speaks with us.
     pub(super) minor: u16,
@@ -123,6 +126,7 @@ impl Client {
             ),
             stream: Stream::Open,
             startup: None,
+            sent: None,
             kind: SessionKind::Requests,
             minor: 0,
             negotiated: None,

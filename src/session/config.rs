@@ -443,6 +443,8 @@ impl Config {
                 .len()
                 .saturating_mul(super::readers::HELD_PER_UPSTREAM),
             self.logins_bound(),
+            // The client's StartupMessage beside what servers get in its place.
+            usize::try_from(limits::STARTUP_BODY_MAX).unwrap_or(usize::MAX),
             limits::SESSION_FIXED,
         ]
         .into_iter()

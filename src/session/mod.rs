@@ -465,7 +465,7 @@ impl<R: Route> Session<R> {
     /// What the client has opened the session with: whom it says it is, and what it asks for. `None` before that, and for
     /// encryption that is handed through.
     pub fn client_startup(&self) -> Option<&StartupParams> {
-        self.client.startup.as_ref()
+        self.client.sent.as_ref().or(self.client.startup.as_ref())
     }
 
     /// The key that the client was given to cancel its requests with, once it is logged in.

@@ -55,6 +55,26 @@ pub trait Policy: Send + Sync {
         Verdict::Allow
     }
 
+    /// What servers get in the place of the client's StartupMessage; `None` for that itself, byte for byte. Called once, right
+    /// behind [`connection`](Policy::connection) when that has allowed the client and its message is known.
+    ///
+    /// Only `database` and `options` may differ, be there or not: the version, the user and all else come as the client has
+    /// sent them, in their order. Anything else ends the session as the caller's mistake ([`CloseCause::Misuse`]). The session
+    /// goes by the new message from then on: every login to a server, on a move too, and what the other methods are told.
+    /// [`Session::client_startup`] is what the client sent. [`ClusterIdent::of`](crate::startup::ClusterIdent::of) makes such a
+    /// message.
+    ///
+    /// # Errors
+    ///
+    /// Why the client is denied its session after all; it is told as in [`connection`](Policy::connection).
+    fn upstream_startup(
+        &mut self,
+        connection: &ConnectionFacts<'_>,
+    ) -> Result<Option<StartupParams>, Denial> {
+        let _ = connection;
+        Ok(None)
+    }
+
     /// Whether the client may learn how its login came out. Called once, when it has proven who it is, or was refused,
     /// and has not been told: at the server's last word of a SASL exchange, AuthenticationOk or ErrorResponse, or at our own
     /// verdict. It is not called for logins that end without an outcome (the client leaves, a server cannot be had), and
@@ -331,13 +351,18 @@ impl<R: Route> Session<R> {
             startup: self.client.startup.as_ref(),
             now,
         };
-        let verdict = match &mut self.hook.policy {
-            Some(policy) => policy.connection(&facts),
-            None => Verdict::Allow,
+        let Some(policy) = &mut self.hook.policy else {
+            return false;
         };
-        match verdict {
-            Verdict::Allow => false,
-            Verdict::Deny(denial) | Verdict::Close(denial) => {
+        let asked = match policy.connection(&facts) {
+            Verdict::Allow if facts.startup.is_some() => policy.upstream_startup(&facts),
+            Verdict::Allow => Ok(None),
+            Verdict::Deny(denial) | Verdict::Close(denial) => Err(denial),
+        };
+        match asked {
+            Ok(None) => false,
+            Ok(Some(startup)) => self.is_not_rewritten(now, startup),
+            Err(denial) => {
                 let tell = denial.fatal(sqlstate::INVALID_AUTHORIZATION);
                 let cause = CloseCause::ConnectionDenied(tell.state);
                 self.end(now, cause, Some(tell));

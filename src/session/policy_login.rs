@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
+use super::begin::startup_mentions_catalog;
 use super::policy::{Denial, Verdict};
 use super::{CloseCause, Session};
 use crate::route::Route;
@@ -26,7 +27,7 @@ pub struct LoginFacts<'a> {
     pub outcome: LoginOutcome,
     /// Where the client connects from, if the driver has said so ([`Session::set_client_address`]).
     pub address: Option<IpAddr>,
-    /// Its StartupMessage.
+    /// Its StartupMessage, as servers get it ([`Policy::upstream_startup`](super::Policy::upstream_startup)).
     pub startup: &'a StartupParams,
     /// When the outcome came.
     pub now: Instant,
@@ -55,7 +56,33 @@ impl LoginOutcome {
     }
 }
 
+/// Whether two messages ask for the same but for the database and the options.
+fn is_like(sent: &StartupParams, new: &StartupParams) -> bool {
+    let kept = |(name, _): &(&[u8], &[u8])| !matches!(*name, b"database" | b"options");
+    // A server may take `options` for a replication connection's.
+    sent.version() == new.version()
+        && sent.replication() == new.replication()
+        && sent.iter().filter(kept).eq(new.iter().filter(kept))
+}
+
 impl<R: Route> Session<R> {
+    /// Takes what servers get in the place of the client's StartupMessage. Whether the session ends for it.
+    pub(super) fn is_not_rewritten(&mut self, now: Instant, startup: StartupParams) -> bool {
+        let sent = self.client.startup.take();
+        if !sent.as_ref().is_some_and(|sent| is_like(sent, &startup)) {
+            self.client.startup = sent;
+            let why = "the policy changed more of a startup message than database and options";
+            self.end(now, CloseCause::Misuse(why), None);
+            return true;
+        }
+        if startup_mentions_catalog(&startup) {
+            self.memory.doubt_search_path();
+        }
+        self.client.sent = sent;
+        self.client.startup = Some(startup);
+        false
+    }
+
     /// Asks the policy about the outcome of the client's login, once. What the client is told in its place, if it is
     /// denied.
     pub(super) fn judge_login(&mut self, now: Instant, outcome: LoginOutcome) -> Option<Denial> {

@@ -371,7 +371,8 @@ fn session_fixed() {
     let logins = 2 * limits::LOGIN_NOTICES_HELD + 3 * limits::TLS_INFO_HELD;
     let rest = |config: &Config| {
         let denials = limits::DENIALS_IN_FLIGHT * 3 * limits::DENIAL_MESSAGE_MAX;
-        let fixed = limits::SESSION_FIXED + limits::LOGIN_EXCHANGES + denials;
+        let startup = usize::try_from(limits::STARTUP_BODY_MAX).unwrap();
+        let fixed = limits::SESSION_FIXED + limits::LOGIN_EXCHANGES + denials + startup;
         config.memory_bound() - fixed - logins
     };
     let least = rest(&config);
