@@ -4,7 +4,8 @@ mod session_support;
 
 use pgturnout::auth::Credential;
 use pgturnout::session::{
-    CloseCause, Config, Event, Gate, PeerId, ReaderFailure, ReaderOpen, Role, Timer,
+    CloseCause, Config, Event, Gate, PeerId, ReaderFailure, ReaderOpen, RelayedPassword, Role,
+    Timer,
 };
 use pgturnout::startup::{CancelKey, ClientTls, ProtocolVersion, StartupParams, UpstreamTlsPolicy};
 use session_support::frames::{backend, raw, show_backend};
@@ -129,6 +130,46 @@ fn the_client_gets_the_writers_process_and_a_secret_of_ours() {
         rig.writer("R K(4711,wkey) Z(I)");
         rig.see(CLIENT, "v#8 R K(4711,4 bytes) Z(I)");
     });
+}
+
+/// A client behind TLS does not see that the server's connection is in clear.
+#[test]
+fn a_password_in_clear_goes_where_it_may() {
+    use RelayedPassword::{Anyhow, AsTheClient, OverTls};
+    use UpstreamTlsPolicy::{Disable, Require};
+    for (password, upstream, client_asks, passes) in [
+        (AsTheClient, Disable, false, true),
+        (AsTheClient, Disable, true, false),
+        (AsTheClient, Require, true, true),
+        (OverTls, Disable, false, false),
+        (OverTls, Disable, true, false),
+        (OverTls, Require, false, true),
+        (Anyhow, Disable, true, true),
+    ] {
+        let make = with(|config| {
+            config.client_tls = ClientTls::Allow;
+            config.relayed_password = password;
+            config.upstreams[0].tls = upstream;
+        });
+        each(make, |rig| {
+            if client_asks {
+                rig.raw(CLIENT, &SSL_REQUEST);
+                assert_eq!(rig.take(CLIENT), b"S");
+            }
+            open(rig);
+            if upstream == Require {
+                assert_eq!(rig.take(WRITER), SSL_REQUEST);
+                rig.raw(WRITER, b"S");
+            }
+            rig.take_startup(WRITER);
+            rig.writer("Rclear");
+            let told = if passes { "Rclear" } else { "FATAL(08006)" };
+            rig.see(CLIENT, told);
+            if !passes {
+                assert_eq!(rig.cause(), CloseCause::LoginFailed(WRITER));
+            }
+        });
+    }
 }
 
 #[test]

@@ -328,6 +328,16 @@ const HOW: &[Flag] = &[
         ],
     ),
     Flag::new(
+        "relayed-password",
+        Takes::One("as-client|tls|any"),
+        &[
+            "over what a password in clear goes on that the gate asks",
+            "a client for: over TLS, and in clear for clients that",
+            "are in clear themselves; over TLS alone; over anything",
+            "(default: as-client)",
+        ],
+    ),
+    Flag::new(
         "writer-down",
         Takes::One("refuse|read-only"),
         &[

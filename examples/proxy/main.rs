@@ -561,6 +561,7 @@ impl Current {
         };
         let mut config = Config::new(options.upstreams().enumerate().map(upstream).collect());
         config.gate = options.gate;
+        config.relayed_password = options.relayed_password;
         config.writer_failure = options.writer_down;
         config.writer_retry = options.writer_retry;
         config.out_of_sync = options.out_of_sync;

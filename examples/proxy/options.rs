@@ -11,8 +11,8 @@ use pgturnout::cancel::SourceCheck;
 use pgturnout::limits::WRITER_RETRIES_MAX;
 use pgturnout::migrate::Dialect;
 use pgturnout::session::{
-    Gate, LostReads, Optimistic, OutOfSync, ReadOnlyTransactions, ReadYourWrites, Role, Split,
-    WriterFailure, WriterRetry,
+    Gate, LostReads, Optimistic, OutOfSync, ReadOnlyTransactions, ReadYourWrites, RelayedPassword,
+    Role, Split, WriterFailure, WriterRetry,
 };
 use pgturnout::startup::{ClientTls, TlsNegotiation, UpstreamTlsPolicy};
 
@@ -106,6 +106,7 @@ pub(crate) struct Options {
     pub(crate) cancel_ring: Option<Ring>,
     /// Statements that no client may run.
     pub(crate) deny: Option<Deny>,
+    pub(crate) relayed_password: RelayedPassword,
     pub(crate) writer_down: WriterFailure,
     pub(crate) writer_retry: WriterRetry,
     pub(crate) out_of_sync: OutOfSync,
@@ -221,6 +222,16 @@ impl Options {
             upstream_ca: given.path("upstream-ca"),
             log_routes: given.one("log-routes").is_some(),
             metrics: given.one("metrics").map(metrics_address).transpose()?,
+            relayed_password: given
+                .choice(
+                    "relayed-password",
+                    &[
+                        ("as-client", RelayedPassword::AsTheClient),
+                        ("tls", RelayedPassword::OverTls),
+                        ("any", RelayedPassword::Anyhow),
+                    ],
+                )?
+                .unwrap_or_default(),
             writer_down: given
                 .choice(
                     "writer-down",

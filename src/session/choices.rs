@@ -219,3 +219,20 @@ pub enum Moves {
     /// They may. What a session establishes is followed even if its reads are not split off, and more is kept for it.
     On,
 }
+
+/// Over what a gate may have the password of a client whose login is relayed, when it asks for it as it is.
+///
+/// A client sees its own connection alone: behind TLS that ends at us it sends its password to whoever asks, and what we
+/// pass on to a server in clear everybody on the way can read. A gate that asks where it may not is left, and the client is
+/// told (`08006`); its password was not asked for. Servers that are logged in to with a credential of ours are
+/// [`Upstream::methods`](super::Upstream::methods)'s matter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RelayedPassword {
+    /// Over TLS, and in clear where the client's own connection is in clear, too: it takes no more risk than it sees.
+    #[default]
+    AsTheClient,
+    /// Over TLS alone.
+    OverTls,
+    /// Over any connection.
+    Anyhow,
+}

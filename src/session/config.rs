@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::ConfigError;
 use super::choices::{
     LostReads, Metadata, Moves, Optimistic, OutOfSync, ReadOnlyTransactions, ReadYourWrites,
-    ReaderFailure, ReaderOpen, RequestEvents, RouteTexts, Split, WriterFailure, WriterRetry,
+    ReaderFailure, ReaderOpen, RelayedPassword, RequestEvents, RouteTexts, Split, WriterFailure,
+    WriterRetry,
 };
 use crate::auth::{AdmitPolicy, Channel, Method, Methods, UpstreamUsers, Users};
 #[cfg(feature = "scram")]
@@ -221,6 +222,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// Who checks that a client is who it says.
     pub authentication: ClientAuth,
+    /// Over what the password of a relayed login goes to the gate.
+    pub relayed_password: RelayedPassword,
     /// Which of them the client logs in to.
     pub gate: Gate,
     /// Whether reads are split off.
@@ -289,6 +292,7 @@ impl Config {
         Config {
             upstreams,
             authentication: ClientAuth::default(),
+            relayed_password: RelayedPassword::default(),
             gate: Gate::default(),
             split: Split::default(),
             optimistic: Optimistic::default(),

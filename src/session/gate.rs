@@ -14,8 +14,8 @@ use super::client::{Asked, ClientPhase, Question};
 use super::leg::{Attempt, Duty, LegId, Phase, Relay, RelayStage, Serving};
 use super::policy_login::LoginOutcome;
 use super::upstream::{frame_limit, is_refusal};
-use super::{Demand, Denial, Event, PeerId, Session, Tell};
-use crate::auth::Parameters;
+use super::{Demand, Denial, Event, PeerId, RelayedPassword, Session, Tell};
+use crate::auth::{Channel, Parameters};
 #[cfg(feature = "scram")]
 use crate::auth::{Credential, Observer};
 use crate::ledger::Fate;
@@ -120,6 +120,15 @@ impl<R: Route> Session<R> {
                 return Step::NotNow;
             }
         }
+        let asks = matches!(
+            message,
+            Backend::Authentication(Authentication::CleartextPassword)
+        );
+        if asks && !self.may_have_the_password(id) {
+            return Step::Fail(
+                "the server asks for a password in clear over an unencrypted connection, which the proxy does not allow",
+            );
+        }
         let Phase::Relaying(relay) = &mut self.leg_mut(id).phase else {
             return Step::Swallow;
         };
@@ -132,6 +141,16 @@ impl<R: Route> Session<R> {
                 .own_key(*process_id, self.client_minor())
                 .map_or(Step::Swallow, Step::Replace),
             (step, _) => step,
+        }
+    }
+
+    /// Whether the client may be asked for its password as it is, which goes over the gate's connection.
+    fn may_have_the_password(&self, id: LegId) -> bool {
+        let is_clear = self.leg(id).channel == Channel::Clear;
+        match self.config.relayed_password {
+            RelayedPassword::Anyhow => true,
+            RelayedPassword::OverTls => !is_clear,
+            RelayedPassword::AsTheClient => !is_clear || self.client.tls_info().is_none(),
         }
     }
 

@@ -113,7 +113,8 @@ use bytes::BytesMut;
 pub use action::{Action, CancelTarget, Demand, Event, Relayed, RouteReason, TlsRole, Transmit};
 pub use choices::{
     LostReads, Metadata, Moves, Optimistic, OutOfSync, ReadOnlyTransactions, ReadYourWrites,
-    ReaderFailure, ReaderOpen, RequestEvents, RouteTexts, Split, WriterFailure, WriterRetry,
+    ReaderFailure, ReaderOpen, RelayedPassword, RequestEvents, RouteTexts, Split, WriterFailure,
+    WriterRetry,
 };
 pub use config::{ClientAuth, Config, Gate, Limits, Role, Timeouts, Upstream, UserSource};
 pub use config_error::ConfigError;

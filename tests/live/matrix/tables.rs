@@ -54,6 +54,15 @@ pub(super) const NO_ENTRY: Expect = no(&Why {
     state: "28000",
     words: &["no pg_hba.conf entry"],
 });
+/// The server asks for the password in clear, the proxy has it in clear, and the client's own connection is encrypted.
+pub(super) const IN_CLEAR: Expect = no(&Why {
+    state: "08006",
+    words: &[
+        "a password in clear over an unencrypted connection",
+        // From drivers that do not show details.
+        "could not log in to the primary server",
+    ],
+});
 /// The driver says that it could have bound SCRAM to TLS, and the server would take that for an attack.
 pub(super) const NO_BINDING: Expect = no(&Why {
     state: "28000",
@@ -124,7 +133,7 @@ pub(super) const LOGINS: &[(&str, &str, [Expect; 8])] = &[
     //                          disable             allow                        require                   passthrough
     // login        user        clear     TLS       clear           TLS          clear      TLS            clear     TLS
     ("relay",      "u_trust", [Split,    NO_TLS,   Split,          Split,       NEEDS_TLS, Split,         Split,    Writer]),
-    ("relay",      "u_clear", [Writer,   NO_TLS,   Writer,         Writer,      NEEDS_TLS, Writer,        Writer,   Writer]),
+    ("relay",      "u_clear", [Writer,   NO_TLS,   Writer,         IN_CLEAR,    NEEDS_TLS, IN_CLEAR,      Writer,   Writer]),
     ("relay",      "u_md5",   [Split,    NO_TLS,   Split,          Split,       NEEDS_TLS, Split,         Split,    Writer]),
     ("relay",      "u_scram", [Split,    NO_TLS,   Split,          Split,       NEEDS_TLS, Split,         Split,    Writer]),
     ("relay",      "u_tls",   [NO_ENTRY, NO_TLS,   NO_ENTRY,       NO_ENTRY,    NEEDS_TLS, NO_ENTRY,      NO_ENTRY, Writer]),
@@ -135,7 +144,7 @@ pub(super) const LOGINS: &[(&str, &str, [Expect; 8])] = &[
     ("relay+prefer", "u_clear", [Split,  NO_TLS,   Split,          Split,       NEEDS_TLS, Split,         Split,    Writer]),
     ("relay+prefer", "u_scram", [Split,  NO_TLS,   Split,          UNRELAYABLE, NEEDS_TLS, UNRELAYABLE,   Split,    Writer]),
     ("relay+prefer", "u_tls", [Split,    NO_TLS,   Split,          UNRELAYABLE, NEEDS_TLS, UNRELAYABLE,   Split,    Writer]),
-    ("relay+allow", "u_clear", [Writer,  NO_TLS,   Writer,         Writer,      NEEDS_TLS, Writer,        Writer,   Writer]),
+    ("relay+allow", "u_clear", [Writer,  NO_TLS,   Writer,         IN_CLEAR,    NEEDS_TLS, IN_CLEAR,      Writer,   Writer]),
     ("relay+allow", "u_scram", [Split,   NO_TLS,   Split,          Split,       NEEDS_TLS, Split,         Split,    Writer]),
     ("relay+allow", "u_tls",  [Split,    NO_TLS,   Split,          UNRELAYABLE, NEEDS_TLS, UNRELAYABLE,   Split,    Writer]),
     ("relay:stored", "u_md5", [Split,    NO_TLS,   Split,          Split,       NEEDS_TLS, Split,         Split,    Writer]),
