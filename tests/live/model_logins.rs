@@ -21,7 +21,7 @@ use crate::support::lab;
 /// Whoever is talked to, frame by frame.
 enum Peer {
     Real(TcpStream),
-    Modelled(Box<Server>, Model),
+    Modelled(Box<Server>, Box<Model>),
 }
 
 impl Peer {
@@ -39,7 +39,8 @@ impl Peer {
             version,
             ..ServerOptions::default()
         };
-        Peer::Modelled(Box::new(Server::new(node, 7, options)), Model::new())
+        let server = Box::new(Server::new(node, 7, options));
+        Peer::Modelled(server, Box::new(Model::new()))
     }
 
     fn send(&mut self, bytes: &[u8]) {
@@ -290,11 +291,15 @@ fn shown(found: &Found) -> String {
 
 /// How long a text is that PREPARE made counts its whole Query, which the model does not keep.
 fn statements(found: &Found) -> Vec<String> {
-    let shown = |(name, one): (&Box<[u8]>, &Prepared)| {
+    let shown = |name: &[u8], one: &Prepared| {
         let length = (!one.from_sql).then_some(one.length);
         format!("{}: {:?}, {length:?}", name.escape_ascii(), one.types)
     };
-    found.statements.iter().map(shown).collect()
+    found
+        .statements
+        .iter()
+        .map(|(name, one)| shown(name, one))
+        .collect()
 }
 
 /// Asks what the session is; the answer's messages, and what it says.
@@ -333,8 +338,9 @@ fn what_a_session_is_when_it_moves_is_found_alike() {
     prepare(cluster, "model_probe");
     for node in [Node::Primary, Node::Standby] {
         let mut both = pair(cluster, node, Login::Trust);
-        both.each_mut()
-            .map(|talk| talk.log_in("u_trust", "model_probe", ""));
+        for talk in &mut both {
+            talk.log_in("u_trust", "model_probe", "");
+        }
         for deed in DEEDS {
             let lines = both.each_mut().map(|talk| {
                 let count = deed.matches("Q(").count() + deed.matches(" S").count();
