@@ -222,16 +222,7 @@ impl Options {
             upstream_ca: given.path("upstream-ca"),
             log_routes: given.one("log-routes").is_some(),
             metrics: given.one("metrics").map(metrics_address).transpose()?,
-            relayed_password: given
-                .choice(
-                    "relayed-password",
-                    &[
-                        ("as-client", RelayedPassword::AsTheClient),
-                        ("tls", RelayedPassword::OverTls),
-                        ("any", RelayedPassword::Anyhow),
-                    ],
-                )?
-                .unwrap_or_default(),
+            relayed_password: relayed_password(given)?,
             writer_down: given
                 .choice(
                     "writer-down",
@@ -484,6 +475,15 @@ const ACCEPT: &[(&str, Accept)] = &[
 ];
 
 /// First words of statements that are denied.
+fn relayed_password(given: &Given) -> Result<RelayedPassword, UsageError> {
+    let words = &[
+        ("as-client", RelayedPassword::AsTheClient),
+        ("tls", RelayedPassword::OverTls),
+        ("any", RelayedPassword::Anyhow),
+    ];
+    Ok(given.choice("relayed-password", words)?.unwrap_or_default())
+}
+
 fn deny(given: &Given) -> Result<Option<Deny>, UsageError> {
     for setting in given.all("deny-statement") {
         let word = |word: &str| word.bytes().all(|byte| byte.is_ascii_alphabetic());
