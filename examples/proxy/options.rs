@@ -234,9 +234,7 @@ impl Options {
                 .unwrap_or_default(),
             writer_retry: writer_retry(given)?,
             out_of_sync: out_of_sync(given)?,
-            throttle: given
-                .choice("throttle", &[("on", Guard::On), ("off", Guard::Off)])?
-                .unwrap_or(Guard::Off),
+            throttle: throttle(given)?,
             deny_file: given.path("deny-file"),
             allow_file: given.path("allow-file"),
             introductions: Introductions::new(given)?,
@@ -474,7 +472,12 @@ const ACCEPT: &[(&str, Accept)] = &[
     ("trust", Accept::Trust),
 ];
 
-/// First words of statements that are denied.
+fn throttle(given: &Given) -> Result<Guard, UsageError> {
+    let words = &[("on", Guard::On), ("off", Guard::Off)];
+    Ok(given.choice("throttle", words)?.unwrap_or(Guard::Off))
+}
+
+/// Over what a password in clear goes on.
 fn relayed_password(given: &Given) -> Result<RelayedPassword, UsageError> {
     let words = &[
         ("as-client", RelayedPassword::AsTheClient),
@@ -484,6 +487,7 @@ fn relayed_password(given: &Given) -> Result<RelayedPassword, UsageError> {
     Ok(given.choice("relayed-password", words)?.unwrap_or_default())
 }
 
+/// First words of statements that are denied.
 fn deny(given: &Given) -> Result<Option<Deny>, UsageError> {
     for setting in given.all("deny-statement") {
         let word = |word: &str| word.bytes().all(|byte| byte.is_ascii_alphabetic());
