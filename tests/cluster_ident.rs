@@ -115,6 +115,11 @@ fn what_names_none() {
             "--cluster=happy-koala-7 --cluster=happy-koala-7",
             NoCluster::Options,
         ),
+        (
+            "app",
+            "-c --cluster=happy-koala-7 cluster=happy-koala-8",
+            NoCluster::Options,
+        ),
         ("happy-koala-7.", "", NoCluster::Database),
         (".app", "", NoCluster::Database),
         ("happy-koala-7.app.x", "", NoCluster::Database),

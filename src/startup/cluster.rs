@@ -214,41 +214,51 @@ struct Options<'a> {
 
 impl<'a> Options<'a> {
     fn read(value: &'a [u8]) -> Result<Option<Options<'a>>, NoCluster> {
-        let mut found: Option<(&'a [u8], usize, usize)> = None;
-        let mut before: Option<(usize, &[u8])> = None;
-        for (at, word) in words(value) {
-            // Where a switch of one word with its value behind it begins.
-            let switch = before.filter(|(_, word)| *word == b"-c");
-            before = Some((at, word));
-            let (start, rest) = match (word.strip_prefix(b"--"), word.strip_prefix(b"-c")) {
-                (Some(rest), _) | (None, Some(rest @ [_, ..])) => (at, rest),
-                (None, Some([])) | (None, None) => match switch {
-                    Some((start, _)) => (start, word),
-                    None => continue,
-                },
-            };
-            let Some(ident) = rest.strip_prefix(OPTION) else {
-                continue;
-            };
-            if found.is_some() {
-                return Err(NoCluster::Options);
-            }
-            found = Some((ident, start, at.saturating_add(word.len())));
+        let Some((ident, start, end)) = named(value)? else {
+            return Ok(None);
+        };
+        let before = value.get(..start).unwrap_or_default().trim_ascii_end();
+        let behind = value.get(end..).unwrap_or_default().trim_ascii_start();
+        let between: &[u8] = match (before, behind) {
+            ([], _) | (_, []) => b"",
+            (_, _) => b" ",
+        };
+        let rest = [before, between, behind].concat();
+        let rest = rest.trim_ascii().to_vec();
+        // What stood before it may make a switch of what stood behind.
+        match named(&rest)? {
+            Some(_) => Err(NoCluster::Options),
+            None => Ok(Some(Options { ident, rest })),
         }
-        Ok(found.map(|(ident, start, end)| {
-            let before = value.get(..start).unwrap_or_default().trim_ascii_end();
-            let behind = value.get(end..).unwrap_or_default().trim_ascii_start();
-            let between: &[u8] = match (before, behind) {
-                ([], _) | (_, []) => b"",
-                (_, _) => b" ",
-            };
-            let rest = [before, between, behind].concat();
-            Options {
-                ident,
-                rest: rest.trim_ascii().to_vec(),
-            }
-        }))
     }
+}
+
+/// What names the cluster in an option, and where that option begins and ends.
+type Named<'a> = (&'a [u8], usize, usize);
+
+fn named(value: &[u8]) -> Result<Option<Named<'_>>, NoCluster> {
+    let mut found: Option<Named<'_>> = None;
+    let mut before: Option<(usize, &[u8])> = None;
+    for (at, word) in words(value) {
+        // Where a switch of one word with its value behind it begins.
+        let switch = before.filter(|(_, word)| *word == b"-c");
+        before = Some((at, word));
+        let (start, rest) = match (word.strip_prefix(b"--"), word.strip_prefix(b"-c")) {
+            (Some(rest), _) | (None, Some(rest @ [_, ..])) => (at, rest),
+            (None, Some([])) | (None, None) => match switch {
+                Some((start, _)) => (start, word),
+                None => continue,
+            },
+        };
+        let Some(ident) = rest.strip_prefix(OPTION) else {
+            continue;
+        };
+        if found.is_some() {
+            return Err(NoCluster::Options);
+        }
+        found = Some((ident, start, at.saturating_add(word.len())));
+    }
+    Ok(found)
 }
 
 /// The words of a command line, with their places. A backslash keeps a blank in a word; no cluster's name has one.

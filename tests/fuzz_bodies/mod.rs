@@ -6,8 +6,10 @@
 #![allow(dead_code, reason = "each fuzz target uses one of them")]
 
 mod admission;
+mod allow_list;
 mod answers;
 mod certificate;
+mod cluster_ident;
 mod deny_list;
 mod facts;
 mod feed;
@@ -70,6 +72,8 @@ pub(crate) const TARGETS: &[Target] = &[
     target("stored", stored::stored, 2_000, 80),
     target("certificate", certificate::certificate, 2_000, 80),
     target("deny_list", deny_list::deny_list, 2_000, 120),
+    target("allow_list", allow_list::allow_list, 2_000, 120),
+    target("cluster_ident", cluster_ident::cluster_ident, 2_000, 80),
     target("ledger", ledger::ledger, 500, 400),
     target("tracker", tracker::tracker, 2_000, 200),
     target("scan", scan::scan_text, 1_000, 80),
