@@ -331,10 +331,10 @@ const HOW: &[Flag] = &[
         "relayed-password",
         Takes::One("as-client|tls|any"),
         &[
-            "over what a password in clear goes on that the gate asks",
-            "a client for: over TLS, and in clear for clients that",
-            "are in clear themselves; over TLS alone; over anything",
-            "(default: as-client)",
+            "over what a password in clear goes on that the gate",
+            "asks a client for: over TLS, and in clear for clients",
+            "that are in clear themselves; over TLS alone; over",
+            "anything (default: as-client)",
         ],
     ),
     Flag::new(
@@ -392,7 +392,7 @@ const HOW: &[Flag] = &[
             "`address 192.0.2.0/24` or `endpoint aws:vpce-1` (that",
             "a --proxy-protocol header names), then perhaps",
             "`user NAME` or `database NAME`, `until 2027-01-31`,",
-            "` : REASON`; read again as --deny-file, which goes first",
+            "` : REASON`; read again as --deny-file, which is first",
         ],
     ),
     Flag::new(
