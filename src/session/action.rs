@@ -186,7 +186,7 @@ pub enum Relayed {
     /// The client and the server encrypt with each other
     /// ([`ClientTls::Passthrough`](crate::startup::ClientTls::Passthrough)).
     Encrypted,
-    /// A stream made no sense any more ([`OutOfSync::Passthrough`](super::OutOfSync::Passthrough)). Until then the session was
+    /// A stream made no sense any more ([`OutOfSync::Passthrough`]). Until then the session was
     /// read.
     OutOfSync,
 }
