@@ -310,3 +310,43 @@ fn nothing_passes_that_has_to_be_seen() {
         assert_eq!(config.check(), Ok(()));
     }
 }
+
+/// Behind what is in flight, at the writer and at the reader, in a COPY, and beside a cancel: nothing is lost or doubled.
+#[test]
+fn what_passes_keeps_its_place() {
+    each(passing, |rig| {
+        rig.both();
+        let mut bytes = frontend("Q(select 1) Q(delete from t)");
+        bytes.extend_from_slice(NONSENSE);
+        rig.raw(CLIENT, &bytes);
+        rig.see(READER, "Q(select 1)");
+        rig.reader(ROW);
+        rig.see(WRITER, "Q(delete from t)");
+        rig.writer("C(DELETE 1) Z(I)");
+        rig.see(CLIENT, "T D(1) C(SELECT 1) Z(I) C(DELETE 1) Z(I)");
+        assert_eq!(rig.take(WRITER), NONSENSE);
+    });
+    each(passing, |rig| {
+        rig.both();
+        rig.client("Q(copy t from stdin)");
+        rig.take(WRITER);
+        rig.writer("G");
+        rig.take(CLIENT);
+        let mut bytes = frontend("d(xyz)");
+        bytes.extend_from_slice(b"d\0\0\0\x03abc");
+        rig.raw(CLIENT, &bytes);
+        assert_eq!(rig.take(WRITER), bytes);
+    });
+    each(passing, |rig| {
+        rig.both();
+        rig.client("Q(delete from t)");
+        rig.take(WRITER);
+        let target = rig.session.cancel_target().unwrap();
+        assert!(rig.cancel_begins(&target));
+        rig.writer("C(DELETE 1) Z(I)");
+        rig.raw(CLIENT, NONSENSE);
+        assert_eq!(rig.take(WRITER), b"");
+        rig.cancel_ended(&target);
+        assert_eq!(rig.take(WRITER), NONSENSE);
+    });
+}

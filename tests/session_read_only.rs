@@ -518,3 +518,29 @@ fn what_stands_for_the_writer_goes_by_its_own_name() {
         });
     }
 }
+
+/// Between two tries nothing of the client's is lost, and nobody is dialled for one who has left.
+#[test]
+fn a_client_waits_or_leaves_between_two_tries() {
+    each(retrying, |rig| {
+        rig.dials(WRITER, Dial::RefuseOnce);
+        open(rig);
+        rig.raw(
+            CLIENT,
+            &session_support::frames::frontend("Q(delete from t)"),
+        );
+        rig.expire(Timer::Redial(WRITER));
+        rig.take_startup(WRITER);
+        rig.writer("R");
+        rig.writer(login(WRITER));
+        rig.see(WRITER, "Q(delete from t)");
+    });
+    for leaves in [(|rig| rig.eof(CLIENT)) as Failing, |rig| rig.reset(CLIENT)] {
+        each(retrying, |rig| {
+            rig.dials(WRITER, Dial::RefuseOnce);
+            open(rig);
+            leaves(rig);
+            assert!(rig.is_dead());
+        });
+    }
+}
