@@ -212,7 +212,7 @@ fn nothing_is_sent_where_a_cancel_is_under_way() {
         rig.client("Q(select 2)");
         rig.see(READER, "");
         assert!(!rig.session.is_current(&first));
-        rig.cancel_ended(&first);
+        rig.cancel_ended();
         rig.see(READER, "Q(select 2)");
         assert!(!rig.session.is_cancelling(READER));
         rig.reader(ROW);
@@ -244,7 +244,7 @@ fn nothing_of_ours_is_sent_where_a_cancel_is_under_way() {
         rig.writer("C(SET) Z(I)");
         rig.client("Q(select 2)");
         rig.see(READER, "");
-        rig.cancel_ended(&first);
+        rig.cancel_ended();
         rig.see(READER, "Q(set application_name = 'x')");
     });
 }
@@ -279,28 +279,24 @@ fn a_cancel_has_its_time() {
         rig.see(READER, "Q(select 2)");
         let told = Event::TimedOut(Timer::Cancel(READER));
         assert!(rig.events.contains(&told));
-        rig.cancel_ended(&first);
+        rig.cancel_ended();
         assert!(!rig.session.is_cancelling(READER));
     });
 }
 
 #[test]
-fn all_cancels_that_are_under_way_are_waited_for() {
+fn one_cancel_waits_for_the_other() {
     each(config, |rig| {
         rig.both();
         rig.client("Q(select 1)");
         let first = target(rig);
-        assert!(rig.cancel_begins(&first) && rig.cancel_begins(&first));
-        rig.reader(ROW);
-        rig.client("Q(select 2)");
-        rig.cancel_ended(&first);
-        rig.see(READER, "Q(select 1)");
-        rig.cancel_ended(&first);
-        rig.see(READER, "Q(select 2)");
-        // One more end than there were beginnings is none of the next.
-        rig.cancel_ended(&first);
-        assert!(rig.cancel_begins(&target(rig)));
-        assert!(rig.session.is_cancelling(READER));
+        assert!(rig.cancel_begins(&first));
+        assert!(!rig.cancel_begins(&first), "one is under way");
+        assert!(rig.session.cancel_target().is_none());
+        assert!(rig.session.is_holding(), "ask again");
+        rig.cancel_ended();
+        assert!(!rig.session.is_holding());
+        assert!(rig.cancel_begins(&target(rig)), "it runs still");
     });
 }
 
@@ -314,7 +310,7 @@ fn a_cancel_ends_with_its_upstream() {
         assert!(rig.cancel_begins(&first));
         rig.reset(READER);
         assert!(!rig.session.is_cancelling(READER));
-        rig.cancel_ended(&first);
+        rig.cancel_ended();
         rig.take(CLIENT);
         rig.client("Q(select 2)");
         rig.see(WRITER, "Q(select 2)");
@@ -326,8 +322,120 @@ fn a_cancel_ends_with_its_upstream() {
         assert!(rig.cancel_begins(&first));
         rig.writer("C(DELETE 1) Z(I)");
         rig.client("X");
-        assert!(!rig.is_dead(), "the writer is owed a goodbye, which waits");
-        rig.cancel_ended(&first);
-        assert!(rig.is_dead());
+        assert!(rig.is_dead(), "there is nothing left that it could hit");
+    });
+}
+
+/// A request that is held back because a cancel is under way runs nowhere yet: what would be sent for it now hits nothing, and
+/// the request would run on when it is let go. Its cancel has to wait with it.
+#[test]
+fn a_cancel_for_a_request_that_is_held_back_has_to_wait() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.reader(ROW);
+        rig.client("Q(select 2)");
+        rig.see(READER, "Q(select 1)");
+        assert!(
+            rig.session.cancel_target().is_none(),
+            "nothing of it was sent"
+        );
+        assert!(rig.session.is_holding());
+    });
+}
+
+/// The end of a cancel whose time was over says nothing of the one that was begun behind it.
+#[test]
+fn a_late_end_is_not_that_of_the_next_cancel() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.expire(Timer::Cancel(READER));
+        let second = target(rig);
+        assert!(rig.cancel_begins(&second));
+        rig.cancel_ended();
+        assert!(
+            rig.session.is_cancelling(READER),
+            "the second is still under way"
+        );
+    });
+}
+
+/// However many cancels are begun, none of them holds the upstream longer than it may.
+#[test]
+fn cancels_do_not_prolong_each_other() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        let due = rig.session.poll_timeout();
+        rig.now += std::time::Duration::from_secs(9);
+        assert!(!rig.cancel_begins(&first));
+        assert_eq!(rig.session.poll_timeout(), due);
+    });
+}
+
+/// What a server is not sent because a cancel is under way it does not take too long for.
+#[test]
+fn a_server_is_not_blamed_for_what_a_cancel_holds_back() {
+    let hurried = || {
+        let mut config = config();
+        config.timeouts.replay = config.timeouts.cancel / 2;
+        config
+    };
+    each(hurried, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        rig.take(READER);
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.reader(ROW);
+        rig.client("Q(set application_name = 'x')");
+        rig.writer("C(SET) Z(I)");
+        rig.client("Q(select 2)");
+        rig.expire(Timer::Restore(READER));
+        rig.cancel_ended();
+        rig.see(READER, "Q(set application_name = 'x')");
+        assert!(rig.is_open(READER));
+    });
+}
+
+/// Nor does the session of a client that has gone end before what it had sent.
+#[test]
+fn what_a_client_sent_before_it_left_outlives_a_cancel() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(delete from t)");
+        rig.take(WRITER);
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.writer("C(DELETE 1) Z(I)");
+        rig.client("Q(insert into t values(1)) X");
+        rig.see(WRITER, "");
+        let (_, timer) = rig.session.poll_timeout().unwrap();
+        rig.expire(timer);
+        rig.see(WRITER, "Q(insert into t values(1))");
+    });
+}
+
+/// Nor is a request cancelled of which the server has not got the last byte: the cancel would come before what it is for.
+#[test]
+fn a_cancel_does_not_overtake_its_own_request() {
+    each(config, |rig| {
+        rig.both();
+        rig.takes(READER, false);
+        rig.client("Q(select 1)");
+        let begun = match rig.session.cancel_target() {
+            Some(first) => rig.cancel_begins(&first),
+            None => false,
+        };
+        assert!(!begun, "it would be sent before the request");
+        rig.takes(READER, true);
+        rig.see(READER, "Q(select 1)");
     });
 }

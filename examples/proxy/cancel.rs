@@ -130,11 +130,11 @@ async fn send(proxy: &Arc<Proxy>, asker: &Asker, what: &What) -> io::Result<()> 
     };
     // The request may have ended meanwhile, and another begun on the same upstream. From here on the session sends it nothing
     // until the server has closed the connection; where that is not seen, the session waits for its deadline.
-    if !proxy.registry.cancel_begins(asker, target).await {
+    let Some(ticket) = proxy.registry.cancel_begins(asker, target).await else {
         return Ok(());
-    }
+    };
     hand_over(stream, key).await?;
-    proxy.registry.cancel_ended(asker, target);
+    proxy.registry.cancel_ended(asker, ticket);
     Ok(())
 }
 

@@ -410,8 +410,8 @@ const HOW: &[Flag] = &[
         &[
             "load balancers whose headers are believed, as",
             "10.0.0.0/8,::1; with require others are turned away,",
-            "with optional they are taken for clients",
-            "(default: everybody; optional needs it)",
+            "with optional they are taken for clients; `all` for",
+            "everybody, where nobody else can connect",
         ],
     ),
     Flag::new(

@@ -14,8 +14,9 @@ use pgturnout::migrate::postgres::Surrounding;
 use pgturnout::migrate::{CannotStart, Outcome, Phase, Reason};
 use pgturnout::route::{self, ReaderFacts};
 use pgturnout::session::{
-    Action, Activity, CancelTarget, CloseCause, Config, ConnectFailed, Demand, Destination, Event,
-    MoveOrder, MoveTarget, PeerId, Role, Seed, Session, TlsFailed, TlsRole, Transmit,
+    Action, Activity, CancelTarget, CancelTicket, CloseCause, Config, ConnectFailed, Demand,
+    Destination, Event, MoveOrder, MoveTarget, PeerId, Role, Seed, Session, TlsFailed, TlsRole,
+    Transmit,
 };
 use pgturnout::startup::StartupParams;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
@@ -207,17 +208,22 @@ impl Driver {
                 Ask::Expel(denial) => self.session.expel(now, denial),
                 Ask::CancelTarget(answer) => self.askers.push(answer),
                 Ask::CancelBegins(target, answer) => self.begin_cancel(now, &target, answer),
-                Ask::CancelEnded(target) => self.session.cancel_ended(now, &target),
+                Ask::CancelEnded(ticket) => self.session.cancel_ended(now, ticket),
                 Ask::Publish(_done) => self.publish(),
             }
         }
     }
 
     /// Whether a cancel may be sent. Whoever asked may have gone, and sends nothing then.
-    fn begin_cancel(&mut self, now: Instant, target: &CancelTarget, answer: oneshot::Sender<bool>) {
-        let begins = self.session.cancel_begins(now, target);
-        if answer.send(begins).is_err() && begins {
-            self.session.cancel_ended(now, target);
+    fn begin_cancel(
+        &mut self,
+        now: Instant,
+        target: &CancelTarget,
+        answer: oneshot::Sender<Option<CancelTicket>>,
+    ) {
+        let ticket = self.session.cancel_begins(now, target);
+        if let Err(Some(ticket)) = answer.send(ticket) {
+            self.session.cancel_ended(now, ticket);
         }
     }
 

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Introductions {
     policy: ProxyProtocol,
-    /// Whose headers are believed; everybody's if there are none.
+    /// Whose headers are believed.
     from: Vec<Network>,
 }
 
@@ -68,7 +68,11 @@ impl Introductions {
         let policy = given.choice("proxy-protocol", words)?.unwrap_or_default();
         let mut from = Vec::new();
         for setting in given.all("proxy-protocol-from") {
-            for network in setting.value.split(',') {
+            let networks = match setting.value.trim() {
+                "all" => "0.0.0.0/0,::/0",
+                networks => networks,
+            };
+            for network in networks.split(',') {
                 let network = network.trim().parse();
                 from.push(network.map_err(|fault| blame(setting, format!("{fault}")))?);
             }
@@ -80,8 +84,8 @@ impl Introductions {
         }
         if let Some(setting) = given.one("proxy-protocol") {
             // Else every client could say that it connects from somewhere else.
-            if policy == ProxyProtocol::Optional && from.is_empty() {
-                let message = "optional needs --proxy-protocol-from: whom to believe";
+            if policy != ProxyProtocol::Off && from.is_empty() {
+                let message = "needs --proxy-protocol-from: whom to believe";
                 return Err(blame(setting, message));
             }
         }
@@ -90,7 +94,7 @@ impl Introductions {
 
     /// What connections from there begin with.
     fn of(&self, from: SocketAddr) -> Result<ProxyProtocol, String> {
-        let believed = self.from.is_empty() || self.from.iter().any(|net| net.holds(from.ip()));
+        let believed = self.from.iter().any(|net| net.holds(from.ip()));
         match (self.policy, believed) {
             (policy, true) => Ok(policy),
             (ProxyProtocol::Off | ProxyProtocol::Optional, false) => Ok(ProxyProtocol::Off),
@@ -200,7 +204,7 @@ mod tests {
         let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x16\xc0\0\x02\x07\xc6\x33\x64\x01\0\x07\x15\x38\xea\0\x07\x01vpce-1\0\0\0\x08";
         for (bytes, through) in [(LINE, None), (v2, Some("aws:vpce-1"))] {
             for policy in [ProxyProtocol::Optional, ProxyProtocol::Require] {
-                for from in [&[][..], &["::1", "127.0.0.0/8"]] {
+                for from in [&["0.0.0.0/0"][..], &["::1", "127.0.0.0/8"]] {
                     let (arrival, rest) = made(&believing(policy, from), bytes)
                         .await
                         .unwrap()
@@ -234,7 +238,7 @@ mod tests {
         let (arrival, rest) = made(&optional, b"\0\0\0\x08").await.unwrap().unwrap();
         assert!(arrival.from.ip().is_loopback());
         assert_eq!(rest, b"\0\0\0\x08");
-        let require = believing(ProxyProtocol::Require, &[]);
+        let require = believing(ProxyProtocol::Require, &["127.0.0.1"]);
         for (bytes, why) in [
             (&b"\0\0\0\x08"[..], "no header of the PROXY protocol"),
             (b"PROXY TCP4", "it ends within its header"),

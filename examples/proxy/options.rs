@@ -818,13 +818,17 @@ mod tests {
         );
     }
 
-    /// Whoever may say where a client connects from has to be known, unless everybody has to say it.
+    /// Whoever may say where a client connects from has to be named.
     #[test]
     fn whose_headers_are_believed() {
         for (more, message) in [
             (
                 &["--proxy-protocol", "optional"][..],
-                "--proxy-protocol: optional needs --proxy-protocol-from: whom to believe",
+                "--proxy-protocol: needs --proxy-protocol-from: whom to believe",
+            ),
+            (
+                &["--proxy-protocol", "require"],
+                "--proxy-protocol: needs --proxy-protocol-from: whom to believe",
             ),
             (
                 &["--proxy-protocol-from", "::1"],
@@ -844,7 +848,8 @@ mod tests {
             "--proxy-protocol=optional",
             "--proxy-protocol-from=10.0.0.0/8, ::1",
         ]);
-        assert!(believed.is_ok() && with(&["--proxy-protocol", "require"]).is_ok());
+        let all = with(&["--proxy-protocol=require", "--proxy-protocol-from=all"]);
+        assert!(believed.is_ok() && all.is_ok());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pgturnout::cancel::{CancelMap, NotEntered, Place, SourceCheck};
 use pgturnout::limits::CANCEL_KEYS_MAX;
-use pgturnout::session::{Activity, CancelTarget, Denial, Destination};
+use pgturnout::session::{Activity, CancelTarget, CancelTicket, Denial, Destination};
 use pgturnout::startup::{CancelKey, StartupParams};
 use pgturnout::track::Pin;
 use tokio::sync::{mpsc, oneshot};
@@ -21,9 +21,9 @@ pub(crate) enum Ask {
     /// Where to send a cancel request for it. Asked by whoever knows the session's key.
     CancelTarget(oneshot::Sender<Option<CancelTarget>>),
     /// Whether a cancel for this target may be sent now; then nothing more is written there until it is over.
-    CancelBegins(CancelTarget, oneshot::Sender<bool>),
+    CancelBegins(CancelTarget, oneshot::Sender<Option<CancelTicket>>),
     /// It is over.
-    CancelEnded(CancelTarget),
+    CancelEnded(CancelTicket),
     /// Finish what is in flight, then end.
     Shutdown,
     /// What is denied has changed: see whether you are.
@@ -216,19 +216,21 @@ impl Registry {
     }
 
     /// Asks it whether a cancel for this target may be sent now.
-    pub(crate) async fn cancel_begins(&self, asker: &Asker, target: &CancelTarget) -> bool {
+    pub(crate) async fn cancel_begins(
+        &self,
+        asker: &Asker,
+        target: &CancelTarget,
+    ) -> Option<CancelTicket> {
         let (answer, may) = oneshot::channel();
-        let Some(owner) = self.owner(asker) else {
-            return false;
-        };
+        let owner = self.owner(asker)?;
         owner.post(Ask::CancelBegins(target.clone(), answer));
-        may.await.unwrap_or(false)
+        may.await.ok()?
     }
 
     /// Tells it that the server has closed the connection of this cancel.
-    pub(crate) fn cancel_ended(&self, asker: &Asker, target: &CancelTarget) {
+    pub(crate) fn cancel_ended(&self, asker: &Asker, ticket: CancelTicket) {
         if let Some(owner) = self.owner(asker) {
-            owner.post(Ask::CancelEnded(target.clone()));
+            owner.post(Ask::CancelEnded(ticket));
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A CancelRequest names a connection, not a statement: it hits whatever runs there when it comes. So nothing more is written
 //! to an upstream, of the client's or of our own, from the moment that one is sent to the moment that the server closes its
-//! connection, which it does when the signal is sent (protocol chapter, "Canceling Requests in Progress").
+//! connection, which it does when the signal is sent (protocol chapter, "Canceling Requests in Progress"). And none is sent for
+//! a request that the upstream has yet to get: it would hit nothing, and the request would run on.
 
 use std::time::Instant;
 
@@ -10,58 +11,89 @@ use super::leg::LegId;
 use super::{CancelTarget, PeerId, Session, Timer};
 use crate::route::Route;
 
+/// A cancel that has begun ([`Session::cancel_begins`]), to say of it that it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CancelTicket {
+    peer: PeerId,
+    number: u64,
+}
+
+/// What of the client's current request has been written to its upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Written {
+    Nothing,
+    #[default]
+    Something,
+}
+
 impl<R: Route> Session<R> {
     /// Says that a CancelRequest for this target is sent now: its connection stands, and the next bytes on it are the request.
-    /// Whether it may be: `false` when it would hit something else than it was meant for, or nothing
-    /// ([`is_current`](Session::is_current)); then do not send it.
+    /// The ticket is for [`cancel_ended`](Session::cancel_ended). `None` when it would hit something else than it was meant for,
+    /// or nothing ([`is_current`](Session::is_current)), or when another is under way to this upstream: then do not send it; ask
+    /// for the [`cancel_target`](Session::cancel_target) again when [`is_holding`](Session::is_holding) is `false`.
     ///
-    /// After `true` the upstream gets nothing until [`cancel_ended`](Session::cancel_ended), but no longer than
+    /// After a ticket the upstream gets nothing until [`cancel_ended`](Session::cancel_ended), but no longer than
     /// [`Timeouts::cancel`](super::Timeouts::cancel): the request runs on, its answer passes, and what would come next waits,
     /// statements of our own included. What was sent before may be hit: requests that the client has sent behind the one that
-    /// runs. Several may be under way at once.
+    /// runs.
     #[must_use]
-    pub fn cancel_begins(&mut self, now: Instant, target: &CancelTarget) -> bool {
-        let Some(id) = LegId::of(target.peer).filter(|_| self.is_current(target)) else {
-            return false;
-        };
-        let leg = self.leg_mut(id);
-        let before = leg.cancels.take().map_or(0, |(_, count)| count);
-        leg.cancels = Some((target.key.clone(), before.saturating_add(1)));
+    pub fn cancel_begins(&mut self, now: Instant, target: &CancelTarget) -> Option<CancelTicket> {
+        let id = LegId::of(target.peer).filter(|_| self.is_current(target))?;
+        let number = self.cancels_begun.checked_add(1)?;
+        self.cancels_begun = number;
+        self.leg_mut(id).cancel = Some(number);
         let timeout = self.config.timeouts.cancel;
         self.timers.start(now, timeout, Timer::Cancel(target.peer));
-        true
+        let peer = target.peer;
+        Some(CancelTicket { peer, number })
     }
 
-    /// Says that the server has closed the connection of a cancel for which [`cancel_begins`](Session::cancel_begins) was
-    /// `true`, or that the request was not sent after all.
+    /// Says that the server has closed the connection of this cancel, or that the request was not sent after all. Of a cancel
+    /// whose time is over, or whose upstream has gone, this says nothing of those behind it.
     ///
     /// One whose connection broke in another way, or was given up, may still come: leave its end to the deadline.
-    pub fn cancel_ended(&mut self, now: Instant, target: &CancelTarget) {
-        let Some(id) = LegId::of(target.peer) else {
-            return;
-        };
-        // Of a connection that has taken the place of the one that was meant this says nothing.
-        match &mut self.leg_mut(id).cancels {
-            Some((key, count)) if *key == target.key && *count > 1 => {
-                *count = count.saturating_sub(1);
-            }
-            Some((key, _)) if *key == target.key => self.cancels_are_over(target.peer),
-            Some(_) | None => {}
+    pub fn cancel_ended(&mut self, now: Instant, ticket: CancelTicket) {
+        let under_way = LegId::of(ticket.peer).and_then(|id| self.leg(id).cancel);
+        if under_way == Some(ticket.number) {
+            self.cancel_is_over(ticket.peer);
         }
         self.couple(now);
     }
 
     /// Whether a cancel is under way to this upstream. A pooler must not give its connection to anybody else meanwhile, nor
-    /// after [`Event::TimedOut`](super::Event::TimedOut) with [`Timer::Cancel`]: nobody knows whether it is still to come.
+    /// after [`Event::TimedOut`](super::Event::TimedOut) with [`Timer::Cancel`]: nobody knows whether it is still to come. The
+    /// session itself uses the connection again then.
     pub fn is_cancelling(&self, peer: PeerId) -> bool {
-        LegId::of(peer).is_some_and(|id| self.leg(id).cancels.is_some())
+        LegId::of(peer).is_some_and(|id| self.leg(id).cancel.is_some())
     }
 
     /// Nothing that is under way concerns this upstream any more, or it has had its time.
-    pub(super) fn cancels_are_over(&mut self, peer: PeerId) {
+    pub(super) fn cancel_is_over(&mut self, peer: PeerId) {
         self.timers.stop(Timer::Cancel(peer));
         if let Some(id) = LegId::of(peer) {
-            self.leg_mut(id).cancels = None;
+            self.leg_mut(id).cancel = None;
         }
+    }
+
+    /// The client leaves, or the session ends: what is left is sent, whatever may hit it. Whether anything waited.
+    pub(super) fn cancels_are_over(&mut self) -> bool {
+        let waited = LegId::ALL
+            .into_iter()
+            .any(|id| self.leg(id).cancel.is_some());
+        for id in LegId::ALL {
+            self.cancel_is_over(id.peer());
+        }
+        waited
+    }
+
+    /// Whether a cancel for what the client has in flight at an upstream would come too early: before the request, or before the
+    /// cancel that is under way has ended.
+    pub(super) fn keeps_cancel_waiting(&self, id: LegId) -> bool {
+        let leg = self.leg(id);
+        let runs = leg
+            .serving()
+            .is_some_and(|serving| serving.pipeline.has_client() || self.is_relay_only());
+        let unsent = leg.written == Written::Nothing && !self.is_relay_only();
+        runs && (leg.cancel.is_some() || unsent)
     }
 }

@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 
+use super::cancelling::Written;
 use super::effects::Note;
 use super::leg::{Duty, LegId};
 use super::look::{bind_names, text_of};
@@ -174,10 +175,16 @@ impl<R: Route> Session<R> {
     }
 
     pub(super) fn expect(&mut self, leg: LegId, kind: Kind, note: Note) {
-        let Some(serving) = self.leg_mut(leg).serving_mut() else {
+        let one = self.leg_mut(leg);
+        let Some(serving) = one.serving_mut() else {
             return;
         };
-        if let Some(skipped) = serving.pipeline.sent(kind, Owner::Client, note) {
+        let is_first = !serving.pipeline.has_client();
+        let skipped = serving.pipeline.sent(kind, Owner::Client, note);
+        if is_first {
+            one.written = Written::Nothing;
+        }
+        if let Some(skipped) = skipped {
             self.undone(skipped.note, Reached::Nobody);
         }
     }

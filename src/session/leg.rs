@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::cancelling::Written;
 use super::effects::Note;
 use super::gate::has_room;
 use super::loss::Stream;
@@ -348,8 +349,9 @@ pub(super) struct Leg {
     pub(super) dials: u32,
     /// How often it was dialled again because it could not be had.
     pub(super) retries: u32,
-    /// The key of the cancels that are under way to it, and how many they are.
-    pub(super) cancels: Option<(CancelKey, u32)>,
+    /// The number of the cancel that is under way to it.
+    pub(super) cancel: Option<u64>,
+    pub(super) written: Written,
     /// How many questions of its logins the caller was asked.
     pub(super) questions: u64,
 }
@@ -366,7 +368,8 @@ impl Leg {
             attempt: Attempt::First,
             dials: 0,
             retries: 0,
-            cancels: None,
+            cancel: None,
+            written: Written::default(),
             questions: 0,
         }
     }

@@ -399,13 +399,19 @@ impl<R: Route> Session<R> {
                 }
             }
             Timer::Redial(peer) => self.dial_again(now, peer),
-            Timer::Cancel(peer) => self.cancels_are_over(peer),
+            Timer::Cancel(peer) => self.cancel_is_over(peer),
             Timer::Retire(peer) => self.outbox.drop_now(peer, CloseCause::Timeout(timer)),
             Timer::Shutdown => self.part(now),
             Timer::Move => self.move_timed_out(now),
             Timer::Drain => {
                 if matches!(self.life, Life::Live | Life::Finishing) {
-                    self.end(now, CloseCause::ClientLeft, None);
+                    if self.cancels_are_over() {
+                        // What waited for a cancel of the client's own is sent before it is given up.
+                        let timeout = self.config.timeouts.drain;
+                        self.timers.start(now, timeout, Timer::Drain);
+                    } else {
+                        self.end(now, CloseCause::ClientLeft, None);
+                    }
                 } else {
                     self.outbox.hurry();
                 }
@@ -415,6 +421,11 @@ impl<R: Route> Session<R> {
 
     /// A reader that does not take over the session is of no use to it.
     fn restore_timed_out(&mut self, now: Instant, peer: PeerId) {
+        if self.is_cancelling(peer) {
+            // It may not even have been asked.
+            let timeout = self.config.timeouts.replay;
+            return self.timers.start(now, timeout, Timer::Restore(peer));
+        }
         if let Some(leg) = LegId::of(peer) {
             let why = format!("{} took too long", Timer::Restore(peer));
             self.misbehaved(now, leg, why);
@@ -430,6 +441,7 @@ impl<R: Route> Session<R> {
         self.tally.session_ended(&cause);
         self.life = Life::Closing(cause.clone());
         self.move_ends_with(now, &cause);
+        self.cancels_are_over();
         self.timers.clear();
         self.timers
             .start(now, self.config.timeouts.drain, Timer::Drain);
@@ -514,7 +526,7 @@ impl<R: Route> Session<R> {
             None => self.client.closed(),
             Some(leg) => {
                 self.timers.stop(Timer::Retire(peer));
-                self.cancels_are_over(peer);
+                self.cancel_is_over(peer);
                 let leg = self.leg_mut(leg);
                 leg.phase = Phase::Absent;
                 leg.stream = Stream::Open;

@@ -111,6 +111,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 pub use action::{Action, CancelTarget, Demand, Event, Relayed, RouteReason, TlsRole, Transmit};
+pub use cancelling::CancelTicket;
 pub use choices::{
     LostReads, Metadata, Moves, Optimistic, OutOfSync, ReadOnlyTransactions, ReadYourWrites,
     ReaderFailure, ReaderOpen, RelayedPassword, RequestEvents, RouteTexts, Split, WriterFailure,
@@ -136,6 +137,7 @@ use crate::ledger::{Fate, Ledger};
 use crate::route::Route;
 use crate::startup::{CancelKey, StartupParams};
 use crate::wire::{Severity, sqlstate::SqlState};
+use cancelling::Written;
 use client::Client;
 use effects::Memory;
 use fresh::Freshness;
@@ -232,6 +234,7 @@ pub struct Session<R> {
     views: Views,
     spans: Spans,
     relocation: Relocation,
+    cancels_begun: u64,
     scratch: BytesMut,
 }
 
@@ -259,6 +262,7 @@ impl<R: Route> Session<R> {
             views: Views::default(),
             spans: Spans::default(),
             relocation: Relocation::default(),
+            cancels_begun: 0,
             scratch: BytesMut::new(),
             config,
             route,
@@ -407,6 +411,9 @@ impl<R: Route> Session<R> {
     /// `n` bytes of what [`Session::poll_transmit`] offered for `to` were written. The bytes of a splice are
     /// to be dropped from the front of their source's buffer.
     pub fn transmitted(&mut self, now: Instant, to: PeerId, n: usize) {
+        if let Some(leg) = LegId::of(to).filter(|_| n > 0) {
+            self.leg_mut(leg).written = Written::Something;
+        }
         let n = u64::try_from(n).unwrap_or(u64::MAX);
         if self.ledger.transmitted(to.port(), n).is_err() {
             self.end(
@@ -474,13 +481,15 @@ impl<R: Route> Session<R> {
         self.client.key()
     }
 
-    /// Where the client's current request runs; `None` when nothing of the client is in flight. A replication session,
-    /// which passes unread, always names the writer: a server ignores a cancel when it runs nothing.
+    /// Where the client's current request runs; `None` when nothing of the client is in flight, or it has yet to be written, or
+    /// another cancel is under way there ([`is_holding`](Self::is_holding)). A replication session, which passes unread, always
+    /// names the writer: a server ignores a cancel when it runs nothing.
     pub fn cancel_target(&self) -> Option<CancelTarget> {
         LegId::ALL.into_iter().find_map(|id| {
             let serving = self.leg(id).serving()?;
             let runs = serving.pipeline.has_client() || self.is_relay_only();
-            self.cancel_target_at(id).filter(|_| runs)
+            let sent = runs && !self.keeps_cancel_waiting(id);
+            self.cancel_target_at(id).filter(|_| sent)
         })
     }
 
@@ -491,13 +500,17 @@ impl<R: Route> Session<R> {
             .is_some_and(|now| now.peer == target.peer && now.epoch == target.epoch)
     }
 
-    /// Whether the client's request waits for its upstream to get ready, or for a move, and nothing else is in flight. A cancel that
-    /// comes meanwhile means this request: its [`cancel_target`](Self::cancel_target) is known when this has ended.
+    /// Whether the client's request waits for its upstream to get ready, for a move, for a cancel's end or to be written, and
+    /// nothing else is in flight. A cancel that comes meanwhile means this request: its
+    /// [`cancel_target`](Self::cancel_target) is known when this has ended.
     pub fn is_holding(&self) -> bool {
         let chosen = self.requests.look.seen != Seen::On
             || self.requests.decided.is_some()
             || self.keeps_request();
-        chosen && self.nothing_in_flight()
+        let waits = LegId::ALL
+            .into_iter()
+            .any(|id| self.keeps_cancel_waiting(id));
+        waits || chosen && self.nothing_in_flight()
     }
 
     fn leg(&self, id: LegId) -> &Leg {

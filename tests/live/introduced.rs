@@ -49,7 +49,12 @@ fn a_client_is_known_by_what_its_header_says() {
         return;
     };
     let file = File::new("introduced", "address 192.0.2.8 : scans");
-    let more = ["--proxy-protocol", "require", "--throttle", "on"];
+    let more = [
+        "--proxy-protocol=require",
+        "--proxy-protocol-from=all",
+        "--throttle",
+        "on",
+    ];
     let proxy = start(
         cluster,
         &[&more[..], &["--deny-file", file.path()]].concat(),
@@ -85,7 +90,7 @@ fn a_client_may_have_to_come_through_an_endpoint() {
         return;
     };
     let file = File::new("endpoints", "endpoint aws:vpce-1 database app");
-    let more = ["--proxy-protocol", "require"];
+    let more = ["--proxy-protocol=require", "--proxy-protocol-from=all"];
     let proxy = start(
         cluster,
         &[&more[..], &["--allow-file", file.path()]].concat(),
@@ -106,7 +111,10 @@ fn headers_are_required() {
     let Some(cluster) = lab::cluster("introduced::required") else {
         return;
     };
-    let proxy = start(cluster, &["--proxy-protocol", "require"]);
+    let proxy = start(
+        cluster,
+        &["--proxy-protocol=require", "--proxy-protocol-from=all"],
+    );
     let hello = message::startup(V3_0, &[("user", "u_trust"), ("database", "app")]);
     for (bytes, why) in [
         (hello, "no header of the PROXY protocol"),
@@ -158,8 +166,8 @@ fn cancel_requests_come_with_a_header() {
         return;
     };
     let more = [
-        "--proxy-protocol",
-        "require",
+        "--proxy-protocol=require",
+        "--proxy-protocol-from=all",
         "--cancel-source",
         "same-address",
     ];

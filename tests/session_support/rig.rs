@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use pgturnout::auth::{ExternalAnswer, FoundUser};
 use pgturnout::route::{Route, Split};
 use pgturnout::session::{
-    Action, CancelTarget, CloseCause, Config, ConnectFailed, Demand, Denial, Destination, Event,
-    Lifecycle, PeerId, Role, Seed, Session, Timer, TlsFailed, TlsInfo, TlsRole, Transmit, Upstream,
+    Action, CancelTarget, CancelTicket, CloseCause, Config, ConnectFailed, Demand, Denial,
+    Destination, Event, Lifecycle, PeerId, Role, Seed, Session, Timer, TlsFailed, TlsInfo, TlsRole,
+    Transmit, Upstream,
 };
 use pgturnout::startup::{ProtocolVersion, StartupParams, TlsNegotiation, UpstreamTlsPolicy};
 
@@ -109,6 +110,8 @@ pub(crate) struct Rig<R = Split> {
     /// Where upstreams were dialled.
     pub(crate) dialled: Vec<(PeerId, Destination)>,
     pub(crate) cancels: usize,
+    /// The cancels that have begun, and not been said to have ended.
+    pub(crate) tickets: VecDeque<CancelTicket>,
     /// Which upstreams are to be told to stop.
     pub(crate) stops: Vec<PeerId>,
     pub(crate) handshakes: Vec<(PeerId, bool)>,
@@ -223,6 +226,7 @@ impl<R: Route> Rig<R> {
             closes: Vec::new(),
             dialled: Vec::new(),
             cancels: 0,
+            tickets: VecDeque::new(),
             stops: Vec::new(),
             handshakes: Vec::new(),
             verifies: None,
@@ -473,14 +477,16 @@ impl<R: Route> Rig<R> {
 
     /// A cancel for this is sent, if it may be.
     pub(crate) fn cancel_begins(&mut self, target: &CancelTarget) -> bool {
-        let may = self.session.cancel_begins(self.now, target);
+        let ticket = self.session.cancel_begins(self.now, target);
+        self.tickets.extend(ticket);
         self.run();
-        may
+        ticket.is_some()
     }
 
-    /// Its connection was closed by the server.
-    pub(crate) fn cancel_ended(&mut self, target: &CancelTarget) {
-        self.session.cancel_ended(self.now, target);
+    /// The connection of the first of those was closed by the server.
+    pub(crate) fn cancel_ended(&mut self) {
+        let ticket = self.tickets.pop_front().expect("a cancel has begun");
+        self.session.cancel_ended(self.now, ticket);
         self.run();
     }
 

@@ -371,7 +371,7 @@ impl Caller {
                 None
             }
             Ask::CancelBegins(_, answer) => {
-                let _ = answer.send(false);
+                let _ = answer.send(None);
                 None
             }
             Ask::CancelEnded(_) | Ask::Changed | Ask::Publish(_) => None,
