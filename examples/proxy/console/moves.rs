@@ -203,6 +203,7 @@ impl<'a> Moving<'a> {
         let now = Instant::now();
         let unknown = |number| (number, "it does not say where it is".to_owned());
         let mut left: Vec<(u64, String)> = silent.into_iter().map(unknown).collect();
+        let mut due = Vec::new();
         for standing in &standings {
             let Some(leg) = pick(standing) else {
                 continue;
@@ -217,16 +218,26 @@ impl<'a> Moving<'a> {
                 (_, Some(case)) => case.why.clone(),
             };
             left.push((number, why));
-            let due = match standing.state {
+            let is_due = match standing.state {
                 State::Moving | State::Waiting | State::Console => false,
                 State::Session(Activity::Opening) => false,
                 State::Paused | State::Session(_) => {
                     case.is_none_or(|case| case.again.is_some_and(|again| again <= now))
                 }
             };
-            if due && self.running.len() < AT_ONCE && now < self.deadline {
-                self.start(number, leg, now);
+            if is_due && now < self.deadline {
+                due.push(Due {
+                    tries: case.map_or(0, |case| case.tries),
+                    pace: Pace::of(standing.state),
+                    number,
+                    leg,
+                });
             }
+        }
+        due.sort_by_key(Due::turn);
+        let room = AT_ONCE.saturating_sub(self.running.len());
+        for one in due.into_iter().take(room) {
+            self.start(one.number, one.leg, now);
         }
         let serves = |standing: &Standing| {
             let served = !matches!(
@@ -360,5 +371,64 @@ impl<'a> Moving<'a> {
             self.seat.hint()
         );
         Err(stuck(message, &left).with_hint(hint))
+    }
+}
+
+/// A session that may be tried now.
+struct Due {
+    tries: u64,
+    pace: Pace,
+    number: u64,
+    leg: MovedLeg,
+}
+
+/// How soon a session is likely to have moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Pace {
+    /// It rests.
+    AtOnce,
+    /// It has something open, and takes its place for as long as a try may last.
+    InTime,
+}
+
+impl Pace {
+    fn of(state: State) -> Pace {
+        match state {
+            State::Paused | State::Session(Activity::Idle) => Pace::AtOnce,
+            State::Moving | State::Waiting | State::Console | State::Session(_) => Pace::InTime,
+        }
+    }
+}
+
+impl Due {
+    /// Who was tried least comes first, then who rests: sessions that stay busy do not keep the others from their turn.
+    fn turn(&self) -> (u64, Pace, u64) {
+        (self.tries, self.pace, self.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_that_stay_busy_do_not_keep_others_from_their_turn() {
+        let due = |tries, state, number| Due {
+            tries,
+            pace: Pace::of(state),
+            number,
+            leg: MovedLeg::Writer,
+        };
+        let busy = State::Session(Activity::InTransaction);
+        let rests = State::Session(Activity::Idle);
+        let mut all: Vec<Due> = (1..=64).map(|number| due(1, busy, number)).collect();
+        all.extend([
+            due(0, busy, 65),
+            due(0, rests, 66),
+            due(1, State::Paused, 67),
+        ]);
+        all.sort_by_key(Due::turn);
+        let order: Vec<u64> = all.iter().map(|one| one.number).take(4).collect();
+        assert_eq!(order, [66, 65, 67, 1]);
     }
 }
