@@ -2,7 +2,7 @@
 
 mod session_support;
 
-use pgturnout::session::{CancelTarget, Event, PeerId, Timer};
+use pgturnout::session::{CancelTarget, Event, Lifecycle, PeerId, Timer};
 use pgturnout::startup::{ProtocolVersion, UpstreamTlsPolicy};
 use session_support::{Rig, config, each, login, startup};
 
@@ -437,5 +437,94 @@ fn a_cancel_does_not_overtake_its_own_request() {
         assert!(!begun, "it would be sent before the request");
         rig.takes(READER, true);
         rig.see(READER, "Q(select 1)");
+    });
+}
+
+/// Nor one of which the server has got a part, and would take no signal while it reads the rest.
+#[test]
+fn a_cancel_waits_for_the_last_byte_of_its_request() {
+    each(config, |rig| {
+        rig.both();
+        rig.takes(READER, false);
+        rig.client("Q(select 1)");
+        rig.takes_only(READER, 4);
+        assert!(rig.session.cancel_target().is_none(), "the rest is to come");
+        assert!(rig.session.is_holding());
+        rig.takes(READER, true);
+        assert_eq!(target(rig).peer, READER);
+        assert!(!rig.session.is_holding());
+    });
+}
+
+/// Nor one that was sent ahead and has waited behind another, with a cancel for that one.
+#[test]
+fn a_cancel_does_not_overtake_what_waited_behind_another() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.takes(READER, false);
+        rig.client("Q(select 2)");
+        rig.reader(ROW);
+        rig.cancel_ended();
+        assert!(rig.session.cancel_target().is_none(), "it is unsent");
+        assert!(rig.session.is_holding());
+        rig.takes(READER, true);
+        assert_eq!(target(rig).peer, READER);
+    });
+}
+
+/// What waits behind the request that runs does not keep its cancel waiting: a server takes no more before it has run it.
+#[test]
+fn a_cancel_does_not_wait_for_the_requests_behind_its_own() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        rig.takes(READER, false);
+        rig.client("Q(select 2)");
+        assert!(rig.cancel_begins(&target(rig)));
+    });
+}
+
+/// A server has its whole time for what it was not sent before.
+#[test]
+fn what_a_cancel_held_back_has_its_time_from_there_on() {
+    const TIME: std::time::Duration = std::time::Duration::from_secs(2);
+    let hurried = || {
+        let mut config = config();
+        config.timeouts.replay = TIME;
+        config
+    };
+    each(hurried, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        rig.take(READER);
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.now += std::time::Duration::from_secs(9);
+        rig.reader(ROW);
+        rig.client("Q(set application_name = 'x')");
+        rig.writer("C(SET) Z(I)");
+        rig.client("Q(select 2)");
+        rig.expire(Timer::Cancel(READER));
+        let due = rig.now + TIME;
+        assert_eq!(
+            rig.session.poll_timeout(),
+            Some((due, Timer::Restore(READER)))
+        );
+    });
+}
+
+/// A cancel that holds nothing back gives a client that has left no more time.
+#[test]
+fn a_cancel_that_holds_nothing_back_does_not_prolong_a_session() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(delete from t) X");
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.expire(Timer::Drain);
+        assert!(!matches!(rig.session.lifecycle(), Lifecycle::Live));
     });
 }

@@ -128,10 +128,17 @@ async fn send(proxy: &Arc<Proxy>, asker: &Asker, what: &What) -> io::Result<()> 
     let What::Ours(target) = what else {
         return hand_over(stream, key).await;
     };
-    // The request may have ended meanwhile, and another begun on the same upstream. From here on the session sends it nothing
-    // until the server has closed the connection; where that is not seen, the session waits for its deadline.
-    let Some(ticket) = proxy.registry.cancel_begins(asker, target).await else {
-        return Ok(());
+    // From here on the session sends the upstream nothing until it has closed the connection; where that is not seen, the session
+    // waits for its deadline.
+    let ticket = loop {
+        if let Some(ticket) = proxy.registry.cancel_begins(asker, target).await {
+            break ticket;
+        }
+        // The request may have ended meanwhile, and another begun. Or another cancel is under way for it, which this one waits for.
+        let runs = proxy.registry.cancel_target(asker).await;
+        if !runs.is_some_and(|now| now.peer == target.peer && now.epoch == target.epoch) {
+            return Ok(());
+        }
     };
     hand_over(stream, key).await?;
     proxy.registry.cancel_ended(asker, ticket);

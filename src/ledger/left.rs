@@ -27,6 +27,15 @@ impl Ledger {
         self.queue(to).is_none_or(|queue| queue.segments.is_empty())
     }
 
+    /// How many bytes are queued for `to`, those of a frame that has yet to arrive among them.
+    pub fn queued(&self, to: Port) -> u64 {
+        let owned = self.queue(to).map_or(0, |queue| queue.owned.len());
+        let runs = self.sources.iter().flat_map(|source| &source.runs);
+        let spliced = runs.filter(|run| run.fate == Fate::To(to));
+        let owned = u64::try_from(owned).unwrap_or(u64::MAX);
+        spliced.fold(owned, |sum, run| sum.saturating_add(run.len))
+    }
+
     /// Whether nothing of `from` is claimed.
     pub fn is_drained_from(&self, from: Port) -> bool {
         self.claimed(from) == 0

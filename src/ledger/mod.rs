@@ -685,6 +685,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_queued_is_counted_until_it_is_written() {
+        let mut ledger = ledger();
+        ledger.push(B, b"one").unwrap();
+        ledger.claim(A, Fate::To(B), 10).unwrap();
+        ledger.claim(A, Fate::To(C), 20).unwrap();
+        ledger.claim(A, Fate::Discard, 5).unwrap();
+        assert_eq!((ledger.queued(B), ledger.queued(C)), (13, 20));
+        ledger.transmitted(B, 2).unwrap();
+        assert_eq!(ledger.queued(B), 11);
+        ledger.transmitted(B, 1).unwrap();
+        ledger.transmitted(B, 4).unwrap();
+        assert_eq!(ledger.queued(B), 6);
+        ledger.destination_ended(B);
+        assert_eq!((ledger.queued(B), ledger.queued(C)), (0, 20));
+    }
+
+    #[test]
     fn a_report_beyond_the_offer_changes_nothing() {
         let mut ledger = ledger();
         ledger.claim(A, Fate::To(B), 10).unwrap();

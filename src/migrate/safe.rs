@@ -521,7 +521,7 @@ mod tests {
 
         fn ask(mut self, tag: u8, kind: Kind) -> Both {
             self.traffic.passes(Direction::Request, tag);
-            self.pipeline.sent(kind, Owner::Client, ());
+            self.pipeline.sent(kind, Owner::Client, (), 0);
             self.batch = match kind {
                 Kind::Sync | Kind::Query => Batch::Closed,
                 _ => Batch::Open,

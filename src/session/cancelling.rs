@@ -18,14 +18,6 @@ pub struct CancelTicket {
     number: u64,
 }
 
-/// What of the client's current request has been written to its upstream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Written {
-    Nothing,
-    #[default]
-    Something,
-}
-
 impl<R: Route> Session<R> {
     /// Says that a CancelRequest for this target is sent now: its connection stands, and the next bytes on it are the request.
     /// The ticket is for [`cancel_ended`](Session::cancel_ended). `None` when it would hit something else than it was meant for,
@@ -55,7 +47,7 @@ impl<R: Route> Session<R> {
     pub fn cancel_ended(&mut self, now: Instant, ticket: CancelTicket) {
         let under_way = LegId::of(ticket.peer).and_then(|id| self.leg(id).cancel);
         if under_way == Some(ticket.number) {
-            self.cancel_is_over(ticket.peer);
+            self.cancel_is_over(now, ticket.peer);
         }
         self.couple(now);
     }
@@ -68,32 +60,40 @@ impl<R: Route> Session<R> {
     }
 
     /// Nothing that is under way concerns this upstream any more, or it has had its time.
-    pub(super) fn cancel_is_over(&mut self, peer: PeerId) {
+    pub(super) fn cancel_is_over(&mut self, now: Instant, peer: PeerId) {
+        let under_way = LegId::of(peer).and_then(|id| self.leg_mut(id).cancel.take());
+        if under_way.is_none() {
+            return;
+        }
         self.timers.stop(Timer::Cancel(peer));
-        if let Some(id) = LegId::of(peer) {
-            self.leg_mut(id).cancel = None;
+        // What it has to answer it may get only now.
+        let asked = Timer::Restore(peer);
+        if self.timers.runs(asked) {
+            self.timers.start(now, self.config.timeouts.replay, asked);
         }
     }
 
-    /// The client leaves, or the session ends: what is left is sent, whatever may hit it. Whether anything waited.
-    pub(super) fn cancels_are_over(&mut self) -> bool {
-        let waited = LegId::ALL
-            .into_iter()
-            .any(|id| self.leg(id).cancel.is_some());
+    /// The client has left, or the session ends: what is left is sent, whatever may hit it. Whether anything waited.
+    pub(super) fn cancels_are_over(&mut self, now: Instant) -> bool {
+        let mut waited = false;
         for id in LegId::ALL {
-            self.cancel_is_over(id.peer());
+            let peer = id.peer();
+            waited |= self.is_cancelling(peer) && !self.ledger.is_drained_to(peer.port());
+            self.cancel_is_over(now, peer);
         }
         waited
     }
 
-    /// Whether a cancel for what the client has in flight at an upstream would come too early: before the request, or before the
-    /// cancel that is under way has ended.
+    /// Whether a cancel for what the client has in flight at an upstream would come too early: before the upstream has the whole
+    /// of the request, or before the cancel that is under way has ended.
     pub(super) fn keeps_cancel_waiting(&self, id: LegId) -> bool {
         let leg = self.leg(id);
-        let runs = leg
-            .serving()
-            .is_some_and(|serving| serving.pipeline.has_client() || self.is_relay_only());
-        let unsent = leg.written == Written::Nothing && !self.is_relay_only();
-        runs && (leg.cancel.is_some() || unsent)
+        let Some(serving) = leg.serving() else {
+            return false;
+        };
+        match serving.pipeline.client_end() {
+            Some(end) => leg.cancel.is_some() || end > leg.written,
+            None => leg.cancel.is_some() && self.is_relay_only(),
+        }
     }
 }

@@ -171,7 +171,7 @@ impl<R: Route> Session<R> {
             denial: (!again).then_some(denial),
             unnamed,
         };
-        self.expect(leg, kind_of(statement), Note::Denied(Box::new(denied)));
+        self.expect(leg, kind_of(statement), Note::Denied(Box::new(denied)), 0);
     }
 
     /// Whether an upstream is going to skip what it is sent next: behind a denied message of the same batch.

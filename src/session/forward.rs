@@ -2,7 +2,6 @@
 
 use bytes::BytesMut;
 
-use super::cancelling::Written;
 use super::effects::Note;
 use super::leg::{Duty, LegId};
 use super::look::{bind_names, text_of};
@@ -62,7 +61,7 @@ impl<R: Route> Session<R> {
         match plan {
             Plan::Full => return Demand::Paused,
             Plan::Silent => {}
-            Plan::Request(kind, note) => self.expect(leg, kind, note),
+            Plan::Request(kind, note) => self.expect(leg, kind, note, header.frame_len),
         }
         let to = Fate::To(leg.peer().port());
         if self
@@ -109,7 +108,7 @@ impl<R: Route> Session<R> {
         match self.plan(leg, header, body) {
             Plan::Full => return false,
             Plan::Silent => {}
-            Plan::Request(kind, note) => self.expect(leg, kind, note),
+            Plan::Request(kind, note) => self.expect(leg, kind, note, header.frame_len),
         }
         self.tally.leg(leg).frontend(header.tag);
         self.note_tables(leg, header.tag, body, true);
@@ -174,17 +173,18 @@ impl<R: Route> Session<R> {
         Header::parse_within(input, self.client_frame_max())
     }
 
-    pub(super) fn expect(&mut self, leg: LegId, kind: Kind, note: Note) {
+    /// Takes note of a message of so many bytes that is about to be queued.
+    pub(super) fn expect(&mut self, leg: LegId, kind: Kind, note: Note, len: u32) {
+        let queued = self.ledger.queued(leg.peer().port());
         let one = self.leg_mut(leg);
+        let end = one
+            .written
+            .saturating_add(queued)
+            .saturating_add(len.into());
         let Some(serving) = one.serving_mut() else {
             return;
         };
-        let is_first = !serving.pipeline.has_client();
-        let skipped = serving.pipeline.sent(kind, Owner::Client, note);
-        if is_first {
-            one.written = Written::Nothing;
-        }
-        if let Some(skipped) = skipped {
+        if let Some(skipped) = serving.pipeline.sent(kind, Owner::Client, note, end) {
             self.undone(skipped.note, Reached::Nobody);
         }
     }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::cancelling::Written;
 use super::effects::Note;
 use super::gate::has_room;
 use super::loss::Stream;
@@ -351,7 +350,8 @@ pub(super) struct Leg {
     pub(super) retries: u32,
     /// The number of the cancel that is under way to it.
     pub(super) cancel: Option<u64>,
-    pub(super) written: Written,
+    /// How many bytes it was ever sent.
+    pub(super) written: u64,
     /// How many questions of its logins the caller was asked.
     pub(super) questions: u64,
 }
@@ -369,7 +369,7 @@ impl Leg {
             dials: 0,
             retries: 0,
             cancel: None,
-            written: Written::default(),
+            written: 0,
             questions: 0,
         }
     }

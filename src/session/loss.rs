@@ -399,13 +399,13 @@ impl<R: Route> Session<R> {
                 }
             }
             Timer::Redial(peer) => self.dial_again(now, peer),
-            Timer::Cancel(peer) => self.cancel_is_over(peer),
+            Timer::Cancel(peer) => self.cancel_is_over(now, peer),
             Timer::Retire(peer) => self.outbox.drop_now(peer, CloseCause::Timeout(timer)),
             Timer::Shutdown => self.part(now),
             Timer::Move => self.move_timed_out(now),
             Timer::Drain => {
                 if matches!(self.life, Life::Live | Life::Finishing) {
-                    if self.cancels_are_over() {
+                    if self.cancels_are_over(now) {
                         // What waited for a cancel of the client's own is sent before it is given up.
                         let timeout = self.config.timeouts.drain;
                         self.timers.start(now, timeout, Timer::Drain);
@@ -441,7 +441,7 @@ impl<R: Route> Session<R> {
         self.tally.session_ended(&cause);
         self.life = Life::Closing(cause.clone());
         self.move_ends_with(now, &cause);
-        self.cancels_are_over();
+        self.cancels_are_over(now);
         self.timers.clear();
         self.timers
             .start(now, self.config.timeouts.drain, Timer::Drain);
@@ -526,10 +526,11 @@ impl<R: Route> Session<R> {
             None => self.client.closed(),
             Some(leg) => {
                 self.timers.stop(Timer::Retire(peer));
-                self.cancel_is_over(peer);
+                self.timers.stop(Timer::Cancel(peer));
                 let leg = self.leg_mut(leg);
                 leg.phase = Phase::Absent;
                 leg.stream = Stream::Open;
+                leg.cancel = None;
             }
         }
         self.redial_closed(peer);

@@ -137,7 +137,6 @@ use crate::ledger::{Fate, Ledger};
 use crate::route::Route;
 use crate::startup::{CancelKey, StartupParams};
 use crate::wire::{Severity, sqlstate::SqlState};
-use cancelling::Written;
 use client::Client;
 use effects::Memory;
 use fresh::Freshness;
@@ -411,10 +410,11 @@ impl<R: Route> Session<R> {
     /// `n` bytes of what [`Session::poll_transmit`] offered for `to` were written. The bytes of a splice are
     /// to be dropped from the front of their source's buffer.
     pub fn transmitted(&mut self, now: Instant, to: PeerId, n: usize) {
-        if let Some(leg) = LegId::of(to).filter(|_| n > 0) {
-            self.leg_mut(leg).written = Written::Something;
-        }
         let n = u64::try_from(n).unwrap_or(u64::MAX);
+        if let Some(leg) = LegId::of(to) {
+            let leg = self.leg_mut(leg);
+            leg.written = leg.written.saturating_add(n);
+        }
         if self.ledger.transmitted(to.port(), n).is_err() {
             self.end(
                 now,

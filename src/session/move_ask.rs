@@ -358,7 +358,9 @@ impl<R: Route> Session<R> {
                 _ => Kind::Sync,
             };
             if let Some(serving) = self.leg_mut(leg).serving_mut() {
-                serving.pipeline.sent(kind, Owner::Injected, Note::Nothing);
+                serving
+                    .pipeline
+                    .sent(kind, Owner::Injected, Note::Nothing, 0);
             }
             let len = usize::try_from(header.frame_len).unwrap_or(usize::MAX);
             rest = rest.get(len..).unwrap_or_default();

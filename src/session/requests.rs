@@ -481,7 +481,7 @@ impl<R: Route> Session<R> {
         let Some(serving) = self.leg_mut(leg).serving_mut() else {
             return;
         };
-        let skipped = serving.pipeline.sent(kind, Owner::Injected, note);
+        let skipped = serving.pipeline.sent(kind, Owner::Injected, note, 0);
         if let Some(skipped) = skipped {
             self.unanswered(skipped);
         }

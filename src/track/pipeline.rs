@@ -77,6 +77,8 @@ pub struct Owed<N> {
     pub owner: Owner,
     /// The session's own note.
     pub note: N,
+    /// Where it ends in what the upstream is sent, in bytes.
+    pub end: u64,
 }
 
 /// A reply that no request in flight explains.
@@ -206,6 +208,13 @@ impl<N> Pipeline<N> {
         self.owed.len() > self.injected
     }
 
+    /// Where the oldest request of the client in flight ends ([`Owed::end`]).
+    pub fn client_end(&self) -> Option<u64> {
+        let mut oldest_first = self.owed.iter();
+        let oldest = oldest_first.find(|owed| owed.owner == Owner::Client);
+        oldest.map(|owed| owed.end)
+    }
+
     /// How many ReadyForQuery messages the client is certainly still owed for what was sent.
     pub fn client_ready_owed(&self) -> usize {
         self.client_ready
@@ -226,10 +235,15 @@ impl<N> Pipeline<N> {
         self.owed.iter()
     }
 
-    /// Takes note of a request that was just sent. Returns it when the server will not answer it,
-    /// because it skips or because a copy swallows it.
-    pub fn sent(&mut self, kind: Kind, owner: Owner, note: N) -> Option<Owed<N>> {
-        let owed = Owed { kind, owner, note };
+    /// Takes note of a request that was just sent, and of where it ends in what the upstream is sent, in bytes. Returns it when
+    /// the server will not answer it, because it skips or because a copy swallows it.
+    pub fn sent(&mut self, kind: Kind, owner: Owner, note: N, end: u64) -> Option<Owed<N>> {
+        let owed = Owed {
+            kind,
+            owner,
+            note,
+            end,
+        };
         match (self.taking, kind) {
             (Taking::Nothing, Kind::Sync) => {
                 self.taking = Taking::Requests;
@@ -530,7 +544,7 @@ mod tests {
             other => panic!("{other}"),
         };
         tags.chars()
-            .filter_map(|tag| pipeline.sent(kind(tag), Owner::Client, tag))
+            .filter_map(|tag| pipeline.sent(kind(tag), Owner::Client, tag, 0))
             .map(|owed| owed.note)
             .collect()
     }
@@ -676,7 +690,7 @@ mod tests {
         send(&mut pipeline, "S");
         take(&mut pipeline, "Z");
         assert!(pipeline.needs_fence() && !pipeline.is_settled());
-        pipeline.sent(Kind::Fence, Owner::Injected, 'f');
+        pipeline.sent(Kind::Fence, Owner::Injected, 'f', 0);
         assert!(!pipeline.needs_fence() && !pipeline.is_settled());
         let reply = pipeline.reply(tag::CLOSE_COMPLETE).unwrap();
         assert_eq!(reply.owner, Owner::Injected);
@@ -717,7 +731,7 @@ mod tests {
     #[test]
     fn our_own_requests_are_told_from_the_clients() {
         let mut pipeline = Pipeline::new();
-        pipeline.sent(Kind::Parse, Owner::Injected, 'i');
+        pipeline.sent(Kind::Parse, Owner::Injected, 'i', 0);
         assert!(pipeline.has_injected() && !pipeline.has_client() && pipeline.is_quiet());
         send(&mut pipeline, "BES");
         assert!(pipeline.has_client() && !pipeline.is_quiet());
@@ -732,7 +746,7 @@ mod tests {
     fn a_copy_swallows_a_sync_of_ours_too() {
         let mut pipeline = Pipeline::new();
         send(&mut pipeline, "Q");
-        pipeline.sent(Kind::Sync, Owner::Injected, 'i');
+        pipeline.sent(Kind::Sync, Owner::Injected, 'i', 0);
         assert!(pipeline.has_injected());
         take(&mut pipeline, "G");
         assert!(!pipeline.has_injected() && pipeline.has_client());
@@ -741,7 +755,7 @@ mod tests {
     #[test]
     fn an_error_of_ours_drops_the_clients_messages_behind_it() {
         let mut pipeline = Pipeline::new();
-        pipeline.sent(Kind::Parse, Owner::Injected, 'i');
+        pipeline.sent(Kind::Parse, Owner::Injected, 'i', 0);
         send(&mut pipeline, "BES");
         let (owner, dropped) = pipeline.error().unwrap();
         assert_eq!(owner, Owner::Injected);

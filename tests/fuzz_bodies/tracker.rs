@@ -364,7 +364,7 @@ impl Game {
         if self.honest {
             self.server.inbox.push_back(message);
         }
-        if let Some(ignored) = self.pipeline.sent(kind, owner, id) {
+        if let Some(ignored) = self.pipeline.sent(kind, owner, id, 0) {
             assert_eq!(
                 (ignored.note, ignored.kind, ignored.owner),
                 (id, kind, owner)

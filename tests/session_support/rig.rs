@@ -376,6 +376,12 @@ impl<R: Route> Rig<R> {
         self.run();
     }
 
+    /// A peer's socket takes so many bytes of what is offered first, and no more.
+    pub(crate) fn takes_only(&mut self, peer: PeerId, bytes: usize) {
+        self.takes(peer, false);
+        self.write(peer, bytes);
+    }
+
     /// Counts what a peer is sent instead of keeping it.
     pub(crate) fn count_only(&mut self, peer: PeerId) {
         self.peers[peer.index()].keeps = false;
@@ -633,10 +639,13 @@ impl<R: Route> Rig<R> {
     /// One write.
     fn send(&mut self, id: PeerId) -> bool {
         let size = self.step_size();
+        let peer = &self.peers[id.index()];
+        peer.open && peer.takes && self.write(id, size)
+    }
+
+    /// One write of so many bytes at most.
+    fn write(&mut self, id: PeerId, size: usize) -> bool {
         let index = id.index();
-        if !self.peers[index].open || !self.peers[index].takes {
-            return false;
-        }
         let sent = match self.session.poll_transmit(id) {
             None => return false,
             Some(Transmit::Owned(bytes)) => {
