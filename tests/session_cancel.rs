@@ -111,13 +111,14 @@ fn asking_for_a_target_sends_nothing() {
 /// E5: the cancel goes as the session does, also where that was decided by a refusal.
 #[test]
 fn a_cancel_is_encrypted_as_the_session_is() {
-    use UpstreamTlsPolicy::{Allow, Disable, Prefer, Require, VerifyFull};
+    use UpstreamTlsPolicy::{Allow, Disable, Prefer, Require, VerifyCa, VerifyFull};
     // The policy, whether the login in clear is refused, what the server answers, and how it is cancelled.
     for (tls, refused, answer, cancel) in [
         (Disable, false, b"S", Disable),
         (Prefer, false, b"S", Require),
         (Prefer, false, b"N", Disable),
         (Require, false, b"S", Require),
+        (VerifyCa, false, b"S", VerifyCa),
         (VerifyFull, false, b"S", VerifyFull),
         (Allow, false, b"S", Disable),
         (Allow, true, b"S", Require),

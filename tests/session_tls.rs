@@ -130,7 +130,11 @@ fn facts_about_a_connection_are_kept() {
 
 #[test]
 fn an_upstream_may_be_asked_by_the_handshake() {
-    for tls in [UpstreamTlsPolicy::Require, UpstreamTlsPolicy::VerifyFull] {
+    for tls in [
+        UpstreamTlsPolicy::Require,
+        UpstreamTlsPolicy::VerifyCa,
+        UpstreamTlsPolicy::VerifyFull,
+    ] {
         each(to(Role::Writer, tls, TlsNegotiation::Direct), |rig| {
             rig.agrees_on(WRITER, Some(ALPN));
             open(rig);
@@ -174,6 +178,7 @@ fn the_driver_is_told_what_to_verify() {
     for tls in [
         UpstreamTlsPolicy::Prefer,
         UpstreamTlsPolicy::Require,
+        UpstreamTlsPolicy::VerifyCa,
         UpstreamTlsPolicy::VerifyFull,
     ] {
         each(to(Role::Writer, tls, TlsNegotiation::Postgres), |rig| {

@@ -450,11 +450,12 @@ const TLS: &[Flag] = &[
     ),
     Flag::new(
         "upstream-tls",
-        Takes::One("disable|allow|prefer|require|verify-full"),
+        Takes::One("disable|allow|prefer|require|verify-ca|verify-full"),
         &[
             "TLS with upstreams; only verify-full checks who",
-            "answers, and allow asks for it only when a login in",
-            "clear was refused (default: prefer)",
+            "answers, verify-ca who signed for it, and allow asks",
+            "for it only when a login in clear was refused",
+            "(default: prefer)",
         ],
     ),
     Flag::new(
@@ -462,14 +463,14 @@ const TLS: &[Flag] = &[
         Takes::One("postgres|direct"),
         &[
             "how it begins; direct saves a round trip, and needs",
-            "require or verify-full and PostgreSQL 17 or later",
+            "require or verify-… and PostgreSQL 17 or later",
             "(default: postgres)",
         ],
     ),
     Flag::new(
         "upstream-ca",
         Takes::One("FILE"),
-        &["the authorities that verify-full trusts, PEM"],
+        &["the authorities that verify-ca and verify-full trust"],
     ),
 ];
 

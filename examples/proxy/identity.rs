@@ -108,8 +108,7 @@ impl Identities {
             }
         }
         if !tls.requires_tls() {
-            let message =
-                "tokens are not sent in clear: needs --upstream-tls require or verify-full";
+            let message = "tokens are not sent in clear: needs --upstream-tls require, verify-ca or verify-full";
             refuse("credential-command", message)?;
         }
         Ok(())

@@ -331,6 +331,7 @@ async fn receive(
         Ok(Some(arrival)) => arrival,
         Ok(None) => return,
         Err(why) => {
+            proxy.metrics.unintroduced();
             return proxy
                 .log
                 .line(&format!("connection from {from} closed: {why}"));

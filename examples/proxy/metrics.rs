@@ -25,6 +25,9 @@ use crate::Proxy;
 /// How long the sessions may take to tell what they counted: one that is busy for longer is told of the next time.
 const PUBLISH: Duration = Duration::from_secs(1);
 
+/// What connections are counted as that are closed for their header of the PROXY protocol.
+const UNINTRODUCED: &str = "proxy_header_refused_conns";
+
 /// Where a session was dialled among the proxy's servers, by peer.
 type Destinations = [Option<Destination>; PeerId::COUNT];
 
@@ -47,6 +50,8 @@ struct Shared {
 struct Totals {
     client: Stats,
     connections: ConnectionStats,
+    /// Connections that were closed for what their header of the PROXY protocol is, or is not.
+    unintroduced: u64,
     moves: TransferStats,
     ended: Ended,
     upstreams: BTreeMap<usize, Stats>,
@@ -127,6 +132,11 @@ impl Metrics {
         self.0.totals().connections.count(counter);
     }
 
+    /// A connection was closed before there was a session: it is not known from where.
+    pub(crate) fn unintroduced(&self) {
+        self.0.totals().unintroduced += 1;
+    }
+
     /// Adds what a session has counted and not published.
     pub(crate) fn publish(
         &self,
@@ -173,6 +183,7 @@ impl Metrics {
         for (counter, count) in totals.connections.iter() {
             add("connections", &counter, count);
         }
+        add("connections", &UNINTRODUCED, totals.unintroduced);
         for (counter, count) in totals.client.iter() {
             add("clients", &counter, count);
         }
@@ -209,6 +220,10 @@ impl Metrics {
         let mut lines = vec![
             format!("summary: sessions open: {open}"),
             format!("summary: connections: {}", moved(totals.connections.iter())),
+            format!(
+                "summary: refused before a session: {}",
+                moved([(UNINTRODUCED, totals.unintroduced)].into_iter())
+            ),
             format!("summary: clients: {}", moved(totals.client.iter())),
             format!("summary: moves: {}", moved(totals.moves.iter())),
         ];
@@ -268,6 +283,9 @@ impl Collector for Metrics {
             let metric = described(&mut encoder, counter.name(), help, MetricType::Counter)?;
             ConstCounter::new(count).encode(metric)?;
         }
+        let help = "connections closed for their header of the PROXY protocol";
+        let metric = described(&mut encoder, UNINTRODUCED, help, MetricType::Counter)?;
+        ConstCounter::new(totals.unintroduced).encode(metric)?;
         let accepted = totals.connections.get(ConnectionCounter::AcceptedConns);
         let ended = totals.connections.get(ConnectionCounter::EndedConns);
         let open = i64::try_from(accepted.saturating_sub(ended)).unwrap_or(i64::MAX);

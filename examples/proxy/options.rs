@@ -331,19 +331,44 @@ impl Options {
         self.check_accept(given)?;
         self.identities
             .check(given, &self.accept, self.upstream_tls)?;
+        self.check_upstream_tls(refuse)
+    }
+
+    fn check_upstream_tls(
+        &self,
+        refuse: impl Fn(&str, &str) -> Result<(), UsageError>,
+    ) -> Result<(), UsageError> {
         if self.upstream_tls_negotiation == TlsNegotiation::Direct
             && !self.upstream_tls.requires_tls()
         {
-            let message = "direct needs --upstream-tls require or verify-full";
+            let message = "direct needs --upstream-tls require, verify-ca or verify-full";
             return refuse("upstream-tls-negotiation", message);
         }
-        match (
-            self.upstream_tls == UpstreamTlsPolicy::VerifyFull,
-            &self.upstream_ca,
-        ) {
-            (true, None) => refuse("upstream-tls", "verify-full needs --upstream-ca"),
-            (false, Some(_)) => refuse("upstream-ca", "unused: --upstream-tls is not verify-full"),
-            (true, Some(_)) | (false, None) => Ok(()),
+        match (self.upstream_tls, &self.upstream_ca) {
+            (UpstreamTlsPolicy::VerifyCa, None) => {
+                refuse("upstream-tls", "verify-ca needs --upstream-ca")
+            }
+            (UpstreamTlsPolicy::VerifyFull, None) => {
+                refuse("upstream-tls", "verify-full needs --upstream-ca")
+            }
+            (
+                UpstreamTlsPolicy::Disable
+                | UpstreamTlsPolicy::Allow
+                | UpstreamTlsPolicy::Prefer
+                | UpstreamTlsPolicy::Require,
+                Some(_),
+            ) => refuse(
+                "upstream-ca",
+                "unused: --upstream-tls is not verify-ca or verify-full",
+            ),
+            (UpstreamTlsPolicy::VerifyCa | UpstreamTlsPolicy::VerifyFull, Some(_))
+            | (
+                UpstreamTlsPolicy::Disable
+                | UpstreamTlsPolicy::Allow
+                | UpstreamTlsPolicy::Prefer
+                | UpstreamTlsPolicy::Require,
+                None,
+            ) => Ok(()),
         }
     }
 
@@ -586,6 +611,7 @@ const UPSTREAM_TLS: &[(&str, UpstreamTlsPolicy)] = &[
     ("allow", UpstreamTlsPolicy::Allow),
     ("prefer", UpstreamTlsPolicy::Prefer),
     ("require", UpstreamTlsPolicy::Require),
+    ("verify-ca", UpstreamTlsPolicy::VerifyCa),
     ("verify-full", UpstreamTlsPolicy::VerifyFull),
 ];
 
@@ -853,6 +879,29 @@ mod tests {
     }
 
     #[test]
+    fn whom_to_believe_is_said_where_somebody_asks() {
+        for (more, message) in [
+            (
+                &["--upstream-tls", "verify-full"][..],
+                "--upstream-tls: verify-full needs --upstream-ca",
+            ),
+            (
+                &["--upstream-tls", "verify-ca"],
+                "--upstream-tls: verify-ca needs --upstream-ca",
+            ),
+            (
+                &["--upstream-ca", "ca"],
+                "--upstream-ca: unused: --upstream-tls is not verify-ca or verify-full",
+            ),
+        ] {
+            assert_eq!(refused(more), message, "{more:?}");
+        }
+        for policy in ["verify-ca", "verify-full"] {
+            assert!(with(&["--upstream-tls", policy, "--upstream-ca", "ca"]).is_ok());
+        }
+    }
+
+    #[test]
     fn what_is_missing_unknown_or_contradictory_names_its_flag() {
         assert_eq!(
             options(&["--listen", "a:1"]).err().unwrap(),
@@ -893,7 +942,7 @@ mod tests {
             ),
             (
                 &["--upstream-tls-negotiation", "direct"],
-                "--upstream-tls-negotiation: direct needs --upstream-tls require or verify-full",
+                "--upstream-tls-negotiation: direct needs --upstream-tls require, verify-ca or verify-full",
             ),
             (
                 &["--deny-statement", "drop;"],
@@ -902,14 +951,6 @@ mod tests {
             (
                 &["--cancel-source", "mine"],
                 "--cancel-source: \"mine\" is none of any, same-address",
-            ),
-            (
-                &["--upstream-tls", "verify-full"],
-                "--upstream-tls: verify-full needs --upstream-ca",
-            ),
-            (
-                &["--upstream-ca", "ca"],
-                "--upstream-ca: unused: --upstream-tls is not verify-full",
             ),
         ] {
             assert_eq!(refused(more), message, "{more:?}");
@@ -996,7 +1037,7 @@ mod tests {
             ),
             (
                 &["--auth=terminate", "--credential-command=c"],
-                "--credential-command: tokens are not sent in clear: needs --upstream-tls require or verify-full",
+                "--credential-command: tokens are not sent in clear: needs --upstream-tls require, verify-ca or verify-full",
             ),
         ] {
             assert_eq!(refused(more), message, "{more:?}");

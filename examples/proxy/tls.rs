@@ -8,11 +8,15 @@ use pgturnout::auth::{TlsEndPoint, common_name};
 use pgturnout::session::{PeerId, TlsInfo};
 use pgturnout::startup::{ALPN, UpstreamTlsPolicy};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WantsClientCert, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::{
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, ServerConfig,
+    SignatureScheme, WantsVerifier,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
@@ -44,12 +48,7 @@ impl Tls {
             }
             None => None,
         };
-        let upstreams = match &options.upstream_ca {
-            Some(ca) if options.upstream_tls == UpstreamTlsPolicy::VerifyFull => {
-                connector(provider, Trust::Only(roots("upstream-ca", ca)?))?
-            }
-            _ => connector(provider, Trust::Anybody)?,
-        };
+        let upstreams = connector(provider, trust(options)?)?;
         Ok(Tls {
             clients,
             upstreams,
@@ -125,8 +124,26 @@ fn acceptor(
 
 /// Whom to believe.
 enum Trust {
-    Only(RootCertStore),
+    /// Whom these vouch for, by the name that was dialled.
+    Named(RootCertStore),
+    /// Whom these vouch for, whatever its name.
+    Signed(RootCertStore),
     Anybody,
+}
+
+fn trust(options: &Options) -> Result<Trust, UsageError> {
+    let Some(ca) = &options.upstream_ca else {
+        return Ok(Trust::Anybody);
+    };
+    let roots = || roots("upstream-ca", ca);
+    Ok(match options.upstream_tls {
+        UpstreamTlsPolicy::VerifyFull => Trust::Named(roots()?),
+        UpstreamTlsPolicy::VerifyCa => Trust::Signed(roots()?),
+        UpstreamTlsPolicy::Disable
+        | UpstreamTlsPolicy::Allow
+        | UpstreamTlsPolicy::Prefer
+        | UpstreamTlsPolicy::Require => Trust::Anybody,
+    })
 }
 
 fn connector(provider: Arc<CryptoProvider>, trust: Trust) -> Result<TlsConnector, UsageError> {
@@ -135,14 +152,23 @@ fn connector(provider: Arc<CryptoProvider>, trust: Trust) -> Result<TlsConnector
         .with_safe_default_protocol_versions()
         .map_err(|error| UsageError::new(Origin::CommandLine, "upstream-tls", error.to_string()))?;
     let mut config = match trust {
-        Trust::Only(roots) => builder.with_root_certificates(roots),
-        Trust::Anybody => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Unverified(algorithms))),
+        Trust::Named(roots) => builder.with_root_certificates(roots),
+        Trust::Signed(roots) => unnamed(builder, Some(roots), algorithms),
+        Trust::Anybody => unnamed(builder, None, algorithms),
     }
     .with_no_client_auth();
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+fn unnamed(
+    builder: ConfigBuilder<ClientConfig, WantsVerifier>,
+    roots: Option<RootCertStore>,
+    algorithms: WebPkiSupportedAlgorithms,
+) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    let verifier = Unnamed { roots, algorithms };
+    let builder = builder.dangerous();
+    builder.with_custom_certificate_verifier(Arc::new(verifier))
 }
 
 fn roots(flag: &str, ca: &Path) -> Result<RootCertStore, UsageError> {
@@ -169,20 +195,29 @@ fn bad(flag: &str, path: &Path, error: impl std::fmt::Display) -> UsageError {
     UsageError::new(Origin::CommandLine, flag, message)
 }
 
-/// `prefer` and `require` encrypt without asking who answers, as libpq's modes of these names do. The peer still
-/// has to own the key of the certificate that it shows.
+/// `prefer` and `require` encrypt without asking who answers, and `verify-ca` asks only who has signed for it, as libpq's modes
+/// of these names do. The peer still has to own the key of the certificate that it shows.
 #[derive(Debug)]
-struct Unverified(WebPkiSupportedAlgorithms);
+struct Unnamed {
+    /// Who may sign for a peer: anybody, without.
+    roots: Option<RootCertStore>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
 
-impl ServerCertVerifier for Unverified {
+impl ServerCertVerifier for Unnamed {
     fn verify_server_cert(
         &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
+        shown: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
         _: &ServerName<'_>,
         _: &[u8],
-        _: UnixTime,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        if let Some(roots) = &self.roots {
+            let shown = ParsedCertificate::try_from(shown)?;
+            let algorithms = self.algorithms.all;
+            verify_server_cert_signed_by_trust_anchor(&shown, roots, between, now, algorithms)?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -192,7 +227,7 @@ impl ServerCertVerifier for Unverified {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, signature, &self.0)
+        rustls::crypto::verify_tls12_signature(message, cert, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -201,10 +236,10 @@ impl ServerCertVerifier for Unverified {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signature, &self.0)
+        rustls::crypto::verify_tls13_signature(message, cert, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }

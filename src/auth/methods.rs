@@ -43,7 +43,7 @@ impl fmt::Display for Method {
 pub enum Channel {
     /// Everybody on the way can read it.
     Clear,
-    /// Encrypted, but who is at the other end was not checked.
+    /// Encrypted, but who is at the other end was not checked, or only that a trusted authority has signed for somebody.
     Tls,
     /// Encrypted, and the other end is the server that its certificate names.
     VerifiedTls,

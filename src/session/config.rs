@@ -214,7 +214,8 @@ impl Limits {
 /// | `upstream_ssl: DISABLE` | [`Upstream::tls`]: [`UpstreamTlsPolicy::Disable`] |
 /// | `upstream_ssl: ALLOW`, which acts as `DISABLE` | [`UpstreamTlsPolicy::Disable`]; [`UpstreamTlsPolicy::Allow`] does what libpq's `allow` does |
 /// | `upstream_ssl: REQUIRE`, the cluster's context without trusted authorities | [`UpstreamTlsPolicy::Require`] |
-/// | `upstream_ssl: REQUIRE`, the cluster's context with them | [`UpstreamTlsPolicy::VerifyFull`] |
+/// | `upstream_ssl: REQUIRE`, the cluster's context with them | [`UpstreamTlsPolicy::VerifyCa`] |
+/// | the same, and the context says what names to accept | [`UpstreamTlsPolicy::VerifyFull`] |
 /// | none | [`UpstreamTlsPolicy::Prefer`], [`Upstream::tls_negotiation`] |
 #[derive(Debug)]
 pub struct Config {

@@ -119,7 +119,7 @@ impl<R: Route> Session<R> {
     /// The policy that gives another connection to this server what this one came to have, and nothing less.
     pub(super) fn leg_tls_in_use(&self, id: LegId) -> UpstreamTlsPolicy {
         match (self.leg(id).channel, self.leg_tls(id)) {
-            (_, strict @ (UpstreamTlsPolicy::Require | UpstreamTlsPolicy::VerifyFull)) => strict,
+            (_, strict) if strict.requires_tls() => strict,
             (Channel::Clear, _) => UpstreamTlsPolicy::Disable,
             (Channel::Tls | Channel::VerifiedTls, _) => UpstreamTlsPolicy::Require,
         }
@@ -216,7 +216,8 @@ impl<R: Route> Session<R> {
             UpstreamTlsPolicy::Disable
             | UpstreamTlsPolicy::Allow
             | UpstreamTlsPolicy::Prefer
-            | UpstreamTlsPolicy::Require => Channel::Tls,
+            | UpstreamTlsPolicy::Require
+            | UpstreamTlsPolicy::VerifyCa => Channel::Tls,
         }
     }
 

@@ -14,6 +14,9 @@ pub enum UpstreamTlsPolicy {
     Prefer,
     /// Always, but with anybody: one in the middle can be the other end.
     Require,
+    /// Always, and only with a server whose certificate a trusted authority has signed, whatever name is in it. That is
+    /// somebody else where the authority signs for others, too.
+    VerifyCa,
     /// Always, and only with the server that its certificate names.
     VerifyFull,
 }
@@ -28,6 +31,7 @@ impl UpstreamTlsPolicy {
             UpstreamTlsPolicy::Disable
             | UpstreamTlsPolicy::Prefer
             | UpstreamTlsPolicy::Require
+            | UpstreamTlsPolicy::VerifyCa
             | UpstreamTlsPolicy::VerifyFull => None,
         }
     }
@@ -36,7 +40,9 @@ impl UpstreamTlsPolicy {
     #[must_use]
     pub fn requires_tls(self) -> bool {
         match self {
-            UpstreamTlsPolicy::Require | UpstreamTlsPolicy::VerifyFull => true,
+            UpstreamTlsPolicy::Require
+            | UpstreamTlsPolicy::VerifyCa
+            | UpstreamTlsPolicy::VerifyFull => true,
             UpstreamTlsPolicy::Disable | UpstreamTlsPolicy::Allow | UpstreamTlsPolicy::Prefer => {
                 false
             }
@@ -60,6 +66,8 @@ pub enum TlsNegotiation {
 pub enum Verification {
     /// Nothing: the connection is encrypted, the other end unknown.
     None,
+    /// The chain of the certificate.
+    Chain,
     /// The chain of the certificate and the host name in it.
     Full,
 }
@@ -112,7 +120,7 @@ pub enum UpgradeFault {
 
 /// The opening of a connection to a server: encrypted or not, by policy.
 ///
-/// | answer | `Prefer` | `Require`, `VerifyFull` |
+/// | answer | `Prefer` | `Require`, `VerifyCa`, `VerifyFull` |
 /// | --- | --- | --- |
 /// | `S` | TLS | TLS |
 /// | `N` | clear | closed |
@@ -183,7 +191,9 @@ impl UpstreamTls {
                 Ok(Upgrade::Clear { used: 0 })
             }
             (
-                UpstreamTlsPolicy::Require | UpstreamTlsPolicy::VerifyFull,
+                UpstreamTlsPolicy::Require
+                | UpstreamTlsPolicy::VerifyCa
+                | UpstreamTlsPolicy::VerifyFull,
                 TlsNegotiation::Direct,
             ) => {
                 self.phase = Phase::Decided;
@@ -195,6 +205,7 @@ impl UpstreamTls {
             (
                 UpstreamTlsPolicy::Prefer
                 | UpstreamTlsPolicy::Require
+                | UpstreamTlsPolicy::VerifyCa
                 | UpstreamTlsPolicy::VerifyFull,
                 TlsNegotiation::Postgres | TlsNegotiation::Direct,
             ) => {
@@ -208,6 +219,7 @@ impl UpstreamTls {
 
     fn verification(&self) -> Verification {
         match self.policy {
+            UpstreamTlsPolicy::VerifyCa => Verification::Chain,
             UpstreamTlsPolicy::VerifyFull => Verification::Full,
             UpstreamTlsPolicy::Disable
             | UpstreamTlsPolicy::Allow
@@ -238,9 +250,12 @@ impl UpstreamTls {
                 b'N',
                 UpstreamTlsPolicy::Disable | UpstreamTlsPolicy::Allow | UpstreamTlsPolicy::Prefer,
             ) => Ok(Upgrade::Clear { used: 1 }),
-            (b'N', UpstreamTlsPolicy::Require | UpstreamTlsPolicy::VerifyFull) => {
-                Err(UpgradeFault::Refused)
-            }
+            (
+                b'N',
+                UpstreamTlsPolicy::Require
+                | UpstreamTlsPolicy::VerifyCa
+                | UpstreamTlsPolicy::VerifyFull,
+            ) => Err(UpgradeFault::Refused),
             (b'E', _) => Err(UpgradeFault::ErrorResponse),
             (_, _) => Err(UpgradeFault::InvalidAnswer),
         }
@@ -251,11 +266,12 @@ impl UpstreamTls {
 mod tests {
     use super::*;
 
-    const POLICIES: [UpstreamTlsPolicy; 5] = [
+    const POLICIES: [UpstreamTlsPolicy; 6] = [
         UpstreamTlsPolicy::Disable,
         UpstreamTlsPolicy::Allow,
         UpstreamTlsPolicy::Prefer,
         UpstreamTlsPolicy::Require,
+        UpstreamTlsPolicy::VerifyCa,
         UpstreamTlsPolicy::VerifyFull,
     ];
 
@@ -268,26 +284,27 @@ mod tests {
     #[test]
     fn every_answer_under_every_policy() {
         let start = |verify| Ok(Upgrade::StartTls { used: 1, verify });
-        let (none, full) = (Verification::None, Verification::Full);
+        let (none, chain) = (Verification::None, Verification::Chain);
+        let full = Verification::Full;
         let (clear, wait) = (Ok(Upgrade::Clear { used: 1 }), Ok(Upgrade::Wait));
         let (refused, injected) = (Err(UpgradeFault::Refused), Err(UpgradeFault::Injected));
         let (error, invalid) = (
             Err(UpgradeFault::ErrorResponse),
             Err(UpgradeFault::InvalidAnswer),
         );
-        let table: [(&[u8], [_; 3]); 12] = [
-            (b"", [wait; 3]),
-            (b"S", [start(none), start(none), start(full)]),
-            (b"N", [clear, refused, refused]),
-            (b"E", [error; 3]),
-            (b"E\0\0\0\x08text", [error; 3]),
-            (b"Etext of version 2\0", [error; 3]),
-            (b"G", [invalid; 3]),
-            (b"s", [invalid; 3]),
-            (b"\0", [invalid; 3]),
-            (b"S\x16", [injected; 3]),
-            (b"SR\0\0\0\x08\0\0\0\0Z\0\0\0\x05I", [injected; 3]),
-            (b"NR", [injected; 3]),
+        let table: [(&[u8], [_; 4]); 12] = [
+            (b"", [wait; 4]),
+            (b"S", [start(none), start(none), start(chain), start(full)]),
+            (b"N", [clear, refused, refused, refused]),
+            (b"E", [error; 4]),
+            (b"E\0\0\0\x08text", [error; 4]),
+            (b"Etext of version 2\0", [error; 4]),
+            (b"G", [invalid; 4]),
+            (b"s", [invalid; 4]),
+            (b"\0", [invalid; 4]),
+            (b"S\x16", [injected; 4]),
+            (b"SR\0\0\0\x08\0\0\0\0Z\0\0\0\x05I", [injected; 4]),
+            (b"NR", [injected; 4]),
         ];
         for (input, expected) in table {
             for (policy, expected) in POLICIES[2..].iter().zip(expected) {
@@ -318,6 +335,7 @@ mod tests {
     fn a_direct_handshake_where_tls_is_required() {
         for (policy, verify) in [
             (UpstreamTlsPolicy::Require, Verification::None),
+            (UpstreamTlsPolicy::VerifyCa, Verification::Chain),
             (UpstreamTlsPolicy::VerifyFull, Verification::Full),
         ] {
             let mut out = BytesMut::new();

@@ -29,6 +29,7 @@ pub(crate) fn startup(data: &[u8]) {
         UpstreamTlsPolicy::Disable,
         UpstreamTlsPolicy::Prefer,
         UpstreamTlsPolicy::Require,
+        UpstreamTlsPolicy::VerifyCa,
         UpstreamTlsPolicy::VerifyFull,
         UpstreamTlsPolicy::Allow,
     ]);

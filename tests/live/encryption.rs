@@ -308,3 +308,33 @@ fn begins_with_the_handshake_toward_an_upstream() {
     );
     splits(&mut log_in(Client::connect(outer.port, Pace::Whole)));
 }
+
+/// `0.0.0.0` leads here and is in no certificate.
+#[test]
+fn asks_who_answers_as_far_as_it_is_told_to() {
+    let Some(cluster) = cluster("encryption::verified_upstream") else {
+        return;
+    };
+    let inner = terminating(cluster, "require");
+    let (ca, not_ca) = (cluster.get("CA"), cluster.get("CERT"));
+    for (policy, host, ca, is_believed) in [
+        ("verify-ca", "0.0.0.0", ca, true),
+        ("verify-ca", "127.0.0.1", not_ca, false),
+        ("verify-full", "127.0.0.1", ca, true),
+        ("verify-full", "0.0.0.0", ca, false),
+    ] {
+        let writer = format!("{host}:{}", inner.port);
+        let upstream = ["--upstream-tls", policy, "--upstream-ca", ca];
+        let outer = Proxy::start(cluster, &[&["--writer", &writer][..], &upstream].concat());
+        let mut client = Client::connect(outer.port, Pace::Whole);
+        client.send(&message::startup(V3_0, &APP));
+        let answer = client.frame().expect("an answer");
+        assert_eq!(
+            answer.tag,
+            if is_believed { b'R' } else { b'E' },
+            "{policy} {host}"
+        );
+        let told = outer.log().contains("TLS failed");
+        assert_eq!(told, !is_believed, "{}", outer.log());
+    }
+}

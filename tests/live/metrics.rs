@@ -18,8 +18,13 @@ struct Scraped {
 
 impl Scraped {
     fn start(test: &str) -> Option<Scraped> {
+        Scraped::start_with(test, &[])
+    }
+
+    fn start_with(test: &str, more: &[&str]) -> Option<Scraped> {
         let cluster = lab::cluster(test)?;
         let mut arguments = lab::split(cluster);
+        arguments.extend(more.iter().map(|&argument| argument.to_owned()));
         arguments.extend(["--upstream-tls", "disable", "--metrics", "0"].map(str::to_owned));
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         Some(Scraped {
@@ -180,4 +185,25 @@ fn a_signal_has_a_summary_written() {
     assert!(log.contains("summary: connections: accepted_conns=1 successful_conns=1\n"));
     assert!(log.contains("summary: clients: messages="));
     assert_eq!(client.value("select 41 + 1"), "42", "it goes on");
+}
+
+/// Before there is a session there is somebody to count, too.
+#[test]
+fn connections_without_the_header_they_need_are_counted() {
+    let more = [
+        "--proxy-protocol",
+        "require",
+        "--proxy-protocol-from",
+        "all",
+    ];
+    let Some(lab) = Scraped::start_with("metrics::unintroduced", &more) else {
+        return;
+    };
+    for bytes in [&b"PROXY TCP4 somewhere\r\n"[..], b"GET / HTTP/1.1\r\n\r\n"] {
+        let mut client = Client::connect(lab.proxy.port, Pace::Whole);
+        client.send(bytes);
+        assert!(client.rest().is_empty());
+    }
+    let refused = || lab.scrape()["pgturnout_proxy_header_refused_conns_total"];
+    assert!(eventually(|| refused() == 2.0), "{}", refused());
 }
