@@ -183,12 +183,13 @@ fn stops(
     mut client: Client,
     [stranger, itself]: [(u8, &str); 2],
 ) {
+    let name = format!("introduced {}", proxy.port);
     client.send(&message::startup(
         V3_0,
         &[
             ("user", "u_trust"),
             ("database", "app"),
-            ("application_name", "introduced"),
+            ("application_name", &name),
         ],
     ));
     client.finish_login(None);
@@ -200,10 +201,10 @@ fn stops(
     };
     let mut admin = Client::open(cluster.standby(), Pace::Whole, "postgres", &[]);
     let mut runs = || {
-        admin.value(
+        admin.value(&format!(
             "select count(*) from pg_stat_activity \
-             where application_name = 'introduced' and state = 'active'",
-        ) == "1"
+             where application_name = '{name}' and state = 'active'"
+        )) == "1"
     };
     client.send(&message::query(LONG_READ));
     assert!(eventually(&mut runs));
