@@ -1,4 +1,4 @@
-//! What waits while a cancel is under way.
+//! Where a cancel goes, and what waits while it is under way.
 //!
 //! A CancelRequest names a connection, not a statement: it hits whatever runs there when it comes. So nothing more is written
 //! to an upstream, of the client's or of our own, from the moment that one is sent to the moment that the server closes its
@@ -8,6 +8,7 @@
 use std::time::Instant;
 
 use super::leg::LegId;
+use super::look::Seen;
 use super::{CancelTarget, PeerId, Session, Timer};
 use crate::route::Route;
 
@@ -19,6 +20,38 @@ pub struct CancelTicket {
 }
 
 impl<R: Route> Session<R> {
+    /// Where the client's current request runs; `None` when nothing of the client is in flight, or it has yet to be written, or
+    /// another cancel is under way there ([`is_holding`](Self::is_holding)). A replication session, which passes unread, always
+    /// names the writer: a server ignores a cancel when it runs nothing.
+    pub fn cancel_target(&self) -> Option<CancelTarget> {
+        LegId::ALL.into_iter().find_map(|id| {
+            let serving = self.leg(id).serving()?;
+            let runs = serving.pipeline.has_client() || self.is_relay_only();
+            let sent = runs && !self.keeps_cancel_waiting(id);
+            self.cancel_target_at(id).filter(|_| sent)
+        })
+    }
+
+    /// Whether a cancel for this target would still hit what it was meant for. Between the question and the cancel's arrival the
+    /// request may end and the next one begin: [`cancel_begins`](Self::cancel_begins) keeps that from happening.
+    pub fn is_current(&self, target: &CancelTarget) -> bool {
+        self.cancel_target()
+            .is_some_and(|now| now.peer == target.peer && now.epoch == target.epoch)
+    }
+
+    /// Whether the client's request waits for its upstream to get ready, for a move, for a cancel's end or to be written, and
+    /// nothing else is in flight. A cancel that comes meanwhile means this request: its
+    /// [`cancel_target`](Self::cancel_target) is known when this has ended.
+    pub fn is_holding(&self) -> bool {
+        let chosen = self.requests.look.seen != Seen::On
+            || self.requests.decided.is_some()
+            || self.keeps_request();
+        let waits = LegId::ALL
+            .into_iter()
+            .any(|id| self.keeps_cancel_waiting(id));
+        waits || chosen && self.nothing_in_flight()
+    }
+
     /// Says that a CancelRequest for this target is sent now: its connection stands, and the next bytes on it are the request.
     /// The ticket is for [`cancel_ended`](Session::cancel_ended). `None` when it would hit something else than it was meant for,
     /// or nothing ([`is_current`](Session::is_current)), or when another is under way to this upstream: then do not send it; ask
