@@ -2,8 +2,11 @@
 
 mod session_support;
 
-use pgturnout::session::{CancelTarget, Event, Lifecycle, PeerId, Timer};
+use pgturnout::session::{
+    CancelEnd, CancelTarget, Config, Event, Lifecycle, LostReads, Optimistic, PeerId, Timer,
+};
 use pgturnout::startup::{ProtocolVersion, UpstreamTlsPolicy};
+use session_support::frames::frontend;
 use session_support::{Rig, config, each, login, startup};
 
 const CLIENT: PeerId = PeerId::CLIENT;
@@ -528,4 +531,123 @@ fn a_cancel_that_holds_nothing_back_does_not_prolong_a_session() {
         rig.expire(Timer::Drain);
         assert!(!matches!(rig.session.lifecycle(), Lifecycle::Live));
     });
+}
+
+/// A cancel may come while the server has only the first of a batch, which may wait for a lock. What is held back then is not
+/// what it is meant for.
+#[test]
+fn a_cancel_does_not_cut_its_own_batch() {
+    each(config, |rig| {
+        rig.both();
+        rig.takes(WRITER, false);
+        rig.client("P(,delete from t) B(,) E B(,) E S");
+        rig.takes_only(WRITER, frontend("P(,delete from t)").len());
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.takes(WRITER, true);
+        rig.see(WRITER, "P(,delete from t) B(,) E");
+        // It has been dropped, perhaps, where the rest was still being read.
+        assert_eq!(rig.cancel_ended(), CancelEnd::Again);
+        rig.see(WRITER, "B(,) E S");
+        let again = target(rig);
+        assert_eq!((again.peer, again.epoch), (WRITER, first.epoch));
+        assert!(rig.cancel_begins(&again));
+        rig.writer("1 2 C(DELETE 1) 2 E(57014) Z(I)");
+        assert_eq!(rig.cancel_ended(), CancelEnd::Done);
+        rig.see(CLIENT, "1 2 C(DELETE 1) 2 E(57014) Z(I)");
+    });
+}
+
+/// The first one has ended what waited for a lock, if anything did: what is left has nothing to hit before the rest has come.
+#[test]
+fn a_second_cancel_waits_for_the_rest_of_the_batch() {
+    each(config, |rig| {
+        rig.both();
+        rig.takes(WRITER, false);
+        rig.client("P(,delete from t) B(,) E S");
+        let parse = frontend("P(,delete from t)").len();
+        rig.takes_only(WRITER, parse);
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        assert_eq!(rig.cancel_ended(), CancelEnd::Again);
+        assert!(rig.session.cancel_target().is_none() && rig.session.is_holding());
+        rig.takes(WRITER, true);
+        let again = target(rig);
+        assert!(rig.cancel_begins(&again));
+        assert_eq!(rig.cancel_ended(), CancelEnd::Done);
+    });
+}
+
+fn optimistic() -> Config {
+    Config {
+        optimistic: Optimistic::On,
+        ..config()
+    }
+}
+
+/// What the reader has refused runs on the writer next, and nothing of it on the reader.
+#[test]
+fn a_cancel_goes_where_a_refused_read_goes() {
+    each(optimistic, |rig| {
+        rig.both();
+        rig.client("Q(select f())");
+        rig.see(READER, "Q(select f())");
+        rig.reader("E(25006)");
+        assert!(rig.session.cancel_target().is_none() && rig.session.is_holding());
+        rig.reader("Z(I)");
+        rig.see(WRITER, "Q(select f())");
+        assert_eq!(target(rig).peer, WRITER);
+    });
+}
+
+#[test]
+fn a_cancel_follows_a_request_that_is_refused_under_it() {
+    each(optimistic, |rig| {
+        rig.both();
+        rig.client("Q(select f())");
+        rig.see(READER, "Q(select f())");
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.reader("E(25006) Z(I)");
+        follows(rig, &first, "Q(select f())");
+    });
+    each(optimistic, |rig| {
+        rig.both();
+        rig.client("Q(select f())");
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.reader("E(25006)");
+        assert_eq!(rig.cancel_ended(), CancelEnd::Again);
+        rig.reader("Z(I)");
+        assert_eq!(target(rig).epoch, first.epoch);
+    });
+}
+
+#[test]
+fn a_cancel_follows_a_read_whose_reader_is_lost_under_it() {
+    let configured = || Config {
+        lost_reads: LostReads::Again,
+        ..config()
+    };
+    each(configured, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        rig.see(READER, "Q(select 1)");
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.reset(READER);
+        follows(rig, &first, "Q(select 1)");
+    });
+}
+
+/// The cancel has come to an upstream that does not run its request any more.
+fn follows(rig: &mut Rig, first: &CancelTarget, request: &str) {
+    assert_eq!(rig.cancel_ended(), CancelEnd::Again);
+    rig.see(WRITER, request);
+    let again = target(rig);
+    assert_eq!((again.peer, again.epoch), (WRITER, first.epoch));
+    assert!(rig.cancel_begins(&again));
+    rig.writer("E(57014) Z(I)");
+    assert_eq!(rig.cancel_ended(), CancelEnd::Done);
+    rig.see(CLIENT, "E(57014) Z(I)");
 }

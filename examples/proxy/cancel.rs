@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use pgturnout::session::{CancelTarget, Destination, TlsInfo};
+use pgturnout::session::{CancelEnd, CancelTarget, Destination, TlsInfo};
 use pgturnout::startup::{
     CancelKey, ClientTls, TlsNegotiation, Upgrade, UpstreamTls, UpstreamTlsPolicy,
 };
@@ -111,38 +111,46 @@ enum What {
 }
 
 async fn send(proxy: &Arc<Proxy>, asker: &Asker, what: &What) -> io::Result<()> {
-    let (permits, key) = match what {
-        What::Ours(target) => (&proxy.cancels, &target.key),
-        What::Theirs(_) => (&proxy.cancels, &asker.key),
-        What::Others(_) => (&proxy.hand_ons, &asker.key),
+    let permits = match what {
+        What::Ours(_) | What::Theirs(_) => &proxy.cancels,
+        What::Others(_) => &proxy.hand_ons,
     };
     let _turn = permits.acquire().await.map_err(io::Error::other)?;
     let stream = match what {
-        What::Ours(target) => connect(proxy, target.to, target.tls).await?,
+        What::Ours(target) => return stop_request(proxy, asker, target.clone()).await,
         What::Theirs(to) => {
             let policy = proxy.current().config.upstreams[to.0].tls;
             connect(proxy, *to, policy).await?
         }
         What::Others(address) => Stream::plain(address.dial().await?),
     };
-    let What::Ours(target) = what else {
-        return hand_over(stream, key).await;
-    };
-    // From here on the session sends the upstream nothing until it has closed the connection; where that is not seen, the session
-    // waits for its deadline.
-    let ticket = loop {
-        if let Some(ticket) = proxy.registry.cancel_begins(asker, target).await {
-            break ticket;
+    hand_over(stream, &asker.key).await
+}
+
+/// Cancels what a session runs, again where the first one may have come too early.
+async fn stop_request(
+    proxy: &Arc<Proxy>,
+    asker: &Asker,
+    mut target: CancelTarget,
+) -> io::Result<()> {
+    let registry = &proxy.registry;
+    loop {
+        let stream = connect(proxy, target.to, target.tls).await?;
+        // From here on the session sends the upstream nothing more until it has closed the connection; where that is not seen, the
+        // session waits for its deadline.
+        if let Some(ticket) = registry.cancel_begins(asker, &target).await {
+            hand_over(stream, &target.key).await?;
+            match registry.cancel_ended(asker, ticket).await {
+                CancelEnd::Done => return Ok(()),
+                CancelEnd::Again => {}
+            }
         }
-        // The request may have ended meanwhile, and another begun. Or another cancel is under way for it, which this one waits for.
-        let runs = proxy.registry.cancel_target(asker).await;
-        if !runs.is_some_and(|now| now.peer == target.peer && now.epoch == target.epoch) {
-            return Ok(());
+        // Or another cancel is under way for the request, which this one waits for, or it has ended, and another has begun.
+        match registry.cancel_target(asker).await {
+            Some(next) if next.epoch == target.epoch => target = next,
+            Some(_) | None => return Ok(()),
         }
-    };
-    hand_over(stream, key).await?;
-    proxy.registry.cancel_ended(asker, ticket);
-    Ok(())
+    }
 }
 
 async fn hand_over(mut stream: Stream, key: &CancelKey) -> io::Result<()> {

@@ -208,7 +208,10 @@ impl Driver {
                 Ask::Expel(denial) => self.session.expel(now, denial),
                 Ask::CancelTarget(answer) => self.askers.push(answer),
                 Ask::CancelBegins(target, answer) => self.begin_cancel(now, &target, answer),
-                Ask::CancelEnded(ticket) => self.session.cancel_ended(now, ticket),
+                // Whoever asked may have gone.
+                Ask::CancelEnded(ticket, answer) => {
+                    drop(answer.send(self.session.cancel_ended(now, ticket)));
+                }
                 Ask::Publish(_done) => self.publish(),
             }
         }
@@ -223,7 +226,8 @@ impl Driver {
     ) {
         let ticket = self.session.cancel_begins(now, target);
         if let Err(Some(ticket)) = answer.send(ticket) {
-            self.session.cancel_ended(now, ticket);
+            // Nobody is left to cancel again.
+            let _ = self.session.cancel_ended(now, ticket);
         }
     }
 

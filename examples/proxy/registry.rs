@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pgturnout::cancel::{CancelMap, NotEntered, Place, SourceCheck};
 use pgturnout::limits::CANCEL_KEYS_MAX;
-use pgturnout::session::{Activity, CancelTarget, CancelTicket, Denial, Destination};
+use pgturnout::session::{Activity, CancelEnd, CancelTarget, CancelTicket, Denial, Destination};
 use pgturnout::startup::{CancelKey, StartupParams};
 use pgturnout::track::Pin;
 use tokio::sync::{mpsc, oneshot};
@@ -22,8 +22,8 @@ pub(crate) enum Ask {
     CancelTarget(oneshot::Sender<Option<CancelTarget>>),
     /// Whether a cancel for this target may be sent now; then nothing more is written there until it is over.
     CancelBegins(CancelTarget, oneshot::Sender<Option<CancelTicket>>),
-    /// It is over.
-    CancelEnded(CancelTicket),
+    /// It is over. Whether there is to be another.
+    CancelEnded(CancelTicket, oneshot::Sender<CancelEnd>),
     /// Finish what is in flight, then end.
     Shutdown,
     /// What is denied has changed: see whether you are.
@@ -228,10 +228,13 @@ impl Registry {
     }
 
     /// Tells it that the server has closed the connection of this cancel.
-    pub(crate) fn cancel_ended(&self, asker: &Asker, ticket: CancelTicket) {
-        if let Some(owner) = self.owner(asker) {
-            owner.post(Ask::CancelEnded(ticket));
-        }
+    pub(crate) async fn cancel_ended(&self, asker: &Asker, ticket: CancelTicket) -> CancelEnd {
+        let Some(owner) = self.owner(asker) else {
+            return CancelEnd::Done;
+        };
+        let (answer, end) = oneshot::channel();
+        owner.post(Ask::CancelEnded(ticket, answer));
+        end.await.unwrap_or(CancelEnd::Done)
     }
 
     fn owner(&self, asker: &Asker) -> Option<Arc<Mailbox>> {

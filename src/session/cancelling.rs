@@ -17,6 +17,28 @@ use crate::route::Route;
 pub struct CancelTicket {
     peer: PeerId,
     number: u64,
+    epoch: u64,
+    /// How many bytes of what it is meant for the upstream had yet to get, of those that are known.
+    missing: u64,
+}
+
+/// What remains to be done for whoever cancels ([`Session::cancel_ended`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelEnd {
+    /// Nothing.
+    Done,
+    /// The request is unanswered, and this cancel may have hit nothing: the upstream was still reading its batch, or the request
+    /// has gone to another upstream meanwhile. Ask for the [`cancel_target`](Session::cancel_target) again when
+    /// [`is_holding`](Session::is_holding) is `false`, and if it has the same epoch, cancel that.
+    Again,
+}
+
+/// A cancel that is under way to an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct UnderWay {
+    number: u64,
+    /// Where what it is meant for ends in what the upstream is sent, in bytes.
+    pub(super) until: u64,
 }
 
 impl<R: Route> Session<R> {
@@ -57,32 +79,60 @@ impl<R: Route> Session<R> {
     /// or nothing ([`is_current`](Session::is_current)), or when another is under way to this upstream: then do not send it; ask
     /// for the [`cancel_target`](Session::cancel_target) again when [`is_holding`](Session::is_holding) is `false`.
     ///
-    /// After a ticket the upstream gets nothing until [`cancel_ended`](Session::cancel_ended), but no longer than
-    /// [`Timeouts::cancel`](super::Timeouts::cancel): the request runs on, its answer passes, and what would come next waits,
-    /// statements of our own included. What was sent before may be hit: requests that the client has sent behind the one that
-    /// runs.
+    /// After a ticket the upstream gets nothing until [`cancel_ended`](Session::cancel_ended) but the rest of the batch up to
+    /// what runs, and waits no longer than [`Timeouts::cancel`](super::Timeouts::cancel): the request runs on, its answer
+    /// passes, and what would come next waits, statements of our own included. What was sent before may be hit: requests that
+    /// the client has sent behind the one that runs.
     #[must_use]
     pub fn cancel_begins(&mut self, now: Instant, target: &CancelTarget) -> Option<CancelTicket> {
         let id = LegId::of(target.peer).filter(|_| self.is_current(target))?;
         let number = self.cancels_begun.checked_add(1)?;
         self.cancels_begun = number;
-        self.leg_mut(id).cancel = Some(number);
+        let leg = self.leg_mut(id);
+        let serving = leg.serving();
+        let until = serving.and_then(|serving| serving.pipeline.client_unit_end());
+        let until = until.map_or(leg.written, |end| end.max(leg.written));
+        let missing = until.saturating_sub(leg.written);
+        leg.cancel = Some(UnderWay { number, until });
         let timeout = self.config.timeouts.cancel;
         self.timers.start(now, timeout, Timer::Cancel(target.peer));
         let peer = target.peer;
-        Some(CancelTicket { peer, number })
+        Some(CancelTicket {
+            peer,
+            number,
+            epoch: target.epoch,
+            missing,
+        })
     }
 
     /// Says that the server has closed the connection of this cancel, or that the request was not sent after all. Of a cancel
     /// whose time is over, or whose upstream has gone, this says nothing of those behind it.
     ///
     /// One whose connection broke in another way, or was given up, may still come: leave its end to the deadline.
-    pub fn cancel_ended(&mut self, now: Instant, ticket: CancelTicket) {
-        let under_way = LegId::of(ticket.peer).and_then(|id| self.leg(id).cancel);
-        if under_way == Some(ticket.number) {
+    #[must_use = "the request may have to be cancelled again"]
+    pub fn cancel_ended(&mut self, now: Instant, ticket: CancelTicket) -> CancelEnd {
+        let Some(id) = LegId::of(ticket.peer) else {
+            return CancelEnd::Done;
+        };
+        let end = self.cancel_end(id, ticket);
+        let under_way = self.leg(id).cancel;
+        if let Some(under_way) = under_way.filter(|it| it.number == ticket.number) {
             self.cancel_is_over(now, ticket.peer);
+            self.leg_mut(id).cancelled_within = under_way.until;
         }
         self.couple(now);
+        end
+    }
+
+    fn cancel_end(&self, id: LegId, ticket: CancelTicket) -> CancelEnd {
+        let is_answered = self.requests.answered != ticket.epoch;
+        let serving = self.leg(id).serving();
+        let runs_there = serving.is_some_and(|serving| serving.pipeline.has_client());
+        let hit_it = ticket.missing == 0 && runs_there && !self.is_refusing(id);
+        match is_answered || hit_it || self.is_relay_only() {
+            true => CancelEnd::Done,
+            false => CancelEnd::Again,
+        }
     }
 
     /// Whether a cancel is under way to this upstream. A pooler must not give its connection to anybody else meanwhile, nor
@@ -117,15 +167,31 @@ impl<R: Route> Session<R> {
         waited
     }
 
+    /// How many bytes an upstream may be sent now.
+    pub(super) fn room_beside_a_cancel(&self, to: PeerId) -> u64 {
+        let Some(leg) = LegId::of(to).map(|id| self.leg(id)) else {
+            return u64::MAX;
+        };
+        match leg.cancel {
+            Some(under_way) => under_way.until.saturating_sub(leg.written),
+            None => u64::MAX,
+        }
+    }
+
     /// Whether a cancel for what the client has in flight at an upstream would come too early: before the upstream has the whole
-    /// of the request, or before the cancel that is under way has ended.
+    /// of the request, before the cancel that is under way has ended, or before a request that is refused there runs elsewhere.
     pub(super) fn keeps_cancel_waiting(&self, id: LegId) -> bool {
         let leg = self.leg(id);
         let Some(serving) = leg.serving() else {
             return false;
         };
+        if self.is_refusing(id) {
+            return serving.pipeline.has_client();
+        }
         match serving.pipeline.client_end() {
-            Some(end) => leg.cancel.is_some() || end > leg.written,
+            // A first cancel may end a Parse that waits for a lock while the server does not read the rest; a second one has
+            // nothing to hit before that rest.
+            Some(end) => leg.cancel.is_some() || end.max(leg.cancelled_within) > leg.written,
             None => leg.cancel.is_some() && self.is_relay_only(),
         }
     }

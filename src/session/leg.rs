@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::cancelling::UnderWay;
 use super::effects::Note;
 use super::gate::has_room;
 use super::loss::Stream;
@@ -348,8 +349,10 @@ pub(super) struct Leg {
     pub(super) dials: u32,
     /// How often it was dialled again because it could not be had.
     pub(super) retries: u32,
-    /// The number of the cancel that is under way to it.
-    pub(super) cancel: Option<u64>,
+    /// The cancel that is under way to it.
+    pub(super) cancel: Option<UnderWay>,
+    /// Up to where in what it is sent a cancel has come already.
+    pub(super) cancelled_within: u64,
     /// How many bytes it was ever sent.
     pub(super) written: u64,
     /// How many questions of its logins the caller was asked.
@@ -369,6 +372,7 @@ impl Leg {
             dials: 0,
             retries: 0,
             cancel: None,
+            cancelled_within: 0,
             written: 0,
             questions: 0,
         }

@@ -531,6 +531,7 @@ impl<R: Route> Session<R> {
                 leg.phase = Phase::Absent;
                 leg.stream = Stream::Open;
                 leg.cancel = None;
+                leg.cancelled_within = 0;
             }
         }
         self.redial_closed(peer);

@@ -111,7 +111,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 pub use action::{Action, CancelTarget, Demand, Event, Relayed, RouteReason, TlsRole, Transmit};
-pub use cancelling::CancelTicket;
+pub use cancelling::{CancelEnd, CancelTicket};
 pub use choices::{
     LostReads, Metadata, Moves, Optimistic, OutOfSync, ReadOnlyTransactions, ReadYourWrites,
     ReaderFailure, ReaderOpen, RelayedPassword, RequestEvents, RouteTexts, Split, WriterFailure,
@@ -394,14 +394,17 @@ impl<R: Route> Session<R> {
     /// A splice whose source buffer is empty has nothing to write now.
     pub fn poll_transmit(&self, to: PeerId) -> Option<Transmit<'_>> {
         use crate::ledger::Transmit as Span;
-        if self.is_cancelling(to) {
-            return None;
-        }
-        match self.ledger.poll_transmit(to.port())? {
-            Span::Owned(bytes) => Some(Transmit::Owned(bytes)),
+        let room = self.room_beside_a_cancel(to);
+        match self.ledger.poll_transmit(to.port()).filter(|_| room > 0)? {
+            Span::Owned(bytes) => {
+                let some = usize::try_from(room)
+                    .ok()
+                    .and_then(|room| bytes.get(..room));
+                Some(Transmit::Owned(some.unwrap_or(bytes)))
+            }
             Span::Splice { from, max } => Some(Transmit::Splice {
                 from: PeerId::from_port(from)?,
-                max,
+                max: max.min(room),
             }),
         }
     }

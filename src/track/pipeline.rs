@@ -62,6 +62,24 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether others of its batch have to come before anything runs.
+    fn only_prepares(self) -> bool {
+        match self {
+            Kind::Parse
+            | Kind::Bind
+            | Kind::DescribeStatement
+            | Kind::DescribePortal
+            | Kind::Close => true,
+            Kind::Query
+            | Kind::FunctionCall
+            | Kind::Execute
+            | Kind::Sync
+            | Kind::CopyEnd
+            | Kind::Refused
+            | Kind::Fence => false,
+        }
+    }
+
     /// Whether ReadyForQuery is the end of its answer.
     pub fn ends_with_ready(self) -> bool {
         matches!(self, Kind::Query | Kind::FunctionCall | Kind::Sync)
@@ -213,6 +231,21 @@ impl<N> Pipeline<N> {
         let mut oldest_first = self.owed.iter();
         let oldest = oldest_first.find(|owed| owed.owner == Owner::Client);
         oldest.map(|owed| owed.end)
+    }
+
+    /// Where what the client's oldest requests in flight ask for ends: of a batch, the first message that runs something or
+    /// closes it, or the last one that was sent.
+    pub fn client_unit_end(&self) -> Option<u64> {
+        let mut end = None;
+        for owed in &self.owed {
+            if owed.owner == Owner::Client {
+                end = Some(owed.end);
+                if !owed.kind.only_prepares() {
+                    break;
+                }
+            }
+        }
+        end
     }
 
     /// How many ReadyForQuery messages the client is certainly still owed for what was sent.

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use pgturnout::auth::{ExternalAnswer, FoundUser};
 use pgturnout::route::{Route, Split};
 use pgturnout::session::{
-    Action, CancelTarget, CancelTicket, CloseCause, Config, ConnectFailed, Demand, Denial,
-    Destination, Event, Lifecycle, PeerId, Role, Seed, Session, Timer, TlsFailed, TlsInfo, TlsRole,
-    Transmit, Upstream,
+    Action, CancelEnd, CancelTarget, CancelTicket, CloseCause, Config, ConnectFailed, Demand,
+    Denial, Destination, Event, Lifecycle, PeerId, Role, Seed, Session, Timer, TlsFailed, TlsInfo,
+    TlsRole, Transmit, Upstream,
 };
 use pgturnout::startup::{ProtocolVersion, StartupParams, TlsNegotiation, UpstreamTlsPolicy};
 
@@ -490,10 +490,11 @@ impl<R: Route> Rig<R> {
     }
 
     /// The connection of the first of those was closed by the server.
-    pub(crate) fn cancel_ended(&mut self) {
+    pub(crate) fn cancel_ended(&mut self) -> CancelEnd {
         let ticket = self.tickets.pop_front().expect("a cancel has begun");
-        self.session.cancel_ended(self.now, ticket);
+        let end = self.session.cancel_ended(self.now, ticket);
         self.run();
+        end
     }
 
     /// The caller has looked a user up.

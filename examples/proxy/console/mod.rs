@@ -374,7 +374,7 @@ impl Caller {
                 let _ = answer.send(None);
                 None
             }
-            Ask::CancelEnded(_) | Ask::Changed | Ask::Publish(_) => None,
+            Ask::CancelEnded(..) | Ask::Changed | Ask::Publish(_) => None,
         }
     }
 
