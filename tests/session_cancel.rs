@@ -651,3 +651,39 @@ fn follows(rig: &mut Rig, first: &CancelTarget, request: &str) {
     assert_eq!(rig.cancel_ended(), CancelEnd::Done);
     rig.see(CLIENT, "E(57014) Z(I)");
 }
+
+/// What waits behind a cancel is sent once more when the time of a client that has left is over, and no further cancel takes that.
+#[test]
+fn cancels_do_not_keep_the_session_of_a_client_that_has_left() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(delete from t)");
+        rig.takes(WRITER, false);
+        rig.client("Q(insert into t values (1)) X");
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.expire(Timer::Drain);
+        assert!(matches!(rig.session.lifecycle(), Lifecycle::Live));
+        assert!(!rig.cancel_begins(&first), "it has had its time");
+        rig.expire(Timer::Drain);
+        assert!(!matches!(rig.session.lifecycle(), Lifecycle::Live));
+    });
+}
+
+/// Whoever waits until a cancel can be sent learns from the number whether it is still for the same request.
+#[test]
+fn a_cancel_means_the_request_of_its_time() {
+    each(config, |rig| {
+        rig.both();
+        let meant = rig.session.cancel_epoch();
+        rig.client("Q(select 1)");
+        assert_eq!(
+            (rig.session.cancel_epoch(), target(rig).epoch),
+            (meant, meant)
+        );
+        rig.reader(ROW);
+        rig.client("Q(select 1)");
+        assert!(target(rig).epoch != meant);
+        assert_eq!(rig.session.cancel_epoch(), target(rig).epoch);
+    });
+}

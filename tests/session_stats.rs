@@ -8,7 +8,7 @@ use pgturnout::session::{
     ClientAuth, Config, Event, Metadata, PeerId, RequestEvents, Role, RouteReason,
 };
 use pgturnout::startup::{ClientTls, ProtocolVersion, UpstreamTlsPolicy};
-use pgturnout::stats::{ConnectionCounter, Counter, Stats};
+use pgturnout::stats::{Counter, Stats};
 use session_support::frames::raw;
 use session_support::{Chunk, Rig, config, each, startup};
 
@@ -593,14 +593,6 @@ fn a_cancel_request_counts() {
             "it is no session"
         );
     });
-}
-
-/// What only the driver knows it adds to numbers of its own.
-#[test]
-fn what_becomes_of_a_cancel_request_is_counted_by_the_driver() {
-    let mut sum = *Rig::new(config(), Chunk::Whole).session.connection_stats();
-    sum.count(ConnectionCounter::CancelForwarded);
-    assert_eq!(sum.get(ConnectionCounter::CancelForwarded), 1);
 }
 
 /// A Query that is longer than the buffer is one request.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +13,11 @@ use pgturnout::startup::{
 };
 use pgturnout::stats::ConnectionCounter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
 
 use crate::options::HostPort;
 use crate::peer_io::Stream;
-use crate::registry::Asker;
+use crate::registry::{Aim, Asker};
 use crate::{Current, Proxy};
 
 /// How long it may take, its turn, dial and TLS included. The upstream answers nothing and closes when it has sent the
@@ -23,12 +25,14 @@ use crate::{Current, Proxy};
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Cancels what the session of this key has running, here or at another instance; without such a session, or when
-/// nothing of it runs, does nothing, as PostgreSQL. Done when the upstream has taken the request.
+/// nothing of it runs, does nothing, as PostgreSQL. Done when the upstream has taken the request, or when that waits for
+/// something else: whoever cancels must not wait for that.
 pub(crate) async fn relay(proxy: Arc<Proxy>, asker: Asker) {
-    let what = match proxy.registry.cancel_target(&asker).await {
-        Some(target) => vec![What::Ours(target)],
-        None if proxy.registry.knows(&asker) => Vec::new(),
-        None => elsewhere(&proxy, &asker.key),
+    let what = match proxy.registry.aim(&asker).await {
+        Aim::Now(target) => vec![What::Ours(target)],
+        Aim::Later(_, told) => return later(proxy, asker, told),
+        Aim::Nothing if proxy.registry.knows(&asker) => Vec::new(),
+        Aim::Nothing => elsewhere(&proxy, &asker.key),
     };
     send_all(&proxy, &asker, what).await;
 }
@@ -36,9 +40,20 @@ pub(crate) async fn relay(proxy: Arc<Proxy>, asker: Asker) {
 /// The same for a request that another instance handed on: it goes to a session of this one, or nowhere.
 pub(crate) async fn own(proxy: Arc<Proxy>, key: CancelKey, address: IpAddr) {
     let asker = Asker { key, address };
-    let target = proxy.registry.cancel_target(&asker).await;
-    let what = target.map(What::Ours).into_iter().collect();
+    let what = match proxy.registry.aim(&asker).await {
+        Aim::Now(target) => vec![What::Ours(target)],
+        Aim::Later(_, told) => return later(proxy, asker, told),
+        Aim::Nothing => Vec::new(),
+    };
     send_all(&proxy, &asker, what).await;
+}
+
+/// Cancels a request when it has got to its upstream.
+fn later(proxy: Arc<Proxy>, asker: Asker, told: oneshot::Receiver<CancelTarget>) {
+    tokio::spawn(async move {
+        let what = told.await.ok().map(What::Ours).into_iter().collect();
+        send_all(&proxy, &asker, what).await;
+    });
 }
 
 /// Who may know a key that no session here has.
@@ -53,32 +68,43 @@ fn elsewhere(proxy: &Proxy, key: &CancelKey) -> Vec<What> {
 }
 
 async fn send_all(proxy: &Arc<Proxy>, asker: &Asker, what: Vec<What>) {
+    let mut sent = Vec::new();
+    for what in what {
+        let outcome = in_time(send(proxy, asker, &what)).await;
+        if let Err(error) | Ok(Sent::Broken(error)) = &outcome {
+            not_taken(proxy, &what, error);
+        }
+        sent.push(outcome);
+    }
     let count = |counter| proxy.metrics.count(counter);
-    if what.is_empty() {
+    if sent.iter().all(|sent| matches!(sent, Ok(Sent::Nowhere))) {
         return count(ConnectionCounter::CancelIgnored);
     }
-    count(ConnectionCounter::CancelForwarded);
-    let mut taken = true;
-    for what in what {
-        let sent = match tokio::time::timeout(LIMIT, send(proxy, asker, &what)).await {
-            Ok(sent) => sent,
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        };
-        if let Err(error) = sent {
-            taken = false;
-            let name = match &what {
-                What::Ours(target) => proxy.name(target.to),
-                What::Theirs(to) => proxy.name(*to),
-                What::Others(address) => address,
-            };
-            proxy.log.line(&format!(
-                "a cancel request could not be sent to {name}: {error}"
-            ));
+    let is_passed = |sent: &_| matches!(sent, Ok(Sent::Taken | Sent::Broken(_)));
+    if sent.iter().any(is_passed) {
+        count(ConnectionCounter::CancelForwarded);
+        if sent.iter().all(|sent| matches!(sent, Ok(Sent::Taken))) {
+            count(ConnectionCounter::CancelSuccessful);
         }
     }
-    if taken {
-        count(ConnectionCounter::CancelSuccessful);
+}
+
+async fn in_time<T>(done: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match tokio::time::timeout(LIMIT, done).await {
+        Ok(done) => done,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
+}
+
+fn not_taken(proxy: &Proxy, what: &What, error: &io::Error) {
+    let name = match what {
+        What::Ours(target) => proxy.name(target.to),
+        What::Theirs(to) => proxy.name(*to),
+        What::Others(address) => address,
+    };
+    proxy.log.line(&format!(
+        "a cancel request could not be sent to {name}: {error}"
+    ));
 }
 
 /// Has an upstream stop what it runs for a client that is gone. Its session is over, so nothing else runs under its key.
@@ -88,11 +114,7 @@ pub(crate) async fn stop(proxy: Arc<Proxy>, target: CancelTarget) {
         let stream = connect(&proxy, target.to, target.tls).await?;
         hand_over(stream, &target.key).await
     };
-    let stopped = match tokio::time::timeout(LIMIT, stopped).await {
-        Ok(stopped) => stopped,
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
-    };
-    if let Err(error) = stopped {
+    if let Err(error) = in_time(stopped).await {
         let name = proxy.name(target.to);
         proxy
             .log
@@ -110,7 +132,17 @@ enum What {
     Others(HostPort),
 }
 
-async fn send(proxy: &Arc<Proxy>, asker: &Asker, what: &What) -> io::Result<()> {
+/// What became of a request, on a connection that could be had.
+enum Sent {
+    /// It was not sent: its session runs nothing any more, or something else.
+    Nowhere,
+    /// The upstream has closed the connection, as it does when it has sent the signal.
+    Taken,
+    /// It may have got there or not.
+    Broken(io::Error),
+}
+
+async fn send(proxy: &Arc<Proxy>, asker: &Asker, what: &What) -> io::Result<Sent> {
     let permits = match what {
         What::Ours(_) | What::Theirs(_) => &proxy.cancels,
         What::Others(_) => &proxy.hand_ons,
@@ -124,7 +156,10 @@ async fn send(proxy: &Arc<Proxy>, asker: &Asker, what: &What) -> io::Result<()> 
         }
         What::Others(address) => Stream::plain(address.dial().await?),
     };
-    hand_over(stream, &asker.key).await
+    Ok(match hand_over(stream, &asker.key).await {
+        Ok(()) => Sent::Taken,
+        Err(error) => Sent::Broken(error),
+    })
 }
 
 /// Cancels what a session runs, again where the first one may have come too early.
@@ -132,25 +167,48 @@ async fn stop_request(
     proxy: &Arc<Proxy>,
     asker: &Asker,
     mut target: CancelTarget,
-) -> io::Result<()> {
+) -> io::Result<Sent> {
     let registry = &proxy.registry;
+    let mut sent = Sent::Nowhere;
     loop {
         let stream = connect(proxy, target.to, target.tls).await?;
         // From here on the session sends the upstream nothing more until it has closed the connection; where that is not seen, the
         // session waits for its deadline.
         if let Some(ticket) = registry.cancel_begins(asker, &target).await {
-            hand_over(stream, &target.key).await?;
+            if let Err(error) = hand_over(stream, &target.key).await {
+                return Ok(Sent::Broken(error));
+            }
+            sent = Sent::Taken;
             match registry.cancel_ended(asker, ticket).await {
-                CancelEnd::Done => return Ok(()),
+                CancelEnd::Done => return Ok(sent),
                 CancelEnd::Again => {}
             }
         }
         // Or another cancel is under way for the request, which this one waits for, or it has ended, and another has begun.
-        match registry.cancel_target(asker).await {
-            Some(next) if next.epoch == target.epoch => target = next,
-            Some(_) | None => return Ok(()),
+        match registry.aim(asker).await {
+            Aim::Now(next) if next.epoch == target.epoch => target = next,
+            Aim::Later(epoch, told) if epoch == target.epoch => {
+                repeat(Arc::clone(proxy), asker.clone(), told);
+                return Ok(sent);
+            }
+            Aim::Now(_) | Aim::Later(..) | Aim::Nothing => return Ok(sent),
         }
     }
+}
+
+/// Cancels a request again when there is something to hit.
+fn repeat(proxy: Arc<Proxy>, asker: Asker, told: oneshot::Receiver<CancelTarget>) {
+    let repeat = async move {
+        let Ok(target) = told.await else {
+            return;
+        };
+        let what = What::Ours(target);
+        if let Err(error) | Ok(Sent::Broken(error)) = in_time(send(&proxy, &asker, &what)).await {
+            not_taken(&proxy, &what, &error);
+        }
+    };
+    let repeat: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(repeat);
+    tokio::spawn(repeat);
 }
 
 async fn hand_over(mut stream: Stream, key: &CancelKey) -> io::Result<()> {
@@ -158,9 +216,19 @@ async fn hand_over(mut stream: Stream, key: &CancelKey) -> io::Result<()> {
     key.encode(&mut packet);
     stream.write_all(&packet).await?;
     stream.flush().await?;
-    // Nothing comes but the end, or a reset, which is an end too.
-    while stream.read(&mut [0; 64]).await.is_ok_and(|n| n > 0) {}
-    Ok(())
+    loop {
+        // Nothing comes but the end, or a reset, which is an end too, as is that of TLS without a farewell.
+        match stream.read(&mut [0; 64]).await {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) => {
+                return match error.kind() {
+                    io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => Ok(()),
+                    _ => Err(error),
+                };
+            }
+        }
+    }
 }
 
 pub(crate) async fn connect(

@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
+use crate::askers::Askers;
 use crate::connection::{Connection, Heard, Sent, Step};
 use crate::console::{self, Caller};
 use crate::introduce::{Arrival, Whence};
@@ -71,8 +72,7 @@ pub(crate) struct Driver {
     operator: Option<StartupParams>,
     alarm: Option<Pin<Box<Sleep>>>,
     mailbox: Arc<Mailbox>,
-    /// Who asked what to cancel while the request was held back.
-    askers: Vec<oneshot::Sender<Option<CancelTarget>>>,
+    askers: Askers,
     /// What programs are asked.
     questions: Questions,
     entry: Entry,
@@ -120,7 +120,7 @@ impl Driver {
             operator: None,
             alarm: None,
             mailbox,
-            askers: Vec::new(),
+            askers: Askers::default(),
             questions: Questions::default(),
             entry,
             number,
@@ -187,7 +187,7 @@ impl Driver {
             if self.session.lifecycle().is_dead() {
                 return Poll::Ready(());
             }
-            self.answer_askers();
+            self.askers.answer(&self.session, &self.places);
             if !progressed {
                 ready!(self.wait(cx));
                 now = Instant::now();
@@ -206,11 +206,11 @@ impl Driver {
                 Ask::Describe(answer) => drop(answer.send(self.standing())),
                 Ask::Move(order) => self.begin_move(now, order),
                 Ask::Expel(denial) => self.session.expel(now, denial),
-                Ask::CancelTarget(answer) => self.askers.push(answer),
+                Ask::Aim(answer) => self.askers.add(answer),
                 Ask::CancelBegins(target, answer) => self.begin_cancel(now, &target, answer),
                 // Whoever asked may have gone.
                 Ask::CancelEnded(ticket, answer) => {
-                    drop(answer.send(self.session.cancel_ended(now, ticket)));
+                    let _ = answer.send(self.session.cancel_ended(now, ticket));
                 }
                 Ask::Publish(_done) => self.publish(),
             }
@@ -248,21 +248,6 @@ impl Driver {
         self.proxy
             .metrics
             .publish(&self.session, counted, &self.destinations);
-    }
-
-    /// Tells those who asked what to cancel, unless the request has yet to be sent anywhere.
-    fn answer_askers(&mut self) {
-        if self.askers.is_empty() || self.session.is_holding() {
-            return;
-        }
-        for answer in self.askers.drain(..) {
-            // Whoever asked may have gone.
-            let target = self.session.cancel_target().map(|target| CancelTarget {
-                to: self.places.at(target.to),
-                ..target
-            });
-            drop(answer.send(target));
-        }
     }
 
     fn set_up(&mut self, cx: &mut Context<'_>, now: Instant, peer: PeerId) -> bool {

@@ -23,6 +23,7 @@
 
 mod accept;
 mod ask;
+mod askers;
 mod cancel;
 mod cli;
 mod config;
@@ -50,7 +51,7 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgturnout::auth::{AdmitPolicy, Channel, Methods};
 use pgturnout::route::{Facts, Rules};
@@ -500,8 +501,11 @@ impl Proxy {
 
     /// Connects to the first address of an upstream that answers.
     async fn dial(self: Arc<Self>, to: Destination) -> io::Result<Stream> {
+        let begun = Instant::now();
         let dial = self.addresses[to.0].dial();
-        Ok(Stream::plain(tokio::time::timeout(DIAL, dial).await??))
+        let stream = tokio::time::timeout(DIAL, dial).await??;
+        self.metrics.dialled(begun.elapsed());
+        Ok(Stream::plain(stream))
     }
 
     /// The client's side of a TLS handshake, with an upstream.

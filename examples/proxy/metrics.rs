@@ -41,6 +41,8 @@ struct Shared {
     totals: Mutex<Totals>,
     /// How long requests took, by upstream.
     durations: Vec<Histogram>,
+    /// How long connections to upstreams took that could be had.
+    dials: Histogram,
     /// How long moves took that have ended, however, and for how long of that their clients were held.
     moves_took: Histogram,
     moves_held: Histogram,
@@ -104,6 +106,7 @@ impl Metrics {
         // From half a millisecond to sixteen seconds.
         let histogram = || Histogram::new(exponential_buckets(0.0005, 2.0, 16));
         Metrics(Arc::new(Shared {
+            dials: histogram(),
             moves_took: histogram(),
             moves_held: histogram(),
             durations: names.iter().map(|_| histogram()).collect(),
@@ -117,6 +120,11 @@ impl Metrics {
         if let Some(histogram) = self.0.durations.get(to) {
             histogram.observe(took.as_secs_f64());
         }
+    }
+
+    /// A connection to an upstream took so long.
+    pub(crate) fn dialled(&self, took: Duration) {
+        self.0.dials.observe(took.as_secs_f64());
     }
 
     /// A move has ended: how long it took, and for how long of that its client was held.
@@ -319,15 +327,20 @@ impl Collector for Metrics {
             ConstCounter::new(*requests).encode(metric.encode_family(&labels)?)?;
         }
         self.encode_durations(&mut encoder)?;
-        self.encode_moves(&mut encoder)
+        self.encode_times(&mut encoder)
     }
 }
 
 impl Metrics {
-    /// sqlproxy has the first under the name `attempted.latency`.
-    fn encode_moves(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    /// sqlproxy has the second under the name `attempted.latency`.
+    fn encode_times(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let shared = &self.0;
         for (name, help, histogram) in [
+            (
+                "dial_latency_seconds",
+                "how long connections to upstreams took, TLS and login left out",
+                &shared.dials,
+            ),
             (
                 "conn_migration_attempted_latency_seconds",
                 "how long moves took, however they ended",

@@ -16,10 +16,20 @@ use tokio::sync::{mpsc, oneshot};
 use crate::console::Manner;
 use crate::introduce::Whence;
 
+/// What a cancel that comes now has to hit.
+#[derive(Debug)]
+pub(crate) enum Aim {
+    /// Nothing runs, or another cancel waits for the same request.
+    Nothing,
+    Now(CancelTarget),
+    /// The request of this number, which has yet to get to its upstream: the target comes when it has, if it does.
+    Later(u64, oneshot::Receiver<CancelTarget>),
+}
+
 /// A question or an order from outside to the task of one session.
 pub(crate) enum Ask {
     /// Where to send a cancel request for it. Asked by whoever knows the session's key.
-    CancelTarget(oneshot::Sender<Option<CancelTarget>>),
+    Aim(oneshot::Sender<Aim>),
     /// Whether a cancel for this target may be sent now; then nothing more is written there until it is over.
     CancelBegins(CancelTarget, oneshot::Sender<Option<CancelTicket>>),
     /// It is over. Whether there is to be another.
@@ -207,12 +217,10 @@ impl Registry {
         self.owner(asker).is_some()
     }
 
-    /// Asks the session that owns this key what a cancel has to hit now.
-    pub(crate) async fn cancel_target(&self, asker: &Asker) -> Option<CancelTarget> {
-        let (answer, target) = oneshot::channel();
-        // A session that ends without an answer drops the question, and that is the answer.
-        self.owner(asker)?.post(Ask::CancelTarget(answer));
-        target.await.ok()?
+    /// Asks the session that owns this key what a cancel has to hit.
+    pub(crate) async fn aim(&self, asker: &Asker) -> Aim {
+        let aim = self.ask(asker, Ask::Aim);
+        aim.await.unwrap_or(Aim::Nothing)
     }
 
     /// Asks it whether a cancel for this target may be sent now.
@@ -221,20 +229,26 @@ impl Registry {
         asker: &Asker,
         target: &CancelTarget,
     ) -> Option<CancelTicket> {
-        let (answer, may) = oneshot::channel();
-        let owner = self.owner(asker)?;
-        owner.post(Ask::CancelBegins(target.clone(), answer));
-        may.await.ok()?
+        let may = self.ask(asker, |answer| Ask::CancelBegins(target.clone(), answer));
+        may.await?
     }
 
     /// Tells it that the server has closed the connection of this cancel.
     pub(crate) async fn cancel_ended(&self, asker: &Asker, ticket: CancelTicket) -> CancelEnd {
-        let Some(owner) = self.owner(asker) else {
-            return CancelEnd::Done;
-        };
-        let (answer, end) = oneshot::channel();
-        owner.post(Ask::CancelEnded(ticket, answer));
+        let end = self.ask(asker, |answer| Ask::CancelEnded(ticket, answer));
         end.await.unwrap_or(CancelEnd::Done)
+    }
+
+    /// Asks the session that owns this key. One that ends without an answer drops the question, and that is the answer: nobody
+    /// else may keep its mailbox meanwhile.
+    async fn ask<T>(
+        &self,
+        asker: &Asker,
+        ask: impl FnOnce(oneshot::Sender<T>) -> Ask,
+    ) -> Option<T> {
+        let (answer, told) = oneshot::channel();
+        self.owner(asker)?.post(ask(answer));
+        told.await.ok()
     }
 
     fn owner(&self, asker: &Asker) -> Option<Arc<Mailbox>> {
@@ -371,8 +385,8 @@ mod tests {
         let (mut entry, mailbox) = registry.enter(number, HOME);
         entry.publish(own).unwrap();
         tokio::spawn(async move {
-            if let Ask::CancelTarget(answer) = heard(&mailbox).await {
-                let _ = answer.send(Some(CancelTarget {
+            if let Ask::Aim(answer) = heard(&mailbox).await {
+                let _ = answer.send(Aim::Now(CancelTarget {
                     peer: PeerId::WRITER,
                     to: Destination(to),
                     key: key(1, 1),
@@ -389,10 +403,10 @@ mod tests {
             key: key.clone(),
             address: HOME,
         };
-        registry
-            .cancel_target(&asker)
-            .await
-            .map(|target| target.to.0)
+        match registry.aim(&asker).await {
+            Aim::Now(target) => Some(target.to.0),
+            Aim::Nothing | Aim::Later(..) => None,
+        }
     }
 
     #[tokio::test]

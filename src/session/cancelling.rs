@@ -54,6 +54,11 @@ impl<R: Route> Session<R> {
         })
     }
 
+    /// Which of the client's requests a cancel means that comes now: [`CancelTarget::epoch`] of its target.
+    pub fn cancel_epoch(&self) -> u64 {
+        self.requests.answered
+    }
+
     /// Whether a cancel for this target would still hit what it was meant for. Between the question and the cancel's arrival the
     /// request may end and the next one begin: [`cancel_begins`](Self::cancel_begins) keeps that from happening.
     pub fn is_current(&self, target: &CancelTarget) -> bool {
@@ -63,7 +68,11 @@ impl<R: Route> Session<R> {
 
     /// Whether the client's request waits for its upstream to get ready, for a move, for a cancel's end or to be written, and
     /// nothing else is in flight. A cancel that comes meanwhile means this request: its
-    /// [`cancel_target`](Self::cancel_target) is known when this has ended.
+    /// [`cancel_target`](Self::cancel_target) is known when this has ended, if it has the
+    /// [`cancel_epoch`](Self::cancel_epoch) of before.
+    ///
+    /// It may last until the client has sent the rest of its request, which may do nothing before its cancel has been taken: psql
+    /// cancels in a signal handler. So take it, close its connection, and cancel when this has ended.
     pub fn is_holding(&self) -> bool {
         let chosen = self.requests.look.seen != Seen::On
             || self.requests.decided.is_some()
@@ -76,7 +85,8 @@ impl<R: Route> Session<R> {
 
     /// Says that a CancelRequest for this target is sent now: its connection stands, and the next bytes on it are the request.
     /// The ticket is for [`cancel_ended`](Session::cancel_ended). `None` when it would hit something else than it was meant for,
-    /// or nothing ([`is_current`](Session::is_current)), or when another is under way to this upstream: then do not send it; ask
+    /// or nothing ([`is_current`](Session::is_current)), when another is under way to this upstream, or when the client
+    /// has left and its time is over: then do not send it; ask
     /// for the [`cancel_target`](Session::cancel_target) again when [`is_holding`](Session::is_holding) is `false`.
     ///
     /// After a ticket the upstream gets nothing until [`cancel_ended`](Session::cancel_ended) but the rest of the batch up to
@@ -86,8 +96,8 @@ impl<R: Route> Session<R> {
     #[must_use]
     pub fn cancel_begins(&mut self, now: Instant, target: &CancelTarget) -> Option<CancelTicket> {
         let id = LegId::of(target.peer).filter(|_| self.is_current(target))?;
-        let number = self.cancels_begun.checked_add(1)?;
-        self.cancels_begun = number;
+        let number = self.cancels_begun?.checked_add(1)?;
+        self.cancels_begun = Some(number);
         let leg = self.leg_mut(id);
         let serving = leg.serving();
         let until = serving.and_then(|serving| serving.pipeline.client_unit_end());
@@ -154,6 +164,18 @@ impl<R: Route> Session<R> {
         if self.timers.runs(asked) {
             self.timers.start(now, self.config.timeouts.replay, asked);
         }
+    }
+
+    /// The client has left, and what is left has had its time: what waited for a cancel gets it once more, and no further cancel
+    /// takes it away. Whether anything waited.
+    pub(super) fn cancels_make_way(&mut self, now: Instant) -> bool {
+        self.cancels_begun = None;
+        let waited = self.cancels_are_over(now);
+        if waited {
+            let timeout = self.config.timeouts.drain;
+            self.timers.start(now, timeout, Timer::Drain);
+        }
+        waited
     }
 
     /// The client has left, or the session ends: what is left is sent, whatever may hit it. Whether anything waited.

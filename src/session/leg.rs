@@ -378,6 +378,14 @@ impl Leg {
         }
     }
 
+    /// Its connection is closed.
+    pub(super) fn is_gone(&mut self) {
+        self.phase = Phase::Absent;
+        self.stream = Stream::Open;
+        self.cancel = None;
+        self.cancelled_within = 0;
+    }
+
     /// Whether more can come from it.
     pub(super) fn is_open(&self) -> bool {
         self.stream == Stream::Open

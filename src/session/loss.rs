@@ -404,16 +404,10 @@ impl<R: Route> Session<R> {
             Timer::Shutdown => self.part(now),
             Timer::Move => self.move_timed_out(now),
             Timer::Drain => {
-                if matches!(self.life, Life::Live | Life::Finishing) {
-                    if self.cancels_are_over(now) {
-                        // What waited for a cancel of the client's own is sent before it is given up.
-                        let timeout = self.config.timeouts.drain;
-                        self.timers.start(now, timeout, Timer::Drain);
-                    } else {
-                        self.end(now, CloseCause::ClientLeft, None);
-                    }
-                } else {
+                if !matches!(self.life, Life::Live | Life::Finishing) {
                     self.outbox.hurry();
+                } else if !self.cancels_make_way(now) {
+                    self.end(now, CloseCause::ClientLeft, None);
                 }
             }
         }
@@ -527,11 +521,7 @@ impl<R: Route> Session<R> {
             Some(leg) => {
                 self.timers.stop(Timer::Retire(peer));
                 self.timers.stop(Timer::Cancel(peer));
-                let leg = self.leg_mut(leg);
-                leg.phase = Phase::Absent;
-                leg.stream = Stream::Open;
-                leg.cancel = None;
-                leg.cancelled_within = 0;
+                self.leg_mut(leg).is_gone();
             }
         }
         self.redial_closed(peer);

@@ -232,7 +232,8 @@ pub struct Session<R> {
     views: Views,
     spans: Spans,
     relocation: Relocation,
-    cancels_begun: u64,
+    /// How many cancels have begun; `None` when no more may.
+    cancels_begun: Option<u64>,
     scratch: BytesMut,
 }
 
@@ -260,7 +261,7 @@ impl<R: Route> Session<R> {
             views: Views::default(),
             spans: Spans::default(),
             relocation: Relocation::default(),
-            cancels_begun: 0,
+            cancels_begun: Some(0),
             scratch: BytesMut::new(),
             config,
             route,

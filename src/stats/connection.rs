@@ -8,6 +8,9 @@ counters! {
     /// Names are sqlproxy's without its prefixes `proxy.sql.`, `proxy.err.` and `proxy.dial_tenant.`; cancel requests have
     /// `cancel_` for `proxy.query_cancel.`. What sqlproxy shows as a gauge of open connections is the difference of
     /// [`AcceptedConns`](ConnectionCounter::AcceptedConns) and [`EndedConns`](ConnectionCounter::EndedConns).
+    ///
+    /// What is about the caller's own doing is the caller's to count: how long dials took (`dial_tenant.latency`), lists that
+    /// cannot be read (`access_control.errors`), by what a cluster was found (`routing_method_count`).
     enum ConnectionCounter;
 
     /// A number for each [`ConnectionCounter`].

@@ -4,6 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
@@ -213,6 +216,36 @@ fn stops_what_psql_is_interrupted_in() {
             assert!(eventually(|| !is_running(&lab, port)));
         }
     }
+}
+
+/// psql cancels in a signal handler, also in the middle of a request, which it goes on with when its cancel has been taken.
+#[test]
+fn does_not_wait_for_the_rest_of_a_request() {
+    let Some(lab) = Lab::new("cancel::half_sent") else {
+        return;
+    };
+    let mut client = lab.client();
+    let (process_id, secret) = client.key.clone().unwrap();
+    // More than all buffers between here and the session take, so that it has seen the beginning.
+    let request = message::query(&format!("select pg_sleep(600) -- {}", "x".repeat(32 << 20)));
+    let (now, rest) = request.split_at(request.len() / 2);
+    client.send(now);
+    cancel(lab.proxy.port, process_id, &secret);
+    client.send(rest);
+    // A server that still reads forgets the cancel.
+    let answered = AtomicBool::new(false);
+    let answer = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !answered.load(Ordering::Relaxed) {
+                cancel(lab.proxy.port, process_id, &secret);
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let answer = client.ready(1);
+        answered.store(true, Ordering::Relaxed);
+        answer
+    });
+    assert_eq!(errors(&answer), ["57014"]);
 }
 
 /// From the session's own address, if that is asked for.

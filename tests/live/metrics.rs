@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
+use crate::cancel::cancel;
 use crate::support::client::{Client, Pace, eventually};
 use crate::support::frame::errors;
 use crate::support::lab;
+use crate::support::message;
 use crate::support::proxy::Proxy;
 
 struct Scraped {
@@ -206,4 +211,48 @@ fn connections_without_the_header_they_need_are_counted() {
     }
     let refused = || lab.scrape()["pgturnout_proxy_header_refused_conns_total"];
     assert!(eventually(|| refused() == 2.0), "{}", refused());
+}
+
+#[test]
+fn what_becomes_of_a_cancel_request_is_counted() {
+    let Some(lab) = Scraped::start("metrics::cancels") else {
+        return;
+    };
+    let mut client = lab.client();
+    let (process_id, secret) = client.key.clone().unwrap();
+    let counted = || {
+        let metrics = lab.scrape();
+        ["received", "ignored", "forwarded", "successful"]
+            .map(|what| metrics[&format!("pgturnout_cancel_{what}_total")])
+    };
+    // Nothing runs, and then nobody has the key.
+    cancel(lab.proxy.port, process_id, &secret);
+    cancel(lab.proxy.port, process_id, &[0; 4]);
+    assert!(
+        eventually(|| counted() == [2.0, 2.0, 0.0, 0.0]),
+        "{:?}",
+        counted()
+    );
+    client.send(&message::query("select pg_sleep(600)"));
+    let answered = AtomicBool::new(false);
+    let mut sent = 0.0;
+    thread::scope(|scope| {
+        let canceller = scope.spawn(|| {
+            let mut sent = 0.0;
+            while !answered.load(Ordering::Relaxed) {
+                cancel(lab.proxy.port, process_id, &secret);
+                sent += 1.0;
+                thread::sleep(Duration::from_millis(50));
+            }
+            sent
+        });
+        assert_eq!(errors(&client.ready(1)), ["57014"]);
+        answered.store(true, Ordering::Relaxed);
+        sent = canceller.join().unwrap();
+    });
+    let [received, ignored, forwarded, successful] = counted();
+    assert_eq!(received, 2.0 + sent);
+    assert_eq!(ignored + forwarded, received);
+    assert!(forwarded >= 1.0 && successful == forwarded);
+    assert!(lab.scrape()["pgturnout_dial_latency_seconds_count"] >= 2.0);
 }

@@ -50,7 +50,7 @@ use tokio::sync::mpsc;
 
 use crate::options::{Operators, Proof};
 use crate::peer_io::Stream;
-use crate::registry::{Ask, Entry, Mailbox, Moved, Standing, State};
+use crate::registry::{Aim, Ask, Entry, Mailbox, Moved, Standing, State};
 use crate::{Proxy, drive, tls};
 pub(crate) use claims::Claims;
 use claims::Operator;
@@ -348,8 +348,8 @@ impl Caller {
     fn obey(&self, ask: Ask) -> Option<Order> {
         let end = |message: &str| Order::End(Failure::new(sqlstate::ADMIN_SHUTDOWN, message));
         match ask {
-            Ask::CancelTarget(answer) => {
-                drop(answer.send(None));
+            Ask::Aim(answer) => {
+                let _ = answer.send(Aim::Nothing);
                 Some(Order::Cancel)
             }
             Ask::Shutdown => Some(end(
