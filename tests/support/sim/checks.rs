@@ -649,6 +649,7 @@ pub(crate) fn answered(world: &mut World<'_>) {
         conduct::at_rest(world);
     }
     counted(world);
+    moves::ended(world);
     transfers::answered(world);
 }
 

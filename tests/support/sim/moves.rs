@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use pgturnout::migrate::postgres::Listening;
-use pgturnout::migrate::{CannotStart, Phase, PhaseLimits, Reason, TransferCounter, Trust};
+use pgturnout::migrate::{
+    CannotStart, Obstacle, Phase, PhaseLimits, Reason, TransferCounter, Trust,
+};
 use pgturnout::session::{
     CloseCause, Destination, Event, Lifecycle, MoveOrder, MoveTarget, PeerId, Role, Transmit,
 };
@@ -165,6 +167,61 @@ pub(crate) fn rests(world: &mut World<'_>) {
             format!("nobody needs the {peer}, and it stays"),
         );
     }
+}
+
+/// The faults are over and everything has come to rest: a move that was asked for has ended, unless it waits for its client.
+pub(crate) fn ended(world: &mut World<'_>) {
+    let Some(moving) = world.session.migration() else {
+        return;
+    };
+    let phase = moving.phase;
+    let why = moving.waits_for.cloned();
+    let lives = matches!(world.session.lifecycle(), Lifecycle::Live);
+    if !lives || world.misused || !world.servers_are_honest() || world.lies(PeerId::CLIENT) {
+        return;
+    }
+    let of_the_client = waits_for_the_client(world);
+    if of_the_client.is_some_and(|_| matches!(phase, Phase::Wait | Phase::Drain)) {
+        return;
+    }
+    let obstacles = why.as_ref().map(|why| why.obstacles());
+    let pinned = |obstacle: &Obstacle| matches!(obstacle, Obstacle::Pinned(_));
+    if phase == Phase::Wait && obstacles.is_some_and(|all| all.iter().any(pinned)) {
+        return;
+    }
+    let why = why.map_or("nothing".to_owned(), |why| why.to_string());
+    let detail = format!("a move never ends: {phase}, and it waits for {why}");
+    world.broken(Check::Live, detail);
+}
+
+/// What the client has to do before its session can move, or to take.
+fn waits_for_the_client(world: &World<'_>) -> Option<&'static str> {
+    let works = |peer: PeerId| {
+        let server = world.servers[peer.index()].as_ref();
+        server.is_some_and(|server| match server.phase() {
+            ServerPhase::InTransaction
+            | ServerPhase::Failed
+            | ServerPhase::Batch
+            | ServerPhase::Skipping
+            | ServerPhase::CopyIn => true,
+            ServerPhase::Opening
+            | ServerPhase::Authenticating
+            | ServerPhase::Idle
+            | ServerPhase::Waiting
+            | ServerPhase::Closed => false,
+        })
+    };
+    if works(PeerId::WRITER) || works(PeerId::READER) {
+        return Some("it has begun something on a server");
+    }
+    if !world.from_client.is_between() {
+        return Some("the rest of a message is to come");
+    }
+    let client = &world.links[PeerId::CLIENT.index()];
+    if client.stalled {
+        return Some("it takes nothing");
+    }
+    None
 }
 
 /// The end of a move's phase.
