@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use pgturnout::migrate::PhaseLimits;
 use pgturnout::session::{CloseCause, Event, Lifecycle, PeerId, Timer};
 
 use super::catalogue::Phase;
@@ -356,7 +355,7 @@ fn due(world: &World<'_>) -> Vec<(String, Instant)> {
         }
     }
     if world.session.migration().is_some() {
-        let latest = world.now + PhaseLimits::default().total;
+        let latest = world.moves.ends().unwrap_or(world.now);
         due.push(("the move".to_owned(), latest));
     } else {
         let spare = [PeerId::THIRD, PeerId::FOURTH].map(|peer| (peer, &world.links[peer.index()]));

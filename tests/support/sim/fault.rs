@@ -3,6 +3,7 @@
 use pgturnout::session::PeerId;
 
 use super::catalogue::Phase;
+use super::journey::Journey;
 use super::server::{Flaw, Impostor, TlsAnswer};
 use super::text::{Words, hex, unhex};
 use super::transfers;
@@ -98,17 +99,6 @@ const KNOWN: [(Known, &str); 3] = [
     (Known::Down, "down"),
     (Known::Lags, "lags"),
 ];
-
-/// What the driver has a session do that is to move: places in the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Journey {
-    pub(crate) writer: Option<usize>,
-    pub(crate) reader: Option<usize>,
-    /// Whether the servers' word counts where the journal doubts.
-    pub(crate) probes: bool,
-    /// Whether LISTEN goes along.
-    pub(crate) listens: bool,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Aside {
@@ -510,44 +500,6 @@ fn name_of<T: Copy + PartialEq>(all: &[(T, &'static str)], what: T) -> &'static 
     all.iter()
         .find(|(known, _)| *known == what)
         .map_or("?", |(_, name)| name)
-}
-
-impl std::fmt::Display for Journey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let place = |at: Option<usize>| at.map_or("-".to_owned(), |at| at.to_string());
-        let trusts = if self.probes { "probe" } else { "journal" };
-        let listens = if self.listens { "listen" } else { "stay" };
-        let (writer, reader) = (place(self.writer), place(self.reader));
-        write!(f, "{writer} {reader} {trusts} {listens}")
-    }
-}
-
-impl Journey {
-    /// The writer goes there.
-    pub(crate) fn to(writer: usize) -> Journey {
-        Journey {
-            writer: Some(writer),
-            reader: None,
-            probes: false,
-            listens: false,
-        }
-    }
-
-    fn parse(words: &mut Words<'_>) -> Result<Journey, String> {
-        let place = |word: &str| match word {
-            "-" => Ok(None),
-            word => word
-                .parse()
-                .map(Some)
-                .map_err(|_| format!("{word:?} is no place")),
-        };
-        Ok(Journey {
-            writer: place(words.word()?)?,
-            reader: place(words.word()?)?,
-            probes: named(&[(false, "journal"), (true, "probe")], words.word()?)?,
-            listens: named(&[(false, "stay"), (true, "listen")], words.word()?)?,
-        })
-    }
 }
 
 impl std::fmt::Display for Fault {

@@ -9,6 +9,7 @@ use pgturnout::route::{Balance, Rules};
 use pgturnout::session::{Config, LostReads, RouteTexts};
 
 use super::choices::Choices;
+use super::journey::{LODGINGS, Lodging};
 use super::setup::WINDOW;
 
 /// A parameter that some clients name in their `options`, and that may be one of the proxy's own.
@@ -36,6 +37,8 @@ pub(crate) struct Fittings {
     pub(crate) hints: bool,
     /// The caller sends some of the reads to the writer.
     pub(crate) whims: bool,
+    /// What the server is like that a session may move to.
+    pub(crate) lodging: Lodging,
 }
 
 impl Default for Fittings {
@@ -51,6 +54,7 @@ impl Default for Fittings {
             again: false,
             hints: false,
             whims: false,
+            lodging: Lodging::Same,
         }
     }
 }
@@ -69,6 +73,7 @@ impl Fittings {
             again: choices.percent(30),
             hints: choices.percent(15),
             whims: choices.percent(12),
+            lodging: Lodging::Same,
         }
     }
 
@@ -126,6 +131,11 @@ impl Fittings {
             self.cuts = value.parse().map_err(|_| wrong())?;
             return Ok(true);
         }
+        if name == "lodging" {
+            let found = LODGINGS.iter().find(|(_, known)| *known == value);
+            self.lodging = found.map(|(lodging, _)| *lodging).ok_or_else(wrong)?;
+            return Ok(true);
+        }
         let known = match name {
             "outlines" => &mut self.outlines,
             "reserved" => &mut self.reserved,
@@ -145,9 +155,10 @@ impl Fittings {
 
 impl std::fmt::Display for Fittings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let lodging = LODGINGS.iter().find(|(known, _)| *known == self.lodging);
         write!(
             f,
-            "cuts={} outlines={} reserved={} hasty={} informed={} short-sighted={} short-messages={} again={} hints={} whims={}",
+            "cuts={} outlines={} reserved={} hasty={} informed={} short-sighted={} short-messages={} again={} hints={} whims={} lodging={}",
             self.cuts,
             self.outlines,
             self.reserved,
@@ -158,6 +169,7 @@ impl std::fmt::Display for Fittings {
             self.again,
             self.hints,
             self.whims,
+            lodging.map_or("?", |(_, name)| name),
         )
     }
 }

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `choices` | every decision, from one string of bytes |
 //! | `program` | a scenario out of choices: what a client says, how the network cuts it, what goes wrong |
-//! | `event`, `fault`, `message`, `setup`, `fittings`, `text` | a scenario, and its text |
+//! | `event`, `fault`, `message`, `setup`, `fittings`, `journey`, `text` | a scenario, and its text |
 //! | `verdict` | what the caller's policy denies in it |
 //! | `world`, `client`, `server`, `meter` | the driver and the network, the client, PostgreSQL, the heap |
 //! | `checks`, `conduct`, `duties`, `moves`, `transfers`, `deadlines`, `door`, `reads`, `fates`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
@@ -30,6 +30,7 @@ pub(crate) mod event;
 mod fates;
 pub(crate) mod fault;
 mod fittings;
+mod journey;
 pub(crate) mod message;
 pub(crate) mod meter;
 pub(crate) mod moves;

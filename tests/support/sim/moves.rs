@@ -1,14 +1,13 @@
 //! Sessions that move: that the client is not told, that nothing is under way when the writer changes, and that what was
 //! begun is counted.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use pgturnout::migrate::postgres::Listening;
-use pgturnout::migrate::{
-    CannotStart, Obstacle, Phase, PhaseLimits, Reason, TransferCounter, Trust,
-};
+use pgturnout::migrate::postgres::{Listening, Sequences};
+use pgturnout::migrate::{CannotStart, Obstacle, Phase, Reason, TransferCounter, Trust};
 use pgturnout::session::{
-    CloseCause, Destination, Event, Lifecycle, MoveOrder, MoveTarget, PeerId, Role, Transmit,
+    Accept, CloseCause, Destination, Event, Lifecycle, MoveOrder, MoveTarget, PeerId, Role,
+    Transmit,
 };
 use pgturnout::wire::{Backend, Header};
 
@@ -41,9 +40,34 @@ pub(crate) struct Moves {
     /// Every place that was to be the writer's, or the reader's.
     writers: Vec<Destination>,
     readers: Vec<Destination>,
+    /// When the move that is under way, or was last, began; in which phase it is and since when; since when its client is
+    /// held.
+    ordered: Option<Instant>,
+    phase: Option<(Phase, Instant)>,
+    held: Option<Instant>,
+    /// How many faults had struck when that began, and when the one in each seat was dialled.
+    struck: usize,
+    dialled: [usize; PeerId::COUNT],
+    /// How many messages of the client had been forwarded when the writer became another, each time.
+    points: Vec<usize>,
 }
 
 impl Moves {
+    /// A server is dialled. What has struck the one before it there is nothing to it.
+    pub(crate) fn dials(&mut self, peer: PeerId, struck: usize) {
+        self.dialled[peer.index()] = struck;
+    }
+
+    /// Who was in one seat is in another.
+    pub(crate) fn change(&mut self, one: PeerId, other: PeerId) {
+        self.dialled.swap(one.index(), other.index());
+    }
+
+    /// How many messages of the client had been forwarded when the writer became another, each time.
+    pub(crate) fn points(&self) -> &[usize] {
+        &self.points
+    }
+
     /// Whether the writer is, or was, to go there. What was called off may be dialled still.
     pub(crate) fn is_writer(&self, to: Destination) -> bool {
         self.writers.contains(&to)
@@ -77,6 +101,37 @@ impl Moves {
         self.lossy
     }
 
+    /// The move that is under way is in this phase, or there is none.
+    pub(crate) fn enters(&mut self, phase: Option<Phase>, now: Instant) {
+        let held = phase.is_some_and(|phase| {
+            matches!(
+                phase,
+                Phase::Read | Phase::Restore | Phase::Verify | Phase::CutOver
+            )
+        });
+        if held {
+            self.held.get_or_insert(now);
+        }
+        if self.phase.map(|(phase, _)| phase) != phase {
+            self.phase = phase.map(|phase| (phase, now));
+        }
+    }
+
+    /// When the phase ends at the latest in which the move is.
+    pub(crate) fn ends(&self) -> Option<Instant> {
+        let (limits, ordered) = (self.order.as_ref()?.limits, self.ordered?);
+        let (phase, since) = self.phase?;
+        let latest = ordered + limits.total;
+        let end = match (phase, self.held) {
+            (Phase::Dial, _) => ordered + limits.dial,
+            // Behind the state of a session of CockroachDB.
+            (_, Some(held)) => held + limits.hold,
+            (Phase::LogIn, None) => since + limits.login,
+            (_, None) => latest,
+        };
+        Some(end.min(latest))
+    }
+
     /// Whether it was to move at all.
     pub(crate) fn has_begun(&self) -> bool {
         self.began > 0
@@ -96,6 +151,12 @@ pub(crate) fn begun(world: &mut World<'_>, order: MoveOrder, result: &Result<(),
             world.moves.writers.extend(writer);
             world.moves.readers.extend(reader);
             world.moves.order = Some(order);
+            let now = world.now;
+            let phase = world.session.migration().map(|moving| moving.phase);
+            (world.moves.phase, world.moves.held) = (None, None);
+            world.moves.ordered = Some(now);
+            world.moves.struck = world.strikes.len();
+            world.moves.enters(phase, now);
         }
         Err(CannotStart::NotServing) if !world.is_opaque() && !world.misused => {
             world.broken(Check::Live, "a client that is let in is not to be moved");
@@ -226,13 +287,15 @@ fn waits_for_the_client(world: &World<'_>) -> Option<&'static str> {
 
 /// The end of a move's phase.
 pub(crate) fn deadline(world: &mut World<'_>, at: Instant) {
-    let limits = PhaseLimits::default();
-    let lengths: [Duration; 4] = [limits.total, limits.dial, limits.login, limits.hold];
-    let begins = |length: &Duration| world.clocks.has_moment(at.checked_sub(*length));
-    if world.session.migration().is_none() {
-        world.broken(Check::Deadline, "of a move, and none is under way");
-    } else if !lengths.iter().any(begins) {
-        world.broken(Check::Deadline, "of a move: no phase of it is so long");
+    let Some(moving) = world.session.migration() else {
+        return world.broken(Check::Deadline, "of a move, and none is under way");
+    };
+    let phase = moving.phase;
+    let end = world.moves.ends();
+    if end != Some(at) {
+        let [at, end] = [Some(at), end].map(|at| at.map(|at| at - world.start));
+        let detail = format!("of a move, {phase}: it is at {at:?}, and should be at {end:?}");
+        world.broken(Check::Deadline, detail);
     }
 }
 
@@ -261,13 +324,15 @@ pub(crate) fn is_of_a_move(world: &World<'_>, tag: u8, body: &[u8]) -> bool {
 /// the old one had.
 pub(crate) fn cut_over(world: &mut World<'_>, old: PeerId) {
     world.moves.cut_overs += 1;
+    let forwarded = world.from_client.begun().len();
+    world.moves.points.push(forwarded);
     // What the old one says behind its last answer nobody waits for.
     world.writer_asides = world
         .writer_asides
         .saturating_sub(unread_asides(world, old));
     // What struck the new one strikes who serves.
-    let before = world
-        .strikes
+    let since = world.moves.dialled[old.index()];
+    let before = world.strikes[since.min(world.strikes.len())..]
         .iter()
         .filter(|fault| fault.peer() == Some(old));
     let damage = before.map(|fault| fault.damage_by_the_writer()).max();
@@ -325,20 +390,45 @@ pub(crate) fn cut_over(world: &mut World<'_>, old: PeerId) {
     if let Some(what) = wrong {
         return world.broken(Check::Quiescent, what);
     }
+    if let Some(what) = unwelcome(world, old) {
+        return world.broken(Check::SameSession, what);
+    }
     has_what_it_had(world, old);
 }
 
-/// How much of what a server has said of its own accord nobody has looked at.
+/// What of the new server is not put up with, or would be lost on the way to it that was not to be.
+fn unwelcome(world: &World<'_>, old: PeerId) -> Option<String> {
+    let order = world.moves.order.as_ref()?;
+    let [old, new] = [old, PeerId::WRITER].map(|peer| world.servers[peer.index()].as_ref());
+    let (old, new) = (old?, new?);
+    if world.setup.transfers {
+        return None;
+    }
+    if order.sequences == Sequences::Refuse && old.has_values() {
+        return Some("a session that was to stay with its sequences' values moves".to_owned());
+    }
+    // A server that does not say of which cluster it is does not say its timeline either.
+    let is_silent = |fault: &Fault| matches!(fault, Fault::FailNext(..));
+    let is_told = !world.strikes.iter().any(is_silent);
+    let mut all = old.put_up_with(new).into_iter();
+    let refused = all
+        .find(|what| !order.accepts.contains(what) && (is_told || *what != Accept::OlderTimeline));
+    refused.map(|what| format!("a session moves where nobody puts up with the {what:?}"))
+}
+
+/// How much of what a server has said of its own accord the session was never shown the end of.
 fn unread_asides(world: &World<'_>, peer: PeerId) -> usize {
     let link = &world.links[peer.index()];
-    let unread: Vec<u8> = link.buffer.iter().chain(&link.wire).copied().collect();
-    let count = |word: &[u8]| {
-        unread
+    let shown: Vec<u8> = link.buffer.to_vec();
+    let all: Vec<u8> = shown.iter().chain(&link.wire).copied().collect();
+    let count = |bytes: &[u8], word: &[u8]| {
+        bytes
             .windows(word.len())
             .filter(|part| *part == word)
             .count()
     };
-    conduct::ASIDES.iter().map(|(_, word)| count(word)).sum()
+    let unread = |word: &[u8]| count(&all, word) - count(&shown, word);
+    conduct::ASIDES.iter().map(|(_, word)| unread(word)).sum()
 }
 
 /// The new server has the settings that the old one has.
@@ -374,28 +464,31 @@ pub(crate) fn of_servers(world: &World<'_>) -> Vec<Frame> {
     of_servers.map(|(frame, _)| frame.clone()).collect()
 }
 
-/// Whether the client has gone to a server of another version, and asked what those answer differently: a Query behind a
-/// batch that no Sync has ended.
-pub(crate) fn tells_versions_apart(world: &World<'_>) -> bool {
+/// Behind how many requests the client has asked what servers of different versions answer differently, if it has gone to one
+/// of another version: a Query behind a batch that no Sync has ended.
+pub(crate) fn tells_versions_apart(world: &World<'_>) -> Option<usize> {
     let version = world.setup.server_version;
     let same = world.setup.spare.version(version) == Some(version);
     if same || !world.moves.has_moved() {
-        return false;
+        return None;
     }
-    let (mut rest, mut open) = (&world.said[..], false);
+    let (mut rest, mut open, mut requests) = (&world.said[..], false, 0);
     while let Ok(Some(header)) = Header::parse(rest) {
         let Some((_, behind)) = header.split(rest) else {
             break;
         };
         rest = behind;
         match header.tag {
-            b'S' => open = false,
-            b'Q' if open => return true,
+            // Of a COPY's data nobody knows here what of it is ignored.
+            b'd' | b'c' | b'f' => open = true,
+            b'Q' | b'F' if open => return Some(requests),
+            b'S' => (open, requests) = (false, requests + 1),
+            b'Q' | b'F' => requests += 1,
             b'P' | b'B' | b'D' | b'E' | b'C' => open = true,
             _ => {}
         }
     }
-    false
+    None
 }
 
 fn parameter(frame: &Frame) -> Option<(Vec<u8>, Vec<u8>)> {
@@ -482,7 +575,9 @@ pub(crate) fn leaves(world: &mut World<'_>, peer: PeerId, cause: &CloseCause) {
 /// A move has failed: for something that has happened, or that the session holds.
 pub(crate) fn failed(world: &mut World<'_>, reason: &Reason) {
     let struck = |what: &dyn Fn(&Fault) -> bool| world.strikes.iter().any(what);
-    let of_target = struck(&|fault| fault.peer().is_some_and(is_spare));
+    let since = world.moves.struck.min(world.strikes.len());
+    let mut newer = world.strikes[since..].iter();
+    let of_target = newer.any(|fault| fault.peer().is_some_and(is_spare));
     let time = struck(&|fault| matches!(fault, Fault::Clock(_) | Fault::Deadline));
     let wrong = match reason {
         // A standby may be behind, a server may be older.

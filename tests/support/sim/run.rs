@@ -34,8 +34,10 @@ struct Story {
     moves: bool,
     /// Whether rows that a standby has not yet are left out of what the client saw.
     fresh: bool,
-    /// How often the writer became another.
-    cut_overs: usize,
+    /// How many of the client's messages were forwarded when the writer became another, each time; whether anything but moves
+    /// has struck.
+    points: Vec<usize>,
+    struck: bool,
     /// Whether reads go to the reader as copies where nothing is in flight, and whether the driver knows of readers: what
     /// either leads to depends on when bytes came.
     copies: bool,
@@ -286,7 +288,11 @@ fn ordered(
                 .any(|fault| matches!(fault, Fault::Async(..) | Fault::Transfer(..))),
         moves: world.moves.has_begun(),
         fresh: reads::are_all_fresh(&world),
-        cut_overs: world.moves.cut_overs(),
+        points: world.moves.points().to_vec(),
+        struck: world
+            .strikes
+            .iter()
+            .any(|fault| !matches!(fault, Fault::Move(_))),
         copies: scenario.setup.fittings.again,
         knows_readers: !is_paced(scenario)
             && world
@@ -394,7 +400,7 @@ fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<Extent, Vio
             first.told, other.told
         ));
     }
-    if first.cut_overs != other.cut_overs {
+    if first.points != other.points && (first.struck || other.struck) {
         // What a fault did to a move depends on how much of it was done when it struck.
         return Ok(Extent::Part);
     }
@@ -427,7 +433,8 @@ fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<Extent, Vio
         }
     }
     for (peer, (a, b)) in first.happened.iter().zip(&other.happened).enumerate() {
-        if peer == 0 && first.varies || peer == PeerId::READER.index() && first.copies {
+        let copies = first.copies && !(first.paced && other.paced);
+        if peer == 0 && first.varies || peer == PeerId::READER.index() && copies {
             continue;
         }
         let (a, b) = (sent(a, moves), sent(b, moves));

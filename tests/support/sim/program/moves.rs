@@ -5,8 +5,9 @@ use pgturnout::session::PeerId;
 use super::super::catalogue::Phase;
 use super::super::choices::Choices;
 use super::super::event::Event;
-use super::super::fault::{Aside, Fault, Journey, is_spare};
+use super::super::fault::{Aside, Fault, is_spare};
 use super::super::fittings::Fittings;
+use super::super::journey::{Journey, Lodging, Terms};
 use super::super::server::FAILURES;
 use super::super::setup::{Caller, Offer, Setup, Spare, Start, Tls};
 use super::Program;
@@ -31,6 +32,7 @@ pub(super) fn relocated(
     choices: &mut Choices<'_>,
 ) -> (Setup, Vec<Event>) {
     setup.spare = choices.weighted(&[(6, Spare::Like), (2, Spare::Newer), (1, Spare::Older)]);
+    setup.fittings.lodging = Lodging::choose(choices);
     let mut out = Vec::with_capacity(events.len() + 8);
     let mut moves = choices.weighted(&[(4, 1), (2, 2), (1, 4)]);
     let share = (100 / (events.len() + 1)).clamp(8, 60);
@@ -63,7 +65,10 @@ pub(super) fn movable(setup: Setup, choices: &mut Choices<'_>) -> Setup {
         servers_have_tls,
         clients: 1,
         tight: false,
-        fittings: Fittings::choose(choices),
+        fittings: Fittings {
+            lodging: Lodging::choose(choices),
+            ..Fittings::choose(choices)
+        },
         ..setup
     }
 }
@@ -111,6 +116,7 @@ impl Program<'_, '_> {
         }
         let journey = Journey {
             probes: self.choices.percent(40),
+            terms: Terms::choose(self.choices),
             ..Journey::to(place)
         };
         self.strikes_on_the_way(journey, fault, phase);
@@ -214,6 +220,7 @@ fn journey(setup: &Setup, choices: &mut Choices<'_>) -> Journey {
         reader,
         probes: choices.percent(40),
         listens: choices.percent(30),
+        terms: Terms::choose(choices),
     }
 }
 

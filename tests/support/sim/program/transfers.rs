@@ -4,7 +4,8 @@ use pgturnout::session::PeerId;
 
 use super::super::choices::Choices;
 use super::super::event::{Event, Scenario};
-use super::super::fault::{Fault, Journey};
+use super::super::fault::Fault;
+use super::super::journey::Journey;
 use super::super::server::{Flaw, FlawKind};
 use super::super::setup::{Offer, Setup, Spare, Start};
 

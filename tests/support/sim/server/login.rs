@@ -583,6 +583,7 @@ fn finish(
         settings,
     );
     session.forgetful = place.options.forgetful;
+    session.lodging = place.options.lodging;
     session.transfers = place.options.transfers;
     let mut io = Io { out, cluster };
     session.tell_settings(&mut io);

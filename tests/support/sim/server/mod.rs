@@ -25,6 +25,7 @@ mod wire;
 
 use std::sync::Arc;
 
+use super::journey::Lodging;
 pub(crate) use cluster::{Cluster, Lag, Write};
 pub(crate) use impostor::Impostor;
 use login::Opening;
@@ -117,6 +118,8 @@ pub(crate) struct ServerOptions {
     pub(crate) forgetful: bool,
     /// It hands sessions out and takes them in, as CockroachDB's do.
     pub(crate) transfers: bool,
+    /// In what it differs from the others of its cluster.
+    pub(crate) lodging: Lodging,
 }
 
 impl ServerOptions {
@@ -141,6 +144,7 @@ impl Default for ServerOptions {
             impostor: None,
             rude: false,
             forgetful: false,
+            lodging: Lodging::Same,
             transfers: false,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::journey::Lodging;
 use super::super::verdict;
 use super::cluster::{Cluster, SEQUENCES, Tables};
 use super::copy::CopyIn;
@@ -26,6 +27,8 @@ pub(super) struct Session {
     pub(super) node: Node,
     /// Whether `set_config` only does as if.
     pub(super) forgetful: bool,
+    /// In what its server differs from the others.
+    pub(super) lodging: Lodging,
     /// Whether it hands itself out, what its next answer about that is like, and what the last was like.
     pub(super) transfers: bool,
     pub(super) flaw: Option<Flaw>,
@@ -113,6 +116,7 @@ impl Session {
         Session {
             node,
             forgetful: false,
+            lodging: Lodging::Same,
             transfers: false,
             flaw: None,
             spoilt: None,

@@ -318,6 +318,7 @@ impl World<'_> {
             Action::Connect { peer, .. } => {
                 self.dialled[peer.index()] = self.now;
                 self.clocks.dialled(*peer);
+                self.moves.dials(*peer, self.strikes.len());
                 self.taken_leave[peer.index()] = false;
                 self.says_promoted &= *peer != PeerId::READER;
                 self.reader_asked &= *peer != PeerId::READER;
@@ -399,6 +400,7 @@ impl World<'_> {
         options.end_point = options.end_point.filter(|_| !self.is_opaque());
         if let Some(version) = self.duties.spare_version(&self.config, &self.setup, peer) {
             options.version = version;
+            options.lodging = self.setup.fittings.lodging;
         }
         if self.forgets_settings[peer.index()] {
             options.forgetful = true;

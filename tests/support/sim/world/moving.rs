@@ -1,12 +1,11 @@
 //! A session that moves, and its readers, as its driver sees them.
 
-use pgturnout::migrate::Trust;
-use pgturnout::migrate::postgres::Listening;
 use pgturnout::route::{Health, ReaderFacts};
-use pgturnout::session::{Destination, MoveOrder, MoveTarget, PeerId};
+use pgturnout::session::{Destination, MoveTarget, PeerId};
 
 use super::super::fates;
-use super::super::fault::{Journey, Known};
+use super::super::fault::Known;
+use super::super::journey::Journey;
 use super::super::moves;
 use super::super::setup::LAG_ALLOWED;
 use super::World;
@@ -24,13 +23,7 @@ impl World<'_> {
             (None, Some(reader)) => MoveTarget::Reader(reader),
             (None, None) => return,
         };
-        let mut order = MoveOrder::new(target);
-        if journey.probes {
-            order.trust = Trust::Probe;
-        }
-        if journey.listens {
-            order.listening = Listening::Move;
-        }
+        let order = journey.order(target);
         let now = self.now;
         let begun = self
             .meter
@@ -71,7 +64,9 @@ impl World<'_> {
     /// Keeps for the catalogue what the session does to move.
     pub(super) fn watch_move(&mut self) {
         let moving = self.session.migration();
-        self.seen.moves(moving.map(|moving| moving.phase));
+        let phase = moving.map(|moving| moving.phase);
+        self.moves.enters(phase, self.now);
+        self.seen.moves(phase);
     }
 
     /// If the session has another writer, that has the writer's seat from now on.
@@ -107,6 +102,7 @@ impl World<'_> {
         self.passed.swap(a, b);
         self.duties.change(one, other);
         self.clocks.change(one, other);
+        self.moves.change(one, other);
         self.seen.change(one, other);
         fates::change(self, one, other);
     }

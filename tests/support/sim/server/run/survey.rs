@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use pgturnout::session::Accept;
+
+use super::super::super::journey::Lodging;
 use super::super::cluster::{Cluster, Value};
 use super::super::fault::Fault;
 use super::super::portal::{Column, Plan};
@@ -12,6 +15,8 @@ use super::super::{Server, Stage};
 
 /// The cluster that every server is of.
 const SYSTEM: &str = "7713";
+/// And the timeline that they write, but for one that was left behind.
+const TIMELINE: i64 = 2;
 /// The database's.
 const DATABASE_OID: i64 = 16_389;
 
@@ -74,6 +79,14 @@ impl Session {
         let custom = asked
             .iter()
             .map(|name| self.settings.get(name).map(|value| value.to_string()));
+        let unless = |lodging, usual, other| match self.lodging == lodging {
+            true => other,
+            false => usual,
+        };
+        let timeline = match self.lodging {
+            Lodging::OlderTimeline => TIMELINE - 1,
+            _ => TIMELINE,
+        };
         let of_cluster = |value: Value| match identity {
             true => value,
             false => Value::Null,
@@ -81,11 +94,11 @@ impl Session {
         Ok(vec![
             Value::Int(version),
             Value::Bool(self.recovers),
-            Value::text("app"),
+            Value::text(unless(Lodging::Database, "app", "app_elsewhere")),
             Value::Int(DATABASE_OID),
-            Value::text("UTF8"),
-            Value::text("C"),
-            Value::text("C"),
+            Value::text(unless(Lodging::Encoding, "UTF8", "LATIN1")),
+            Value::text(unless(Lodging::Locale, "C", "de_DE.utf8")),
+            Value::text(unless(Lodging::Locale, "C", "de_DE.utf8")),
             text("session_authorization"),
             text("role"),
             text("is_superuser"),
@@ -97,7 +110,7 @@ impl Session {
             table(self.surveyed_settings()),
             list(custom.collect()),
             of_cluster(Value::text(SYSTEM)),
-            of_cluster(Value::Int(1)),
+            of_cluster(Value::Int(timeline)),
             of_cluster(self.log_position(io.cluster)),
         ])
     }
@@ -222,6 +235,31 @@ impl Server {
             Stage::Session(session) => session.tie(cluster, listens),
             Stage::Opening(_) | Stage::Closed(_) => None,
         }
+    }
+
+    /// What of it another server of its cluster has to be put up with for, if a session goes there from this one.
+    pub(crate) fn put_up_with(&self, other: &Server) -> Vec<Accept> {
+        let (Some(mine), Some(others)) = (self.session(), other.session()) else {
+            return Vec::new();
+        };
+        let back = mine.lodging == Lodging::OlderTimeline || mine.recovers || others.recovers;
+        let lodgings = match mine.lodging == others.lodging {
+            true => Vec::new(),
+            false => vec![mine.lodging, others.lodging],
+        };
+        let lodgings = lodgings
+            .into_iter()
+            .filter(|one| !(back && *one == Lodging::OlderTimeline));
+        let mut all: Vec<Accept> = lodgings.filter_map(Lodging::accepted_as).collect();
+        if others.version < mine.version {
+            all.push(Accept::OlderMajor);
+        }
+        all
+    }
+
+    /// Whether its session has values of sequences.
+    pub(crate) fn has_values(&self) -> bool {
+        self.session().is_some_and(Session::has_values)
     }
 
     /// Whether its session has values of sequences, and where only servers are asked custom settings that another has not.
