@@ -3,9 +3,9 @@
 
 use bytes::BytesMut;
 use pgturnout::migrate::postgres::{
-    Found, Identity, Listening, Origin, Part, Prepared, Probe, ProbeFailed, Remembered, Restore,
-    RestoreFailed, Scope, Settable, Setting, Surrounding, TypeMap, differences, log_position,
-    refusals, surroundings,
+    Difference, Found, Identity, Listening, Origin, Part, Prepared, Probe, ProbeFailed, Remembered,
+    Restore, RestoreFailed, Scope, Settable, Setting, Surrounding, TypeMap, differences,
+    log_position, refusals, surroundings,
 };
 use pgturnout::migrate::{AnswerFault, Heard, Look};
 use pgturnout::wire::{Frontend, Header, SqlState};
@@ -375,6 +375,7 @@ fn statements_are_known_by_what_the_server_keeps_of_their_names() {
     let prepared = Prepared {
         types: vec![],
         length: 8,
+        digest: text("digest"),
         from_sql: false,
     };
     found.statements.insert(text(&long[..63]), prepared);
@@ -392,6 +393,41 @@ fn statements_are_known_by_what_the_server_keeps_of_their_names() {
     );
     let left = differences(&found, &fresh(), &TypeMap::identity(), Listening::Refuse);
     assert_eq!(left.len(), 1);
+}
+
+/// A statement is the same if its text is, which the server tells by a digest; of one text in two encodings it makes two, so
+/// only the length is compared then.
+#[test]
+fn a_statement_is_known_by_its_text() {
+    let with = |digest: &str, length, encoding: &str| {
+        let mut found = fresh();
+        let prepared = Prepared {
+            types: vec![],
+            length,
+            digest: text(digest),
+            from_sql: false,
+        };
+        found.statements.insert(text("s"), prepared);
+        found.encoding = text(encoding);
+        found
+    };
+    let source = with("a", 8, "UTF8");
+    for (target, same) in [
+        (with("a", 8, "UTF8"), true),
+        (with("b", 8, "UTF8"), false),
+        (with("a", 9, "UTF8"), false),
+        (with("b", 8, "LATIN1"), true),
+        (with("b", 9, "LATIN1"), false),
+    ] {
+        let left = differences(&source, &target, &TypeMap::identity(), Listening::Refuse);
+        let expected: &[_] = match same {
+            true => &[],
+            false => &[Difference::StatementText { name: text("s") }],
+        };
+        assert_eq!(left, expected);
+        // A digest tells who knows what it may be of whether it is.
+        assert!(!format!("{:?}", target.statements).contains("digest"));
+    }
 }
 
 /// What is said of a probe that fails, and that the next one is worth trying without the identity.

@@ -138,7 +138,7 @@ fn what_was_prepared_in_sql_is_prepared_again() {
         rig.writer("1 2 C(PREPARE) 1 Z(I)");
         rig.see(CLIENT, "1 2 C(PREPARE) 1 Z(I)");
         let sql = |had: &mut Had, name, text: &str| {
-            had.statements.push((name, "{}", text.len(), true));
+            had.statements.push((name, "{}", text.to_owned(), true));
         };
         let mut state = Had::default();
         sql(&mut state, "p", text);
@@ -155,6 +155,29 @@ fn what_was_prepared_in_sql_is_prepared_again() {
     });
 }
 
+/// A function may have put another statement in the place of one that the client prepared: what is prepared again is read back,
+/// text by text.
+#[test]
+fn what_was_prepared_anew_unseen_keeps_the_session() {
+    each(unsplit, |rig| {
+        rig.logged_in();
+        ask(rig, WRITER, "prepare p as select 1", "C(PREPARE) Z(I)");
+        let has = |text: &str| {
+            let mut had = Had::default();
+            had.statements.push(("p", "{}", text.to_owned(), true));
+            had
+        };
+        rig.move_begins(NEW, &Had::default());
+        rig.answer_probe(WRITER, &has("prepare p as select 2"));
+        rig.restore(NEW, "prepare p as select 1");
+        rig.answer_probe(NEW, &has("prepare p as select 1"));
+        let (outcome, phase, why) = failed(rig);
+        assert_eq!((outcome, phase), (Outcome::Recoverable, Phase::Verify));
+        assert!(why.contains("another text of p"), "{why}");
+        ask(rig, WRITER, "execute p", "D(2) C(SELECT 1) Z(I)");
+    });
+}
+
 /// Of two in one text the server keeps the whole for each: it would prepare both again, or something else.
 #[test]
 fn what_was_prepared_beside_something_else_keeps_the_session() {
@@ -164,7 +187,7 @@ fn what_was_prepared_beside_something_else_keeps_the_session() {
         ask(rig, WRITER, text, "C(PREPARE) D(2) C(SELECT 1) Z(I)");
         rig.move_begins(NEW, &Had::default());
         let mut state = Had::default();
-        state.statements.push(("p", "{}", text.len(), true));
+        state.statements.push(("p", "{}", text.to_owned(), true));
         rig.answer_probe(WRITER, &state);
         let (outcome, _, why) = failed(rig);
         assert_eq!(outcome, Outcome::Recoverable);
@@ -389,7 +412,7 @@ fn what_cannot_move_is_refused_with_its_reason() {
         (
             "prepared in SQL: p",
             Had {
-                statements: vec![("p", "{}", 20, true)],
+                statements: vec![("p", "{}", "prepare p as select 1".to_owned(), true)],
                 ..had()
             },
             had(),
@@ -684,7 +707,7 @@ fn types_with_other_oids_are_refused_or_mapped() {
         };
         rig.spare_in(NEW, &fresh);
         let state = Had {
-            statements: vec![("s", "{16400}", 9, false)],
+            statements: vec![("s", "{16400}", "select $1".to_owned(), false)],
             ..Had::default()
         };
         rig.answer_probe(WRITER, &state);
@@ -708,7 +731,7 @@ fn types_with_other_oids_are_refused_or_mapped() {
                 );
                 rig.say(NEW, "1 Z(I)");
                 let there = Had {
-                    statements: vec![("s", "{17000}", 9, false)],
+                    statements: vec![("s", "{17000}", "select $1".to_owned(), false)],
                     ..fresh
                 };
                 rig.answer_probe(NEW, &there);

@@ -550,7 +550,12 @@ fn what_is_prepared_behind_a_move_has_the_new_types() {
     rig.migrate(order);
     rig.spare_in(NEW, &other_cluster());
     let state = Had {
-        statements: vec![("w", "{16400}", 26, false)],
+        statements: vec![(
+            "w",
+            "{16400}",
+            "delete from t where a = $1".to_owned(),
+            false,
+        )],
         ..Had::default()
     };
     rig.answer_probe(WRITER, &state);
@@ -561,7 +566,12 @@ fn what_is_prepared_behind_a_move_has_the_new_types() {
     rig.take(NEW);
     rig.say(NEW, "1 Z(I)");
     let there = Had {
-        statements: vec![("w", "{17000}", 26, false)],
+        statements: vec![(
+            "w",
+            "{17000}",
+            "delete from t where a = $1".to_owned(),
+            false,
+        )],
         ..other_cluster()
     };
     rig.answer_probe(NEW, &there);

@@ -213,6 +213,38 @@ fn what_cannot_move_stays() {
     assert_eq!(refused(&mover, order), "the new server is a standby");
 }
 
+/// A function has prepared another statement under the same name, of the same length: what is read back tells.
+#[test]
+fn what_a_function_prepared_anew_stays() {
+    let Some(cluster) = cluster("what_a_function_prepared_anew_stays") else {
+        return;
+    };
+    let mover = mover(cluster, Split::Off);
+    let mut client = Client::open(mover.port, Pace::Whole, "u_trust", &[]);
+    let mut order = to(THERE);
+    order.trust = Trust::Probe;
+    client.run("prepare p as select 1");
+    let before = pid(&mut client);
+    client.run("do $$ begin execute 'deallocate p'; execute 'prepare p as select 2'; end $$");
+    let said = refused(&mover, order.clone());
+    assert_eq!(said, "the restored session differs: another text of p");
+    assert_eq!(
+        (client.value("execute p"), pid(&mut client)),
+        ("2".to_owned(), before.clone())
+    );
+    client.run("deallocate p");
+    // Nor does the question fail over a text that the encoding of now cannot show.
+    client.send(&[parse("euro", "select '\u{20ac}' is null"), sync()].concat());
+    assert_eq!(tags(&client.ready(1)), "1Z");
+    client.run("set client_encoding = latin1");
+    let said = refused(&mover, order);
+    assert!(
+        said.starts_with("prepared under another client encoding"),
+        "{said}"
+    );
+    assert_eq!(pid(&mut client), before);
+}
+
 /// A session that listens goes on listening.
 #[test]
 fn notifications_come_from_the_new_server() {

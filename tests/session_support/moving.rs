@@ -23,8 +23,8 @@ pub(crate) struct Had {
     pub(crate) temporary: i64,
     pub(crate) cursors: i64,
     pub(crate) channels: Vec<&'static str>,
-    /// Name, OIDs, length of the text, whether prepared in SQL.
-    pub(crate) statements: Vec<(&'static str, &'static str, usize, bool)>,
+    /// Name, OIDs, text, whether prepared in SQL.
+    pub(crate) statements: Vec<(&'static str, &'static str, String, bool)>,
     /// Name, value, whether changed in the session.
     pub(crate) settings: Vec<(&'static str, &'static str, bool)>,
     pub(crate) custom: Vec<Option<&'static str>>,
@@ -68,7 +68,7 @@ impl Had {
 
     /// The same with a statement that was prepared by the protocol, without parameters.
     pub(crate) fn prepared(mut self, name: &'static str, text: &str) -> Had {
-        self.statements.push((name, "{}", text.len(), false));
+        self.statements.push((name, "{}", text.to_owned(), false));
         self
     }
 
@@ -96,11 +96,12 @@ impl Had {
     fn row(&self) -> Vec<u8> {
         let text = |text: &str| Some(text.as_bytes().to_vec());
         let word = |is: bool| if is { "true" } else { "false" };
-        let statements: Vec<[Option<String>; 4]> = self
+        let statements: Vec<[Option<String>; 5]> = self
             .statements
             .iter()
-            .map(|(name, oids, length, sql)| {
-                [*name, *oids, &length.to_string(), word(*sql)].map(|cell| Some(cell.to_owned()))
+            .map(|(name, oids, text, sql)| {
+                let (length, digest) = (text.chars().count().to_string(), digest_of(text));
+                [*name, *oids, &length, &digest, word(*sql)].map(|cell| Some(cell.to_owned()))
             })
             .collect();
         let settings: Vec<[Option<String>; 4]> = self
@@ -154,6 +155,11 @@ impl Had {
     }
 }
 
+/// What tells a text from others: whatever a server says of the same text alone.
+fn digest_of(text: &str) -> String {
+    format!("digest of {text}")
+}
+
 fn cells(out: &mut Vec<u8>, cells: impl Iterator<Item = Option<String>>) {
     for cell in cells {
         match cell {
@@ -186,8 +192,8 @@ fn list(elements: Vec<Option<String>>) -> Vec<u8> {
     out
 }
 
-fn table(rows: Vec<[Option<String>; 4]>) -> Vec<u8> {
-    let mut out = head(&[rows.len(), 4]);
+fn table<const N: usize>(rows: Vec<[Option<String>; N]>) -> Vec<u8> {
+    let mut out = head(&[rows.len(), N]);
     cells(&mut out, rows.into_iter().flatten());
     out
 }

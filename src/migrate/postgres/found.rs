@@ -48,15 +48,28 @@ impl fmt::Debug for Setting {
     }
 }
 
-/// A prepared statement as a server shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A prepared statement as a server shows it. `Debug` does not show its digest, from which a text could be guessed.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Prepared {
     /// The types of its parameters, none of them left open.
     pub types: Vec<u32>,
     /// The length of its text, in characters.
     pub length: u64,
+    /// What the server makes of its text, which tells it from any other: SHA-256 in hexadecimal digits, of the bytes in the
+    /// database's encoding. Two databases of different encodings make different ones of the same text.
+    pub digest: Box<[u8]>,
     /// Whether it was made by PREPARE, so that its text is that of a whole Query.
     pub from_sql: bool,
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared")
+            .field("types", &self.types)
+            .field("length", &self.length)
+            .field("from_sql", &self.from_sql)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What tells one cluster, and one history of it, from another.
@@ -258,7 +271,14 @@ fn statements(value: &[u8]) -> Result<BTreeMap<Box<[u8]>, Prepared>, Malformed> 
     let field = "prepared statements";
     let mut statements = BTreeMap::new();
     for row in read_table(field, value)? {
-        let [Some(name), Some(types), Some(length), Some(from_sql)] = row else {
+        let [
+            Some(name),
+            Some(types),
+            Some(length),
+            Some(digest),
+            Some(from_sql),
+        ] = row
+        else {
             return Err(bad(field));
         };
         if name == PROBE_STATEMENT {
@@ -267,6 +287,7 @@ fn statements(value: &[u8]) -> Result<BTreeMap<Box<[u8]>, Prepared>, Malformed> 
         let prepared = Prepared {
             types: read_oids(field, types)?,
             length: number(length).ok_or_else(|| bad(field))?,
+            digest: Box::from(digest),
             from_sql: from_sql == b"true",
         };
         statements.insert(Box::from(name), prepared);

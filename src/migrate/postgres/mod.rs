@@ -38,6 +38,7 @@
 //!
 //! | since | what |
 //! |---|---|
+//! | 11 | has `sha256`, by which texts of statements are compared; on older ones the probe fails, and no session moves |
 //! | 14 | reports `in_hot_standby` and `default_transaction_read_only`; `idle_session_timeout` exists |
 //! | 16 | reports `scram_iterations`; a role may be granted without SET, so that SET ROLE fails |
 //! | 17 | `transaction_timeout` exists |

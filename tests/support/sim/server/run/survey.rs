@@ -124,19 +124,18 @@ impl Session {
         }
     }
 
-    fn surveyed_statements(&self) -> Vec<[Cell; 4]> {
+    fn surveyed_statements(&self) -> Vec<[Cell; 5]> {
         let named = self.prepared.iter().filter(|one| !one.name.is_empty());
         let row = |one: &super::super::extended::Prepared| {
             let types = one.plan.as_ref().map_or(&[][..], |plan| &plan.parameters);
             let types: Vec<String> = types.iter().map(u32::to_string).collect();
-            let length = one
-                .plan
-                .as_ref()
-                .map_or(0, |plan| plan.text.chars().count());
+            let text = one.plan.as_ref().map_or("", |plan| &plan.text);
             [
                 one.name.to_string(),
                 format!("{{{}}}", types.join(",")),
-                length.to_string(),
+                text.chars().count().to_string(),
+                // Nobody but servers reads it: any will do that no other text has.
+                text.to_owned(),
                 one.from_sql.to_string(),
             ]
             .map(Some)
@@ -197,8 +196,8 @@ fn list(elements: Vec<Cell>) -> Value {
     array(&[elements.len()], elements.into_iter())
 }
 
-fn table(rows: Vec<[Cell; 4]>) -> Value {
-    array(&[rows.len(), 4], rows.into_iter().flatten())
+fn table<const N: usize>(rows: Vec<[Cell; N]>) -> Value {
+    array(&[rows.len(), N], rows.into_iter().flatten())
 }
 
 impl Session {
