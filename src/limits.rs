@@ -376,17 +376,22 @@ pub const MIGRATION_IDLE: Duration = Duration::from_secs(30);
 /// error stay far below; what it quotes of ours is a name.
 pub const MIGRATION_ANSWER_MAX: usize = 16 * 1024;
 
+/// Prepared statements that a server of CockroachDB is asked about at once. With a Sync for each the answers owed are a
+/// fraction of what a session may owe ([`REQUESTS_IN_FLIGHT_MIN`]), and ten thousand take forty round trips.
+pub const MIGRATION_DESCRIBES: usize = 256;
+
 /// The longest row with a CockroachDB session's state that is read, in bytes: a session that has prepared a mebibyte, in
 /// base64, and as much again for all else.
 pub const TRANSFER_STATE_MAX: usize = 2 * 1_048_576;
 
 /// What a session holds of its state while it moves between CockroachDB's servers, in bytes: the row as it comes, in a
-/// buffer that grows, and the state and the token in it.
+/// buffer that grows, and the state and the token in it; behind that a statement's description in such a buffer, beside
+/// what the old server has said of each.
 pub const TRANSFER_HELD: usize = 4 * TRANSFER_STATE_MAX;
 
-/// The longest row of a probe that is read, in bytes: some 250 settings take 15 KiB, and the names and types of as many
-/// statements as it may list ([`PROBE_ENTRIES_MAX`]) another 450. A session with more is not moved.
-pub const PROBE_ROW_MAX: usize = 512 * 1024;
+/// The longest row of a probe that is read, in bytes: some 250 settings take 15 KiB, and the names, types and digests of as
+/// many statements as it may list ([`PROBE_ENTRIES_MAX`]) another 600. A session with more is not moved.
+pub const PROBE_ROW_MAX: usize = 640 * 1024;
 
 /// How many entries each list of a probe's row may have. PostgreSQL 18 has some 400 settings.
 pub const PROBE_ENTRIES_MAX: usize = 4_096;

@@ -194,6 +194,161 @@ fn a_session_moves_with_the_state_that_its_server_hands_out() {
     });
 }
 
+/// A new server takes a session in although it cannot plan a statement of it again, and says nothing of that. So each is described on
+/// both: one that is missing there, or another, keeps the session, which notices nothing.
+#[test]
+fn statements_are_on_the_new_server_as_they_were() {
+    let rows = [
+        ("t n Z(I) t T Z(I)", "t n Z(I) t T Z(I)", None),
+        ("t n Z(I) t T Z(I)", "E(26000) Z(I) t T Z(I)", Some("a")),
+        ("t n Z(I) t T Z(I)", "t n Z(I) t n Z(I)", Some("b")),
+        // What is broken already stays so.
+        ("t n Z(I) E(42P01) Z(I)", "t n Z(I) E(42P01) Z(I)", None),
+        (
+            "t n Z(I) E(42P01) Z(I)",
+            "t n Z(I) E(26000) Z(I)",
+            Some("b"),
+        ),
+    ];
+    for (before, behind, other) in rows {
+        each(servers, |rig| {
+            begin(rig);
+            let request = "P(b,select 2) P(a,delete from t) P(c,select 3) CS(c) P(,select 4) S";
+            rig.client(request);
+            rig.see(WRITER, request);
+            rig.writer("1 1 1 3 1 Z(I)");
+            rig.take(CLIENT);
+            rig.migrate(MoveOrder::new(MoveTarget::Writer(SPARE)));
+            rig.see(WRITER, "DS(a) S DS(b) S");
+            rig.client("B(,a) E S");
+            rig.see(WRITER, "");
+            rig.writer(before);
+            let key = key(rig);
+            rig.raw(WRITER, &handed_out("", Some(STATE), Some(TOKEN), &key));
+            rig.take(NEW);
+            rig.say(NEW, "R");
+            rig.say(NEW, SPARE_LOGIN);
+            query(rig, NEW);
+            rig.raw(NEW, &taken_in("t"));
+            rig.see(NEW, "DS(a) S DS(b) S");
+            rig.say(NEW, behind);
+            let serves = match other {
+                None => {
+                    assert!(matches!(rig.move_ended(), Some(Event::Moved { .. })));
+                    rig.see(CLIENT, TOLD);
+                    NEW
+                }
+                Some(name) => {
+                    let (outcome, phase, reason) = failed(rig);
+                    assert_eq!((outcome, phase), (Outcome::Recoverable, Phase::Verify));
+                    let why =
+                        format!("the new server has not the prepared statement {name} as it was");
+                    assert_eq!(reason, Reason::Differs(why));
+                    WRITER
+                }
+            };
+            rig.see(serves, "B(,a) E S");
+            rig.say(serves, "2 C(DELETE 1) Z(I)");
+            rig.see(CLIENT, "2 C(DELETE 1) Z(I)");
+        });
+    }
+}
+
+/// No server of CockroachDB says that a cursor WITH HOLD is lost: what the client has sent does, until it closes all.
+#[test]
+fn a_cursor_with_hold_keeps_the_session() {
+    let ends = [None, Some(("close all", "C(CLOSE CURSOR ALL) Z(I)"))];
+    let ends = ends
+        .into_iter()
+        .chain([Some(("discard all", "C(DISCARD ALL) Z(I)"))]);
+    for end in ends {
+        for trust in [Trust::Journal, Trust::Probe] {
+            each(servers, |rig| {
+                begin(rig);
+                let declare = "declare c cursor with hold for select 1";
+                ask(rig, WRITER, declare, "C(DECLARE CURSOR) Z(I)");
+                if let Some((text, answer)) = end {
+                    ask(rig, WRITER, text, answer);
+                }
+                let mut order = MoveOrder::new(MoveTarget::Writer(SPARE));
+                order.trust = trust;
+                rig.migrate(order);
+                if end.is_some() || trust == Trust::Probe {
+                    key(rig);
+                    return;
+                }
+                rig.see(WRITER, "");
+                let (outcome, phase, reason) = failed(rig);
+                assert_eq!((outcome, phase), (Outcome::Recoverable, Phase::Read));
+                let why = "a cursor WITH HOLD may be open";
+                assert_eq!(reason, Reason::State(why.to_owned()));
+                ask(rig, WRITER, "fetch c", "T D(1) C(FETCH 1) Z(I)");
+            });
+        }
+    }
+}
+
+/// What goes wrong with a description is one of a move's faults: the new server's leaves the session, and of the old one's the
+/// stream is not understood any more.
+#[test]
+fn a_description_may_fail() {
+    type Answer = (bool, &'static str, Outcome, &'static str);
+    let rows: [Answer; 6] = [
+        (true, "t Z(I)", Outcome::Fatal, "type Z where the columns"),
+        (true, "t n Z(T)", Outcome::Fatal, "transaction status"),
+        (true, "FATAL(57P01)", Outcome::Fatal, ""),
+        (
+            false,
+            "n",
+            Outcome::Recoverable,
+            "type n where the parameters",
+        ),
+        (
+            false,
+            "t n Z(T)",
+            Outcome::Recoverable,
+            "transaction status",
+        ),
+        (
+            false,
+            "FATAL(57P01)",
+            Outcome::Recoverable,
+            "ended the session",
+        ),
+    ];
+    for (is_old, answer, expected, why) in rows {
+        each(servers, |rig| {
+            begin(rig);
+            rig.client("P(a,delete from t) S");
+            rig.take(WRITER);
+            rig.writer("1 Z(I)");
+            rig.take(CLIENT);
+            rig.migrate(MoveOrder::new(MoveTarget::Writer(SPARE)));
+            rig.see(WRITER, "DS(a) S");
+            if is_old {
+                rig.writer(answer);
+            } else {
+                rig.writer("t n Z(I)");
+                let key = key(rig);
+                rig.raw(WRITER, &handed_out("", Some(STATE), Some(TOKEN), &key));
+                rig.take(NEW);
+                rig.say(NEW, "R");
+                rig.say(NEW, SPARE_LOGIN);
+                rig.take(NEW);
+                rig.raw(NEW, &taken_in("t"));
+                rig.see(NEW, "DS(a) S");
+                rig.say(NEW, answer);
+            }
+            let (outcome, _, reason) = failed(rig);
+            assert_eq!(outcome, expected, "{answer}: {reason}");
+            assert!(reason.to_string().contains(why), "{reason} is not {why}");
+            if !is_old {
+                goes_on(rig, At::Restore, "");
+            }
+        });
+    }
+}
+
 /// The new server says at the login what a fresh session has, and nothing of what it has taken in: what the client has set
 /// stays as it was told.
 #[test]

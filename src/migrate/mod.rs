@@ -31,8 +31,8 @@
 //!    has.
 //! 3. At each boundary [`Migration::looked`] is told what [`safe_point`] says. While nothing but answers is
 //!    missing the client is held, so that a pipeline comes to an end.
-//! 4. The state is read: [`postgres::Probe`] or [`cockroach::StateReader`]. It is judged, restored, and with PostgreSQL read
-//!    back.
+//! 4. The state is read: [`postgres::Probe`] or [`cockroach::StateReader`]. It is judged, restored, and read back: with
+//!    CockroachDB, the prepared statements are.
 //! 5. [`Migration::cut_over`] demands a second [`Quiescent`] of the same moment. The caller exchanges the connection and the
 //!    cancel target, says farewell to the old server, tells the client which of its parameters have changed, and releases it.
 //!

@@ -24,7 +24,7 @@ pub enum Dialect {
 }
 
 /// What a move is doing. The order is that of [`Dialect::Postgres`]; with [`Dialect::Cockroach`] `LogIn` comes behind
-/// `Read`, and there is no `Verify`.
+/// `Read`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// The new server is dialled, TLS included.
@@ -339,15 +339,16 @@ impl<S> Migration<S> {
 
     /// The new server has taken the state.
     pub fn restored(mut self, _now: Instant) -> Progress<S> {
-        match (self.take(), self.dialect) {
-            (State::Restoring(held, state), Dialect::Postgres) => {
-                self.enter(State::Verifying(held, state))
-            }
-            // The server itself says that it has all of it.
-            (State::Restoring(held, state), Dialect::Cockroach) => {
-                self.enter(State::Ready(held, state))
-            }
-            (other, _) => self.refuse(other, "a restore"),
+        match self.take() {
+            State::Restoring(held, state) => self.enter(State::Verifying(held, state)),
+            other @ (State::Dialling { .. }
+            | State::LoggingIn { .. }
+            | State::Waiting { .. }
+            | State::Draining { .. }
+            | State::Reading(_)
+            | State::Reviving(..)
+            | State::Verifying(..)
+            | State::Ready(..)) => self.refuse(other, "a restore"),
         }
     }
 

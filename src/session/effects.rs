@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::deny::Denied;
 use super::fresh::Question;
 use super::leg::{Duty, LegId};
-use super::moving::SequenceValues;
+use super::moving::{HeldCursors, SequenceValues};
 use super::trial::RefusedTexts;
 use super::{Config, Event, Session};
 use crate::auth::Parameters;
@@ -417,6 +417,7 @@ impl<R: Route> Session<R> {
                 self.confirm_named(effects);
                 if self.nothing_runs_behind() {
                     self.relocation.sequence_values = SequenceValues::Nothing;
+                    self.relocation.held_cursors = HeldCursors::Nothing;
                     self.memory.pins.lift_now(Lift::DiscardAll);
                     self.pin_for_startup();
                 }
@@ -458,8 +459,11 @@ impl<R: Route> Session<R> {
             | Effect::Execute { .. }
             | Effect::Pin(_)
             | Effect::DiscardPlans
-            | Effect::UnlistenAll
-            | Effect::CloseAll => {}
+            | Effect::UnlistenAll => {}
+            Effect::CloseAll if self.nothing_runs_behind() => {
+                self.relocation.held_cursors = HeldCursors::Nothing;
+            }
+            Effect::CloseAll => {}
             Effect::DiscardSequences if self.nothing_runs_behind() => {
                 self.relocation.sequence_values = SequenceValues::Nothing;
             }

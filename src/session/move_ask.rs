@@ -13,7 +13,8 @@ use super::leg::LegId;
 use super::{CloseCause, Demand, PeerId, Session};
 use crate::ledger::Fate;
 use crate::migrate::cockroach::{
-    DeserializeReader, NotRestored, StateAnswer, StateReader, TransferKey, show_transfer_state,
+    DescribeReader, Description, DeserializeReader, NotRestored, StateAnswer, StateReader,
+    TransferKey, show_transfer_state,
 };
 use crate::migrate::postgres::{
     Found, Probe, ProbeFailed, Restore, RestoreFailed, TypeLookup, Types,
@@ -64,6 +65,10 @@ pub(super) enum Question {
     Restore(Box<Restore<Body>>),
     /// To the new server: what does the session have?
     Verify(Probe),
+    /// To an old server of CockroachDB: what are these prepared statements?
+    Described(DescribeReader),
+    /// To a new one: what are they there, behind the first so many?
+    Redescribed(DescribeReader, usize),
     /// To an old server of CockroachDB: hand the session out.
     Transfer(StateReader, TransferKey),
     /// To a new one: take it in. So many bytes of the request are sent.
@@ -77,6 +82,7 @@ pub(super) enum Answer {
     Restored(Result<(), RestoreFailed>),
     Serialized(Box<StateAnswer>),
     Deserialized(Result<(), NotRestored>),
+    Descriptions(Vec<Description>),
 }
 
 impl Question {
@@ -89,6 +95,7 @@ impl Question {
             Question::Restore(restore) => restore.header(header),
             Question::Transfer(state, _) => state.header(header),
             Question::Deserialize(done, _) => done.header(header),
+            Question::Described(reader) | Question::Redescribed(reader, _) => reader.header(header),
         }
     }
 
@@ -108,6 +115,9 @@ impl Question {
             }
             Question::Deserialize(done, _) => {
                 Ok(answered(done.body(tag, body)?, Answer::Deserialized))
+            }
+            Question::Described(reader) | Question::Redescribed(reader, _) => {
+                Ok(answered(reader.body(tag, body)?, Answer::Descriptions))
             }
         }
     }
@@ -352,6 +362,7 @@ impl<R: Route> Session<R> {
             let kind = match header.tag {
                 frontend::QUERY => Kind::Query,
                 frontend::PARSE => Kind::Parse,
+                frontend::DESCRIBE => Kind::DescribeStatement,
                 frontend::BIND => Kind::Bind,
                 frontend::EXECUTE => Kind::Execute,
                 frontend::CLOSE => Kind::Close,
@@ -379,7 +390,10 @@ impl<R: Route> Session<R> {
             }
             Question::Transfer(_, key) => show_transfer_state(key, &mut out),
             // They are written piece by piece.
-            Question::Restore(_) | Question::Deserialize(..) => Ok(()),
+            Question::Restore(_)
+            | Question::Deserialize(..)
+            | Question::Described(_)
+            | Question::Redescribed(..) => Ok(()),
         };
         if written.is_err() || !self.send_for_move(leg, &out) {
             let why = "a question to it does not fit the queue of our own messages";

@@ -8,20 +8,122 @@ use bytes::BytesMut;
 use super::begin::reported;
 use super::leg::{LegId, Phase as LegPhase};
 use super::move_ask::Question;
-use super::moving::Source;
+use super::moving::{HeldCursors, Source};
 use super::{Session, Timer};
-use crate::migrate::TransferCounter;
+use crate::limits::MIGRATION_DESCRIBES;
 use crate::migrate::cockroach::{
-    DeserializeReader, NotRestored, Revival, StateAnswer, StateReader, TransferKey,
-    deserialize_piece,
+    DescribeReader, Description, DeserializeReader, NotRestored, Revival, StateAnswer, StateReader,
+    TransferKey, describe, deserialize_piece,
 };
+use crate::migrate::{TransferCounter, Trust};
 use crate::route::Route;
 use crate::secret;
 use crate::startup::StartupParams;
+use crate::wire::Printable;
+
+/// Why a description is not asked for.
+const TOO_LONG: &str =
+    "the names of the prepared statements do not fit the queue of our own messages";
 
 impl<R: Route> Session<R> {
-    /// The client is held: the old server is asked for the session.
-    pub(super) fn ask_for_transfer(&mut self, now: Instant) {
+    /// The client is held, and the old server is to be asked for the session.
+    pub(super) fn read_serialized(&mut self, now: Instant) {
+        let trust = self.writer_move().map(|moving| moving.plan.order.trust);
+        let held = self.relocation.held_cursors == HeldCursors::Some;
+        // Its server would say nothing of one, and lose it.
+        if held && trust == Some(Trust::Journal) {
+            let why = "a cursor WITH HOLD may be open";
+            self.move_step(now, |migration| migration.state_refused(why));
+            return;
+        }
+        self.describe_statements(now);
+    }
+
+    /// The old server is asked what its prepared statements are, then for the session.
+    fn describe_statements(&mut self, now: Instant) {
+        let known = self
+            .writer_move()
+            .map_or(0, |moving| moving.plan.described.len());
+        match self.description_of(known) {
+            Some((question, request)) => {
+                self.ask_for_move(now, self.writer(), Question::Described(question));
+                if !self.send_for_move(self.writer(), &request) {
+                    self.move_step(now, |migration| migration.state_refused(TOO_LONG));
+                }
+            }
+            None => self.ask_for_transfer(now),
+        }
+    }
+
+    /// The question what statements are behind the first so many, if there are any.
+    fn description_of(&self, from: usize) -> Option<(DescribeReader, BytesMut)> {
+        let room = self.config.limits.ledger.owned_bytes_per_queue / 2;
+        let names = self.memory.statements.named(self.writer().index());
+        let mut request = BytesMut::new();
+        let mut asked: usize = 0;
+        for name in names.skip(from).take(MIGRATION_DESCRIBES) {
+            let before = request.len();
+            // What came in a message fits one.
+            let _ = describe([name], &mut request);
+            if asked > 0 && request.len() > room {
+                request.truncate(before);
+                break;
+            }
+            asked = asked.saturating_add(1);
+        }
+        (asked > 0).then(|| (DescribeReader::new(asked), request))
+    }
+
+    /// The old server has said what some statements are.
+    pub(super) fn described(&mut self, now: Instant, said: Vec<Description>) {
+        if let Some(moving) = self.writer_move_mut() {
+            moving.plan.described.extend(said);
+            self.describe_statements(now);
+        }
+    }
+
+    /// The new server has taken the session in, and is asked what the statements are that are behind the first so many.
+    fn describe_again(&mut self, now: Instant, from: usize) {
+        let Some(leg) = self.writer_move().map(|moving| moving.plan.leg) else {
+            return;
+        };
+        match self.description_of(from) {
+            Some((question, request)) => {
+                self.ask_for_move(now, leg, Question::Redescribed(question, from));
+                if !self.send_for_move(leg, &request) {
+                    self.move_step(now, |migration| migration.target_failed(TOO_LONG));
+                }
+            }
+            None => {
+                self.move_step(now, |migration| migration.verified(now));
+            }
+        }
+    }
+
+    /// The new server has said what some statements are, behind the first so many.
+    pub(super) fn redescribed(&mut self, now: Instant, from: usize, said: &[Description]) {
+        let Some(moving) = self.writer_move() else {
+            return;
+        };
+        let known = moving.plan.described.iter().skip(from);
+        let names = self.memory.statements.named(self.writer().index());
+        let mut both = names.skip(from).zip(known.zip(said));
+        let other = both.find(|(_, (before, now))| before != now);
+        let why = other.map(|(name, _)| {
+            let name = Printable(name);
+            format!("the new server has not the prepared statement {name} as it was")
+        });
+        drop(both);
+        match why {
+            Some(why) => {
+                self.move_step(now, |migration| migration.differs(why));
+            }
+            None => self.describe_again(now, from.saturating_add(said.len())),
+        }
+    }
+
+    /// The old server is asked for the session.
+    fn ask_for_transfer(&mut self, now: Instant) {
         let stats = self.relocation.transfers.stats();
         let attempts = stats.get(TransferCounter::Attempted);
         let key = TransferKey::derive(self.seed.nonce_key(), attempts);
@@ -163,9 +265,12 @@ impl<R: Route> Session<R> {
         if done.is_ok() {
             self.keep_reported();
         }
-        self.move_step(now, |migration| match done {
+        let goes_on = self.move_step(now, |migration| match done {
             Ok(()) => migration.restored(now),
             Err(why) => migration.target_failed(why),
         });
+        if goes_on {
+            self.describe_again(now, 0);
+        }
     }
 }

@@ -9,7 +9,9 @@ use super::begin::reported;
 use super::leg::{Attempt, LegId, Phase as LegPhase};
 use super::loss::{Stream, TERMINATE};
 use super::move_ask::Asked;
-use super::moving::{Kept, Kin, MoveTarget, Moving, Plan, ReaderMove, SequenceValues, WriterMove};
+use super::moving::{
+    HeldCursors, Kept, Kin, MoveTarget, Moving, Plan, ReaderMove, SequenceValues, WriterMove,
+};
 use super::requests::Batch;
 use super::{CloseCause, Destination, Event, Life, PeerId, Session, Tell, Timer};
 use crate::migrate::{Finished, OldServer, Outcome, Phase, Reason};
@@ -98,6 +100,7 @@ impl<R: Route> Session<R> {
         self.requests.look.restart();
         self.log_moved(now);
         self.relocation.sequence_values = SequenceValues::Nothing;
+        self.relocation.held_cursors = HeldCursors::Nothing;
         let stamp = self.memory.journal.stamp();
         if let Some(serving) = self.leg_mut(new).serving_mut() {
             // It has what the old server had, and so all that the journal says.

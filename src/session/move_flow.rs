@@ -147,7 +147,7 @@ impl<R: Route> Session<R> {
 
     fn read_state(&mut self, now: Instant) {
         if self.config.dialect == Dialect::Cockroach {
-            return self.ask_for_transfer(now);
+            return self.read_serialized(now);
         }
         let ours = self.memory.statements.meaning(key(PROBE_STATEMENT));
         if ours.definition.is_some() {
@@ -205,6 +205,10 @@ impl<R: Route> Session<R> {
             }
             (Question::Transfer(..), Answer::Serialized(answer)) => self.serialized(now, *answer),
             (Question::Deserialize(..), Answer::Deserialized(done)) => self.deserialized(now, done),
+            (Question::Described(_), Answer::Descriptions(said)) => self.described(now, said),
+            (Question::Redescribed(_, from), Answer::Descriptions(said)) => {
+                self.redescribed(now, from, &said);
+            }
             (
                 Question::Fresh(_)
                 | Question::State(_)
@@ -213,12 +217,15 @@ impl<R: Route> Session<R> {
                 | Question::Oids { .. }
                 | Question::Restore(_)
                 | Question::Transfer(..)
-                | Question::Deserialize(..),
+                | Question::Deserialize(..)
+                | Question::Described(_)
+                | Question::Redescribed(..),
                 Answer::Found(_)
                 | Answer::Types(_)
                 | Answer::Restored(_)
                 | Answer::Serialized(_)
-                | Answer::Deserialized(_),
+                | Answer::Deserialized(_)
+                | Answer::Descriptions(_),
             ) => {}
         }
     }
@@ -423,6 +430,8 @@ impl<R: Route> Session<R> {
             | Question::Names { .. }
             | Question::Oids { .. }
             | Question::Verify(_)
+            | Question::Described(_)
+            | Question::Redescribed(..)
             | Question::Transfer(..) => return,
         };
         if out.is_empty() && written.is_ok() {

@@ -9,7 +9,7 @@ use super::leg::{Duty, LegId, Phase as LegPhase};
 use super::move_ask::{Asked, Body};
 use super::{Destination, Event, Life, Moves, Session, Timer};
 use crate::auth::Parameters;
-use crate::migrate::cockroach::SessionState;
+use crate::migrate::cockroach::{Description, SessionState};
 use crate::migrate::postgres::{
     Assignment, Found, Listening, OtherOids, Scope, Sequences, Surrounding, TypeMap,
 };
@@ -95,7 +95,9 @@ pub struct MoveOrder {
     pub target: MoveTarget,
     /// How long it may take.
     pub limits: PhaseLimits,
-    /// Whose word counts where the journal doubts what a statement has changed.
+    /// Whose word counts where the journal doubts what a statement has changed. Between servers of CockroachDB, which say nothing
+    /// of a cursor WITH HOLD and lose it, a session that has declared one stays until CLOSE ALL or DISCARD ALL, unless their word
+    /// counts.
     pub trust: Trust,
     /// What becomes of LISTEN.
     pub listening: Listening,
@@ -227,6 +229,8 @@ pub(super) struct Plan {
     /// What the new server reported at the login.
     pub(super) greeting: Parameters,
     pub(super) kin: Kin,
+    /// What the session's prepared statements are on an old server of CockroachDB, in the order of their names.
+    pub(super) described: Vec<Description>,
     /// Settings that have their value on the old server by default, and are set to it on the new one.
     pub(super) defaults: Vec<Assignment>,
     /// What the client knows of the old server, since that has gone.
@@ -268,6 +272,14 @@ pub(super) enum SequenceValues {
     Some,
 }
 
+/// Whether cursors WITH HOLD are open, as far as the client's texts tell: which of them a CLOSE has closed is not kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum HeldCursors {
+    #[default]
+    Nothing,
+    Some,
+}
+
 /// What a session knows of its moves.
 #[derive(Debug, Default)]
 pub(super) struct Relocation {
@@ -277,6 +289,7 @@ pub(super) struct Relocation {
     pub(super) clock: u64,
     pub(super) kept: Kept,
     pub(super) sequence_values: SequenceValues,
+    pub(super) held_cursors: HeldCursors,
     /// How many bytes of the message that is forwarded the client has yet to send.
     pub(super) to_come: u64,
 }
@@ -427,6 +440,7 @@ impl<R: Route> Session<R> {
             types: TypeMap::identity(),
             greeting: Parameters::new(),
             kin: Kin::default(),
+            described: Vec::new(),
             defaults: Vec::new(),
             told: None,
             began: now,

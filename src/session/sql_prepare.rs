@@ -8,7 +8,7 @@ use super::decide::Obstacle;
 use super::effects::{Note, Prepared, pin_of};
 use super::leg::LegId;
 use super::look::{Certainty, Look, Mirror};
-use super::moving::SequenceValues;
+use super::moving::{HeldCursors, SequenceValues};
 use super::requests::{Batch, SYNC};
 use super::{PeerId, Session, Timer};
 use crate::route::{Class, Concerns, Effect, Intent, Name, PinKind, Preparation, Route, Why};
@@ -61,6 +61,9 @@ impl<R: Route> Session<R> {
     pub(super) fn leaves(&mut self, kind: PinKind) {
         if kind == PinKind::SequenceState {
             self.relocation.sequence_values = SequenceValues::Some;
+        }
+        if kind == PinKind::HoldCursor {
+            self.relocation.held_cursors = HeldCursors::Some;
         }
         if let Some(pin) = pin_of(kind) {
             self.pin(pin);

@@ -37,6 +37,15 @@ impl<M: Clone> Statements<M> {
         })
     }
 
+    /// The named statements that an upstream has as the client has them, those that cannot be made again included.
+    pub fn named(&self, leg: usize) -> impl Iterator<Item = &[u8]> {
+        let entries = self.entries.iter().filter(|(name, _)| !name.is_empty());
+        entries.filter_map(move |(name, entry)| {
+            let current = entry.current.as_ref()?;
+            (current.version == entry.held(leg)).then_some(&**name)
+        })
+    }
+
     /// Whether a definition can be prepared anew, and means the same then.
     pub(super) fn repeats(&self, known: &Definition<M>) -> bool {
         known.is_repeatable()

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pgturnout::limits;
-use pgturnout::migrate::cockroach::{StateReader, TransferKey};
+use pgturnout::migrate::cockroach::{DescribeReader, StateReader, TransferKey};
 use pgturnout::migrate::postgres::{Probe, Scope, types_to_look_up};
 use pgturnout::migrate::{
     AnswerFault, Dialect, Facts, Look, Migration, PhaseLimits, Progress, Readiness, Traffic,
@@ -40,6 +40,20 @@ fn migration_answer_max() {
     assert_eq!(reader().header(header(b'T', most)), Ok(Look::Body));
     let fault = reader().header(header(b'T', most + 1)).unwrap_err();
     assert!(matches!(fault, AnswerFault::TooLong { limit, .. } if limit == most));
+}
+
+/// What is said of a statement is no longer than what is said of a session.
+#[test]
+fn a_description_has_a_limit() {
+    let most = limits::TRANSFER_STATE_MAX;
+    for more in [0, 1] {
+        let mut reader = DescribeReader::new(1);
+        let look = reader.header(header(b't', most + more));
+        match more {
+            0 => assert_eq!(look, Ok(Look::Body)),
+            _ => assert!(matches!(look, Err(AnswerFault::TooLong { .. }))),
+        }
+    }
 }
 
 /// A longer row is dropped as it comes, and the answer goes on.

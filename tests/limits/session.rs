@@ -933,3 +933,29 @@ fn move_held() {
         assert_eq!(rig.transfers()[2], 1 - taken, "{:?}", rig.move_ended());
     }
 }
+
+/// So many statements are described in one question, and one more in the next.
+#[test]
+fn migration_describes() {
+    for more in [0, 1] {
+        let mut rig = Rig::new(cockroach::servers(), Chunk::Whole);
+        rig.logged_in();
+        let names = (0..limits::MIGRATION_DESCRIBES + more).map(|at| format!("s{at:04}"));
+        let names: Vec<String> = names.collect();
+        for name in &names {
+            rig.client(&format!("P({name},delete from t) S"));
+            rig.take(PeerId::WRITER);
+            rig.writer("1 Z(I)");
+        }
+        rig.take(PeerId::CLIENT);
+        rig.migrate(MoveOrder::new(MoveTarget::Writer(SPARE)));
+        let describe = |name: &String| format!("DS({name}) S");
+        let (first, rest) = names.split_at(limits::MIGRATION_DESCRIBES);
+        for names in [first, rest].into_iter().filter(|names| !names.is_empty()) {
+            let asked: Vec<String> = names.iter().map(describe).collect();
+            rig.see(PeerId::WRITER, &asked.join(" "));
+            rig.writer(&"t n Z(I) ".repeat(names.len()));
+        }
+        cockroach::key(&mut rig);
+    }
+}

@@ -208,7 +208,10 @@ fn a_server_that_knows_no_such_statement_has_refused_it() {
 
 /// A proxy before two nodes.
 fn mover(cluster: &Cluster) -> Mover {
-    let nodes = [0; 2].map(|_| cockroach::start(cluster.primary()));
+    before([0; 2].map(|_| cockroach::start(cluster.primary())))
+}
+
+fn before(nodes: [u16; 2]) -> Mover {
     let upstreams = [Role::Writer, Role::Spare].map(|role| Upstream {
         name: format!("{role:?}"),
         role,
@@ -280,6 +283,52 @@ fn a_live_session_that_its_node_keeps_goes_on() {
     session.run("drop table t");
     assert!(matches!(mover.migrate(to(1)), Event::Moved { .. }));
     assert_eq!(session.value("select 40 + 2"), "42");
+}
+
+/// A node takes a session in although it cannot plan one of its statements again, and says nothing: the session stays, until the
+/// client has closed that one.
+#[test]
+fn a_session_whose_statement_would_be_lost_stays() {
+    let Some(cluster) = lab::cluster("cockroach::lost") else {
+        return;
+    };
+    let nodes = [None, Some("lost")].map(|lost| cockroach::start_without(cluster.primary(), lost));
+    let mover = before(nodes);
+    let mut session = Client::open(mover.port, Pace::Whole, "u_trust", &[]);
+    for name in ["kept", "lost"] {
+        session.send(&[message::parse(name, "select $1::int + 1"), message::sync()].concat());
+        assert_eq!(tags(&session.ready(1)), "1Z");
+    }
+    let process = session.value("select pg_backend_pid()");
+    let run = |session: &mut Client, name| {
+        let values = [Some("41")];
+        let run = [
+            message::bind("", name, &values),
+            message::execute("", 0),
+            message::sync(),
+        ];
+        session.send(&run.concat());
+        assert_eq!(frame::values(&session.ready(1)), ["42"]);
+    };
+    match mover.migrate(to(1)) {
+        Event::MoveFailed {
+            outcome: Outcome::Recoverable,
+            reason,
+            ..
+        } => assert_eq!(
+            reason.to_string(),
+            "the restored session differs: the new server has not the prepared statement lost as it was"
+        ),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(session.value("select pg_backend_pid()"), process);
+    run(&mut session, "lost");
+    session.send(&[message::close_statement("lost"), message::sync()].concat());
+    assert_eq!(tags(&session.ready(1)), "3Z");
+    let event = mover.migrate(to(1));
+    assert!(matches!(event, Event::Moved { .. }), "{event:?}");
+    assert_ne!(session.value("select pg_backend_pid()"), process);
+    run(&mut session, "kept");
 }
 
 /// The proxy example before two nodes, with a console for `op`.

@@ -27,12 +27,17 @@ const TEMPORARY: &str =
 
 /// Listens on a port of its own, in front of a server that trusts its users; ends with the test process.
 pub(crate) fn start(target: u16) -> u16 {
+    start_without(target, None)
+}
+
+/// The same for a node that cannot plan a statement of this name again, where the name is one, and keeps that to itself.
+pub(crate) fn start_without(target: u16, lost: Option<&'static str>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
         for client in listener.incoming() {
             let Ok(client) = client else { return };
-            thread::spawn(move || Node::serve(client, target));
+            thread::spawn(move || Node::serve(client, target, lost));
         }
     });
     port
@@ -46,11 +51,13 @@ struct Node {
     statements: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The status of the last ReadyForQuery.
     status: u8,
+    /// The name of the statement that it cannot plan again.
+    lost: Option<&'static str>,
 }
 
 impl Node {
     /// `None` at the end of the connection, whoever ends it.
-    fn serve(mut client: TcpStream, target: u16) -> Option<()> {
+    fn serve(mut client: TcpStream, target: u16, lost: Option<&'static str>) -> Option<()> {
         let parameters = startup(&mut client)?;
         let user = parameters.get("user")?.clone();
         if let Some(token) = parameters.get(TOKEN) {
@@ -77,6 +84,7 @@ impl Node {
             user,
             statements: BTreeMap::new(),
             status: b'I',
+            lost,
         };
         node.relay_to_ready()?;
         loop {
@@ -154,19 +162,23 @@ impl Node {
         let (settings, statements) = state.split_at(state.iter().position(|byte| *byte == 0)?);
         let settings = std::str::from_utf8(settings).ok()?;
         self.server.write_all(&message::query(settings)).ok()?;
-        let mut failed = self.swallow()?;
+        let failed = self.swallow()?;
         let mut rest = &statements[1..];
-        self.server.write_all(rest).ok()?;
         while let [_, length @ ..] = rest {
             // What was handed out once can be handed out again.
             let length = u32::from_be_bytes(*length.first_chunk()?);
             let (whole, behind) = rest.split_at_checked(usize::try_from(length).ok()? + 1)?;
             let name = whole.get(5..)?.split(|byte| *byte == 0).next()?.to_vec();
+            if self.lost.is_none_or(|lost| name != lost.as_bytes()) {
+                self.server
+                    .write_all(&[whole, &message::sync()].concat())
+                    .ok()?;
+                // It says nothing of one that fails.
+                self.swallow()?;
+            }
             self.statements.insert(name, whole.to_vec());
             rest = behind;
         }
-        self.server.write_all(&message::sync()).ok()?;
-        failed |= self.swallow()?;
         let mut out = Vec::new();
         if failed {
             out.extend(error("ERROR", "XX000", "the session cannot be made again"));

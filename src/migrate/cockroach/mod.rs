@@ -1,13 +1,15 @@
 //! Moving a CockroachDB session: the server itself hands out a session's state, and takes it in.
 //!
-//! Three exchanges, each with a reader of its own; between them stand the phases of a
+//! Five exchanges, each with a reader of its own; between them stand the phases of a
 //! [`Migration`](super::Migration):
 //!
 //! | server | request | answer |
 //! |---|---|---|
+//! | old | what are the session's prepared statements? ([`describe`]) | for each its parameters and columns, or an error ([`DescribeReader`]) |
 //! | old | `SHOW TRANSFER STATE WITH '<key>'` ([`show_transfer_state`]) | one row: an error, or the state and a token ([`StateReader`]) |
 //! | new | the client's StartupMessage with the token ([`Revival`]) | a login without a question |
 //! | new | `SELECT crdb_internal.deserialize_session(…)` ([`deserialize_session`]) | one row: true ([`DeserializeReader`]) |
+//! | new | what are its prepared statements? | the same as the old one's |
 //!
 //! What differs from sqlproxy, on purpose:
 //!
@@ -17,6 +19,9 @@
 //! - An error in place of our answer is a refusal, and the session goes on where it is.
 //! - Notices, parameters and notifications between the messages of an answer are passed on.
 //! - The token and the state are [`Secret`](crate::auth::Secret)s; no error text and no `Debug` holds a byte of them.
+//! - A new server says true although it could not plan a prepared statement again, and has another one or none in its place.
+//!   So the named ones are described on both, and one that differs keeps the session on the old server. The unnamed one is
+//!   not asked for: it is dropped by the request for the state, and prepared again from the client's own message.
 //! - A row above [`TRANSFER_STATE_MAX`](crate::limits::TRANSFER_STATE_MAX) is dropped as it comes, and refused.
 //!
 //! A session moves so by itself, with [`Session::migrate`](crate::session::Session::migrate), where
@@ -27,11 +32,13 @@
 //! No CockroachDB program could be had where this was made. It is tested against scripted answers, and against a program that
 //! speaks its transfer SQL in front of a real PostgreSQL, after the behaviour of its server and of sqlproxy.
 
+mod describe;
 mod deserialize;
 mod key;
 mod revive;
 mod state;
 
+pub use describe::{DescribeReader, Description, describe};
 pub(crate) use deserialize::deserialize_piece;
 pub use deserialize::{DeserializeReader, NotRestored, deserialize_session};
 pub use key::TransferKey;

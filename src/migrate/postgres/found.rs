@@ -55,8 +55,8 @@ pub struct Prepared {
     pub types: Vec<u32>,
     /// The length of its text, in characters.
     pub length: u64,
-    /// What the server makes of its text, which tells it from any other: SHA-256 in hexadecimal digits, of the bytes in the
-    /// database's encoding. Two databases of different encodings make different ones of the same text.
+    /// What the server makes of its text, which tells it from any other: the first 16 bytes of SHA-256, in hexadecimal digits,
+    /// of the bytes in the database's encoding. Two databases of different encodings make different ones of the same text.
     pub digest: Box<[u8]>,
     /// Whether it was made by PREPARE, so that its text is that of a whole Query.
     pub from_sql: bool,

@@ -28,8 +28,8 @@ macro_rules! probe {
             "ARRAY(SELECT ARRAY[p.name, p.parameter_types::pg_catalog.oid[]::pg_catalog.text, ",
             "pg_catalog.length(p.statement)::pg_catalog.text, ",
             // In the encoding that it is kept in, so that nothing fails to be converted; md5() fails where only FIPS is allowed.
-            "pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(p.statement, ",
-            "pg_catalog.getdatabaseencoding())), 'hex'::pg_catalog.text), ",
+            "pg_catalog.encode(pg_catalog.substr(pg_catalog.sha256(pg_catalog.convert_to(p.statement, ",
+            "pg_catalog.getdatabaseencoding())), 1, 16), 'hex'::pg_catalog.text), ",
             "p.from_sql::pg_catalog.text] ",
             "FROM pg_catalog.pg_prepared_statements AS p), ",
             "ARRAY(SELECT ARRAY[s.name, s.setting, s.source, s.context] FROM pg_catalog.pg_settings AS s ",

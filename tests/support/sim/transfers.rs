@@ -86,6 +86,9 @@ const TAKEN_IN: usize = 91;
 
 /// Whether a Query of ours is one of a transfer, of a server that it is to be asked of.
 pub(crate) fn asks(world: &mut World<'_>, to: PeerId, tag: u8, body: &[u8]) -> bool {
+    if world.setup.transfers && describes(world, to, tag, body) {
+        return true;
+    }
     if !world.setup.transfers || tag != b'Q' {
         return false;
     }
@@ -97,6 +100,12 @@ pub(crate) fn asks(world: &mut World<'_>, to: PeerId, tag: u8, body: &[u8]) -> b
         return fine;
     }
     is_spare(to) && body.starts_with(TAKE)
+}
+
+/// Whether a Describe of ours asks one of both servers what a statement is.
+fn describes(world: &World<'_>, to: PeerId, tag: u8, body: &[u8]) -> bool {
+    let statement = tag == b'D' && body.starts_with(b"S") && body != b"S\0";
+    statement && world.moves.has_begun() && (is_spare(to) || to == PeerId::WRITER)
 }
 
 /// Whether a text is a random UUID's (RFC 9562 §5.4).
@@ -159,7 +168,7 @@ pub(crate) fn failed(world: &mut World<'_>, outcome: Outcome, phase: Phase, reas
         Reason::OldFault(_) => outcome == Outcome::Fatal && phase == Phase::Read,
         Reason::OldLost => outcome == Outcome::Fatal && has_no_state,
         Reason::State(_) => outcome == Outcome::Recoverable && phase == Phase::Read,
-        Reason::Differs(_) => false,
+        Reason::Differs(_) => phase == Phase::Verify && (outcome == Outcome::Recoverable || gone),
         _ => outcome == Outcome::Recoverable || gone && !has_no_state,
     };
     let ends = matches!(reason, Reason::Cancelled | Reason::ClientLost);
@@ -177,9 +186,20 @@ pub(crate) fn failed(world: &mut World<'_>, outcome: Outcome, phase: Phase, reas
         Reason::State(_) => {
             let tied = old.is_some_and(|server| server.tie(&world.cluster, false).is_some());
             let fails = |fault: &Fault| matches!(fault, Fault::FailNext(..) | Fault::Cancel);
-            tied || world.strikes.iter().any(fails) || struck(&|flaw| flaw.kind.is_legal())
+            // Which cursor was closed the proxy does not keep.
+            let declared = reason
+                .to_string()
+                .ends_with("a cursor WITH HOLD may be open");
+            tied || declared
+                || world.strikes.iter().any(fails)
+                || struck(&|flaw| flaw.kind.is_legal())
         }
         Reason::OldFault(_) => struck(&|flaw| !flaw.kind.is_legal()),
+        Reason::Differs(_) => world.strikes.iter().any(|fault| match fault {
+            Fault::Transfer(_, flaw) => flaw.kind == FlawKind::Swallows,
+            Fault::FailNext(..) | Fault::Cancel => true,
+            _ => false,
+        }),
         _ => true,
     };
     if !reasoned {

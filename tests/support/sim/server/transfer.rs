@@ -84,10 +84,12 @@ pub(crate) enum FlawKind {
     Notice,
     /// A setting is reported between two messages.
     Parameter,
+    /// A prepared statement cannot be planned again, and nobody is told.
+    Swallows,
 }
 
 impl FlawKind {
-    pub(crate) const ALL: [(FlawKind, &'static str); 17] = [
+    pub(crate) const ALL: [(FlawKind, &'static str); 18] = [
         (FlawKind::Silent, "silent"),
         (FlawKind::Dies, "dies"),
         (FlawKind::Fails, "fails"),
@@ -105,6 +107,7 @@ impl FlawKind {
         (FlawKind::Stray, "stray"),
         (FlawKind::Notice, "notice"),
         (FlawKind::Parameter, "parameter"),
+        (FlawKind::Swallows, "swallows"),
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -120,7 +123,8 @@ impl FlawKind {
             | FlawKind::Refuses
             | FlawKind::Lacks
             | FlawKind::Notice
-            | FlawKind::Parameter => true,
+            | FlawKind::Parameter
+            | FlawKind::Swallows => true,
             FlawKind::Dies
             | FlawKind::Ends
             | FlawKind::Columns
@@ -223,7 +227,7 @@ impl Flaw {
         let between = at % 4;
         match self.kind {
             // Of these the bytes are as they should be.
-            FlawKind::Silent | FlawKind::Dies => {}
+            FlawKind::Silent | FlawKind::Dies | FlawKind::Swallows => {}
             FlawKind::Fails => {
                 answer.truncate(between);
                 answer.push(Said::Report(b'E', "ERROR", ["XX000", "57014"][at / 4 % 2]));
@@ -355,7 +359,11 @@ impl Session {
             (None, state) => self.take_in(state.unwrap_or_default(), io),
         };
         let mut ends = false;
-        if let Some(flaw) = self.flaw.take() {
+        if let Some(flaw) = self
+            .flaw
+            .take_if(|flaw| take.is_some() || flaw.kind != FlawKind::Swallows)
+            && self.has_the_flaw(flaw)
+        {
             flaw.spoils(&mut answer, show.is_some());
             ends = flaw.kind == FlawKind::Ends;
             self.spoilt = Some(flaw);
@@ -368,6 +376,20 @@ impl Session {
             true => Next::Close,
             false => Next::Go,
         })
+    }
+
+    /// Whether it has this flaw behind its answer: nothing is swallowed where there is nothing.
+    fn has_the_flaw(&mut self, flaw: Flaw) -> bool {
+        if flaw.kind != FlawKind::Swallows {
+            return true;
+        }
+        let names = self.prepared.iter().map(|one| one.name.clone());
+        let names: Vec<_> = names.filter(|name| !name.is_empty()).collect();
+        let Some(lost) = names.get(flaw.at % names.len().max(1)) else {
+            return false;
+        };
+        self.drop_prepared(lost);
+        true
     }
 
     fn status(&self) -> u8 {
