@@ -381,13 +381,17 @@ impl<R: Route> Session<R> {
             | Effect::Release(_)
             | Effect::SetTransaction(_)
             | Effect::PrepareTransaction
-            | Effect::Setting(_)
             | Effect::ResetAll
             | Effect::DiscardPlans
             | Effect::DiscardSequences
             | Effect::DiscardTemp
             | Effect::UnlistenAll
             | Effect::CloseAll => {}
+            // It is not reported, as the others that texts are read by are.
+            Effect::Setting(change) if *change.name == *b"backslash_quote" => {
+                self.memory.statements.reading_is_unknown();
+            }
+            Effect::Setting(_) => {}
         }
     }
 

@@ -1,12 +1,12 @@
 //! Keeping the prepared statements within their bounds: what is forgotten, and what is closed on a reader.
 
 use super::effects::{Note, Prepared};
-use super::forward::asks_for_statements;
 use super::leg::{Duty, LegId};
 use super::requests::{Batch, SYNC};
+use super::sql_prepare::asks_for_statements;
 use super::{PeerId, Session};
 use crate::limits;
-use crate::route::{Class, Intent, Route};
+use crate::route::{Class, Effect, Intent, PinKind, Route};
 use crate::track::pipeline::Kind;
 use crate::track::prepared::{Change, Text};
 use crate::wire::{Close, Frontend, Target, TransactionStatus};
@@ -49,6 +49,17 @@ impl<R: Route> Session<R> {
         }
         let runs_there = leg == writer && text == Text::Spare;
         runs_there.then(|| statements.define_forgotten(intent))
+    }
+
+    /// Makes the writer have the statements that could not be prepared there any more behind this text, since it changes how
+    /// texts are read. Whether there was room to.
+    pub(super) fn repair_before_reading(&mut self, leg: LegId, intent: &Intent) -> bool {
+        let mut effects = intent.effects.iter();
+        if leg != self.writer() || !effects.any(|effect| changes_reading(&effect.effect)) {
+            return true;
+        }
+        let missing = self.memory.statements.missing_by_reading(leg.index());
+        missing.iter().all(|name| self.repair(leg, name))
     }
 
     /// Keeps what an upstream has of the statements in order, before a request is sent there.
@@ -103,3 +114,37 @@ impl<R: Route> Session<R> {
         }
     }
 }
+
+/// Whether a text may be read in another way behind it.
+fn changes_reading(effect: &Effect) -> bool {
+    match effect {
+        Effect::Setting(change) => READ_BY.contains(&&*change.name),
+        Effect::ResetAll | Effect::Pin(PinKind::SetConfig | PinKind::UnknownSetting) => true,
+        Effect::Begin(_)
+        | Effect::Commit { .. }
+        | Effect::Rollback { .. }
+        | Effect::Savepoint(_)
+        | Effect::RollbackToSavepoint(_)
+        | Effect::Release(_)
+        | Effect::PrepareTransaction
+        | Effect::SetTransaction(_)
+        | Effect::DiscardAll
+        | Effect::DiscardPlans
+        | Effect::DiscardSequences
+        | Effect::DiscardTemp
+        | Effect::Deallocate(_)
+        | Effect::DeallocateAll
+        | Effect::Prepare(_)
+        | Effect::Execute { .. }
+        | Effect::UnlistenAll
+        | Effect::CloseAll
+        | Effect::Pin(_) => false,
+    }
+}
+
+/// The settings by which a server reads the bytes of a text.
+const READ_BY: [&[u8]; 3] = [
+    b"client_encoding",
+    b"standard_conforming_strings",
+    b"backslash_quote",
+];

@@ -7,6 +7,7 @@ use super::leg::{Duty, LegId};
 use super::look::{bind_names, text_of};
 use super::policy::Judged;
 use super::requests::{Batch, SYNC};
+use super::sql_prepare::asks_for_statements;
 use super::trial::Trial;
 use super::{Demand, PeerId, Session};
 use crate::error::Malformed;
@@ -382,9 +383,12 @@ impl<R: Route> Session<R> {
         }
     }
 
-    /// Makes an upstream have the statements that a text names in SQL: protocol and SQL share one set of names.
-    /// Whether there was room to.
+    /// Makes an upstream have the statements that a text names in SQL: protocol and SQL share one set of names. And those
+    /// that it could not be given behind it. Whether there was room to.
     fn repair_for(&mut self, leg: LegId, intent: &Intent, text: &[u8]) -> bool {
+        if !self.repair_before_reading(leg, intent) {
+            return false;
+        }
         for effect in &intent.effects {
             let Some(name) = effect.effect.statement() else {
                 continue;
@@ -494,15 +498,6 @@ impl<R: Route> Session<R> {
         }
         true
     }
-}
-
-/// Whether a text may run a prepared statement by its name, or show which there are.
-pub(super) fn asks_for_statements(text: &[u8]) -> bool {
-    let says = |word: &[u8]| {
-        let mut windows = text.windows(word.len());
-        windows.any(|window| window.eq_ignore_ascii_case(word))
-    };
-    says(b"execute") || says(b"pg_prepared_statement")
 }
 
 /// Whether a message with this tag is looked into before it is forwarded.

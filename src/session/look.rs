@@ -231,6 +231,15 @@ impl Look {
         self.binds = self.binds.saturating_add(1);
     }
 
+    /// The segment names a statement. In another client encoding the same name has other bytes, which only the writer can tell:
+    /// it has all whose names are not ASCII.
+    fn names(&mut self, name: &[u8]) {
+        if !name.is_ascii() {
+            self.join(Class::Session, Why::Forgotten);
+            self.part = Part::Foreign;
+        }
+    }
+
     /// The segment runs a portal to its end.
     fn run(&mut self, input: &[u8], portal: &[u8]) {
         let last = self.bound.clone().and_then(|name| input.get(name));
@@ -348,10 +357,11 @@ impl<R: Route> Session<R> {
                 }
                 return Seen::Enough;
             }
-            Frontend::Close(_)
-            | Frontend::CopyData { .. }
-            | Frontend::CopyDone
-            | Frontend::CopyFail { .. } => {}
+            Frontend::Close(close) => match close.kind {
+                Target::Statement => look.names(close.name),
+                Target::Portal => {}
+            },
+            Frontend::CopyData { .. } | Frontend::CopyDone | Frontend::CopyFail { .. } => {}
             Frontend::Terminate | Frontend::Password(_) | Frontend::Unknown { .. } => {
                 look.join(Class::Write, Why::UnknownForm);
                 look.part = Part::Foreign;
@@ -441,6 +451,7 @@ impl<R: Route> Session<R> {
     fn look_at_parse(&mut self, look: &mut Look, name: &[u8], intent: &Arc<Intent>, text: &[u8]) {
         self.join_text(look, intent, text);
         self.join_part(look, intent);
+        look.names(name);
         if name.is_empty() {
             // The unnamed statement is replaced, whatever it was.
             return;
@@ -457,6 +468,7 @@ impl<R: Route> Session<R> {
     }
 
     fn look_at_statement(&mut self, look: &mut Look, input: &[u8], name: &[u8]) {
+        look.names(name);
         let own = look
             .parsed
             .iter()

@@ -5,9 +5,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-use super::effects::Prepared;
 use super::leg::LegId;
-use super::look::text_of;
 use super::move_ask::{Answer, Body, Question};
 use super::moving::{Described, Kin, Moving, SequenceValues, Source};
 use super::requests::Batch;
@@ -330,8 +328,12 @@ impl<R: Route> Session<R> {
         if !refused.is_empty() {
             return Some(first(refused));
         }
-        if let Some(name) = self.in_other_words() {
-            let name = Printable(name);
+        // A server keeps a statement as it was read.
+        let mut older = self
+            .memory
+            .statements
+            .in_other_reading(self.writer().index());
+        if let Some(name) = older.next().map(Printable) {
             return Some(format!(
                 "prepared under another client encoding or other rules for strings: {name}"
             ));
@@ -341,20 +343,6 @@ impl<R: Route> Session<R> {
             .into_iter()
             .find(|what| !matches!(what, Surrounding::Behind { .. }) && plan.order.refuses(what));
         differs.map(|what| what.to_string())
-    }
-
-    /// A statement whose text, byte for byte, would be another one in the encoding that the client has now, or mean another
-    /// one: a server keeps it as it was read.
-    fn in_other_words(&self) -> Option<&[u8]> {
-        let statements = &self.memory.statements;
-        let mut older = statements.in_other_reading(self.writer().index());
-        let plain = |name: &[u8], known: &Prepared| {
-            let text = text_of(&known.body).unwrap_or_default();
-            let same = text.is_ascii() && !text.contains(&b'\\');
-            name.is_ascii() && same && known.query.is_ascii()
-        };
-        let found = older.find(|(name, known)| !plain(name, known));
-        found.map(|(name, _)| name)
     }
 
     fn state_is_read(&mut self, now: Instant, found: Box<Found>) {

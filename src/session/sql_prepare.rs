@@ -154,6 +154,15 @@ impl<R: Route> Session<R> {
     }
 }
 
+/// Whether a text may run a prepared statement by its name, or show which there are.
+pub(super) fn asks_for_statements(text: &[u8]) -> bool {
+    let says = |word: &[u8]| {
+        let mut windows = text.windows(word.len());
+        windows.any(|window| window.eq_ignore_ascii_case(word))
+    };
+    says(b"execute") || says(b"pg_prepared_statement")
+}
+
 /// The body of a Parse.
 fn parse_body(name: &[u8], text: &[u8], types: &[u32]) -> Vec<u8> {
     let count = u16::try_from(types.len()).unwrap_or(0);

@@ -1,8 +1,27 @@
-//! What each upstream has of the prepared statements, and lacks.
+//! What each upstream has of the prepared statements, and lacks, and what it can be given.
+//!
+//! A statement stays as it was read when it was prepared. Prepared anew it is read by the settings of that moment, so one
+//! whose text depends on them has to be on the writer before they change; behind that it runs where it is.
 
 use std::sync::Arc;
 
 use super::prepared::{ABSENT, Definition, Entry, Statements};
+
+impl<M> Definition<M> {
+    /// Whether name and text are the same in every client encoding and by whatever rules for strings. A server refuses
+    /// `U&'…'` by some of those.
+    fn reads_alike(&self) -> bool {
+        let mut fields = self.body.split(|byte| *byte == 0);
+        let name = fields.next().unwrap_or_default();
+        let text = fields.next().unwrap_or_default();
+        let escapes = text.windows(2).any(|two| two.eq_ignore_ascii_case(b"u&"));
+        name.is_ascii()
+            && text.is_ascii()
+            && !text.contains(&b'\\')
+            && !escapes
+            && self.query.is_ascii()
+    }
+}
 
 impl<M: Clone> Statements<M> {
     /// Names, at most `most` of them, that an upstream has and the client does not have any more.
@@ -48,22 +67,41 @@ impl<M: Clone> Statements<M> {
 
     /// Whether a definition can be prepared anew, and means the same then.
     pub(super) fn repeats(&self, known: &Definition<M>) -> bool {
-        known.is_repeatable()
+        known.is_repeatable() && !self.is_in_other_reading(known)
+    }
+
+    fn is_in_other_reading(&self, known: &Definition<M>) -> bool {
+        known.version <= self.other_reading && !known.reads_alike()
     }
 
     /// Texts are read in another way from here on, in another client encoding or with other rules for strings: older ones may
     /// mean something else now.
     pub fn reading_changed(&mut self) {
-        self.other_reading = self.next_version;
+        self.other_reading = self.other_reading.max(self.next_version);
     }
 
-    /// What an upstream has as the client has it, and may have been read in another way.
-    pub fn in_other_reading(
-        &self,
-        leg: usize,
-    ) -> impl Iterator<Item = (&[u8], &Arc<Definition<M>>)> {
-        let older = |known: &Arc<Definition<M>>| known.version <= self.other_reading;
-        self.present(leg).filter(move |(_, known)| older(known))
+    /// The same from here on at any time, of which nothing tells.
+    pub fn reading_is_unknown(&mut self) {
+        self.other_reading = u64::MAX;
+    }
+
+    /// What an upstream has as the client has it, and may mean something else by now.
+    pub fn in_other_reading(&self, leg: usize) -> impl Iterator<Item = &[u8]> {
+        let present = self.present(leg);
+        present.filter_map(|(name, known)| self.is_in_other_reading(known).then_some(name))
+    }
+
+    /// Names of what an upstream lacks, and could not be given any more if texts were read in another way.
+    pub fn missing_by_reading(&self, leg: usize) -> Vec<Box<[u8]>> {
+        let mut names = self.missing(leg);
+        names.retain(|name| {
+            let known = self
+                .entries
+                .get(name)
+                .and_then(|entry| entry.current.as_ref());
+            known.is_some_and(|known| !known.reads_alike())
+        });
+        names
     }
 
     /// What the client has, wherever it is, the unnamed statement included.

@@ -184,7 +184,12 @@ impl<M: Clone> Statements<M> {
         let part = most.checked_div(PART).unwrap_or(0);
         let less = most.saturating_sub(part.min(at_once));
         let count = held.saturating_sub(less).min(at_once);
-        let there = |entry: &Entry<M>| entry.current.is_some() && entry.held(leg) != ABSENT;
+        let there = |entry: &Entry<M>| {
+            let current = entry.current.as_ref();
+            let elsewhere = || (0..LEGS).any(|other| other != leg && entry.is_at(other));
+            let spared = current.is_some_and(|current| self.repeats(current) || elsewhere());
+            spared && entry.held(leg) != ABSENT
+        };
         let mut names = self.least_used(there, count);
         names.retain(|name| self.pending.concerning(name).is_none());
         names

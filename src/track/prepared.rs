@@ -545,7 +545,12 @@ impl<M: Clone> Statements<M> {
         match &entry.current {
             None if held == ABSENT => Repair::None,
             None => Repair::Close,
-            Some(current) if current.version == held || !self.repeats(current) => Repair::None,
+            Some(current) if current.version == held => Repair::None,
+            Some(current) if !self.repeats(current) => match held {
+                ABSENT => Repair::None,
+                // Better no statement than another one.
+                _ => Repair::Close,
+            },
             Some(current) if held == ABSENT || name.is_empty() => {
                 Repair::Parse(Arc::clone(current))
             }
@@ -737,6 +742,71 @@ mod tests {
         assert_eq!(repair(&statements, WRITER, b"s"), "wait");
         statements.refused(ticket, Reached::Nobody);
         assert_eq!(repair(&statements, WRITER, b"s"), "parse one");
+    }
+
+    /// A statement that may mean something else by now is prepared nowhere; where the name has an older meaning it has none.
+    #[test]
+    fn what_is_read_in_another_way_is_repaired_nowhere() {
+        let mut statements = statements();
+        for (leg, body) in [(WRITER, "s\0caf\u{e9}"), (READER, "s\0th\u{e9}")] {
+            let ticket = define(&mut statements, leg, b"s", body.as_bytes());
+            statements.confirmed(ticket);
+        }
+        let ticket = define(&mut statements, WRITER, b"plain", b"plain\0coffee");
+        statements.confirmed(ticket);
+        assert_eq!(
+            statements.missing_by_reading(WRITER),
+            [b"s".as_slice().into()]
+        );
+        assert!(statements.can_run(WRITER, b"s"));
+        statements.reading_changed();
+        assert_eq!(repair(&statements, WRITER, b"s"), "close");
+        assert_eq!(repair(&statements, READER, b"s"), "none");
+        assert_eq!(
+            repair(&statements, READER, b"plain"),
+            "parse plain\\x00coffee"
+        );
+        assert!(!statements.can_run(WRITER, b"s") && statements.can_run(READER, b"s"));
+        assert_eq!(statements.missing(WRITER).len(), 0);
+        // A name has bytes too.
+        let ticket = define(&mut statements, WRITER, b"\xe9", b"\xe9\0coffee");
+        statements.confirmed(ticket);
+        assert_eq!(statements.in_other_reading(WRITER).count(), 0);
+        statements.reading_is_unknown();
+        statements.reading_changed();
+        assert_eq!(
+            statements.in_other_reading(WRITER).next(),
+            Some(&b"\xe9"[..])
+        );
+        let ticket = forget(&mut statements, WRITER, b"plain");
+        statements.confirmed(ticket);
+        let ticket = define(&mut statements, READER, b"s", b"s\0th\xe9");
+        statements.confirmed(ticket);
+        assert_eq!(repair(&statements, WRITER, b"s"), "close");
+    }
+
+    /// A reader closes what was used least of too much, and keeps what could not be had again.
+    #[test]
+    fn a_reader_keeps_what_nobody_else_could_be_given() {
+        let mut statements = statements();
+        for name in ["a", "b", "c"] {
+            let body = format!("{name}\0caf\u{e9}");
+            let ticket = define(&mut statements, READER, name.as_bytes(), body.as_bytes());
+            statements.confirmed(ticket);
+        }
+        assert_eq!(statements.beyond(READER, 8), [b"a".as_slice().into()]);
+        let Repair::Parse(definition) = statements.repair(WRITER, b"b") else {
+            panic!("it is not there");
+        };
+        let (leg, name) = (WRITER, b"b".as_slice().into());
+        let ticket = statements.sent(Change::Restore {
+            leg,
+            name,
+            definition,
+        });
+        statements.confirmed(ticket);
+        statements.reading_changed();
+        assert_eq!(statements.beyond(READER, 8), [b"b".as_slice().into()]);
     }
 
     #[test]

@@ -93,6 +93,52 @@ fn uses_named_statements_in_both_places() {
     assert_eq!(errors(&trace), ["26000"]);
 }
 
+/// What was prepared means what it meant, wherever it runs: by another encoding the same bytes are four of the server's, and
+/// by other rules a backslash is none.
+#[test]
+fn keeps_the_meaning_of_texts_that_would_be_read_in_another_way() {
+    let Some(lab) = Lab::new("extended::reading") else {
+        return;
+    };
+    let run = |name| [bind("", name, &[]), execute("", 0), sync()].concat();
+    let settings = [
+        (
+            "set client_encoding to latin1",
+            "select octet_length('\u{e9}')",
+        ),
+        (
+            "set standard_conforming_strings to off",
+            r"select octet_length('\\')",
+        ),
+        (
+            "set standard_conforming_strings to off",
+            "select octet_length(u&'!00e9' uescape '!')",
+        ),
+    ];
+    for (set, text) in settings {
+        let mut script = Script::new()
+            .query("select 1")
+            .send([parse("outside", text), sync()].concat())
+            .ready(1)
+            .query("begin")
+            .send([parse("inside", text), sync()].concat())
+            .ready(1)
+            .query("commit")
+            .query(set);
+        for around in [["select 1", "select 1"], ["begin", "commit"]] {
+            script = script.query(around[0]);
+            for name in ["inside", "outside"] {
+                script = script.send(run(name)).ready(1);
+            }
+            script = script.query(around[1]);
+        }
+        let trace = lab.same(&script);
+        let values = values(&trace);
+        assert_eq!(values.iter().filter(|value| *value == "2").count(), 4);
+        assert_eq!(errors(&trace), [""; 0]);
+    }
+}
+
 #[test]
 fn refuses_a_name_that_is_taken() {
     let Some(lab) = Lab::new("extended::taken") else {
