@@ -112,6 +112,20 @@ fn a_batch_forgets_nothing_that_it_uses() {
     });
 }
 
+/// Nor is anything forgotten that it names, be it what was used least, for the reader may lack it.
+#[test]
+fn a_batch_that_uses_all_there_is_has_no_room_made_for_it() {
+    each(small, |rig| {
+        full(rig);
+        rig.eof(READER);
+        rig.reader_again();
+        let all = "B(,s0) E B(,s1) E B(,s2) E B(,s3) E";
+        rig.client(&format!("{all} {} S", parse("s5")));
+        rig.see(READER, "");
+        rig.see(WRITER, &format!("{all} {} S", parse("s5")));
+    });
+}
+
 /// Nothing is prepared beside a transaction, in which it would fail with it; nor does it have to be.
 #[test]
 fn nothing_is_lent_to_a_writer_in_a_transaction() {
@@ -157,6 +171,23 @@ fn what_the_writer_refuses_is_kept() {
         rig.reader_again();
         run(rig, "s0", READER, &format!("{} ", parse("s0")));
         run(rig, "s1", WRITER, "");
+    });
+}
+
+#[test]
+fn what_the_writer_refuses_is_not_offered_again() {
+    each(small, |rig| {
+        rig.both();
+        for name in ["s0", "s1", "s2", "s3"] {
+            prepare_there(rig, name);
+        }
+        rig.client(&format!("{} S", parse("s4")));
+        rig.take(WRITER);
+        rig.writer(&"E(42P01) Z(I) ".repeat(4));
+        rig.writer("1 Z(I)");
+        rig.see(CLIENT, "1 Z(I)");
+        rig.client("Q(delete from t)");
+        rig.see(WRITER, "Q(delete from t)");
     });
 }
 
