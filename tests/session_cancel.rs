@@ -3,11 +3,11 @@
 mod session_support;
 
 use pgturnout::session::{
-    CancelEnd, CancelTarget, Config, Event, Lifecycle, LostReads, Optimistic, PeerId, Timer,
+    CancelEnd, CancelTarget, Config, Demand, Event, Lifecycle, LostReads, Optimistic, PeerId, Timer,
 };
 use pgturnout::startup::{ProtocolVersion, UpstreamTlsPolicy};
-use session_support::frames::frontend;
-use session_support::{Rig, config, each, login, startup};
+use session_support::frames::{backend, frontend};
+use session_support::{Chunk, Rig, config, each, login, startup};
 
 const CLIENT: PeerId = PeerId::CLIENT;
 const WRITER: PeerId = PeerId::WRITER;
@@ -685,5 +685,66 @@ fn a_cancel_means_the_request_of_its_time() {
         rig.client("Q(select 1)");
         assert!(target(rig).epoch != meant);
         assert_eq!(rig.session.cancel_epoch(), target(rig).epoch);
+    });
+}
+
+/// A request that we have answered for its lost reader is none any more, for a cancel that is under way or waits.
+#[test]
+fn a_cancel_of_a_lost_read_is_not_for_the_next_request() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(select 1)");
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.reset(READER);
+        assert!(rig.shown(CLIENT).ends_with("Z(I)"));
+        assert!(rig.session.cancel_epoch() != first.epoch);
+        rig.client("Q(delete from t)");
+        assert_eq!(rig.cancel_ended(), CancelEnd::Done);
+        assert!(target(rig).epoch != first.epoch);
+    });
+}
+
+/// What may not begin is no target, and nothing waits for it: whoever asked would ask for ever.
+#[test]
+fn there_is_no_target_where_no_cancel_may_begin() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("Q(delete from t)");
+        rig.takes(WRITER, false);
+        rig.client("Q(insert into t values (1)) X");
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.expire(Timer::Drain);
+        assert!(matches!(rig.session.lifecycle(), Lifecycle::Live));
+        assert!(rig.session.cancel_target().is_none() && !rig.session.is_holding());
+    });
+}
+
+/// Between the last of a refusal and the next look at what the client has sent, its request is nowhere.
+#[test]
+fn a_cancel_waits_for_a_request_that_is_to_be_decided_again() {
+    let mut rig = Rig::new(optimistic(), Chunk::Whole);
+    rig.both();
+    rig.client("Q(select f())");
+    rig.see(READER, "Q(select f())");
+    rig.reader("E(25006)");
+    let now = rig.now;
+    let demand = rig.session.handle_input(now, READER, &backend("Z(I)"));
+    assert_eq!(demand, Demand::Again);
+    assert!(rig.session.cancel_target().is_none() && rig.session.is_holding());
+}
+
+/// A batch goes on behind a part of it that was answered: that is not what the cancel was for.
+#[test]
+fn nothing_follows_an_answered_part_of_a_batch() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(,delete from t) B(,) E H");
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.writer("1 2 C(DELETE 1)");
+        rig.client("B(,) E H");
+        assert_eq!(rig.cancel_ended(), CancelEnd::Done);
     });
 }

@@ -18,6 +18,8 @@ pub struct CancelTicket {
     peer: PeerId,
     number: u64,
     epoch: u64,
+    /// Where what it is meant for ends in what the upstream is sent, in bytes.
+    until: u64,
     /// How many bytes of what it is meant for the upstream had yet to get, of those that are known.
     missing: u64,
 }
@@ -49,7 +51,7 @@ impl<R: Route> Session<R> {
         LegId::ALL.into_iter().find_map(|id| {
             let serving = self.leg(id).serving()?;
             let runs = serving.pipeline.has_client() || self.is_relay_only();
-            let sent = runs && !self.keeps_cancel_waiting(id);
+            let sent = runs && !self.keeps_cancel_waiting(id) && self.cancels_begun.is_some();
             self.cancel_target_at(id).filter(|_| sent)
         })
     }
@@ -76,11 +78,12 @@ impl<R: Route> Session<R> {
     pub fn is_holding(&self) -> bool {
         let chosen = self.requests.look.seen != Seen::On
             || self.requests.decided.is_some()
+            || self.was_refused()
             || self.keeps_request();
         let waits = LegId::ALL
             .into_iter()
             .any(|id| self.keeps_cancel_waiting(id));
-        waits || chosen && self.nothing_in_flight()
+        self.cancels_begun.is_some() && (waits || chosen && self.nothing_in_flight())
     }
 
     /// Says that a CancelRequest for this target is sent now: its connection stands, and the next bytes on it are the request.
@@ -111,6 +114,7 @@ impl<R: Route> Session<R> {
             peer,
             number,
             epoch: target.epoch,
+            until,
             missing,
         })
     }
@@ -135,13 +139,14 @@ impl<R: Route> Session<R> {
     }
 
     fn cancel_end(&self, id: LegId, ticket: CancelTicket) -> CancelEnd {
-        let is_answered = self.requests.answered != ticket.epoch;
         let serving = self.leg(id).serving();
-        let runs_there = serving.is_some_and(|serving| serving.pipeline.has_client());
-        let hit_it = ticket.missing == 0 && runs_there && !self.is_refusing(id);
-        match is_answered || hit_it || self.is_relay_only() {
-            true => CancelEnd::Done,
-            false => CancelEnd::Again,
+        let oldest = serving.and_then(|serving| serving.pipeline.client_end());
+        let runs_there = oldest.is_some_and(|end| end <= ticket.until);
+        let came_early = ticket.missing > 0 && runs_there;
+        let goes_on = self.is_refusing(id) || self.requests.elsewhere == Some(ticket.epoch);
+        match ticket.epoch == self.requests.answered && (came_early || goes_on) {
+            true => CancelEnd::Again,
+            false => CancelEnd::Done,
         }
     }
 

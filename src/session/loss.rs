@@ -372,6 +372,7 @@ impl<R: Route> Session<R> {
     /// transaction is lost with it, and the writer has what takes its place.
     pub(super) fn tell_ready(&mut self) {
         let status = self.status_of_ours().byte();
+        self.requests.is_answered();
         self.push(PeerId::CLIENT, &[b'Z', 0, 0, 0, 5, status]);
     }
 

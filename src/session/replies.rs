@@ -425,7 +425,7 @@ impl<R: Route> Session<R> {
         let note = reply.done.map(|done| done.note);
         if header.tag == tag::READY_FOR_QUERY {
             if reply.owner == Owner::Client && !self.is_refusing(leg) {
-                self.requests.answered = self.requests.answered.saturating_add(1);
+                self.requests.is_answered();
             }
             return self.ready(now, leg, body, note);
         }

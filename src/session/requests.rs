@@ -59,9 +59,10 @@ pub(super) struct Requests {
     pub(super) last: LegId,
     /// The upstream that was sent a Flush, and nothing of the client's since.
     pub(super) flushed: Option<LegId>,
-    /// How many requests of the client have been answered by an upstream. Behind one that a lost reader owed, the writer
-    /// answers before another reader does.
+    /// How many times the client was told ReadyForQuery for a request, by an upstream or by us.
     pub(super) answered: u64,
+    /// How many were when the one that is next had to leave its first upstream.
+    pub(super) elsewhere: Option<u64>,
     /// Whether a request is tried on the reader.
     pub(super) trial: Trial,
     /// What the caller's policy says of the client's next message.
@@ -88,6 +89,7 @@ impl Requests {
             decided: None,
             last: writer,
             answered: 0,
+            elsewhere: None,
             trial: Trial::None,
             judged: Judged::NotYet,
             count: 0,
@@ -110,6 +112,18 @@ impl Requests {
     /// The request that was numbered last is to be decided anew, and keeps its number.
     pub(super) fn again(&mut self) {
         self.count = self.count.saturating_sub(1);
+    }
+
+    /// The client has its ReadyForQuery.
+    pub(super) fn is_answered(&mut self) {
+        self.answered = self.answered.saturating_add(1);
+        self.elsewhere = None;
+    }
+
+    /// What was sent to an upstream, and did not happen there, is to be decided once more.
+    pub(super) fn goes_elsewhere(&mut self) {
+        self.again();
+        self.elsewhere = Some(self.answered);
     }
 
     /// The number of the request that the client's next message belongs to.
