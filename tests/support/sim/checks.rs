@@ -163,8 +163,8 @@ const HELD_BEFORE_THE_LOGIN: usize = 16 << 10;
 /// What a message may cost until it is answered, its bytes not counted, and what is remembered of it behind that.
 const HELD_FOR_A_MESSAGE: usize = 400;
 const KEPT_OF_A_MESSAGE: usize = 100;
-/// What is remembered of a move: how its new server greeted, and what kin the servers are.
-const KEPT_OF_A_MOVE: usize = 1 << 10;
+/// What is remembered of a move: how its new server greeted, what kin the servers are, and the queues of one more connection.
+const KEPT_OF_A_MOVE: usize = 4 << 10;
 /// And where a text's tables are remembered with it.
 const KEPT_OF_ITS_TABLES: usize = 25;
 

@@ -104,6 +104,15 @@ impl Terms {
         }
     }
 
+    /// Puts up with a server that is like this.
+    pub(crate) fn takes(&mut self, lodging: Lodging) {
+        let wanted = lodging.accepted_as();
+        let at = ACCEPTS
+            .iter()
+            .position(|(accept, _)| Some(*accept) == wanted);
+        self.accepts |= at.map_or(0, |at| 1 << at);
+    }
+
     fn limits(self) -> PhaseLimits {
         let n = u64::from(self.pace);
         let millis = Duration::from_millis;

@@ -278,6 +278,11 @@ fn waits_for_the_client(world: &World<'_>) -> Option<&'static str> {
     if !world.from_client.is_between() {
         return Some("the rest of a message is to come");
     }
+    let mut frames = world.client.frames.iter().rev();
+    let ready = frames.find(|frame| frame.tag == b'Z');
+    if ready.is_some_and(|frame| frame.body != b"I") {
+        return Some("it was told that its transaction is open");
+    }
     let client = &world.links[PeerId::CLIENT.index()];
     if client.stalled {
         return Some("it takes nothing");

@@ -51,11 +51,17 @@ fn chosen(choices: &mut Choices<'_>) -> Scenario {
         0 => super::wild(choices),
         3..=5 => super::stricken(nth * 3 + kind - 3, choices),
         8..=10 => super::untimely(nth * 3 + kind - 8, choices),
-        11 => super::waylaid(nth * 2, choices),
-        14 => super::waylaid(nth * 2 + 1, choices),
+        11 => super::waylaid(nth * 3, choices),
+        13 => super::waylaid(nth * 3 + 1, choices),
+        14 => super::waylaid(nth * 3 + 2, choices),
         12 => super::moving(choices),
         15 => super::staged(nth, choices),
         _ => super::scenario(choices),
     };
-    super::transfers::between_nodes(scenario, choices)
+    // Between those there are fewer phases, and no reader to be struck in them.
+    let stays = matches!(kind, 11 | 13 | 14) && choices.percent(70);
+    match stays {
+        true => scenario,
+        false => super::transfers::between_nodes(scenario, choices),
+    }
 }

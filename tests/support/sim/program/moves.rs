@@ -114,11 +114,15 @@ impl Program<'_, '_> {
             self.events.push(Event::Calm);
             place = 0;
         }
-        let journey = Journey {
+        let mut journey = Journey {
             probes: self.choices.percent(40),
             terms: Terms::choose(self.choices),
             ..Journey::to(place)
         };
+        if self.choices.percent(90) {
+            // So that it comes to the later phases.
+            journey.terms.takes(setup.fittings.lodging);
+        }
         self.strikes_on_the_way(journey, fault, phase);
         self.events.push(Event::Calm);
         if phase == Phase::MoveWait {
@@ -153,7 +157,7 @@ impl Program<'_, '_> {
         }
         let departure = Event::Fault(Fault::Move(journey));
         let peer = fault.peer().unwrap_or(PeerId::CLIENT);
-        let beats = self.choices.weighted(&[(6, 0), (1, 1), (1, 7)]);
+        let beats = self.choices.weighted(&[(10, 0), (1, 1), (1, 3)]);
         let ambush = match fault.waits_for_a_dial() {
             true => Event::Fault(fault),
             false => Event::Aim(peer, phase, beats, fault),
