@@ -106,6 +106,10 @@ pub(crate) const COMMANDS: &[(&str, &str)] = &[
         "no new session dials this server; logins wait for it, or for RESUME",
     ),
     (
+        "DRAIN 'host:port' TO 'host:port' [WITHIN seconds] [WITH (option = value, ...)]",
+        "the same as MIGRATE ALL: who is there moves to the second server, which takes its place",
+    ),
+    (
         "PAUSE 'host:port' [WITHIN seconds]",
         "the same, and sessions that write there are held between two transactions; done when all are",
     ),
@@ -227,7 +231,7 @@ fn statement(mut words: Words<'_>) -> Result<Command, Failed> {
                 _ => return Err((Cause::At(what), at)),
             })
         }
-        "drain" => Command::Drain(words.address()?),
+        "drain" => words.drain()?,
         "pause" => Command::Pause(words.address()?, words.within()?),
         "resume" => Command::Resume(words.address()?),
         "migrate" => words.migrate()?,
@@ -312,6 +316,17 @@ impl<'a> Words<'a> {
             (seconds, _) if seconds <= PATIENCE_MAX => Ok(Duration::from_secs(seconds)),
             (seconds, at) => Err((Cause::Number(seconds.to_string()), at)),
         }
+    }
+
+    /// Where to is what the sessions of a drained server lack: with it they move there, as by `MIGRATE ALL`.
+    fn drain(&mut self) -> Result<Command, Failed> {
+        let from = self.address()?;
+        if !self.takes_word("to") {
+            return Ok(Command::Drain(from));
+        }
+        let to = self.address()?;
+        let terms = self.terms()?;
+        Ok(Command::MigrateAll { from, to, terms })
     }
 
     fn migrate(&mut self) -> Result<Command, Failed> {
@@ -546,6 +561,14 @@ mod tests {
         for text in ["drain 'db1:5432'", "DRAIN \"db1:5432\"", "drain db1:5432;"] {
             assert_eq!(parse(text), Ok(vec![drain.clone()]), "{text:?}");
         }
+        for rest in ["", " within 5", " with (listen = move)"] {
+            let moved = parse(&format!("drain a:1 to b:2{rest}"));
+            let all = parse(&format!("migrate all from a:1 to b:2{rest}"));
+            assert_eq!(moved, all, "{rest}");
+            assert!(matches!(all.as_deref(), Ok([Command::MigrateAll { .. }])));
+        }
+        assert_eq!(parse("drain a:1 to"), at(""));
+        assert_eq!(parse("drain a:1 within 5"), at("within"));
         let six = parse("resume '[::1]:1'");
         assert_eq!(six, Ok(vec![Command::Resume(host("::1", 1))]));
         for text in ["", " ", ";", "-- nothing", "/* nothing */"] {
