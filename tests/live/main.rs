@@ -53,6 +53,7 @@ mod probe;
 mod read_only;
 mod reading;
 mod replication;
+mod reports;
 mod ring;
 mod routing;
 mod simple;
