@@ -13,7 +13,7 @@ use pgturnout::startup::{
 };
 use pgturnout::stats::ConnectionCounter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use crate::options::HostPort;
 use crate::peer_io::Stream;
@@ -30,7 +30,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub(crate) async fn relay(proxy: Arc<Proxy>, asker: Asker) {
     let what = match proxy.registry.aim(&asker).await {
         Aim::Now(target) => vec![What::Ours(target)],
-        Aim::Later(_, told) => return later(proxy, asker, told),
+        Aim::Later(told) => return later(proxy, asker, told),
         Aim::Nothing if proxy.registry.knows(&asker) => Vec::new(),
         Aim::Nothing => elsewhere(&proxy, &asker.key),
     };
@@ -42,7 +42,7 @@ pub(crate) async fn own(proxy: Arc<Proxy>, key: CancelKey, address: IpAddr) {
     let asker = Asker { key, address };
     let what = match proxy.registry.aim(&asker).await {
         Aim::Now(target) => vec![What::Ours(target)],
-        Aim::Later(_, told) => return later(proxy, asker, told),
+        Aim::Later(told) => return later(proxy, asker, told),
         Aim::Nothing => Vec::new(),
     };
     send_all(&proxy, &asker, what).await;
@@ -110,7 +110,7 @@ fn not_taken(proxy: &Proxy, what: &What, error: &io::Error) {
 /// Has an upstream stop what it runs for a client that is gone. Its session is over, so nothing else runs under its key.
 pub(crate) async fn stop(proxy: Arc<Proxy>, target: CancelTarget) {
     let stopped = async {
-        let _turn = proxy.cancels.acquire().await.map_err(io::Error::other)?;
+        let _turn = turn(&proxy.cancels[target.to.0]).await?;
         let stream = connect(&proxy, target.to, target.tls).await?;
         hand_over(stream, &target.key).await
     };
@@ -143,23 +143,26 @@ enum Sent {
 }
 
 async fn send(proxy: &Arc<Proxy>, asker: &Asker, what: &What) -> io::Result<Sent> {
-    let permits = match what {
-        What::Ours(_) | What::Theirs(_) => &proxy.cancels,
-        What::Others(_) => &proxy.hand_ons,
-    };
-    let _turn = permits.acquire().await.map_err(io::Error::other)?;
-    let stream = match what {
+    let (stream, _turn) = match what {
         What::Ours(target) => return stop_request(proxy, asker, target.clone()).await,
         What::Theirs(to) => {
+            let turn = turn(&proxy.cancels[to.0]).await?;
             let policy = proxy.current().config.upstreams[to.0].tls;
-            connect(proxy, *to, policy).await?
+            (connect(proxy, *to, policy).await?, turn)
         }
-        What::Others(address) => Stream::plain(address.dial().await?),
+        What::Others(address) => {
+            let turn = turn(&proxy.hand_ons).await?;
+            (Stream::plain(address.dial().await?), turn)
+        }
     };
     Ok(match hand_over(stream, &asker.key).await {
         Ok(()) => Sent::Taken,
         Err(error) => Sent::Broken(error),
     })
+}
+
+async fn turn(permits: &Semaphore) -> io::Result<SemaphorePermit<'_>> {
+    permits.acquire().await.map_err(io::Error::other)
 }
 
 /// Cancels what a session runs, again where the first one may have come too early.
@@ -171,6 +174,7 @@ async fn stop_request(
     let registry = &proxy.registry;
     let mut sent = Sent::Nowhere;
     loop {
+        let turn = turn(&proxy.cancels[target.to.0]).await?;
         let stream = connect(proxy, target.to, target.tls).await?;
         // From here on the session sends the upstream nothing more until it has closed the connection; where that is not seen, the
         // session waits for its deadline.
@@ -184,14 +188,15 @@ async fn stop_request(
                 CancelEnd::Again => {}
             }
         }
+        drop(turn);
         // Or another cancel is under way for the request, which this one waits for, or it has ended, and another has begun.
-        match registry.aim(asker).await {
+        match registry.aim_again(asker, target.epoch).await {
             Aim::Now(next) if next.epoch == target.epoch => target = next,
-            Aim::Later(epoch, told) if epoch == target.epoch => {
+            Aim::Later(told) => {
                 repeat(Arc::clone(proxy), asker.clone(), told);
                 return Ok(sent);
             }
-            Aim::Now(_) | Aim::Later(..) | Aim::Nothing => return Ok(sent),
+            Aim::Now(_) | Aim::Nothing => return Ok(sent),
         }
     }
 }

@@ -206,7 +206,7 @@ impl Driver {
                 Ask::Describe(answer) => drop(answer.send(self.standing())),
                 Ask::Move(order) => self.begin_move(now, order),
                 Ask::Expel(denial) => self.session.expel(now, denial),
-                Ask::Aim(answer) => self.askers.add(answer),
+                Ask::Aim(meant, answer) => self.askers.add(meant, answer),
                 Ask::CancelBegins(target, answer) => self.begin_cancel(now, &target, answer),
                 // Whoever asked may have gone.
                 Ask::CancelEnded(ticket, answer) => {

@@ -84,7 +84,7 @@ const BACKLOG: u32 = 4096;
 /// How long to wait when a connection cannot be accepted, for want of file descriptors most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections that carry cancels to upstreams, at a time: whoever asks for one costs a few bytes, the connection a
+/// Connections that carry cancels to one upstream, at a time: whoever asks for one costs a few bytes, the connection a
 /// handshake and a process.
 const CANCELS_AT_ONCE: usize = 64;
 
@@ -131,8 +131,8 @@ pub(crate) struct Proxy {
     registry: Arc<Registry>,
     pub(crate) door: Door,
     introductions: Introductions,
-    /// Permits for the connections that carry cancels to upstreams.
-    cancels: Semaphore,
+    /// Permits for the connections that carry cancels, of each upstream: one that takes none must not keep those of others.
+    cancels: Vec<Semaphore>,
     /// Permits for those to other instances, which wait for permits of these.
     hand_ons: Semaphore,
     pub(crate) programs: Programs,
@@ -368,6 +368,8 @@ impl Proxy {
             .map(|(_, address)| address.clone())
             .collect();
         let topology = Topology::new(options.upstreams().map(|(role, _)| role));
+        let cancels = addresses.iter().map(|_| Semaphore::new(CANCELS_AT_ONCE));
+        let cancels = cancels.collect();
         Ok(Proxy {
             metrics: Metrics::new(addresses.iter().map(HostPort::to_string)),
             readers: Readers::new(addresses.len()),
@@ -382,7 +384,7 @@ impl Proxy {
                 options.identities.users_command.clone(),
                 options.identities.credential_command.clone(),
             ),
-            cancels: Semaphore::new(CANCELS_AT_ONCE),
+            cancels,
             hand_ons: Semaphore::new(CANCELS_AT_ONCE),
             log,
             log_routes: options.log_routes,

@@ -16,20 +16,29 @@ use tokio::sync::{mpsc, oneshot};
 use crate::console::Manner;
 use crate::introduce::Whence;
 
+/// Which request a cancel is meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meant {
+    /// The one that runs now.
+    Current,
+    /// The one of this number, if it is not over.
+    Epoch(u64),
+}
+
 /// What a cancel that comes now has to hit.
 #[derive(Debug)]
 pub(crate) enum Aim {
     /// Nothing runs, or another cancel waits for the same request.
     Nothing,
     Now(CancelTarget),
-    /// The request of this number, which has yet to get to its upstream: the target comes when it has, if it does.
-    Later(u64, oneshot::Receiver<CancelTarget>),
+    /// The request has yet to get to its upstream: the target comes when it has, if it does.
+    Later(oneshot::Receiver<CancelTarget>),
 }
 
 /// A question or an order from outside to the task of one session.
 pub(crate) enum Ask {
     /// Where to send a cancel request for it. Asked by whoever knows the session's key.
-    Aim(oneshot::Sender<Aim>),
+    Aim(Meant, oneshot::Sender<Aim>),
     /// Whether a cancel for this target may be sent now; then nothing more is written there until it is over.
     CancelBegins(CancelTarget, oneshot::Sender<Option<CancelTicket>>),
     /// It is over. Whether there is to be another.
@@ -219,7 +228,16 @@ impl Registry {
 
     /// Asks the session that owns this key what a cancel has to hit.
     pub(crate) async fn aim(&self, asker: &Asker) -> Aim {
-        let aim = self.ask(asker, Ask::Aim);
+        self.aim_at(asker, Meant::Current).await
+    }
+
+    /// The same for a request that a cancel was sent for already.
+    pub(crate) async fn aim_again(&self, asker: &Asker, epoch: u64) -> Aim {
+        self.aim_at(asker, Meant::Epoch(epoch)).await
+    }
+
+    async fn aim_at(&self, asker: &Asker, meant: Meant) -> Aim {
+        let aim = self.ask(asker, |answer| Ask::Aim(meant, answer));
         aim.await.unwrap_or(Aim::Nothing)
     }
 
@@ -385,7 +403,7 @@ mod tests {
         let (mut entry, mailbox) = registry.enter(number, HOME);
         entry.publish(own).unwrap();
         tokio::spawn(async move {
-            if let Ask::Aim(answer) = heard(&mailbox).await {
+            if let Ask::Aim(_, answer) = heard(&mailbox).await {
                 let _ = answer.send(Aim::Now(CancelTarget {
                     peer: PeerId::WRITER,
                     to: Destination(to),

@@ -348,7 +348,7 @@ impl Caller {
     fn obey(&self, ask: Ask) -> Option<Order> {
         let end = |message: &str| Order::End(Failure::new(sqlstate::ADMIN_SHUTDOWN, message));
         match ask {
-            Ask::Aim(answer) => {
+            Ask::Aim(_, answer) => {
                 let _ = answer.send(Aim::Nothing);
                 Some(Order::Cancel)
             }
