@@ -165,7 +165,7 @@ fn each_invariant_has_its_check() {
             assert!(found, "{place} is not there");
         }
     }
-    assert_eq!(expected, 54);
+    assert_eq!(expected, 55);
     let list = include_str!("data/invariants.txt");
     for check in Check::ALL {
         let name = format!("simulation {check:?}");

@@ -51,7 +51,7 @@ pub enum WriterFailure {
 /// Whether the writer is dialled again when it cannot be had while a client logs in, in the cases of [`WriterFailure`] and
 /// when it has no connection to spare (`53300`).
 ///
-/// Only as long as the client has heard nothing of the writer's, and within the deadline of its login
+/// Only as long as the client has heard nothing of the writer's but notices, and within the deadline of its login
 /// ([`Timeouts::login`](super::Timeouts::login)): each try has a new connection and the deadlines of the first. What was
 /// refused for good, a wrong password for one, is not asked again. [`WriterFailure`] is for when the last try has failed.
 /// A reader has tries of its own ([`Timeouts::reader_retry`](super::Timeouts::reader_retry)).

@@ -1,6 +1,8 @@
 //! What must hold: each law and invariant a named check.
 
-use pgturnout::session::{Action, CancelTarget, CloseCause, Event, Lifecycle, Metadata, PeerId};
+use pgturnout::session::{
+    Action, CancelTarget, CloseCause, Event, Lifecycle, Metadata, PeerId, RequestEvents,
+};
 use pgturnout::stats::{Counter, Meter};
 use pgturnout::wire::{Frontend, Header, Parse, Query};
 
@@ -14,6 +16,7 @@ use super::moves;
 use super::needles;
 use super::oracle;
 use super::reads;
+use super::senseless;
 use super::server::{Impostor, PASSWORD, Server, ServerPhase};
 use super::setup::{Caller, Tls};
 use super::transfers;
@@ -109,6 +112,8 @@ checks! {
     Excluded,
     /// What is counted of moves adds up (41).
     Accounted,
+    /// What follows a stream that makes no sense is what was asked for.
+    OutOfSync,
     /// A session whose move fails stays where it was, or its client is told of its end; which, is known (38, L12).
     Outcome,
 }
@@ -165,6 +170,8 @@ const HELD_FOR_A_MESSAGE: usize = 400;
 const KEPT_OF_A_MESSAGE: usize = 100;
 /// What is remembered of a move: how its new server greeted, what kin the servers are, and the queues of one more connection.
 const KEPT_OF_A_MOVE: usize = 4 << 10;
+/// How far a queue of events has grown where there are some for each request.
+const KEPT_OF_ITS_EVENTS: usize = 300;
 /// And where a text's tables are remembered with it.
 const KEPT_OF_ITS_TABLES: usize = 25;
 
@@ -313,7 +320,9 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
                 Sent::Ours(_) => None,
                 Sent::Spliced(from, _) => Some(*from),
             };
-            if let Err(why) = world.to_client.pass(sent.bytes(), of) {
+            if let Err(why) = world.to_client.pass(sent.bytes(), of)
+                && !senseless::is_unread(world)
+            {
                 world.broken(Check::WholeFrames, format!("to the client: {why}"));
             }
         }
@@ -356,6 +365,11 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
                 let detail = format!("a login to the {to} that could be bound to its certificate");
                 world.broken(Check::LoginOrder, detail);
             }
+            let its_own = opening && contains(bytes, b"database\0app\0");
+            if its_own && world.setup.has_tenants() && !world.lies(PeerId::CLIENT) {
+                let detail = format!("the {to} is told of the client's own database");
+                world.broken(Check::SameSession, detail);
+            }
             if !link_is_secure(world, to) && contains(bytes, PASSWORD.as_bytes()) {
                 world.broken(
                     Check::LoginOrder,
@@ -363,8 +377,14 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
                 );
             }
         }
-        Sent::Spliced(from, _) => {
+        Sent::Spliced(from, bytes) => {
             world.clocks.passed_on(to);
+            let shows = opening && contains(bytes, PASSWORD.as_bytes());
+            if shows && !world.setup.may_relay_the_password() && !world.lies(to) {
+                let detail =
+                    format!("the client's password for the {to}, which may not have it so");
+                world.broken(Check::LoginOrder, detail);
+            }
             if opening && to != gate {
                 world.broken(
                     Check::LoginOrder,
@@ -500,6 +520,7 @@ pub(crate) fn taken(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, byt
     let tried = from == PeerId::CLIENT && reads::was_tried(world, to, bytes);
     let to = if tried { Some(PeerId::READER) } else { to };
     fates::taken(world, from, to, bytes);
+    senseless::taken(world, from, to);
     let asks = world.client.is_ready() || world.lies(PeerId::CLIENT);
     if from == PeerId::CLIENT && asks && to.is_some() {
         world.client_serves = to;
@@ -509,7 +530,8 @@ pub(crate) fn taken(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, byt
         // Of a frame whose upstream is lost the rest is dropped.
         world.from_client.hand_over(None);
     }
-    let known = world.client.is_ready() && !world.ahead && !world.misused;
+    let read = !senseless::is_unread(world);
+    let known = world.client.is_ready() && !world.ahead && !world.misused && read;
     if from == PeerId::CLIENT && known && !world.is_opaque() {
         let before = world.from_client.begun().len();
         if let Err(why) = world.from_client.pass(bytes, to) {
@@ -663,7 +685,12 @@ fn rested(world: &mut World<'_>) {
         Metadata::On => KEPT_OF_ITS_TABLES,
         Metadata::Off => 0,
     };
-    let kept = HELD_AT_REST + heard + (KEPT_OF_A_MESSAGE + tables) * messages + moves + moved;
+    let events = match world.config.request_events {
+        RequestEvents::On => KEPT_OF_ITS_EVENTS,
+        RequestEvents::Off => 0,
+    };
+    let of_each = KEPT_OF_A_MESSAGE + tables + events;
+    let kept = HELD_AT_REST + heard + of_each * messages + moves + moved;
     if held > kept && world.client.is_ready() {
         let detail = format!("{held} bytes held at rest, behind {heard} in {messages} messages");
         world.broken(Check::Bounded, detail);
@@ -752,6 +779,7 @@ pub(crate) fn ended(world: &mut World<'_>) {
     }
     step(world);
     door::ended(world);
+    senseless::ended(world);
     late_events(world);
     for peer in PeerId::ALL {
         if world.links[peer.index()].state != State::Closed {

@@ -12,6 +12,7 @@ use super::duties;
 use super::fault::{Damage, Fault};
 use super::moves;
 use super::oracle;
+use super::senseless;
 use super::server::ServerPhase;
 use super::transfers;
 use super::world::{Happened, OUTSIDE, Sent, World};
@@ -84,6 +85,11 @@ fn takes_leave(world: &mut World<'_>, peer: PeerId) {
 /// Bytes leave for a peer.
 pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
     passes_whole(world, to, sent);
+    senseless::leaving(world, to, sent);
+    if world.holds_for_a_cancel(to) && !world.misused {
+        let detail = format!("bytes for the {to} while a cancel is under way to it");
+        world.broken(Check::CancelHome, detail);
+    }
     if to == PeerId::CLIENT {
         leaving_for_the_client(world, sent);
     } else if world.stuffed {

@@ -11,6 +11,7 @@ use super::conduct;
 use super::fault::is_spare;
 use super::moves;
 use super::oracle;
+use super::retries;
 use super::world::{State, World};
 
 /// What is remembered of a session's time.
@@ -65,6 +66,8 @@ impl Clocks {
             Timer::Replay(peer) => Timer::Replay(turned(peer)),
             Timer::Restore(peer) => Timer::Restore(turned(peer)),
             Timer::Retire(peer) => Timer::Retire(turned(peer)),
+            Timer::Redial(peer) => Timer::Redial(turned(peer)),
+            Timer::Cancel(peer) => Timer::Cancel(turned(peer)),
             timer => timer,
         };
         self.seen
@@ -97,6 +100,15 @@ impl Clocks {
             self.readies[peer.index()] += 1;
         }
         self.asked[peer.index()] = None;
+    }
+
+    /// What was held back for a cancel goes on: only now can an upstream answer it.
+    pub(crate) fn let_go(&mut self, peer: PeerId, now: Instant) {
+        if let Some(since) = &mut self.asked[peer.index()] {
+            *since = now;
+        }
+        self.seen
+            .retain(|(timer, ..)| *timer != Timer::Restore(peer));
     }
 
     pub(crate) fn shut_down(&mut self, now: Instant) {
@@ -137,6 +149,8 @@ fn length(world: &World<'_>, timer: Timer) -> Duration {
         Timer::Replay(_) | Timer::Restore(_) => timeouts.replay,
         Timer::Shutdown => timeouts.shutdown,
         Timer::Retire(_) | Timer::Drain => timeouts.drain,
+        Timer::Cancel(_) => timeouts.cancel,
+        Timer::Redial(_) => world.setup.fittings.delay(),
         other => panic!("a deadline nobody knows: {other:?}"),
     }
 }
@@ -191,7 +205,8 @@ fn wrong(world: &World<'_>, timer: Timer, begun: Instant, closing: bool) -> Opti
         }
         Timer::Dial(peer) => {
             let again = world.setup.servers_want_tls && !world.links[peer.index()].secure
-                || world.setup.read_only && peer == PeerId::WRITER;
+                || (world.setup.read_only || world.setup.fittings.retries > 0)
+                    && peer == PeerId::WRITER;
             if state(peer) == State::Closed || again {
                 // The driver has not heard of it yet, perhaps not even of the end of a connection without TLS.
                 return None;
@@ -211,7 +226,9 @@ fn wrong(world: &World<'_>, timer: Timer, begun: Instant, closing: bool) -> Opti
                 return Some("its login is over".to_owned());
             }
             let stood = world.connected[peer.index()];
-            (begun != stood).then(|| "its connection stood at another time".to_owned())
+            // A session that is handed over comes with its token, for which the connection waits.
+            let waits = world.setup.transfers && is_spare(peer) && begun > stood;
+            (begun != stood && !waits).then(|| "its connection stood at another time".to_owned())
         }
         Timer::Restore(peer) => {
             if state(peer) == State::Closed {
@@ -228,6 +245,11 @@ fn wrong(world: &World<'_>, timer: Timer, begun: Instant, closing: bool) -> Opti
             let before = clocks.seen.iter().find(|(of, ..)| *of == timer);
             let moved = before.is_some_and(|(_, since, _)| *since != begun);
             moved.then(|| "it was given up before".to_owned())
+        }
+        Timer::Redial(_) => retries::wrong_wait(world),
+        Timer::Cancel(peer) => {
+            let since = world.cancels.since(peer);
+            (since != Some(begun)).then(|| format!("a cancel is under way since {since:?}"))
         }
         Timer::Shutdown => {
             let fine = clocks.shut_down == Some(begun);
@@ -344,7 +366,8 @@ fn due(world: &World<'_>) -> Vec<(String, Instant)> {
                     due.push((format!("our login to the {peer}"), dial.max(login)));
                 }
                 // Behind bytes that a client is slow to take the session may have seen the answer.
-                let since = clocks.asked[at].filter(|_| link.buffer.is_empty());
+                let held = world.cancels.since(peer).is_some();
+                let since = clocks.asked[at].filter(|_| link.buffer.is_empty() && !held);
                 if let Some(since) = since {
                     due.push((
                         format!("our request to the {peer}"),
@@ -352,6 +375,17 @@ fn due(world: &World<'_>) -> Vec<(String, Instant)> {
                     ));
                 }
             }
+        }
+    }
+    if retries::is_ahead(world) {
+        due.push((
+            "the next try".to_owned(),
+            world.now + world.setup.fittings.delay(),
+        ));
+    }
+    for peer in PeerId::ALL {
+        if let Some(since) = world.cancels.since(peer) {
+            due.push((format!("a cancel at the {peer}"), since + timeouts.cancel));
         }
     }
     if world.session.migration().is_some() {
@@ -377,6 +411,23 @@ pub(crate) fn due_at(world: &mut World<'_>, now: Instant) {
     {
         let live = matches!(world.session.lifecycle(), Lifecycle::Live);
         let told = world.told.len();
+        match timer {
+            // It has not been asked for as long as that.
+            Timer::Restore(peer) if world.cancels.since(peer).is_some() => {
+                return world.clocks.let_go(peer, now);
+            }
+            // What waits for a cancel has its time behind it.
+            Timer::Drain
+                if live
+                    && PeerId::ALL
+                        .iter()
+                        .any(|peer| world.cancels.since(*peer).is_some()) =>
+            {
+                return world.cancels.let_go();
+            }
+            Timer::Cancel(peer) => world.clocks.let_go(peer, at),
+            _ => {}
+        }
         world.clocks.fired.push((timer, told, live));
     }
 }
@@ -397,7 +448,13 @@ pub(crate) fn time_passed(world: &mut World<'_>) {
 fn honoured(world: &mut World<'_>) {
     for (timer, before, was_live) in std::mem::take(&mut world.clocks.fired) {
         let mut told = world.told[before..].iter();
-        if !told.any(|event| *event == Event::TimedOut(timer)) {
+        // Its connection may be another's by now.
+        let same = |event: &Event| match (event, timer) {
+            (Event::TimedOut(Timer::Cancel(_)), Timer::Cancel(_))
+            | (Event::TimedOut(Timer::Redial(_)), Timer::Redial(_)) => true,
+            (event, timer) => *event == Event::TimedOut(timer),
+        };
+        if !told.any(same) {
             return world.broken(
                 Check::Deadline,
                 format!("{timer}: nobody is told that it passed"),
@@ -420,6 +477,8 @@ fn honoured(world: &mut World<'_>) {
                 .iter()
                 .any(|event| matches!(event, Event::MoveFailed { .. })),
             Timer::Retire(peer) => world.closes.contains(&(peer, CloseCause::Timeout(timer))),
+            // That nothing is under way any more is seen when the time has passed.
+            Timer::Cancel(_) | Timer::Redial(_) => true,
             _ => false,
         };
         if !fine {

@@ -4,9 +4,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pgturnout::session::{
-    Action, CloseCause, Denial, Event, LoginFacts, LoginOutcome, PeerId, Policy, StatementFacts,
-    Verdict,
+    Action, CloseCause, ConnectionFacts, Denial, Event, LoginFacts, LoginOutcome, PeerId, Policy,
+    StatementFacts, Verdict,
 };
+use pgturnout::startup::StartupParams;
 use pgturnout::wire::Backend;
 
 use super::checks::Check;
@@ -14,7 +15,7 @@ use super::client::Frame;
 use super::fault::{Damage, Fault};
 use super::oracle;
 use super::server::Node;
-use super::setup::{Caller, Finder, Logins, Method, Setup, Start};
+use super::setup::{Caller, Finder, Logins, Method, Setup, Start, of_tenant};
 use super::verdict::Judge;
 use super::world::World;
 
@@ -38,6 +39,7 @@ pub(crate) struct Door {
 struct Doorman {
     judge: Option<Judge>,
     logins: Logins,
+    tenants: bool,
     heard: Arc<Mutex<Vec<LoginOutcome>>>,
 }
 
@@ -51,6 +53,18 @@ impl Policy for Doorman {
         }
     }
 
+    fn upstream_startup(
+        &mut self,
+        connection: &ConnectionFacts<'_>,
+    ) -> Result<Option<StartupParams>, Denial> {
+        let Some(own) = connection.startup.filter(|_| self.tenants) else {
+            return Ok(None);
+        };
+        let pairs = of_tenant(own.iter().collect());
+        let other = StartupParams::build(own.version(), pairs);
+        other.map(Some).map_err(|_| Denial::new(DENIED))
+    }
+
     fn statement(&mut self, facts: &StatementFacts<'_>) -> Verdict {
         match &mut self.judge {
             Some(judge) => judge.statement(facts),
@@ -62,11 +76,12 @@ impl Policy for Doorman {
 impl Door {
     /// The policy of a session, if it has one.
     pub(crate) fn policy(&self, setup: &Setup) -> Option<Box<dyn Policy>> {
-        let asked = setup.judged || setup.logins != Logins::Unasked;
+        let asked = setup.judged || setup.logins != Logins::Unasked || setup.has_tenants();
         asked.then(|| {
             Box::new(Doorman {
                 judge: setup.judged.then_some(Judge),
                 logins: setup.logins,
+                tenants: setup.has_tenants(),
                 heard: Arc::clone(&self.heard),
             }) as Box<dyn Policy>
         })
@@ -273,7 +288,7 @@ fn heard_of_the_login(world: &mut World<'_>) {
 }
 
 /// Whether a fault or a deadline may have kept the client from hearing the last word.
-fn was_disturbed(world: &World<'_>) -> bool {
+pub(crate) fn was_disturbed(world: &World<'_>) -> bool {
     let mut strikes = world.strikes.iter();
     let mut told = world.told.iter();
     strikes.any(|fault| fault.peer() == Some(PeerId::CLIENT))

@@ -13,6 +13,8 @@ use super::checks::Check;
 use super::door;
 use super::fault::{Damage, Fault, Known};
 use super::oracle;
+use super::retries;
+use super::senseless;
 use super::server::ServerPhase;
 use super::setup::{Caller, Setup};
 use super::world::{Happened, Sent, State, World};
@@ -71,6 +73,7 @@ pub(crate) fn action(world: &mut World<'_>, action: &Action) {
     match action {
         Action::Connect { peer, to } => {
             dials(world, *peer, *to);
+            retries::dials(world, *peer, *to);
             world.duties.to[peer.index()] = Some(*to);
         }
         Action::StartTls {
@@ -103,6 +106,10 @@ pub(crate) fn action(world: &mut World<'_>, action: &Action) {
             let failed = &mut world.duties.readers_failed;
             failed.retain(|(of, _)| of != reader);
         }
+        Action::Notify(Event::OutOfSync { peer, then, .. }) => {
+            senseless::told(world, *peer, *then);
+        }
+        Action::Notify(Event::WriterRetried { .. }) => retries::told(world),
         Action::Notify(Event::TlsAfterRefusal { .. }) => world.duties.for_tls = true,
         Action::Notify(event) => tells(world, event),
         _ => {}

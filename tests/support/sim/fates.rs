@@ -137,6 +137,19 @@ pub(crate) fn told_a_message(
     account.whose.push((from, whose));
 }
 
+/// How much has left for a server since it was connected.
+pub(crate) fn has_told(world: &World<'_>, to: PeerId) -> usize {
+    world.fates.accounts[to.index()].told
+}
+
+/// Whether what begins there, in all that a server was sent, was sent on somebody's behalf.
+pub(crate) fn is_for(world: &World<'_>, to: PeerId, at: usize, whose: Whose) -> bool {
+    let account = &world.fates.accounts[to.index()];
+    let before = account.whose.partition_point(|(begins, _)| *begins <= at);
+    let last = before.checked_sub(1).and_then(|at| account.whose.get(at));
+    last.is_some_and(|(_, of)| *of == whose)
+}
+
 /// After each event: what has come is somewhere.
 pub(crate) fn step(world: &mut World<'_>) {
     for peer in PeerId::ALL {

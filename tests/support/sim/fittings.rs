@@ -6,14 +6,22 @@ use std::time::Duration;
 
 use pgturnout::limits;
 use pgturnout::route::{Balance, Rules};
-use pgturnout::session::{Config, LostReads, RouteTexts};
+use pgturnout::session::{Config, LostReads, OutOfSync, RelayedPassword, RouteTexts};
 
 use super::choices::Choices;
 use super::journey::{LODGINGS, Lodging};
+use super::senseless::FOLLOWS;
 use super::setup::WINDOW;
+use super::world::{PACES, Pace};
 
 /// A parameter that some clients name in their `options`, and that may be one of the proxy's own.
 const RESERVED: &[u8] = b"Statement_Timeout";
+
+const RELAYED: [(RelayedPassword, &str); 3] = [
+    (RelayedPassword::AsTheClient, "as-the-client"),
+    (RelayedPassword::OverTls, "over-tls"),
+    (RelayedPassword::Anyhow, "anyhow"),
+];
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Fittings {
@@ -39,6 +47,17 @@ pub(crate) struct Fittings {
     pub(crate) whims: bool,
     /// What the server is like that a session may move to.
     pub(crate) lodging: Lodging,
+    /// How long a cancel takes.
+    pub(crate) cancels: Pace,
+    /// How often the writer is dialled again, and how often it cannot be had at first.
+    pub(crate) retries: u32,
+    pub(crate) absences: u32,
+    /// Over what a server may have the password of a client that logs in to it.
+    pub(crate) relayed: RelayedPassword,
+    /// The caller's policy has servers told of another database and of other options than the client names.
+    pub(crate) tenant: bool,
+    /// What follows a stream that makes no sense.
+    pub(crate) senseless: OutOfSync,
 }
 
 impl Default for Fittings {
@@ -55,6 +74,12 @@ impl Default for Fittings {
             hints: false,
             whims: false,
             lodging: Lodging::Same,
+            cancels: Pace::Prompt,
+            retries: 0,
+            absences: 0,
+            relayed: RelayedPassword::AsTheClient,
+            tenant: false,
+            senseless: OutOfSync::Error,
         }
     }
 }
@@ -73,7 +98,7 @@ impl Fittings {
             again: choices.percent(30),
             hints: choices.percent(15),
             whims: choices.percent(12),
-            lodging: Lodging::Same,
+            ..Fittings::default()
         }
     }
 
@@ -92,6 +117,7 @@ impl Fittings {
             timeouts.drain = Duration::from_millis(1_250);
             timeouts.shutdown = Duration::from_secs(4);
             timeouts.reader_retry = Duration::from_millis(700);
+            timeouts.cancel = Duration::from_millis(2_750);
         }
         let mut rules = Rules::default();
         if self.informed {
@@ -117,6 +143,13 @@ impl Fittings {
         if self.again {
             config.lost_reads = LostReads::Again;
         }
+        config.out_of_sync = self.follows();
+        config.relayed_password = self.relayed;
+        config.writer_retry = self.writer_retry();
+        if self.cuts % 3 == 1 {
+            // Longer than anything else that waits for an upstream.
+            config.timeouts.cancel = Duration::from_secs(25);
+        }
         if self.short_messages {
             let least = u32::try_from(limits::READ_BUFFER_MIN).expect("short");
             config.limits.client_message = least;
@@ -136,7 +169,32 @@ impl Fittings {
             self.lodging = found.map(|(lodging, _)| *lodging).ok_or_else(wrong)?;
             return Ok(true);
         }
+        if name == "cancels" {
+            let pace = PACES.iter().find(|(_, known)| *known == value);
+            self.cancels = pace.ok_or_else(wrong)?.0;
+            return Ok(true);
+        }
+        if name == "senseless" {
+            let follows = FOLLOWS.iter().find(|(_, known)| *known == value);
+            self.senseless = follows.ok_or_else(wrong)?.0;
+            return Ok(true);
+        }
+        let number = match name {
+            "retries" => Some(&mut self.retries),
+            "absences" => Some(&mut self.absences),
+            _ => None,
+        };
+        if let Some(number) = number {
+            *number = value.parse().map_err(|_| wrong())?;
+            return Ok(true);
+        }
+        if name == "relayed" {
+            let relayed = RELAYED.iter().find(|(_, known)| *known == value);
+            self.relayed = relayed.ok_or_else(wrong)?.0;
+            return Ok(true);
+        }
         let known = match name {
+            "tenant" => &mut self.tenant,
             "outlines" => &mut self.outlines,
             "reserved" => &mut self.reserved,
             "hasty" => &mut self.hasty,
@@ -155,10 +213,13 @@ impl Fittings {
 
 impl std::fmt::Display for Fittings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let relayed = RELAYED.iter().find(|(known, _)| *known == self.relayed);
+        let follows = FOLLOWS.iter().find(|(known, _)| *known == self.senseless);
+        let pace = PACES.iter().find(|(pace, _)| *pace == self.cancels);
         let lodging = LODGINGS.iter().find(|(known, _)| *known == self.lodging);
         write!(
             f,
-            "cuts={} outlines={} reserved={} hasty={} informed={} short-sighted={} short-messages={} again={} hints={} whims={} lodging={}",
+            "cuts={} outlines={} reserved={} hasty={} informed={} short-sighted={} short-messages={} again={} hints={} whims={} cancels={} retries={} absences={} relayed={} tenant={} senseless={} lodging={}",
             self.cuts,
             self.outlines,
             self.reserved,
@@ -169,6 +230,12 @@ impl std::fmt::Display for Fittings {
             self.again,
             self.hints,
             self.whims,
+            pace.map_or("?", |(_, name)| name),
+            self.retries,
+            self.absences,
+            relayed.map_or("?", |(_, name)| name),
+            self.tenant,
+            follows.map_or("?", |(_, name)| name),
             lodging.map_or("?", |(_, name)| name),
         )
     }

@@ -8,7 +8,7 @@
 //! | `event`, `fault`, `message`, `setup`, `fittings`, `journey`, `text` | a scenario, and its text |
 //! | `verdict` | what the caller's policy denies in it |
 //! | `world`, `client`, `server`, `meter` | the driver and the network, the client, PostgreSQL, the heap |
-//! | `checks`, `conduct`, `duties`, `moves`, `transfers`, `deadlines`, `door`, `reads`, `fates`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
+//! | `checks`, `conduct`, `duties`, `moves`, `transfers`, `deadlines`, `door`, `reads`, `retries`, `senseless`, `fates`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
 //! | `catalogue` | which situations were seen |
 //! | `run`, `shrink` | a scenario under every chunking, and the least part of it that still fails |
 //! | `alone` | a scenario in a thread of its own |
@@ -39,7 +39,9 @@ pub(crate) mod oracle;
 pub(crate) mod program;
 mod reads;
 pub(crate) mod report;
+mod retries;
 pub(crate) mod run;
+mod senseless;
 pub(crate) mod server;
 pub(crate) mod setup;
 pub(crate) mod shrink;

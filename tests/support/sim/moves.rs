@@ -583,7 +583,8 @@ pub(crate) fn failed(world: &mut World<'_>, reason: &Reason) {
     let since = world.moves.struck.min(world.strikes.len());
     let mut newer = world.strikes[since..].iter();
     let of_target = newer.any(|fault| fault.peer().is_some_and(is_spare));
-    let time = struck(&|fault| matches!(fault, Fault::Clock(_) | Fault::Deadline));
+    let time = struck(&|fault| matches!(fault, Fault::Clock(_) | Fault::Deadline))
+        || world.cancels.ran_out();
     let wrong = match reason {
         // A standby may be behind, a server may be older.
         Reason::Target(_) | Reason::Differs(_) => {

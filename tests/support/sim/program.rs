@@ -1,7 +1,9 @@
 //! Scenarios out of choices: what a client says, how the network moves it, and what goes wrong.
 
+mod cancels;
 mod door;
 mod faults;
+mod fitted;
 mod kinds;
 mod moves;
 mod reads;

@@ -10,7 +10,7 @@ use super::door;
 use super::fault::{Damage, Fault};
 use super::oracle;
 use super::server::{Node, Write};
-use super::setup::{Fresh, WINDOW};
+use super::setup::{Fresh, KEPT_READS, WINDOW};
 use super::world::World;
 
 /// What a session with its eye on its writes asks its servers.
@@ -25,6 +25,8 @@ pub(crate) struct Reads {
     /// How far the log was when the writer's last answer was taken, as far as the session wrote it, and when that grew.
     written: usize,
     at: Option<Instant>,
+    /// Which of the client's requests wrote it, of those that are answered.
+    of: Option<usize>,
     /// The request that was tried last, how much of its copy is still to come, and how much of the client's own bytes
     /// was dropped.
     request: Vec<u8>,
@@ -60,13 +62,14 @@ pub(crate) fn writer_is_ready(world: &mut World<'_>) {
     if written > world.reads.written {
         world.reads.written = written;
         world.reads.at = Some(world.now);
+        world.reads.of = Some(world.client.ready);
     }
 }
 
 /// Whether every row that the client is told must be one that a server without a standby has.
 pub(crate) fn are_all_fresh(world: &World<'_>) -> bool {
     match world.setup.fresh {
-        Fresh::Off => false,
+        Fresh::Off | Fresh::Reads => false,
         Fresh::For => world.now - world.start < WINDOW,
         Fresh::Replayed => true,
     }
@@ -75,6 +78,7 @@ pub(crate) fn are_all_fresh(world: &World<'_>) -> bool {
 /// A message of the client's has left for the reader: what it reads is as new as what its session wrote. Nothing is
 /// written from when it was decided until it has left.
 pub(crate) fn reads(world: &mut World<'_>, tag: u8) {
+    let asked = requests_since_the_write(world, tag);
     if !matches!(tag, b'Q' | b'B') || !world.client.is_ready() || !world.servers_are_honest() {
         return;
     }
@@ -88,6 +92,9 @@ pub(crate) fn reads(world: &mut World<'_>, tag: u8) {
         Fresh::For => since
             .filter(|since| *since < WINDOW)
             .map(|since| format!("{since:?} behind a write")),
+        Fresh::Reads => asked
+            .filter(|asked| *asked < KEPT_READS as usize)
+            .map(|asked| format!("{asked} requests behind a write")),
         Fresh::Replayed => (replayed < written)
             .then(|| format!("which has replayed {replayed} of {written} changes")),
     };
@@ -95,6 +102,16 @@ pub(crate) fn reads(world: &mut World<'_>, tag: u8) {
         let tag = char::from(tag);
         world.broken(Check::Fresh, format!("{tag} for the reader, {how}"));
     }
+}
+
+/// How many requests the client has made between its last write that is answered and this message, at most.
+fn requests_since_the_write(world: &World<'_>, tag: u8) -> Option<usize> {
+    let ends = |(_, tag): &&(Option<PeerId>, u8)| b"QFS".contains(tag);
+    let before = world.from_client.begun().iter().filter(ends).count();
+    // It is among them unless it is a copy, which is made while nothing else is in flight.
+    let itself = usize::from(tag == b'Q' && !world.setup.copies_requests());
+    let since = before.checked_sub(itself + world.reads.of? + 1);
+    Some(since.unwrap_or_default())
 }
 
 /// A message of ours for an upstream. Whether it is a part of a copy of the client's next request, for which the reader

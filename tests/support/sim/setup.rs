@@ -11,7 +11,8 @@ use pgturnout::cancel::CancelRing;
 use pgturnout::migrate::Dialect;
 use pgturnout::session::{
     ClientAuth, Config, Gate, Metadata, Optimistic, ReadOnlyTransactions, ReadYourWrites,
-    ReaderFailure, ReaderOpen, RequestEvents, Role, Split, Upstream, UserSource, WriterFailure,
+    ReaderFailure, ReaderOpen, RelayedPassword, RequestEvents, Role, Split, Upstream, UserSource,
+    WriterFailure,
 };
 use pgturnout::startup::{ClientTls, ProtocolVersion, TlsNegotiation, UpstreamTlsPolicy};
 
@@ -37,8 +38,14 @@ const LONG: &str = concat!(
     "-c datestyle=German"
 );
 
+/// The database of whoever has tenants.
+pub(crate) const TENANT: &[u8] = b"tenant";
+
 /// For how long reads follow a write to the writer, where it is for a time.
 pub(crate) const WINDOW: Duration = Duration::from_secs(2);
+
+/// How many reads follow a write to the writer, where it is so many.
+pub(crate) const KEPT_READS: u32 = 2;
 
 /// How many bytes of log a reader may be behind, where that is known.
 pub(crate) const LAG_ALLOWED: u64 = 1_000;
@@ -246,13 +253,16 @@ pub(crate) enum Fresh {
     Off,
     /// They go to the writer for [`WINDOW`].
     For,
+    /// The next [`KEPT_READS`] go there.
+    Reads,
     /// They go there until the reader has replayed it.
     Replayed,
 }
 
-const FRESH: [(Fresh, &str); 3] = [
+const FRESH: [(Fresh, &str); 4] = [
     (Fresh::Off, "off"),
     (Fresh::For, "for"),
+    (Fresh::Reads, "reads"),
     (Fresh::Replayed, "replayed"),
 ];
 
@@ -531,7 +541,23 @@ impl Setup {
             && !self.names_reserved()
             && self.encrypts_as_wanted()
             && self.has_tls_enough()
+            && self.may_relay_the_password()
             && (encrypted || !both || self.login != Method::Cleartext)
+    }
+
+    /// Whether the client's password may go to the server that asks for it as it is, if one does.
+    pub(crate) fn may_relay_the_password(&self) -> bool {
+        let asked = self.login == Method::Cleartext && !self.terminate && !self.is_opaque();
+        let encrypted = self.upstream_tls != Tls::Disable && self.servers_have_tls;
+        let offered = matches!(self.client_tls, Offer::Allow | Offer::Require);
+        let sees_tls = offered && (self.client_asks_tls || self.client_begins_tls);
+        !asked
+            || encrypted
+            || match self.fittings.relayed {
+                RelayedPassword::AsTheClient => !sees_tls,
+                RelayedPassword::OverTls => false,
+                RelayedPassword::Anyhow => true,
+            }
     }
 
     /// The parameters of the client's StartupMessage.
@@ -572,7 +598,16 @@ impl Setup {
         if self.renamed && self.start != Start::Nobody {
             pairs[0].1 = RENAMED.as_bytes();
         }
-        pairs
+        match self.has_tenants() {
+            true => of_tenant(pairs),
+            false => pairs,
+        }
+    }
+
+    /// Whether servers are told of another database and of other options than the client names.
+    pub(crate) fn has_tenants(&self) -> bool {
+        let named = matches!(self.start, Start::Plain | Start::Options | Start::Extension);
+        self.fittings.tenant && named && !self.wild && !self.is_opaque()
     }
 
     fn other_user(&self) -> UpstreamUser {
@@ -685,6 +720,7 @@ impl Setup {
         config.read_your_writes = match self.fresh {
             Fresh::Off => ReadYourWrites::Off,
             Fresh::For => ReadYourWrites::For(WINDOW),
+            Fresh::Reads => ReadYourWrites::Reads(KEPT_READS),
             Fresh::Replayed => ReadYourWrites::Replayed,
         };
         config.optimistic = match self.optimistic {
@@ -766,6 +802,22 @@ impl Setup {
             false => Lag::None,
         }
     }
+}
+
+/// What servers get in the place of these parameters: another database, and options that the client has not named, or none
+/// of those that it has.
+pub(crate) fn of_tenant<'a>(mut pairs: Vec<(&'a [u8], &'a [u8])>) -> Vec<(&'a [u8], &'a [u8])> {
+    let before = pairs.len();
+    pairs.retain(|(name, _)| *name != b"options");
+    if pairs.len() == before {
+        pairs.push((b"options", b"-c statement_timeout=4000"));
+    }
+    for (name, value) in &mut pairs {
+        if *name == b"database" {
+            *value = TENANT;
+        }
+    }
+    pairs
 }
 
 /// The least that a session works with: what it remembers falls out early, and queues fill.

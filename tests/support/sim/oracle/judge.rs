@@ -283,7 +283,7 @@ impl Search<'_, '_> {
             }
             _ => struck(&|fault| match fault {
                 Fault::FailNext(_, state) => state == code,
-                Fault::Cancel => code == "57014",
+                Fault::Cancel => code == "57014" && lost < self.world.cancels.hits(),
                 _ => false,
             }),
         }

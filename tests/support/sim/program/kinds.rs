@@ -60,8 +60,24 @@ fn chosen(choices: &mut Choices<'_>) -> Scenario {
     };
     // Between those there are fewer phases, and no reader to be struck in them.
     let stays = matches!(kind, 11 | 13 | 14) && choices.percent(70);
-    match stays {
+    let scenario = match stays {
         true => scenario,
         false => super::transfers::between_nodes(scenario, choices),
+    };
+    let scenario = super::cancels::timed(scenario, choices);
+    // Those that go through a list of what is to be met have no room for more.
+    if matches!(kind, 0 | 3..=5 | 8..=14) {
+        return scenario;
+    }
+    let scenario = super::cancels::hurried(scenario, choices);
+    let scenario = super::fitted::awaited(scenario, choices);
+    let scenario = super::fitted::counted(scenario, choices);
+    let scenario = super::fitted::passed(scenario, choices);
+    match kind {
+        1 | 2 | 6 | 7 => {
+            let scenario = super::fitted::shown(scenario, choices);
+            super::fitted::broken(scenario, choices)
+        }
+        _ => scenario,
     }
 }

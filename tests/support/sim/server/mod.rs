@@ -387,11 +387,12 @@ impl Server {
         }
     }
 
-    /// A CancelRequest with its key arrived. A statement that waits ends with 57014 at the next step; anything
+    /// A CancelRequest with its key arrived. A statement that waits ends with 57014 at the next step, which is told; anything
     /// else is not disturbed.
-    pub(crate) fn cancel(&mut self) {
-        if let Stage::Session(session) = &mut self.stage {
-            session.cancel();
+    pub(crate) fn cancel(&mut self) -> bool {
+        match &mut self.stage {
+            Stage::Session(session) => session.cancel(),
+            Stage::Opening(_) | Stage::Closed(_) => false,
         }
     }
 

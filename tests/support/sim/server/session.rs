@@ -167,8 +167,15 @@ impl Session {
         self.pending.is_some()
     }
 
-    pub(super) fn cancel(&mut self) {
+    /// Ends what waits, at the next step. Whether anything does.
+    pub(super) fn cancel(&mut self) -> bool {
         self.cancelled = self.waits;
+        self.waits
+    }
+
+    /// Whether the next message that runs a statement will: it is not skipped, and no copy takes it.
+    pub(super) fn takes_statements(&self) -> bool {
+        self.pending.is_none() && !self.skipping
     }
 
     pub(super) fn executed(&self) -> &[Executed] {

@@ -1,7 +1,7 @@
 //! What a server does because of something outside of the session.
 
 use super::super::verdict;
-use super::{Server, Stage};
+use super::{Server, ServerPhase, Stage};
 
 /// What a server does about what the caller's policy denies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,6 +128,41 @@ impl Server {
             Stage::Opening(_) => self.planned.judgement = judgement,
             Stage::Closed(_) => {}
         }
+    }
+
+    /// The signal of a CancelRequest arrives. It ends the statement that waits with 57014, or the one whose message is here
+    /// whole and is read next; one that comes when nothing runs is dropped. Where the message begins that it hits.
+    pub(crate) fn signal(&mut self) -> Option<usize> {
+        if self.cancel() {
+            return self.input.newest();
+        }
+        let Stage::Session(session) = &mut self.stage else {
+            return None;
+        };
+        let (at, tag) = self.input.whole_next()?;
+        let runs = matches!(tag, b'Q' | b'E') && session.takes_statements();
+        runs.then(|| {
+            session.planned().at_next("57014");
+            at
+        })
+    }
+
+    /// Where the message begins whose statement waits, for time or a lock.
+    pub(crate) fn waits_in(&self) -> Option<usize> {
+        match self.phase() {
+            ServerPhase::Waiting => self.input.newest(),
+            _ => None,
+        }
+    }
+
+    /// How often it was ready for a query.
+    pub(crate) fn readies(&self) -> usize {
+        self.out.readies()
+    }
+
+    /// Whether it has the whole of a message that it has not read.
+    pub(crate) fn has_a_message(&self) -> bool {
+        self.input.whole_next().is_some()
     }
 
     /// How much it has heard of what is denied.

@@ -89,6 +89,13 @@ impl Input {
         Some((tag, body))
     }
 
+    /// Where in all that came the next message begins, and its tag, if all of it is here.
+    pub(super) fn whole_next(&self) -> Option<(usize, u8)> {
+        let (tag, length) = self.peek()?;
+        let end = 1 + usize::try_from(length).ok()?;
+        (self.rest().len() >= end).then_some((self.before + self.at, tag))
+    }
+
     /// Where in all that came the message began that was taken last.
     pub(super) fn newest(&self) -> Option<usize> {
         self.newest
@@ -170,6 +177,8 @@ pub(crate) struct Output {
     /// What it says now answers this.
     cause: Option<usize>,
     of_login: bool,
+    /// How often it was ready for a query.
+    readies: usize,
 }
 
 /// The clearing of a screen, colours, a bell, line ends, the mark that turns a text around, and no UTF-8.
@@ -252,8 +261,13 @@ impl Output {
     }
 
     pub(super) fn ready(&mut self, status: u8) {
+        self.readies += 1;
         self.message(b'Z', |out| out.push(status));
         self.flush();
+    }
+
+    pub(super) fn readies(&self) -> usize {
+        self.readies
     }
 
     pub(super) fn complete(&mut self, tag: &str) {

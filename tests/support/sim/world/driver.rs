@@ -2,7 +2,8 @@
 
 use pgturnout::auth::TlsEndPoint;
 use pgturnout::session::{
-    Action, CloseCause, ConnectFailed, Demand, PeerId, TlsFailed, TlsInfo, TlsRole, Transmit,
+    Action, CloseCause, ConnectFailed, Demand, Event as Told, PeerId, Timer, TlsFailed, TlsInfo,
+    TlsRole, Transmit,
 };
 
 use pgturnout::wire::Header;
@@ -11,8 +12,9 @@ use super::super::catalogue::Phase;
 use super::super::checks::{self, Check};
 use super::super::cursor::Cursor;
 use super::super::fates;
-use super::super::fault::Fault;
+use super::super::fault::{Damage, Fault};
 use super::super::reads;
+use super::super::retries::{self, Absence};
 use super::super::server::{Judgement, Node, Server};
 use super::super::setup::{END_POINT, Method, Tls};
 use super::super::transfers;
@@ -166,6 +168,9 @@ impl World<'_> {
         let before = self.seen.phase(peer);
         for tag in self.seen.arrived(peer, &meant) {
             self.clocks.heard(peer, tag);
+            if tag == b'Z' {
+                self.cancels.has_answered(peer);
+            }
             self.goodbye |= peer == PeerId::CLIENT && tag == b'X';
             if peer == PeerId::WRITER && tag == b'Z' {
                 reads::writer_is_ready(self);
@@ -292,6 +297,7 @@ impl World<'_> {
             server.receive(sent.bytes());
             self.seen.asked(to);
         }
+        self.cancels_see(to);
         self.record(to, Happened::Sent(sent));
     }
 
@@ -365,6 +371,11 @@ impl World<'_> {
                 }
             }
             Action::Notify(event) => {
+                if let Told::TimedOut(timer) = event
+                    && !matches!(timer, Timer::Cancel(_) | Timer::Redial(_))
+                {
+                    self.damage = self.damage.max(Damage::Session);
+                }
                 let now = self.now;
                 let since = |peer: PeerId| self.session.since(peer);
                 self.clocks.told(event, now, since);
@@ -380,15 +391,19 @@ impl World<'_> {
         self.connected[peer.index()] = now;
         let link = &mut self.links[peer.index()];
         link.hangs = false;
-        if std::mem::take(&mut link.refuses) {
+        let refuses = std::mem::take(&mut link.refuses);
+        let absence = retries::absence(self, peer);
+        if refuses {
             self.strikes(&Fault::RefuseDial(peer));
+        }
+        if refuses || absence == Some(Absence::Unreachable) {
             self.meter.measure(|| {
                 let failed = ConnectFailed("connection refused".to_owned());
                 self.session.handle_connected(now, peer, Err(failed));
             });
             return;
         }
-        link.state = State::Open;
+        self.links[peer.index()].state = State::Open;
         self.backends += 1;
         self.meets_another(peer);
         let node = match self.duties.is_at_a_reader(&self.config, peer) {
@@ -413,6 +428,9 @@ impl World<'_> {
         {
             options.refuse_login = Some(state.clone());
             self.strikes(&Fault::RefuseLogin(peer, state));
+        }
+        if let Some(Absence::Refuses(state)) = absence {
+            options.refuse_login = Some(state.to_owned());
         }
         if self.forgets_password[peer.index()] && self.setup.login != Method::Trust {
             options.other_password = true;
@@ -440,6 +458,7 @@ impl World<'_> {
         self.servers[peer.index()] = Some(server);
         self.record(peer, Happened::Connected);
         fates::connected(self, peer);
+        self.cancels.begins_anew(peer);
         self.seen.connected(peer);
         self.arrived[peer.index()] = Cursor::default();
         self.answered[peer.index()] = false;
@@ -535,6 +554,7 @@ impl World<'_> {
             self.retired.push((peer, server, texts));
         }
         self.seen.closed(peer);
+        self.cancels.begins_anew(peer);
         if peer == PeerId::READER {
             self.reader_closed = Some(self.now);
         }

@@ -1,15 +1,14 @@
 //! What goes wrong, and what comes from outside.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use pgturnout::session::{Action, Demand, Lifecycle, PeerId, Seed, Session};
+use pgturnout::session::{Action, Demand, Lifecycle, PeerId, Seed, Session, Timer};
 use pgturnout::startup::CancelKey;
 
-use super::super::checks::{self, Check};
+use super::super::checks::Check;
 use super::super::deadlines;
 use super::super::door;
-use super::super::duties;
 use super::super::fault::{Aside, Damage, Fault};
 use super::super::reads;
 use super::super::server::Server;
@@ -247,7 +246,7 @@ impl World<'_> {
         if asked.as_ref() != Some(&key) {
             self.broken(Check::CancelHome, "a CancelRequest is read as another");
         }
-        self.cancels_later = true;
+        self.cancels.comes();
         self.cancel_when_known();
     }
 
@@ -290,37 +289,35 @@ impl World<'_> {
         })
     }
 
-    /// Carries out a cancel as soon as it is known whom it means.
-    pub(super) fn cancel_when_known(&mut self) {
-        if !self.cancels_later || self.session.is_holding() {
-            return;
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        // Nobody is hurt when these pass.
+        while let Some((at, Timer::Cancel(_) | Timer::Redial(_))) = self.session.poll_timeout()
+            && at < end
+        {
+            self.pass_to(at);
         }
-        self.cancels_later = false;
-        let Some(target) = self.session.cancel_target() else {
-            return;
-        };
-        checks::cancelled(self, &target);
-        duties::cancels(self, &target);
-        if let Some(server) = &mut self.servers[target.peer.index()] {
-            server.cancel();
-        }
+        self.pass_to(end);
+        self.beside(|other| other.pass(time));
     }
 
-    pub(crate) fn pass(&mut self, time: Duration) {
-        let now = self.now + time;
-        if self.session.poll_timeout().is_some_and(|(at, _)| at <= now) {
+    fn pass_to(&mut self, now: Instant) {
+        if let Some((at, timer)) = self.session.poll_timeout()
+            && at <= now
+            && !matches!(timer, Timer::Cancel(_) | Timer::Redial(_))
+        {
             self.damage = self.damage.max(Damage::Session);
         }
         deadlines::due_at(self, now);
         self.now = now;
         self.meter.measure(|| self.session.handle_timeout(now));
+        self.cancels_pass();
         deadlines::time_passed(self);
         self.digest();
-        self.beside(|other| other.pass(time));
     }
 
     /// The time up to the next deadline passes.
-    pub(super) fn deadline(&mut self) {
+    pub(crate) fn deadline(&mut self) {
         if let Some((at, _)) = self.session.poll_timeout() {
             self.pass(at.saturating_duration_since(self.now));
         }

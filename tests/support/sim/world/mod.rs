@@ -6,6 +6,7 @@
 //! | `whole` | sessions of which nothing is read |
 //! | `driver` | what a driver does with a session |
 //! | `caller` | who answers what servers ask in logins of the proxy's |
+//! | `cancels` | cancels, on connections of their own |
 //! | `faults` | what goes wrong, and what comes from outside |
 //! | `hostile` | bytes of a client's that may be what a client may say |
 //! | `misuse` | what a driver must not do |
@@ -16,6 +17,7 @@
 
 mod beside;
 mod caller;
+mod cancels;
 mod driver;
 mod faults;
 mod happened;
@@ -48,9 +50,13 @@ use super::meter::Meter;
 use super::moves::{self, Moves};
 use super::needles;
 use super::reads::Reads;
+use super::retries::Tries;
+use super::senseless::{self, Senseless};
 use super::server::{ADDRESS, Cluster, Impostor, Server, TlsAnswer};
 use super::setup::Setup;
 use super::transfers::{self, Transfers};
+use cancels::Cancels;
+pub(crate) use cancels::{PACES, Pace};
 pub(crate) use faults::OUTSIDE;
 pub(crate) use happened::{Happened, Sent};
 use link::End;
@@ -117,8 +123,9 @@ pub(crate) struct World<'s> {
     pub(crate) heard: Vec<u8>,
     /// What waits for its moment.
     aims: Vec<(PeerId, Phase, usize, Fault)>,
-    /// A cancel has come whose request is not sent yet.
-    cancels_later: bool,
+    pub(crate) cancels: Cancels,
+    pub(crate) tries: Tries,
+    pub(crate) senseless: Senseless,
     pub(crate) door: Door,
     pub(crate) fates: Fates,
     pub(crate) looked_at: LookedAt,
@@ -236,7 +243,9 @@ impl<'s> World<'s> {
             client,
             strikes: Vec::new(),
             aims: Vec::new(),
-            cancels_later: false,
+            cancels: Cancels::default(),
+            tries: Tries::default(),
+            senseless: Senseless::default(),
             door,
             fates: Fates::default(),
             looked_at: LookedAt::default(),
@@ -418,6 +427,7 @@ impl<'s> World<'s> {
             moved |= self.beside(World::turn).unwrap_or(false);
             if !moved {
                 moved |= self.late_answers();
+                moved |= self.cancels_move(Pace::Late);
                 moved |= self.beside(World::late_answers).unwrap_or(false);
             }
             if !moved {
@@ -425,6 +435,7 @@ impl<'s> World<'s> {
                 moves::rests(self);
                 duties::rests(self);
                 fates::rests(self);
+                senseless::rests(self);
                 self.takes_writes[PeerId::READER.index()] |= self.says_promoted;
                 break;
             }
@@ -449,6 +460,7 @@ impl<'s> World<'s> {
                 moved = true;
             }
         }
+        moved |= self.cancels_move(Pace::Slow);
         // A fault may have struck just now.
         moved | self.act()
     }
@@ -490,6 +502,9 @@ impl<'s> World<'s> {
         self.cluster.unlock_outside();
         self.cluster.replay(usize::MAX);
         self.calm();
+        self.tries_run_out();
+        self.beside(World::tries_run_out);
+        self.cancels_run_out();
         if self.violation.is_some() {
             return;
         }

@@ -104,6 +104,7 @@ impl World<'_> {
         self.clocks.change(one, other);
         self.moves.change(one, other);
         self.seen.change(one, other);
+        self.cancels.change(one, other);
         fates::change(self, one, other);
     }
 }

@@ -8,8 +8,8 @@ use pgturnout::auth::ExternalAnswer;
 use pgturnout::migrate::{CannotStart, TransferCounter};
 use pgturnout::route::{self, Intent, Route, RouteContext, Target};
 use pgturnout::session::{
-    Action, CancelTarget, CloseCause, ConnectFailed, Demand, Event, Lifecycle, MoveOrder,
-    MoveTarget, PeerId, Session, Timer, TlsFailed, TlsInfo, Transmit,
+    Action, CancelTarget, CancelTicket, CloseCause, ConnectFailed, Demand, Event, Lifecycle,
+    MoveOrder, MoveTarget, PeerId, Session, Timer, TlsFailed, TlsInfo, Transmit,
 };
 
 use super::super::setup::Setup;
@@ -38,6 +38,8 @@ impl Seats {
             Timer::Replay(peer) => Timer::Replay(self.seat(peer)),
             Timer::Restore(peer) => Timer::Restore(self.seat(peer)),
             Timer::Retire(peer) => Timer::Retire(self.seat(peer)),
+            Timer::Redial(peer) => Timer::Redial(self.seat(peer)),
+            Timer::Cancel(peer) => Timer::Cancel(self.seat(peer)),
             other => other,
         }
     }
@@ -271,6 +273,22 @@ impl Seated {
             peer: self.seats.seat(target.peer),
             ..target
         })
+    }
+
+    pub(super) fn cancel_begins(
+        &mut self,
+        now: Instant,
+        target: &CancelTarget,
+    ) -> Option<CancelTicket> {
+        let target = CancelTarget {
+            peer: self.seats.id(target.peer),
+            ..target.clone()
+        };
+        self.session.cancel_begins(now, &target)
+    }
+
+    pub(super) fn is_cancelling(&self, seat: PeerId) -> bool {
+        self.session.is_cancelling(self.seats.id(seat))
     }
 
     /// Which seat a connection has now whose news came under the seat that it had then.
