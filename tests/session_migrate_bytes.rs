@@ -4,12 +4,14 @@
 mod session_support;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
+use pgturnout::migrate::postgres::{Listening, OtherOids};
 use pgturnout::migrate::{Outcome, Reason};
 use pgturnout::session::{CloseCause, Config, Event, MoveOrder, MoveTarget, PeerId};
 use pgturnout::wire::Header;
 use session_support::cockroach::{STATE, TOKEN, handed_out, key, servers, taken_in};
-use session_support::frames::{backend, show_backend};
+use session_support::frames::{backend, frontend, raw, show_backend};
 use session_support::moving::{Had, SPARE, SPARE_LOGIN, movable};
 use session_support::{Chunk, Rig};
 
@@ -21,45 +23,143 @@ const NEW: PeerId = PeerId::THIRD;
 #[derive(Clone)]
 struct Dialogue {
     config: fn() -> Config,
+    /// What the session has done before.
+    before: fn(&mut Rig),
     parts: Vec<(PeerId, Vec<u8>)>,
+    /// The same in a second move.
+    later: Vec<(PeerId, Vec<u8>)>,
 }
 
+/// A session that has set something.
 fn postgresql() -> Dialogue {
     let state = Had::default().set("work_mem", "64").answer();
     let login = [backend("R"), backend(SPARE_LOGIN)];
     let set = backend("1 2 D(x) C(SELECT 1) 3 Z(I)");
+    let parts = vec![
+        (NEW, login.concat()),
+        (NEW, Had::default().answer()),
+        (WRITER, state.clone()),
+        (NEW, set),
+        (NEW, state),
+    ];
     Dialogue {
         config: movable,
-        parts: vec![
-            (NEW, login.concat()),
-            (NEW, Had::default().answer()),
-            (WRITER, state.clone()),
-            (NEW, set),
-            (NEW, state),
-        ],
+        before: |rig| ask(rig, "set work_mem = 64", "C(SET) Z(I)"),
+        later: parts.clone(),
+        parts,
     }
 }
 
-fn cockroach() -> Dialogue {
-    // The key is derived from the session's seed.
-    let mut rig = begun(servers);
-    let key = key(&mut rig);
-    Dialogue {
-        config: servers,
+/// A session that has all that a move makes anew, with a type that has another OID on the new server's cluster.
+fn of_every_kind() -> Dialogue {
+    let fresh = Had {
+        system: Some("7714"),
+        ..Had::default()
+    };
+    let has = |of: Had, oids| {
+        let mut had = of.set("work_mem", "64");
+        let delete = "delete from t where a = $1".to_owned();
+        let prepare = "prepare p as select 1".to_owned();
+        had.statements = vec![("s", oids, delete, false), ("p", "{}", prepare, true)];
+        had.channels = vec!["c"];
+        had
+    };
+    let mut dialogue = Dialogue {
+        config: movable,
+        before: |rig| {
+            ask(rig, "set work_mem = 64", "C(SET) Z(I)");
+            ask(rig, "prepare p as select 1", "C(PREPARE) Z(I)");
+            ask(rig, "listen c", "C(LISTEN) Z(I)");
+            let parse = b"s\0delete from t where a = $1\0\0\x01";
+            let parse = [&parse[..], &16_400_u32.to_be_bytes()].concat();
+            rig.raw(CLIENT, &[raw(b'P', &parse), frontend("S")].concat());
+            rig.take(WRITER);
+            rig.writer("1 Z(I)");
+            rig.see(CLIENT, "1 Z(I)");
+        },
         parts: vec![
-            (WRITER, handed_out("", Some(STATE), Some(TOKEN), &key)),
+            (NEW, [backend("R"), backend(SPARE_LOGIN)].concat()),
+            (NEW, fresh.answer()),
+            (WRITER, has(Had::default(), "{16400}").answer()),
+            (WRITER, types("16400")),
+            (NEW, types("17000")),
+        ],
+        later: Vec::new(),
+    };
+    let mut rig = dialogue.said(dialogue.len());
+    let (parts, answers) = rig.restore_parts(NEW);
+    assert_eq!(
+        parts,
+        "work_mem=64 P(s,delete from t where a = $1) LISTEN \\\"c\\\" prepare p as select 1"
+    );
+    let verified = has(fresh, "{17000}").answer();
+    dialogue.parts.extend([(NEW, answers), (NEW, verified)]);
+    dialogue.later.clone_from(&dialogue.parts);
+    dialogue
+}
+
+/// The answer to a lookup of one type, `app.mood`.
+fn types(oid: &str) -> Vec<u8> {
+    let mut table = vec![
+        0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 25, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 1,
+    ];
+    for cell in [oid, "app", "mood"] {
+        table.extend(u32::try_from(cell.len()).unwrap().to_be_bytes());
+        table.extend(cell.as_bytes());
+    }
+    let len = u32::try_from(table.len()).unwrap().to_be_bytes();
+    let row = raw(b'D', &[&[0, 1][..], &len, &table].concat());
+    [backend("1 2"), row, backend("C(SELECT 1) Z(I) 3 Z(I)")].concat()
+}
+
+/// One that has prepared a statement, between servers of CockroachDB.
+fn cockroach() -> Dialogue {
+    let prepare: fn(&mut Rig) = |rig| {
+        rig.client("P(s,delete from t) S");
+        rig.take(WRITER);
+        rig.writer("1 Z(I)");
+        rig.see(CLIENT, "1 Z(I)");
+    };
+    let described = backend("t T Z(I)");
+    // The key is derived from the session's seed, and from the number of the move.
+    let mut rig = begun(servers, prepare);
+    let with_key = |rig: &mut Rig| {
+        rig.take(WRITER);
+        rig.raw(WRITER, &described);
+        let said = handed_out("", Some(STATE), Some(TOKEN), &key(rig));
+        rig.raw(WRITER, &said);
+        vec![
+            (WRITER, described.clone()),
+            (WRITER, said),
             (NEW, [backend("R"), backend(SPARE_LOGIN)].concat()),
             (NEW, taken_in("t")),
-        ],
+            (NEW, described.clone()),
+        ]
+    };
+    let parts = with_key(&mut rig);
+    rig.eof(NEW);
+    rig.migrate(order());
+    Dialogue {
+        config: servers,
+        before: prepare,
+        parts,
+        later: with_key(&mut rig),
     }
 }
 
-/// A session that has set something and is to move.
-fn begun(config: fn() -> Config) -> Rig {
+fn order() -> MoveOrder {
+    let mut order = MoveOrder::new(MoveTarget::Writer(SPARE));
+    order.listening = Listening::Move;
+    order.other_oids = OtherOids::Remap;
+    order
+}
+
+/// A session that has done something and is to move.
+fn begun(config: fn() -> Config, before: fn(&mut Rig)) -> Rig {
     let mut rig = Rig::new(config(), Chunk::Whole);
     rig.logged_in();
-    ask(&mut rig, "set work_mem = 64", "C(SET) Z(I)");
-    rig.migrate(MoveOrder::new(MoveTarget::Writer(SPARE)));
+    before(&mut rig);
+    rig.migrate(order());
     rig
 }
 
@@ -102,31 +202,62 @@ impl Dialogue {
     }
 
     fn said(&self, count: usize) -> Rig {
-        let mut rig = begun(self.config);
+        let mut rig = begun(self.config, self.before);
         self.say(&mut rig, 0, count);
         rig
     }
 
-    /// Where the old server begins to answer, and where it has answered.
-    fn of_old(&self) -> (usize, usize) {
-        let at = self.parts.iter().position(|(peer, _)| *peer == WRITER);
-        let at = at.expect("it is asked");
-        let before: usize = self.parts[..at].iter().map(|(_, bytes)| bytes.len()).sum();
-        (before, before + self.parts[at].1.len())
+    /// Where the old server begins with each of its answers, and where it has given it.
+    fn of_old(&self) -> Vec<Range<usize>> {
+        let mut begins = 0;
+        let mut all = Vec::new();
+        for (peer, bytes) in &self.parts {
+            let part = begins..begins + bytes.len();
+            begins = part.end;
+            if *peer == WRITER {
+                all.push(part);
+            }
+        }
+        all
+    }
+
+    /// How much is said when the old server has answered for the last time.
+    fn is_read(&self) -> usize {
+        self.of_old().last().expect("it is asked").end
     }
 
     /// The session goes on where it was, once the old server has said what it owes to us.
     #[track_caller]
     fn goes_on(&self, rig: &mut Rig, said: usize) {
-        let (begins, ends) = self.of_old();
-        if (begins..ends).contains(&said) {
-            self.say(rig, said, ends);
+        let owed = self.of_old().into_iter().find(|part| part.contains(&said));
+        if let Some(part) = owed {
+            self.say(rig, said, part.end);
         }
         rig.take(WRITER);
         rig.see(CLIENT, "");
         ask(rig, "delete from t", "C(DELETE 1) Z(I)");
         assert!(!rig.is_open(NEW), "{said}: the new server is left");
         assert_eq!(rig.transfers(), [1, 0, 1, 0], "{said}");
+    }
+
+    /// And moves with the next order, with all that it has.
+    #[track_caller]
+    fn moves_later(&self, rig: &mut Rig, said: usize) {
+        rig.take(WRITER);
+        rig.migrate(order());
+        let again = Dialogue {
+            parts: self.later.clone(),
+            ..self.clone()
+        };
+        again.say(rig, 0, again.len());
+        assert_eq!(
+            rig.transfers(),
+            [2, 1, 1, 0],
+            "{said}: {:?}",
+            rig.move_ended()
+        );
+        told_of_parameters_only(rig, "behind a second move");
+        serves(rig, NEW, [2, 1, 1, 0], "behind a second move");
     }
 }
 
@@ -149,7 +280,7 @@ fn runs_out(rig: &mut Rig) -> bool {
 /// Whoever is silent, and behind whichever byte: the session stays, and is as it was (W4).
 #[test]
 fn a_server_may_fall_silent_behind_every_byte() {
-    for dialogue in [postgresql(), cockroach()] {
+    for dialogue in [postgresql(), of_every_kind(), cockroach()] {
         for said in 0..dialogue.len() {
             let mut rig = dialogue.said(said);
             assert!(runs_out(&mut rig), "{said}");
@@ -161,46 +292,55 @@ fn a_server_may_fall_silent_behind_every_byte() {
     }
 }
 
+/// A peer dies behind every byte that the servers say: the session is on one of them, whole, and can move again, or has ended and
+/// said so.
 #[test]
-fn a_peer_of_cockroachs_may_die_behind_every_byte() {
-    let dialogue = cockroach();
-    let all = dialogue.len();
-    for reset in [false, true] {
-        let die = |rig: &mut Rig, peer| match reset {
-            false => rig.eof(peer),
-            true => rig.reset(peer),
-        };
-        for said in 0..=all {
-            let mut rig = dialogue.said(said);
-            die(&mut rig, NEW);
-            match said == all {
-                true => assert!(rig.is_dead(), "it is the writer by now"),
-                false => dialogue.goes_on(&mut rig, said),
+fn a_peer_may_die_behind_every_byte() {
+    for dialogue in [postgresql(), of_every_kind(), cockroach()] {
+        for reset in [false, true] {
+            for said in 0..=dialogue.len() {
+                dies_behind(&dialogue, reset, said);
             }
-
-            let mut rig = dialogue.said(said);
-            rig.take(CLIENT);
-            if rig.is_open(WRITER) {
-                die(&mut rig, WRITER);
-            }
-            if said < dialogue.of_old().1 {
-                rig.see(CLIENT, "FATAL(08006)");
-                assert_eq!(rig.transfers(), [1, 0, 0, 1], "{said}");
-                assert_eq!(rig.cause(), CloseCause::UpstreamLost(WRITER));
-            } else {
-                // The session is handed out, and goes on elsewhere.
-                dialogue.say(&mut rig, said, all);
-                assert_eq!(rig.transfers(), [1, 1, 0, 0], "{said}");
-                assert!(!rig.is_dead());
-            }
-
-            let mut rig = dialogue.said(said);
-            die(&mut rig, CLIENT);
-            assert!(rig.is_dead(), "{said}");
-            let success = u64::from(said == all);
-            assert_eq!(rig.transfers(), [1, success, 1 - success, 0], "{said}");
         }
     }
+}
+
+fn dies_behind(dialogue: &Dialogue, reset: bool, said: usize) {
+    let all = dialogue.len();
+    let die = |rig: &mut Rig, peer| match reset {
+        false => rig.eof(peer),
+        true => rig.reset(peer),
+    };
+    let mut rig = dialogue.said(said);
+    die(&mut rig, NEW);
+    if said == all {
+        assert!(rig.is_dead(), "it is the writer by now");
+    } else {
+        dialogue.goes_on(&mut rig, said);
+        dialogue.moves_later(&mut rig, said);
+    }
+
+    let mut rig = dialogue.said(said);
+    rig.take(CLIENT);
+    if rig.is_open(WRITER) {
+        die(&mut rig, WRITER);
+    }
+    if said < dialogue.is_read() {
+        rig.see(CLIENT, "FATAL(08006)");
+        assert_eq!(rig.transfers(), [1, 0, 0, 1], "{said}");
+        assert_eq!(rig.cause(), CloseCause::UpstreamLost(WRITER));
+    } else {
+        // The session's state is read, and it goes on elsewhere.
+        dialogue.say(&mut rig, said, all);
+        told_of_parameters_only(&mut rig, "behind the old server's death");
+        serves(&mut rig, NEW, [1, 1, 0, 0], "behind the old server's death");
+    }
+
+    let mut rig = dialogue.said(said);
+    die(&mut rig, CLIENT);
+    assert!(rig.is_dead(), "{said}");
+    let success = u64::from(said == all);
+    assert_eq!(rig.transfers(), [1, success, 1 - success, 0], "{said}");
 }
 
 /// A bit of a message.
@@ -293,7 +433,11 @@ fn every_bit_may_be_another() {
         ),
     ];
     for (dialogue, expected) in cases {
-        let sent = dialogue.say(&mut begun(dialogue.config), 0, dialogue.len());
+        let sent = dialogue.say(
+            &mut begun(dialogue.config, dialogue.before),
+            0,
+            dialogue.len(),
+        );
         let bits = dialogue.bits();
         let became = bits.into_iter().map(|bit| judge(&dialogue, bit, &sent));
         assert_eq!(became.collect::<BTreeSet<_>>(), expected);
@@ -302,7 +446,7 @@ fn every_bit_may_be_another() {
 
 fn judge(dialogue: &Dialogue, bit: Bit, sent: &[u8]) -> Became {
     let wrong = dialogue.turned(bit);
-    let mut rig = begun(dialogue.config);
+    let mut rig = begun(dialogue.config, dialogue.before);
     let now_sent = wrong.say(&mut rig, 0, dialogue.len());
     runs_out(&mut rig);
     shows_no_secret(&rig);
@@ -320,8 +464,8 @@ fn judge(dialogue: &Dialogue, bit: Bit, sent: &[u8]) -> Became {
             }
             let others = now_sent.iter().zip(sent).filter(|(now, then)| now != then);
             assert_eq!((now_sent.len(), others.count()), (sent.len(), 1), "{what}");
-            // It is the row with which CockroachDB's dialogue begins.
-            assert_eq!((bit.part, peer, bit.tag), (0, WRITER, b'D'), "{what}");
+            // It is the row in which a server of CockroachDB hands the session out.
+            assert_eq!((bit.part, peer, bit.tag), (1, WRITER, b'D'), "{what}");
             return Became::MovedAsSaid;
         }
         Some(Event::MoveFailed {
@@ -332,7 +476,7 @@ fn judge(dialogue: &Dialogue, bit: Bit, sent: &[u8]) -> Became {
     match (outcome, peer) {
         (Outcome::Recoverable, WRITER) if reason == Reason::Timeout => {
             // Of a message that has one length only, another is a fault at once.
-            let varies = b"CDT".contains(&bit.tag);
+            let varies = b"CDTt".contains(&bit.tag);
             assert!(varies && bit.is_of_the_length(), "{what}");
             rig.see(CLIENT, "");
             says_the_rest(&mut rig, &wrong, bit);
