@@ -202,7 +202,32 @@ fn fields(debug: &str) -> Vec<(String, String)> {
     out
 }
 
-/// Each option of a configuration differs between seeds, or `tests/data/config.txt` says why not.
+/// The names of an enum's variants, by the source.
+fn variants(name: &str) -> Option<Vec<String>> {
+    let mut folders = vec![format!("{}/src", env!("CARGO_MANIFEST_DIR"))];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder of the source") {
+            let path = entry.expect("a readable folder").path();
+            if path.is_dir() {
+                folders.push(path.display().to_string());
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).expect("a readable file");
+            let Some((_, body)) = text.split_once(&format!("\npub enum {name} {{\n")) else {
+                continue;
+            };
+            let body = body.split_once("\n}\n").map_or(body, |(body, _)| body);
+            let lines = body.lines().filter_map(|line| line.strip_prefix("    "));
+            let words = lines.map(|line| line.split([' ', ',', '(', '{']).next().unwrap_or(""));
+            let named = words.filter(|word| word.starts_with(char::is_uppercase));
+            return Some(named.map(str::to_owned).collect());
+        }
+    }
+    None
+}
+
+/// Each option of a configuration differs between seeds and has every variant that there is, or `tests/data/config.txt` says
+/// why not.
 #[test]
 fn every_option_differs_between_seeds() {
     let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -217,15 +242,38 @@ fn every_option_differs_between_seeds() {
         .filter(|line| !line.starts_with('#'))
         .map(|line| line.split_once(": ").expect("`option: reason`"))
         .collect();
+    let is_listed = |name: &str| listed.contains_key(name);
     let same = values.iter().filter(|(_, values)| values.len() < 2);
     let same: Vec<&str> = same.map(|(name, _)| name.as_str()).collect();
-    let unlisted: Vec<_> = same
-        .iter()
-        .filter(|name| !listed.contains_key(*name))
-        .collect();
+    let unlisted: Vec<_> = same.iter().filter(|name| !is_listed(name)).collect();
     assert!(unlisted.is_empty(), "never differ: {unlisted:?}");
+    let source = include_str!("../src/session/config.rs");
+    let (mut enums, mut unseen, mut known) = (0, Vec::new(), BTreeSet::new());
+    for (name, values) in &values {
+        let field = name.rsplit('.').next().unwrap_or(name);
+        let declared = source.split_once(&format!("\n    pub {field}: "));
+        let of = declared.and_then(|(_, rest)| rest.split_once(','));
+        let Some(all) = of.and_then(|(of, _)| variants(of)) else {
+            continue;
+        };
+        enums += 1;
+        for variant in all {
+            let is_it = |value: &String| {
+                let word = value.trim().trim_start_matches(&format!("{field}: "));
+                word.split([',', '(', ' ', '{']).next() == Some(&*variant)
+            };
+            let option = format!("{name}.{variant}");
+            if !values.iter().any(is_it) && !is_listed(name) && !is_listed(&option) {
+                unseen.push(option.clone());
+            }
+            known.insert(option);
+        }
+    }
+    assert!(unseen.is_empty(), "never chosen: {unseen:?}");
+    assert!(enums > 10, "the variants are read: {enums}");
     for name in listed.keys() {
-        assert!(values.contains_key(*name), "{name} is no option");
+        let is_one = values.contains_key(*name) || known.contains(*name);
+        assert!(is_one, "{name} is no option");
     }
     assert!(values.len() > 40, "the options are read: {}", values.len());
 }
