@@ -59,3 +59,4 @@ mod routing;
 mod simple;
 mod state;
 mod texts;
+mod two_readers;

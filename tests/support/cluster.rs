@@ -37,25 +37,28 @@ impl Cluster {
         OTHER
             .get_or_init(|| {
                 let programs = env::var_os("PGTURNOUT_OTHER_PG_BIN")?;
-                Some(Cluster::launch("other", Some(programs)))
+                Some(Cluster::launch("other", &["--bin".into(), programs]))
             })
             .as_ref()
     }
 
     /// One more cluster, for a test that breaks it.
     pub(crate) fn start(name: &str) -> Option<Cluster> {
-        postgres_is_here().then(|| Cluster::launch(name, None))
+        postgres_is_here().then(|| Cluster::launch(name, &[]))
     }
 
-    fn launch(name: &str, programs: Option<OsString>) -> Cluster {
+    /// The same with a second standby.
+    pub(crate) fn start_with_two(name: &str) -> Option<Cluster> {
+        let two = ["--standbys".into(), "2".into()];
+        postgres_is_here().then(|| Cluster::launch(name, &two))
+    }
+
+    fn launch(name: &str, more: &[OsString]) -> Cluster {
         let dir = env::temp_dir().join(format!("pgturnout-{}-{name}", process::id()));
         let mut command = Command::new("bash");
         command.arg(script()).arg("start").arg(&dir);
         command.args(["--owner", &process::id().to_string()]);
-        if let Some(programs) = programs {
-            command.arg("--bin").arg(programs);
-        }
-        let status = command.stdin(Stdio::null()).status().unwrap();
+        let status = command.args(more).stdin(Stdio::null()).status().unwrap();
         assert!(status.success(), "the cluster did not start");
         Cluster::read(dir)
     }
@@ -82,6 +85,10 @@ impl Cluster {
         self.get("STANDBY_PORT").parse().unwrap()
     }
 
+    pub(crate) fn second_standby(&self) -> u16 {
+        self.get("STANDBY2_PORT").parse().unwrap()
+    }
+
     /// Such as 150018.
     pub(crate) fn version(&self) -> u32 {
         self.get("PGVERSION").parse().unwrap()
@@ -93,14 +100,23 @@ impl Cluster {
 
     /// Stops or starts the standby.
     pub(crate) fn standby_do(&self, action: &str) {
+        self.standby_does(&[action]);
+    }
+
+    /// Stops or starts the second standby.
+    pub(crate) fn second_standby_do(&self, action: &str) {
+        self.standby_does(&[action, "2"]);
+    }
+
+    fn standby_does(&self, action: &[&str]) {
         let status = Command::new("bash")
             .arg(script())
             .arg("standby")
             .arg(&self.dir)
-            .arg(action)
+            .args(action)
             .status()
             .unwrap();
-        assert!(status.success(), "the standby did not {action}");
+        assert!(status.success(), "the standby did not {action:?}");
     }
 
     /// A command that ends with the cluster, if nobody ends it earlier.

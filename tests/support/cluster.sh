@@ -7,8 +7,9 @@ set -euo pipefail
 usage() {
   cat <<'HELP'
 usage: cluster.sh start DIR [--bin BINDIR | --version MAJOR] [--owner PID] [--async]
+                             [--standbys 1|2]
        cluster.sh stop DIR
-       cluster.sh standby DIR stop|start
+       cluster.sh standby DIR stop|start [2]
        cluster.sh primary DIR stop
        cluster.sh run DIR COMMAND [ARG...]
        cluster.sh find [MAJOR]
@@ -23,8 +24,10 @@ start    Makes a primary and a streaming standby on free ports of 127.0.0.1, wit
                             A script should pass $$: the caller of a $(…) is gone at once.
            --async          commits do not wait for the standby. Without it they wait until
                             it has replayed them, so that a test sees no replication lag.
+           --standbys 2     a second standby beside it, for which no commit waits
 stop     Stops the servers and removes what was made in DIR, and DIR if nothing else is there.
-standby  Stops or starts the standby alone. While it is down, commits do not wait for it.
+standby  Stops or starts the standby alone, or the second one. While the first is down, commits
+         do not wait for it.
 primary  Stops the primary alone, for good: its standby may have been promoted.
 run      Becomes COMMAND, which `stop` and the watchdog then end along with the servers.
 find     Prints the directory of PostgreSQL's programs, or fails.
@@ -34,6 +37,7 @@ what get-postgres.sh has fetched. With PGTURNOUT_PG_VERSION only that major vers
 
 DIR/env defines, each as NAME='value':
   PRIMARY_PORT STANDBY_PORT   on PGHOST=127.0.0.1
+  STANDBY2_PORT               of the second standby; empty without one
   PGBIN PGVERSION             the programs; the version as a number such as 150018
   DATABASE                    `app`, in which every user may create in schema public, and use
                               what the superuser makes
@@ -362,20 +366,19 @@ ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO PUBLIC;
 SQL
 }
 
-start_standby() {
-  as_runner "$pgbin_server/pg_basebackup" -D "$data/standby" -R -X stream -c fast --no-sync \
+start_standby() { # NAME; sets `port`
+  as_runner "$pgbin_server/pg_basebackup" -D "$data/$1" -R -X stream -c fast --no-sync \
     --no-manifest \
-    -d "host=127.0.0.1 port=$primary_port user=postgres application_name=standby sslmode=disable" \
+    -d "host=127.0.0.1 port=$primary_port user=postgres application_name=$1 sslmode=disable" \
     </dev/null >"$data/basebackup.log" 2>&1 || die "pg_basebackup failed"
-  start_server standby
-  standby_port=$port
+  start_server "$1"
 }
 
-await_standby() { # PRIMARY_PORT
+await_standby() { # PRIMARY_PORT NAME
   local tries=0
-  until [ "$(sql "$1" "SELECT state FROM pg_stat_replication WHERE application_name = 'standby'")" = streaming ]; do
+  until [ "$(sql "$1" "SELECT state FROM pg_stat_replication WHERE application_name = '$2'")" = streaming ]; do
     tries=$((tries + 1))
-    [ "$tries" -lt 300 ] || die "the standby does not stream"
+    [ "$tries" -lt 300 ] || die "the $2 does not stream"
     sleep 0.1
   done
 }
@@ -402,6 +405,7 @@ write_env() {
 PGHOST='127.0.0.1'
 PRIMARY_PORT='$primary_port'
 STANDBY_PORT='$standby_port'
+STANDBY2_PORT='$standby2_port'
 PGBIN='$pgbin_server'
 PGVERSION='$(sql "$primary_port" 'SHOW server_version_num')'
 DATABASE='app'
@@ -443,6 +447,7 @@ start() {
   if [ -e "$dir" ] && [ -n "$(ls -A "$dir")" ]; then
     die "$dir is not empty"
   fi
+  case $standbys in 1 | 2) ;; *) die "standbys: 1 or 2, not $standbys" ;; esac
   mkdir -p "$dir"
   dir=$(cd "$dir" && pwd)
   choose_runner
@@ -461,8 +466,14 @@ start() {
   make_certificates
   start_primary
   create_users
-  start_standby
-  await_standby "$primary_port"
+  start_standby standby
+  standby_port=$port standby2_port=
+  await_standby "$primary_port" standby
+  if [ "$standbys" = 2 ]; then
+    start_standby standby2
+    standby2_port=$port
+    await_standby "$primary_port" standby2
+  fi
   if [ "$synchronous" = on ]; then
     set_synchronous "$primary_port" standby
   fi
@@ -509,6 +520,7 @@ stop() {
   cd /
   stop_companions
   if [ -n "$data" ]; then
+    stop_server standby2
     stop_server standby
     stop_server primary
     rm -rf "$data"
@@ -519,7 +531,7 @@ stop() {
   rmdir "$dir" 2>/dev/null || true
 }
 
-standby() { # stop|start
+standby() { # stop|start [2]
   [ -f "$dir/env" ] || die "$dir holds no running cluster"
   choose_runner
   # shellcheck source=/dev/null
@@ -528,15 +540,21 @@ standby() { # stop|start
   # shellcheck disable=SC2153
   pgbin_server=$PGBIN data=$DATA synchronous=$SYNCHRONOUS primary_port=$PRIMARY_PORT
   cd "$data"
+  local name=standby
+  case ${2:-} in
+    '') ;;
+    2) name=standby2 synchronous=off ;;
+    *) die "standby: there is no $2" ;;
+  esac
   case $1 in
     stop)
       # First, or the next commit waits for a standby that is gone.
       [ "$synchronous" = off ] || set_synchronous "$primary_port" ''
-      server standby stop -w -t 60 -m fast || die "the standby did not stop"
+      server "$name" stop -w -t 60 -m fast || die "the $name did not stop"
       ;;
     start)
-      server standby start -w -t 60 -l "$data/standby.log" || die "the standby did not start"
-      await_standby "$primary_port"
+      server "$name" start -w -t 60 -l "$data/$name.log" || die "the $name did not start"
+      await_standby "$primary_port" "$name"
       [ "$synchronous" = off ] || set_synchronous "$primary_port" standby
       ;;
     *) die "standby: stop or start, not $1" ;;
@@ -626,13 +644,18 @@ main() {
   shift 2
   case $command in
     start)
-      pgbin='' version=${PGTURNOUT_PG_VERSION:-} owner=$PPID synchronous=on tls_dir=
+      pgbin='' version=${PGTURNOUT_PG_VERSION:-} owner=$PPID synchronous=on tls_dir= standbys=1
       while [ "$#" -gt 0 ]; do
         case $1 in
           --async) synchronous=off ;;
-          --bin | --version | --owner)
+          --bin | --version | --owner | --standbys)
             [ "$#" -ge 2 ] || die "$1 needs a value"
-            case $1 in --bin) pgbin=$2 ;; --version) version=$2 ;; --owner) owner=$2 ;; esac
+            case $1 in
+              --bin) pgbin=$2 ;;
+              --version) version=$2 ;;
+              --owner) owner=$2 ;;
+              --standbys) standbys=$2 ;;
+            esac
             shift
             ;;
           *) die "start: unknown option $1" ;;
@@ -643,7 +666,7 @@ main() {
       ;;
     stop) stop ;;
     run) run "$@" ;;
-    standby) standby "${1:-}" ;;
+    standby) standby "${1:-}" "${2:-}" ;;
     primary) primary "${1:-}" ;;
     # Not for callers: the watchdog that `start` leaves behind.
     reap) reap "$@" ;;
