@@ -51,12 +51,12 @@ const ROWS: [Row; 19] = [
     },
     Row {
         pin: Pin::Setting,
-        bring: |rig| write(rig, "set default_transaction_read_only = on"),
+        bring: |rig| write(rig, "set default_transaction_isolation = serializable"),
         lifted_by: &[
             "discard all",
             "reset all",
-            "reset default_transaction_read_only",
-            "set default_transaction_read_only = off",
+            "reset default_transaction_isolation",
+            "set default_transaction_isolation = 'read committed'",
         ],
     },
     Row {

@@ -51,6 +51,58 @@ fn begun(rig: &mut Rig) {
     runs(rig, "Q(begin read only)", READER, "C(BEGIN) Z(T)");
 }
 
+/// The client sets its default, and the reader is told of it before it serves again.
+#[track_caller]
+fn by_default(rig: &mut Rig, text: &str, reported: &str) {
+    rig.both();
+    let answer = format!("S(default_transaction_read_only,{reported}) C(SET) Z(I)");
+    runs(rig, &format!("Q({text})"), WRITER, &answer);
+    rig.client("Q(select 1)");
+    rig.see(READER, &format!("Q({text})"));
+    rig.reader(&answer);
+    arrives(rig, "Q(select 1)", READER, "T D(1) C(SELECT 1) Z(I)");
+}
+
+/// What a BEGIN does not say is as the writer reports it.
+#[test]
+fn a_transaction_that_is_read_only_by_default_runs_on_the_reader() {
+    for text in [
+        "set default_transaction_read_only = on",
+        "set session characteristics as transaction read only",
+    ] {
+        each(reading, |rig| {
+            by_default(rig, text, "on");
+            runs(rig, "Q(begin)", READER, "C(BEGIN) Z(T)");
+            runs(rig, "Q(select 1)", READER, ROW);
+            runs(rig, "Q(commit)", READER, "C(COMMIT) Z(I)");
+            // It is begun again as what it is.
+            runs(
+                rig,
+                "Q(start transaction)",
+                READER,
+                "C(START TRANSACTION) Z(T)",
+            );
+            rig.client("Q(delete from t)");
+            let answer = "E(25006) Z(E)";
+            moves(rig, "Q(begin read only)", "Q(delete from t)", answer);
+            runs(rig, "Q(rollback)", WRITER, "C(ROLLBACK) Z(I)");
+            // What says otherwise is the writer's.
+            runs(rig, "Q(begin read write)", WRITER, "C(BEGIN) Z(T)");
+            runs(rig, "Q(select 1)", WRITER, ROW);
+            runs(rig, "Q(commit)", WRITER, "C(COMMIT) Z(I)");
+        });
+        // Without the option its reads are still the reader's.
+        each(config, |rig| {
+            by_default(rig, text, "on");
+            runs(rig, "Q(begin)", WRITER, "C(BEGIN) Z(T)");
+        });
+    }
+    each(reading, |rig| {
+        by_default(rig, "set default_transaction_read_only = off", "off");
+        runs(rig, "Q(begin)", WRITER, "C(BEGIN) Z(T)");
+    });
+}
+
 #[track_caller]
 fn has_read(rig: &mut Rig) {
     begun(rig);

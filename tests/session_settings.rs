@@ -306,7 +306,7 @@ fn state_that_cannot_be_repeated_pins() {
         "select set_config('timezone', 'UTC', false) from t",
         "load 'plpgsql'",
         "select setseed(0.5)",
-        "set default_transaction_read_only = on",
+        "set default_transaction_deferrable = on",
         "create temporary view v as select 1",
         "select 1 into temp t",
         "create unlogged table t (a int)",
@@ -580,9 +580,9 @@ fn custom_settings_follow_their_session() {
 fn a_pin_of_a_setting_ends_with_the_setting() {
     for (set, end, restored) in [
         (
-            "set default_transaction_read_only = on",
-            "set default_transaction_read_only = off",
-            "set default_transaction_read_only = off",
+            "set default_transaction_deferrable = on",
+            "set default_transaction_deferrable = off",
+            "set default_transaction_deferrable = off",
         ),
         (
             "set default_transaction_isolation = serializable",

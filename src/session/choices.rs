@@ -141,8 +141,8 @@ pub enum ReadOnlyTransactions {
     /// On the writer, as every other.
     #[default]
     Writer,
-    /// On the reader, if BEGIN or START TRANSACTION says `READ ONLY` and nothing that a standby refuses (`SERIALIZABLE`). One
-    /// that becomes READ ONLY later, or by `default_transaction_read_only`, runs on the writer.
+    /// On the reader, if BEGIN or START TRANSACTION says `READ ONLY` and nothing that a standby refuses (`SERIALIZABLE`), or
+    /// neither, and the writer reports `default_transaction_read_only`. One that becomes READ ONLY later runs on the writer.
     Reader,
 }
 

@@ -31,7 +31,7 @@ pub struct Explanation {
 /// let pins = |sql: &str| pins_of(&scan(sql.as_bytes(), &LexState::defaults(), &Rules::default()));
 /// assert_eq!(pins("create temp table t (a int)"), [Pin::TemporaryObject]);
 /// assert_eq!(pins("set work_mem = '1GB'"), []);
-/// assert_eq!(pins("set default_transaction_read_only = on"), [Pin::Setting]);
+/// assert_eq!(pins("set default_transaction_isolation = serializable"), [Pin::Setting]);
 /// ```
 #[must_use]
 pub fn pins_of(intent: &Intent) -> Vec<Pin> {

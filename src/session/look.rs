@@ -413,7 +413,7 @@ impl<R: Route> Session<R> {
         if look.first == First::Unknown && intent.class != Class::Empty {
             look.first = First::of(intent);
         }
-        let part = Part::of(intent, unproven);
+        let part = Part::of(intent, unproven, self.default_access());
         look.part = match (look.part, look.carried) {
             (Part::Ends(end), Carried::RunEnd) if part != look.part => Part::EndsFirst(end),
             (before, Carried::Query | Carried::Batch | Carried::RunEnd) => before.and(part),

@@ -109,8 +109,8 @@ impl First {
 }
 
 impl Part {
-    /// What a text is.
-    pub(super) fn of(intent: &Intent, unproven: Unproven) -> Part {
+    /// What a text is, where a transaction is `by_default` what its BEGIN does not say.
+    pub(super) fn of(intent: &Intent, unproven: Unproven, by_default: Access) -> Part {
         let mut effects = intent.effects.iter().filter(|effect| binds(effect));
         let Some(first) = effects.next() else {
             return without_effects(intent, unproven);
@@ -128,8 +128,12 @@ impl Part {
             return Part::Foreign;
         }
         if let (Effect::Begin(modes), 0) = (&first.effect, first.index) {
-            if is_read_only(*modes) {
-                return opening(intent, *modes, effects);
+            let modes = TransactionModes {
+                access: Some(modes.access.unwrap_or(by_default)),
+                ..*modes
+            };
+            if is_read_only(modes) {
+                return opening(intent, modes, effects);
             }
         }
         match intent.statements {
@@ -357,7 +361,7 @@ mod tests {
 
     fn part(text: &str, unproven: Unproven) -> Part {
         let intent = scan(text.as_bytes(), &LexState::defaults(), &Rules::default());
-        Part::of(&intent, unproven)
+        Part::of(&intent, unproven, Access::ReadWrite)
     }
 
     #[test]

@@ -300,7 +300,23 @@ impl<R: Route> Session<R> {
             true => Unproven::Go,
             false => Unproven::Stay,
         };
-        self.keeps_reader_transactions() && Part::of(intent, unproven).opened().is_some()
+        let part = || Part::of(intent, unproven, self.default_access());
+        self.keeps_reader_transactions() && part().opened().is_some()
+    }
+
+    /// What a transaction is whose BEGIN does not say it, as the writer reports it; before PostgreSQL 14 none does.
+    pub(super) fn default_access(&self) -> Access {
+        let serving = self.leg(self.writer()).serving();
+        let read_only = serving.is_some_and(|serving| {
+            let mut parameters = serving.parameters.iter();
+            parameters.any(|(name, value)| {
+                **name == *b"default_transaction_read_only" && **value == *b"on"
+            })
+        });
+        match read_only {
+            true => Access::ReadOnly,
+            false => Access::ReadWrite,
+        }
     }
 
     /// What was looked at is about to be sent to the reader.

@@ -145,7 +145,8 @@ fn can_run_on_a_standby(change: &SettingChange) -> bool {
         SettingValue::Opaque => None,
     };
     let harmless: &[&[u8]] = match &*change.name {
-        b"default_transaction_read_only" | b"default_transaction_deferrable" => &[b"off", b"false"],
+        b"default_transaction_read_only" => &[b"off", b"false", b"on", b"true"],
+        b"default_transaction_deferrable" => &[b"off", b"false"],
         b"default_transaction_isolation" => {
             &[b"read uncommitted", b"read committed", b"repeatable read"]
         }

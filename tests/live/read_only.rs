@@ -64,6 +64,49 @@ fn runs_on_the_reader_whole() {
     );
 }
 
+/// What BEGIN does not say is by the session's default, which a driver sets once.
+#[test]
+fn runs_on_the_reader_by_default() {
+    let Some(lab) = Lab::with("read_only::default", READER) else {
+        return;
+    };
+    let script = Script::new()
+        .setup(TABLE)
+        .query("set session characteristics as transaction read only")
+        .query("select count(*) from read_only_t")
+        .query("begin")
+        .query("select count(*) from read_only_t")
+        .query("rollback")
+        .query("insert into read_only_t values (6)")
+        .query("begin")
+        .query("delete from read_only_t")
+        .query("rollback")
+        .query("begin read write")
+        .query("insert into read_only_t values (6)")
+        .query("commit")
+        .query("begin")
+        .query("select count(*) from read_only_t; show transaction_read_only")
+        .query("set transaction read write")
+        .query("commit")
+        .query("set default_transaction_read_only = off")
+        .query("begin")
+        .query("insert into read_only_t values (7)")
+        .query("rollback")
+        .query("select count(*) from read_only_t");
+    lab.same(&script);
+    let mut client = lab.client();
+    client.run("set default_transaction_read_only = on");
+    assert!(is_on_standby(&mut client));
+    // Servers report it from 14 on.
+    client.run("begin");
+    assert!(is_on_standby(&mut client));
+    client.run("commit");
+    client.run("reset default_transaction_read_only");
+    client.run("begin");
+    assert!(!is_on_standby(&mut client));
+    client.run("commit");
+}
+
 /// A driver's batch: BEGIN with the first query, and a pipeline of a whole transaction.
 #[test]
 fn runs_there_in_batches() {
