@@ -1,5 +1,5 @@
-//! Attacks on the opening and the login, row by row, with their bytes. Rows that have no test here have it where the rest
-//! of their subject is.
+//! Attacks on the opening and the login, row by row, with their bytes. `tests/data/attacks.txt` has the list; rows that have no
+//! test here have it in `attacks_login.rs` or where the rest of their subject is.
 
 mod session_support;
 
