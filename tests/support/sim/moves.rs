@@ -241,6 +241,10 @@ pub(crate) fn ended(world: &mut World<'_>) {
     if !lives || world.misused || !world.servers_are_honest() || world.lies(PeerId::CLIENT) {
         return;
     }
+    // Of a message whose length is wrong the rest does not come before the phase is over.
+    if world.damage == Damage::Anything {
+        return;
+    }
     let of_the_client = waits_for_the_client(world);
     if of_the_client.is_some_and(|_| matches!(phase, Phase::Wait | Phase::Drain)) {
         return;

@@ -190,7 +190,9 @@ pub(crate) fn failed(world: &mut World<'_>, outcome: Outcome, phase: Phase, reas
             let declared = reason
                 .to_string()
                 .ends_with("a cursor WITH HOLD may be open");
-            tied || declared
+            // Of a server that has ended the session behind its answer nothing is to be seen any more.
+            tied || gone
+                || declared
                 || world.strikes.iter().any(fails)
                 || struck(&|flaw| flaw.kind.is_legal())
         }
