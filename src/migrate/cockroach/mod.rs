@@ -5,7 +5,7 @@
 //!
 //! | server | request | answer |
 //! |---|---|---|
-//! | old | what are the session's prepared statements? ([`describe`]) | for each its parameters and columns, or an error ([`DescribeReader`]) |
+//! | old | what are the session's prepared statements? ([`describe()`]) | for each its parameters and columns, or an error ([`DescribeReader`]) |
 //! | old | `SHOW TRANSFER STATE WITH '<key>'` ([`show_transfer_state`]) | one row: an error, or the state and a token ([`StateReader`]) |
 //! | new | the client's StartupMessage with the token ([`Revival`]) | a login without a question |
 //! | new | `SELECT crdb_internal.deserialize_session(…)` ([`deserialize_session`]) | one row: true ([`DeserializeReader`]) |
