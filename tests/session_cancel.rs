@@ -647,8 +647,9 @@ fn follows(rig: &mut Rig, first: &CancelTarget, request: &str) {
     let again = target(rig);
     assert_eq!((again.peer, again.epoch), (WRITER, first.epoch));
     assert!(rig.cancel_begins(&again));
-    rig.writer("E(57014) Z(I)");
+    // The signal is sent before the statement ends by it.
     assert_eq!(rig.cancel_ended(), CancelEnd::Done);
+    rig.writer("E(57014) Z(I)");
     rig.see(CLIENT, "E(57014) Z(I)");
 }
 
@@ -744,7 +745,19 @@ fn nothing_follows_an_answered_part_of_a_batch() {
         let first = target(rig);
         assert!(rig.cancel_begins(&first));
         rig.writer("1 2 C(DELETE 1)");
+        assert_eq!(rig.cancel_ended(), CancelEnd::Done);
+    });
+    // Also where it came while the server had the beginning alone.
+    each(config, |rig| {
+        rig.both();
+        rig.takes(WRITER, false);
+        rig.client("P(,delete from t) B(,) E H");
+        rig.takes_only(WRITER, frontend("P(,delete from t)").len());
+        let first = target(rig);
+        assert!(rig.cancel_begins(&first));
+        rig.takes(WRITER, true);
         rig.client("B(,) E H");
+        rig.writer("1 2 C(DELETE 1)");
         assert_eq!(rig.cancel_ended(), CancelEnd::Done);
     });
 }

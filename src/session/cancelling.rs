@@ -143,7 +143,7 @@ impl<R: Route> Session<R> {
         let oldest = serving.and_then(|serving| serving.pipeline.client_end());
         let runs_there = oldest.is_some_and(|end| end <= ticket.until);
         let came_early = ticket.missing > 0 && runs_there;
-        let goes_on = self.is_refusing(id) || self.requests.elsewhere == Some(ticket.epoch);
+        let goes_on = self.is_refusing(id) || self.requests.left == Some((id, ticket.epoch));
         match ticket.epoch == self.requests.answered && (came_early || goes_on) {
             true => CancelEnd::Again,
             false => CancelEnd::Done,

@@ -61,8 +61,8 @@ pub(super) struct Requests {
     pub(super) flushed: Option<LegId>,
     /// How many times the client was told ReadyForQuery for a request, by an upstream or by us.
     pub(super) answered: u64,
-    /// How many were when the one that is next had to leave its first upstream.
-    pub(super) elsewhere: Option<u64>,
+    /// Which upstream the next one had to leave, and how many were answered by then.
+    pub(super) left: Option<(LegId, u64)>,
     /// Whether a request is tried on the reader.
     pub(super) trial: Trial,
     /// What the caller's policy says of the client's next message.
@@ -89,7 +89,7 @@ impl Requests {
             decided: None,
             last: writer,
             answered: 0,
-            elsewhere: None,
+            left: None,
             trial: Trial::None,
             judged: Judged::NotYet,
             count: 0,
@@ -117,13 +117,13 @@ impl Requests {
     /// The client has its ReadyForQuery.
     pub(super) fn is_answered(&mut self) {
         self.answered = self.answered.saturating_add(1);
-        self.elsewhere = None;
+        self.left = None;
     }
 
-    /// What was sent to an upstream, and did not happen there, is to be decided once more.
-    pub(super) fn goes_elsewhere(&mut self) {
+    /// What was sent to this upstream, and did not happen there, is to be decided once more.
+    pub(super) fn goes_elsewhere(&mut self, left: LegId) {
         self.again();
-        self.elsewhere = Some(self.answered);
+        self.left = Some((left, self.answered));
     }
 
     /// The number of the request that the client's next message belongs to.

@@ -314,7 +314,7 @@ impl<R: Route> Session<R> {
         match trial {
             Trial::Refused(refuses, names, reason) if refuses == leg => {
                 self.requests.trial = Trial::Over(reason);
-                self.requests.goes_elsewhere();
+                self.requests.goes_elsewhere(leg);
                 self.take_back(&names);
             }
             Trial::None | Trial::Open(_) | Trial::Refused(..) | Trial::Over(_) => {

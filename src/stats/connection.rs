@@ -10,7 +10,9 @@ counters! {
     /// [`AcceptedConns`](ConnectionCounter::AcceptedConns) and [`EndedConns`](ConnectionCounter::EndedConns).
     ///
     /// What is about the caller's own doing is the caller's to count: how long dials took (`dial_tenant.latency`), lists that
-    /// cannot be read (`access_control.errors`), by what a cluster was found (`routing_method_count`).
+    /// cannot be read (`access_control.errors`), by what a cluster was found (`routing_method_count`) or was not (`err.routing`), and
+    /// whom it ends for its age or silence (`expired_client_conns`, `err.idle_disconnect`). More cancels may be received than are
+    /// forwarded or ignored: those of whom is denied, and those for an upstream that cannot be had.
     enum ConnectionCounter;
 
     /// A number for each [`ConnectionCounter`].

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::BytesMut;
-use pgturnout::migrate::cockroach::DeserializeReader;
+use pgturnout::migrate::cockroach::{DescribeReader, DeserializeReader};
 use pgturnout::migrate::postgres::{
     Found, Listening, Origin, OtherOids, Restore, Settable, Setting, TypeLookup, TypeMap, TypeName,
     Types, declared, log_position,
@@ -74,10 +74,11 @@ impl Reader {
 /// is the same number to whoever reads it.
 pub(crate) fn move_answers(data: &[u8]) {
     let mut feed = Feed::new(data);
-    let (mut reader, owed) = match feed.below(5) {
+    let (mut reader, owed) = match feed.below(6) {
         0 => types(),
         1 | 2 => restore(&mut feed),
         3 => deserialize(),
+        4 => return descriptions(&mut feed),
         _ => return numbers(&mut feed),
     };
     let mut answered = Vec::new();
@@ -191,6 +192,50 @@ fn table(rows: &[[&str; 3]]) -> Vec<u8> {
         out.extend_from_slice(text.as_bytes());
     }
     out
+}
+
+/// As many statements are described as were asked for, each behind a ReadyForQuery of its own, an error or not.
+fn descriptions(feed: &mut Feed<'_>) {
+    let asked = 1 + feed.below(3);
+    let mut reader = DescribeReader::new(asked);
+    let mut ready = 0;
+    while !feed.is_empty() {
+        let frame = match feed.below(9) {
+            0 => message(feed.byte(), feed.bytes(60)),
+            1 => message(b'E', b"SERROR\0C42501\0\0"),
+            2 => message(b'E', b"SFATAL\0C57P01\0\0"),
+            3 => message(feed.one(b"NSA"), feed.bytes(20)),
+            4 => message(b't', feed.one(&[&b"\0\0"[..], b"\0\x01\0\0\0\x17"])),
+            5 => message(b'T', b"\0\0"),
+            6 => message(b'n', b""),
+            _ => message(b'Z', b"I"),
+        };
+        let (tag, body) = (frame[0], &frame[5..]);
+        let before = format!("{reader:?}");
+        let heard = match reader.header(Header::parse(&frame).unwrap().unwrap()) {
+            Ok(Look::Client | Look::Discard) => panic!("it is an answer of ours, and looked at"),
+            Ok(Look::Aside) => {
+                assert!(b"NSA".contains(&tag));
+                assert_eq!(before, format!("{reader:?}"), "it changes something");
+                continue;
+            }
+            Ok(Look::Body) => reader.body(tag, body),
+            Err(fault) => Err(fault),
+        };
+        match heard {
+            Ok(Heard::More) => ready += usize::from(tag == b'Z'),
+            Ok(Heard::Done(described)) => {
+                assert_eq!((tag, described.len(), ready + 1), (b'Z', asked, asked));
+                break;
+            }
+            Ok(Heard::Farewell(_)) => {
+                assert_eq!(tag, b'E');
+                break;
+            }
+            Err(_) => break,
+        }
+        assert!(ready < asked, "it goes on behind the last");
+    }
 }
 
 fn deserialize() -> (Reader, Owed) {
