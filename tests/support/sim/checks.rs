@@ -185,7 +185,7 @@ fn bounded(world: &mut World<'_>) {
     let held = usize::try_from(world.meter.held()).unwrap_or_default();
     let outstanding = match world.session.migration() {
         Some(_) => outstanding + moves::HELD,
-        None => outstanding,
+        None => outstanding + world.moves.cut_overs().min(1) * KEPT_OF_A_MOVE,
     };
     if held > outstanding && !world.is_opaque() {
         let detail = format!("{held} bytes held for {heard} in {messages} messages");
