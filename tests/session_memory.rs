@@ -171,7 +171,7 @@ fn what_is_characteristic_of_a_session_counts_at_once() {
         rig.both();
         write(
             rig,
-            "set session characteristics as transaction read only",
+            "set session characteristics as transaction isolation level serializable",
             "C(SET) Z(I)",
         );
         read_from(rig, WRITER);
