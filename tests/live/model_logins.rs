@@ -285,7 +285,7 @@ fn shown(found: &Found) -> String {
         found
             .identity
             .as_ref()
-            .map(|it| (it.timeline, it.lsn.is_some())),
+            .map(|it| (it.timeline > 0, it.lsn.is_some())),
     )
 }
 
