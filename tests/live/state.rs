@@ -406,13 +406,8 @@ fn pins_end_with_their_reason() {
             "discard all",
         ),
         (
-            "set default_transaction_read_only = on",
-            "deallocate all",
-            "reset default_transaction_read_only",
-        ),
-        (
             "set default_transaction_isolation = serializable",
-            "discard temp",
+            "deallocate all",
             "set default_transaction_isolation = 'read committed'",
         ),
         (
@@ -441,6 +436,7 @@ fn pins_end_with_their_reason() {
         "set my.custom = 'x'",
         "begin; savepoint s; set my.custom = 'y'; rollback to s; commit",
         "prepare state_u as select 1",
+        "set default_transaction_read_only = on",
     ] {
         client.run(free);
         assert_eq!(client.value(here), "t", "{free}");
