@@ -135,7 +135,7 @@ crate() {
   # shellcheck disable=SC2207
   targets=($(ordinary_tests))
   suite "cargo test, all features" 1200 env -u PGTURNOUT_SEEDS -u PGTURNOUT_SEED \
-    cargo test --all-features --lib --bins --examples \
+    cargo test --all-features --no-fail-fast --lib --bins --examples \
     "${targets[@]}"
   suite "cargo test, documentation" 600 cargo test --all-features --doc
   suite "cargo test, no features" 600 cargo test --no-default-features --lib
