@@ -153,7 +153,6 @@ fn session_differs(direct: &Executed, ran: &Executed) -> Option<String> {
             &**name,
             "in_hot_standby"
                 | "transaction_read_only"
-                | "default_transaction_read_only"
                 // Of the transaction, not of the session.
                 | "transaction_isolation"
                 | "transaction_deferrable"

@@ -17,6 +17,7 @@ pub(crate) fn seen_by(frames: &[Frame], world: &World<'_>) -> Vec<String> {
     // A standby that was promoted goes its own way until the session notices.
     let lags = world.setup.lag && !reads::are_all_fresh(world);
     let outdated = lags || world.strikes.contains(&Fault::Promote);
+    let mut access = r"S(default_transaction_read_only\x00off\x00)".to_owned();
     for frame in frames {
         let word = show(frame);
         if is_ready(&word) {
@@ -48,9 +49,15 @@ pub(crate) fn seen_by(frames: &[Frame], world: &World<'_>) -> Vec<String> {
         if frame.tag == b'S' && moves && of_the_version.iter().any(|name| word.contains(name)) {
             continue;
         }
-        let of_the_node = ["default_transaction_read_only", "in_hot_standby"];
-        if frame.tag == b'S' && of_the_node.iter().any(|name| word.contains(name)) {
+        if frame.tag == b'S' && word.contains("in_hot_standby") {
             continue;
+        }
+        // What a server says of its own accord says again what it has said.
+        if frame.tag == b'S' && word.contains("default_transaction_read_only") {
+            if word == access {
+                continue;
+            }
+            access.clone_from(&word);
         }
         out.push(match word.as_str() {
             // Which server answers may be asked.

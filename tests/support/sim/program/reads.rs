@@ -241,7 +241,16 @@ impl Program<'_, '_> {
         let begin = self.choices.one(&[
             "begin read only",
             "start transaction isolation level repeatable read, read only",
+            // Read only as the session has it.
+            "begin",
         ]);
+        if begin == "begin" {
+            let default = self.choices.one(&[
+                "set default_transaction_read_only = on",
+                "set session characteristics as transaction read only",
+            ]);
+            self.query(default);
+        }
         self.query(begin);
         for _ in 0..1 + self.choices.below(5) {
             if self.choices.percent(60) {

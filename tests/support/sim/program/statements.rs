@@ -108,7 +108,16 @@ impl Statements {
             11 => "set role m_role".to_owned(),
             12 => "reset role".to_owned(),
             13 => format!("set application_name = 'two'; {}", self.write(choices)),
-            _ => "set application_name to default".to_owned(),
+            _ => choices
+                .one(&[
+                    "set application_name to default",
+                    "set default_transaction_read_only = on",
+                    "set default_transaction_read_only to off",
+                    "set session characteristics as transaction read only",
+                    "set session characteristics as transaction read write",
+                    "reset default_transaction_read_only",
+                ])
+                .to_owned(),
         }
     }
 

@@ -194,11 +194,15 @@ impl Server {
         }
     }
 
-    /// A setting that it reports was changed in its configuration.
+    /// A setting that it reports was changed in its configuration, which shows what the session has.
     pub(crate) fn report_parameter(&mut self) {
-        if let Stage::Session(_) = &self.stage {
+        if let Stage::Session(session) = &self.stage {
+            let told = session.settings.reported();
+            let name = "default_transaction_read_only";
+            let known = told.iter().find(|(reported, _)| reported == name);
+            let value = known.map_or("off", |(_, value)| value);
             self.out.answers(None, false);
-            self.out.parameter("default_transaction_read_only", "off");
+            self.out.parameter(name, value);
             self.out.flush();
         }
     }
