@@ -2,13 +2,17 @@
 
 mod session_support;
 
+use bytes::BytesMut;
 use pgturnout::limits::TRANSFER_STATE_MAX;
 use pgturnout::migrate::{Outcome, Phase, Reason, Trust};
 use pgturnout::session::{
     CloseCause, ConfigError, Event, MoveOrder, MoveTarget, PeerId, Split, Timer,
 };
 use pgturnout::startup::{ProtocolVersion, StartupParams};
-use session_support::cockroach::{STATE, TOKEN, handed_out, key, key_at, query, servers, taken_in};
+use pgturnout::wire::{Backend, Column, Columns, ParamTypes, TransactionStatus};
+use session_support::cockroach::{
+    BEGUN, STATE, TOKEN, handed_out, key, key_at, key_before, query, servers, taken_in,
+};
 use session_support::frames::{backend, raw};
 use session_support::moving::{SPARE, SPARE_LOGIN};
 use session_support::{Chunk, Dial, Rig, each, login};
@@ -19,6 +23,9 @@ const NEW: PeerId = PeerId::THIRD;
 const ADDRESS: &str = "192.0.2.7:5000";
 /// What the client is told of the new server.
 const TOLD: &str = "S(server_version,15.19) S(in_hot_standby,off)";
+
+/// A statement without parameters and rows.
+const DESCRIBED: &str = "t n Z(I)";
 
 #[track_caller]
 fn packet(rig: &mut Rig, peer: PeerId) -> StartupParams {
@@ -52,18 +59,27 @@ enum At {
     Wait,
     /// The old server answers the client.
     Drain,
+    /// It is asked what a statement is.
+    Describe,
+    /// It is to begin a transaction before it hands the session out.
+    Begin,
     Read,
     LogIn,
     Restore,
+    /// The new server is asked what a statement is.
+    Redescribe,
 }
 
-const ALL: [At; 6] = [
+const ALL: [At; 9] = [
     At::Dial,
     At::Wait,
     At::Drain,
+    At::Describe,
+    At::Begin,
     At::Read,
     At::LogIn,
     At::Restore,
+    At::Redescribe,
 ];
 
 impl At {
@@ -72,14 +88,19 @@ impl At {
             At::Dial => Phase::Dial,
             At::Wait => Phase::Wait,
             At::Drain => Phase::Drain,
-            At::Read => Phase::Read,
+            At::Describe | At::Begin | At::Read => Phase::Read,
             At::LogIn => Phase::LogIn,
             At::Restore => Phase::Restore,
+            At::Redescribe => Phase::Verify,
         }
     }
 
     fn has_its_state(self) -> bool {
-        matches!(self, At::LogIn | At::Restore)
+        matches!(self, At::LogIn | At::Restore | At::Redescribe)
+    }
+
+    fn has_a_statement(self) -> bool {
+        matches!(self, At::Describe | At::Redescribe)
     }
 }
 
@@ -94,6 +115,12 @@ fn bring(rig: &mut Rig, at: At) -> String {
         rig.client("Q(update t set a = 1)");
         rig.see(WRITER, "Q(update t set a = 1)");
     }
+    if at.has_a_statement() {
+        rig.client("P(a,delete from t) S");
+        rig.see(WRITER, "P(a,delete from t) S");
+        rig.say(WRITER, "1 Z(I)");
+        rig.take(CLIENT);
+    }
     if at == At::Dial {
         rig.dials(NEW, Dial::Hang);
     }
@@ -102,8 +129,21 @@ fn bring(rig: &mut Rig, at: At) -> String {
     if matches!(at, At::Dial | At::Wait | At::Drain) {
         return String::new();
     }
-    let key = key(rig);
+    if at.has_a_statement() {
+        rig.see(WRITER, "DS(a) S");
+    }
+    if at == At::Describe {
+        return String::new();
+    }
+    if at.has_a_statement() {
+        rig.say(WRITER, DESCRIBED);
+    }
+    let key = key_before(rig, WRITER);
     assert!(rig.has_event(|event| *event == Event::MoveHeld));
+    if at == At::Begin {
+        return key;
+    }
+    rig.say(WRITER, BEGUN);
     if at == At::Read {
         return key;
     }
@@ -122,6 +162,10 @@ fn bring(rig: &mut Rig, at: At) -> String {
     rig.say(NEW, SPARE_LOGIN);
     let text = format!("SELECT crdb_internal.deserialize_session(decode('{STATE}', 'base64'))");
     assert_eq!(query(rig, NEW), text);
+    if at == At::Redescribe {
+        rig.raw(NEW, &taken_in("t"));
+        rig.see(NEW, "DS(a) S");
+    }
     key
 }
 
@@ -158,13 +202,18 @@ fn tells_nothing(rig: &Rig) {
 fn goes_on(rig: &mut Rig, at: At, key: &str) {
     match at {
         // What the old server owes to us is nobody's.
+        At::Describe => rig.say(WRITER, DESCRIBED),
+        At::Begin => {
+            rig.say(WRITER, BEGUN);
+            rig.raw(WRITER, &handed_out("", Some(STATE), Some(TOKEN), key));
+        }
         At::Read => rig.raw(WRITER, &handed_out("", Some(STATE), Some(TOKEN), key)),
         At::Drain => {
             rig.writer("C(UPDATE 1) Z(I)");
             rig.see(CLIENT, "C(UPDATE 1) Z(I)");
         }
         At::Wait => ask(rig, WRITER, "commit", "C(COMMIT) Z(I)"),
-        At::Dial | At::LogIn | At::Restore => {}
+        At::Dial | At::LogIn | At::Restore | At::Redescribe => {}
     }
     ask(rig, WRITER, "update t set a = 2", "C(UPDATE 1) Z(I)");
     assert!(!rig.is_open(NEW), "{at:?}: the new server is left");
@@ -252,6 +301,98 @@ fn statements_are_on_the_new_server_as_they_were() {
             rig.see(CLIENT, "2 C(DELETE 1) Z(I)");
         });
     }
+}
+
+/// A statement is the same whatever OID its table has there, as a virtual one has by its version; it is another one if a column is.
+#[test]
+fn columns_are_compared_by_what_a_client_makes_of_them() {
+    let column = Column {
+        name: b"a",
+        table: 4_294_967_100,
+        attribute: 1,
+        type_oid: 20,
+        type_size: 8,
+        type_modifier: -1,
+        format: 0,
+    };
+    let rows = [
+        (Column { table: 7, ..column }, true),
+        (
+            Column {
+                attribute: 2,
+                ..column
+            },
+            true,
+        ),
+        (
+            Column {
+                name: b"b",
+                ..column
+            },
+            false,
+        ),
+        (
+            Column {
+                type_oid: 23,
+                ..column
+            },
+            false,
+        ),
+        (
+            Column {
+                type_size: 4,
+                ..column
+            },
+            false,
+        ),
+        (
+            Column {
+                type_modifier: 6,
+                ..column
+            },
+            false,
+        ),
+    ];
+    for (there, moves) in rows {
+        each(servers, |rig| {
+            bring(rig, At::Describe);
+            rig.raw(WRITER, &described(&[column]));
+            let key = key(rig);
+            rig.raw(WRITER, &handed_out("", Some(STATE), Some(TOKEN), &key));
+            rig.take(NEW);
+            rig.say(NEW, "R");
+            rig.say(NEW, SPARE_LOGIN);
+            query(rig, NEW);
+            rig.raw(NEW, &taken_in("t"));
+            rig.see(NEW, "DS(a) S");
+            rig.raw(NEW, &described(&[there]));
+            let ended = rig.move_ended();
+            assert_eq!(
+                matches!(ended, Some(Event::Moved { .. })),
+                moves,
+                "{there:?}"
+            );
+        });
+    }
+}
+
+/// No parameters, and these columns.
+fn described(columns: &[Column<'_>]) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    let columns = Columns::new(columns);
+    let said = [
+        Backend::ParameterDescription {
+            types: ParamTypes::new(&[]),
+        },
+        Backend::RowDescription { columns },
+        Backend::ReadyForQuery {
+            status: TransactionStatus::Idle,
+        },
+    ];
+    for message in said {
+        message.encode(&mut out).expect("it fits a message");
+    }
+    out.to_vec()
 }
 
 /// No server of CockroachDB says that a cursor WITH HOLD is lost: what the client has sent does, until it closes all.
@@ -452,6 +593,67 @@ fn a_server_that_refuses_keeps_the_session() {
     }
 }
 
+/// Behind a look at its statements a server of 2025 hands nothing out before a transaction has begun. So one is begun and ended in the
+/// same write, and what becomes of it is nobody's: a server that it hinders says so next.
+#[test]
+fn a_transaction_is_begun_before_the_session_is_asked_for() {
+    for said in [
+        BEGUN,
+        "E(57014) Z(I)",
+        "T E(57014) Z(I)",
+        "N S(a,b) T D(1) C(SELECT 1) Z(I)",
+    ] {
+        each(servers, |rig| {
+            let key = bring(rig, At::Begin);
+            rig.client("Q(select 2)");
+            rig.say(WRITER, said);
+            rig.raw(WRITER, &handed_out("", Some(STATE), Some(TOKEN), &key));
+            rig.take(NEW);
+            rig.say(NEW, "R");
+            rig.say(NEW, SPARE_LOGIN);
+            query(rig, NEW);
+            rig.raw(NEW, &taken_in("t"));
+            assert!(
+                matches!(rig.move_ended(), Some(Event::Moved { .. })),
+                "{said}"
+            );
+            rig.see(NEW, "Q(select 2)");
+            rig.say(NEW, "T D(1) C(SELECT 1) Z(I)");
+            let seen = rig.shown(CLIENT);
+            assert!(seen.ends_with("T D(1) C(SELECT 1) Z(I)"), "{seen}");
+            assert_eq!(seen.matches("Z(I)").count(), 1, "{seen}");
+        });
+    }
+    for (said, cause) in [
+        ("T D(1) C(SELECT 1) Z(T)", "status InTransaction"),
+        ("T D(1) C(SELECT 1) G", "the answer to SELECT 1"),
+        ("1", "the answer to SELECT 1"),
+        ("T T", "the answer to SELECT 1"),
+        ("T D(1) D(1)", "the answer to SELECT 1"),
+        ("Z(I)", "the answer to SELECT 1"),
+        ("E(57014) D(1)", "the answer to SELECT 1"),
+    ] {
+        each(servers, |rig| {
+            bring(rig, At::Begin);
+            rig.say(WRITER, said);
+            let (outcome, phase, reason) = failed(rig);
+            assert_eq!((outcome, phase), (Outcome::Fatal, Phase::Read), "{said}");
+            assert!(
+                reason.to_string().contains(cause),
+                "{reason} is not {cause}"
+            );
+            assert_eq!(rig.cause(), CloseCause::UpstreamFault(WRITER));
+        });
+    }
+    each(servers, |rig| {
+        bring(rig, At::Begin);
+        rig.say(WRITER, "FATAL(57P01)");
+        assert_eq!(failed(rig).0, Outcome::Fatal);
+        assert_eq!(rig.cause(), CloseCause::UpstreamEnded(WRITER));
+        rig.see(CLIENT, "FATAL(57P01)");
+    });
+}
+
 #[test]
 fn a_new_server_that_refuses_leaves_the_session() {
     type Answer = fn(&mut Rig);
@@ -529,7 +731,10 @@ fn an_old_server_that_goes_takes_the_session_along_until_it_has_handed_it_out() 
                 rig.say(NEW, SPARE_LOGIN);
                 query(rig, NEW);
             }
-            rig.raw(NEW, &taken_in("t"));
+            match at {
+                At::Redescribe => rig.say(NEW, DESCRIBED),
+                _ => rig.raw(NEW, &taken_in("t")),
+            }
             assert!(matches!(rig.move_ended(), Some(Event::Moved { .. })));
             rig.see(CLIENT, TOLD);
             ask(rig, NEW, "select 1", "T D(1) C(SELECT 1) Z(I)");

@@ -10,7 +10,7 @@ use pgturnout::migrate::postgres::{Listening, OtherOids};
 use pgturnout::migrate::{Outcome, Reason};
 use pgturnout::session::{CloseCause, Config, Event, MoveOrder, MoveTarget, PeerId};
 use pgturnout::wire::Header;
-use session_support::cockroach::{STATE, TOKEN, handed_out, key, servers, taken_in};
+use session_support::cockroach::{BEGUN, STATE, TOKEN, handed_out, key, servers, taken_in};
 use session_support::frames::{backend, frontend, raw, show_backend};
 use session_support::moving::{Had, SPARE, SPARE_LOGIN, movable};
 use session_support::{Chunk, Rig};
@@ -130,7 +130,7 @@ fn cockroach() -> Dialogue {
         rig.raw(WRITER, &said);
         vec![
             (WRITER, described.clone()),
-            (WRITER, said),
+            (WRITER, [backend(BEGUN), said].concat()),
             (NEW, [backend("R"), backend(SPARE_LOGIN)].concat()),
             (NEW, taken_in("t")),
             (NEW, described.clone()),
@@ -427,6 +427,7 @@ fn every_bit_may_be_another() {
     ];
     let cases = [
         (postgresql(), BTreeSet::from(both)),
+        (of_every_kind(), BTreeSet::from(both)),
         (
             cockroach(),
             BTreeSet::from_iter(both.into_iter().chain([Became::MovedAsSaid])),

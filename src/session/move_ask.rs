@@ -14,7 +14,7 @@ use super::{CloseCause, Demand, PeerId, Session};
 use crate::ledger::Fate;
 use crate::migrate::cockroach::{
     DescribeReader, Description, DeserializeReader, NotRestored, StateAnswer, StateReader,
-    TransferKey, show_transfer_state,
+    TransferKey, begin_and_show_transfer_state,
 };
 use crate::migrate::postgres::{
     Found, Probe, ProbeFailed, Restore, RestoreFailed, TypeLookup, Types,
@@ -388,7 +388,7 @@ impl<R: Route> Session<R> {
             Question::Names { lookup, .. } | Question::Oids { lookup, .. } => {
                 lookup.write(&mut out)
             }
-            Question::Transfer(_, key) => show_transfer_state(key, &mut out),
+            Question::Transfer(_, key) => begin_and_show_transfer_state(key, &mut out),
             // They are written piece by piece.
             Question::Restore(_)
             | Question::Deserialize(..)

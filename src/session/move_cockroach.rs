@@ -128,7 +128,7 @@ impl<R: Route> Session<R> {
         let attempts = stats.get(TransferCounter::Attempted);
         let key = TransferKey::derive(self.seed.nonce_key(), attempts);
         // At a safe point nothing is owed.
-        let reader = StateReader::new(&key, 0);
+        let reader = StateReader::new(&key, 0).behind_a_transaction();
         self.ask_for_move(now, self.writer(), Question::Transfer(reader, key));
         // A simple Query drops the unnamed statement, and the client still has it.
         let writer = self.writer().index();

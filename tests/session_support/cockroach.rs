@@ -83,16 +83,26 @@ pub(crate) fn taken_in(said: &str) -> Vec<u8> {
 #[track_caller]
 pub(crate) fn query(rig: &mut Rig, peer: PeerId) -> String {
     let got = rig.take(peer);
-    let header = Header::parse(&got)
+    let (text, behind) = first_query(&got);
+    assert!(behind.is_empty(), "one message");
+    text
+}
+
+/// The text of the Query at the front, and what is behind it.
+#[track_caller]
+fn first_query(got: &[u8]) -> (String, &[u8]) {
+    let header = Header::parse(got)
         .unwrap()
         .expect("the server was sent something");
-    let (body, behind) = header.split(&got).expect("a whole message");
-    assert!(behind.is_empty(), "one message");
+    let (body, behind) = header.split(got).expect("a whole message");
     match Frontend::parse(header.tag, body).unwrap() {
-        Frontend::Query(query) => String::from_utf8(query.text.to_vec()).unwrap(),
+        Frontend::Query(query) => (String::from_utf8(query.text.to_vec()).unwrap(), behind),
         other => panic!("{other:?}"),
     }
 }
+
+/// What the old server says of the transaction that comes before the request for the session.
+pub(crate) const BEGUN: &str = "T D(1) C(SELECT 1) Z(I)";
 
 /// The old server is asked for the session; the key of the request.
 #[track_caller]
@@ -102,7 +112,19 @@ pub(crate) fn key(rig: &mut Rig) -> String {
 
 #[track_caller]
 pub(crate) fn key_at(rig: &mut Rig, peer: PeerId) -> String {
-    let text = query(rig, peer);
+    let key = key_before(rig, peer);
+    rig.say(peer, BEGUN);
+    key
+}
+
+/// The same, and its server has not answered yet what comes before.
+#[track_caller]
+pub(crate) fn key_before(rig: &mut Rig, peer: PeerId) -> String {
+    let got = rig.take(peer);
+    let (before, rest) = first_query(&got);
+    assert_eq!(before, "SELECT 1", "a transaction is begun first");
+    let (text, behind) = first_query(rest);
+    assert!(behind.is_empty(), "two messages");
     let key = text
         .strip_prefix("SHOW TRANSFER STATE WITH '")
         .and_then(|rest| rest.strip_suffix('\''));

@@ -51,6 +51,8 @@ struct Node {
     statements: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The status of the last ReadyForQuery.
     status: u8,
+    /// A statement was looked at and no transaction has begun since; a node of 2025 or later hands nothing out then.
+    looked_at: bool,
     /// The name of the statement that it cannot plan again.
     lost: Option<&'static str>,
 }
@@ -84,6 +86,7 @@ impl Node {
             user,
             statements: BTreeMap::new(),
             status: b'I',
+            looked_at: false,
             lost,
         };
         node.relay_to_ready()?;
@@ -95,6 +98,12 @@ impl Node {
 
     fn take(&mut self, frame: &Frame) -> Option<()> {
         let text = String::from_utf8_lossy(frame.body.strip_suffix(b"\0").unwrap_or_default());
+        self.looked_at = match (frame.tag, frame.body.first()) {
+            (b'D' | b'C', Some(b'S')) => true,
+            (b'Q', _) if !text.starts_with(SHOW) => is_of_statements(&text),
+            (b'P' | b'B', _) if self.status == b'I' => false,
+            _ => self.looked_at,
+        };
         match frame.tag {
             b'Q' if text.starts_with(SHOW) => {
                 let key = text.strip_prefix(SHOW)?.strip_suffix('\'')?.to_owned();
@@ -127,6 +136,8 @@ impl Node {
     fn show_state(&mut self, key: &str) -> Option<()> {
         let refusal = if self.status != b'I' {
             Some("cannot serialize a session which is inside a transaction")
+        } else if self.looked_at {
+            Some("cannot serialize dirty prepared statements cache")
         } else if self.ask(TEMPORARY)? != "0" {
             Some("cannot serialize session with temporary schemas")
         } else {
@@ -229,6 +240,12 @@ impl Node {
             }
         }
     }
+}
+
+/// Whether a text runs or drops a prepared statement by its name.
+fn is_of_statements(text: &str) -> bool {
+    let first = text.split_whitespace().next().unwrap_or_default();
+    ["execute", "deallocate"].contains(&first.to_ascii_lowercase().as_str())
 }
 
 /// What lets a user in.

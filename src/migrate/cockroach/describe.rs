@@ -10,7 +10,9 @@ use super::super::reply::{AnswerFault, Failure, Heard, Look, failure, fits, is_a
 use crate::error::TooLong;
 use crate::limits::TRANSFER_STATE_MAX;
 use crate::wire::tags::backend as tags;
-use crate::wire::{Backend, Describe, Frontend, Header, SqlState, Target, TransactionStatus};
+use crate::wire::{
+    Backend, Columns, Describe, Frontend, Header, SqlState, Target, TransactionStatus,
+};
 
 /// What a server says of a prepared statement: its parameters and its columns, or that it has none to describe. Two are equal if
 /// the servers have said the same.
@@ -19,7 +21,7 @@ pub struct Description(Said);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Said {
-    /// A digest of the two messages.
+    /// A digest of what the two messages say to a client.
     Shape(u64),
     Fails(Option<SqlState>),
 }
@@ -154,7 +156,10 @@ impl DescribeReader {
             (Phase::Parameters, Backend::ParameterDescription { .. }) => {
                 Phase::Columns(digest(0, tag, body))
             }
-            (Phase::Columns(before), Backend::RowDescription { .. } | Backend::NoData) => {
+            (Phase::Columns(before), Backend::RowDescription { columns }) => {
+                Phase::Ready(Said::Shape(digest_of_columns(before, columns)))
+            }
+            (Phase::Columns(before), Backend::NoData) => {
                 Phase::Ready(Said::Shape(digest(before, tag, body)))
             }
             (Phase::Ready(said), Backend::ReadyForQuery { status }) => match status {
@@ -190,6 +195,22 @@ fn within(header: Header, awaited: &'static str) -> Result<(), AnswerFault> {
         true => Ok(()),
         false => Err(AnswerFault::TooLong { awaited, limit }),
     }
+}
+
+/// Of columns behind parameters, without the table and the number in it where they come from: CockroachDB's virtual tables have
+/// other OIDs from version to version, and a statement is no other for that.
+fn digest_of_columns(before: u64, columns: Columns<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write_u64(before);
+    for column in columns.iter() {
+        hasher.write_usize(column.name.len());
+        hasher.write(column.name);
+        hasher.write_u32(column.type_oid);
+        hasher.write_i16(column.type_size);
+        hasher.write_i32(column.type_modifier);
+        hasher.write_i16(column.format);
+    }
+    hasher.finish()
 }
 
 /// Of a message behind others. It is compared within one process, and no key makes it differ from run to run.

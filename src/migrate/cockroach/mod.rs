@@ -18,6 +18,8 @@
 //!   client that runs `SHOW TRANSFER STATE` itself.
 //! - An error in place of our answer is a refusal, and the session goes on where it is.
 //! - Notices, parameters and notifications between the messages of an answer are passed on.
+//! - A transaction is begun and ended before the state is asked for ([`begin_and_show_transfer_state`]), in the same write: a
+//!   server of 2025 and later does not hand a session out whose statements were looked at since its last one.
 //! - The token and the state are [`Secret`](crate::auth::Secret)s; no error text and no `Debug` holds a byte of them.
 //! - A new server says true although it could not plan a prepared statement again, and has another one or none in its place.
 //!   So the named ones are described on both, and one that differs keeps the session on the old server. The unnamed one is
@@ -44,5 +46,6 @@ pub use deserialize::{DeserializeReader, NotRestored, deserialize_session};
 pub use key::TransferKey;
 pub use revive::{ReservedParameter, Revival, check_client, with_address};
 pub use state::{
-    Cannot, SessionState, StateAnswer, StateReader, StateRefused, show_transfer_state,
+    Cannot, SessionState, StateAnswer, StateReader, StateRefused, begin_and_show_transfer_state,
+    show_transfer_state,
 };

@@ -34,6 +34,19 @@ pub fn show_transfer_state(key: &TransferKey, out: &mut BytesMut) -> Result<(), 
     Frontend::Query(query).encode(out)
 }
 
+/// Appends what a session is asked for with once its statements may have been looked at: a simple Query that opens a
+/// transaction, and [`show_transfer_state`] behind it. For a [`StateReader::behind_a_transaction`].
+///
+/// By CockroachDB's source of 2025 (`pkg/sql/prep/cache.go`) a session is not handed out whose statements were described,
+/// closed, or run by EXECUTE since its last transaction began, and `SHOW TRANSFER STATE` begins none itself.
+///
+/// # Errors
+/// None that can happen: a key has no NUL.
+pub fn begin_and_show_transfer_state(key: &TransferKey, out: &mut BytesMut) -> Result<(), TooLong> {
+    Frontend::Query(Query { text: b"SELECT 1" }).encode(out)?;
+    show_transfer_state(key, out)
+}
+
 /// What a CockroachDB server says of a session so that another one can go on with it.
 ///
 /// Both parts are base64 text and secrets: who has the token can log in as the client's user for ten minutes.
@@ -141,6 +154,8 @@ pub struct StateAnswer {
 /// How far an answer is.
 #[derive(Debug)]
 enum Phase {
+    /// What opens and ends a transaction has to be answered.
+    Transaction(Begun),
     /// RowDescription has to come.
     Columns,
     /// The row.
@@ -153,15 +168,71 @@ enum Phase {
     Over,
 }
 
+/// How far the answer is to the Query that begins and ends a transaction.
+#[derive(Clone, Copy, Debug)]
+enum Begun {
+    Columns,
+    Row,
+    Tag,
+    Ready,
+}
+
+impl Begun {
+    /// Behind a message, of which nothing is wanted.
+    fn behind(
+        self,
+        tag: u8,
+        said: Backend<'_>,
+        awaited: &'static str,
+    ) -> Result<Phase, AnswerFault> {
+        let next = match (self, said) {
+            (Begun::Columns, Backend::RowDescription { .. }) => Begun::Row,
+            (Begun::Row, Backend::DataRow { .. }) => Begun::Tag,
+            (Begun::Tag, Backend::CommandComplete { .. }) => Begun::Ready,
+            (Begun::Ready, Backend::ReadyForQuery { status }) => {
+                idle(status)?;
+                return Ok(Phase::Columns);
+            }
+            (Begun::Columns | Begun::Row | Begun::Tag | Begun::Ready, _) => {
+                return Err(AnswerFault::Unexpected { tag, awaited });
+            }
+        };
+        Ok(Phase::Transaction(next))
+    }
+
+    fn awaits(self) -> u8 {
+        match self {
+            Begun::Columns => tags::ROW_DESCRIPTION,
+            Begun::Row => tags::DATA_ROW,
+            Begun::Tag => tags::COMMAND_COMPLETE,
+            Begun::Ready => tags::READY_FOR_QUERY,
+        }
+    }
+}
+
 impl Phase {
     fn awaited(&self) -> &'static str {
         match self {
+            Phase::Transaction(_) => "the answer to SELECT 1",
             Phase::Columns => "the columns of SHOW TRANSFER STATE",
             Phase::Row => "the row of SHOW TRANSFER STATE",
             Phase::Tag(_) => "the end of SHOW TRANSFER STATE",
             Phase::Ready(_) => "ReadyForQuery behind SHOW TRANSFER STATE",
             Phase::Over => "nothing",
         }
+    }
+
+    /// Behind a statement that has failed, whatever it had said before.
+    fn failed(self, state: Option<SqlState>) -> Phase {
+        let row_bytes = match self {
+            Phase::Transaction(_) => return Phase::Transaction(Begun::Ready),
+            Phase::Tag(answer) | Phase::Ready(answer) => answer.row_bytes,
+            Phase::Columns | Phase::Row | Phase::Over => None,
+        };
+        Phase::Ready(StateAnswer {
+            row_bytes,
+            state: Err(StateRefused::Failed(state)),
+        })
     }
 }
 
@@ -215,6 +286,14 @@ impl StateReader {
         StateReader { limit, ..self }
     }
 
+    /// The same for [`begin_and_show_transfer_state`]. What is said of the Query before is dropped, failure included: the server
+    /// that it hinders says so in its answer.
+    #[must_use]
+    pub fn behind_a_transaction(self) -> StateReader {
+        let phase = Phase::Transaction(Begun::Columns);
+        StateReader { phase, ..self }
+    }
+
     /// A message with this header comes.
     ///
     /// # Errors
@@ -246,14 +325,20 @@ impl StateReader {
             (Phase::Columns, tags::ROW_DESCRIPTION)
             | (Phase::Tag(_), tags::COMMAND_COMPLETE)
             | (Phase::Ready(_), tags::READY_FOR_QUERY)
-            | (_, tags::ERROR_RESPONSE) => match fits(header, self.phase.awaited()) {
-                Ok(()) => Ok(Look::Body),
-                Err(fault) => Err(self.fault(fault)),
-            },
+            | (_, tags::ERROR_RESPONSE) => self.short(header),
+            (Phase::Transaction(begun), tag) if tag == begun.awaits() => self.short(header),
             (_, tag) => {
                 let awaited = self.phase.awaited();
                 Err(self.fault(AnswerFault::Unexpected { tag, awaited }))
             }
+        }
+    }
+
+    /// A message comes that has to be short.
+    fn short(&mut self, header: Header) -> Result<Look, AnswerFault> {
+        match fits(header, self.phase.awaited()) {
+            Ok(()) => Ok(Look::Body),
+            Err(fault) => Err(self.fault(fault)),
         }
     }
 
@@ -268,8 +353,9 @@ impl StateReader {
             (Phase::Over, _) => return Err(AnswerFault::Ended),
             (phase, Backend::ErrorResponse(fields)) => match failure(&fields) {
                 Failure::Session(state) => (Phase::Over, Heard::Farewell(state)),
-                Failure::Statement(state) => (Phase::Ready(failed(phase, state)), Heard::More),
+                Failure::Statement(state) => (phase.failed(state), Heard::More),
             },
+            (Phase::Transaction(begun), said) => (begun.behind(tag, said, awaited)?, Heard::More),
             (Phase::Columns, Backend::RowDescription { columns }) => {
                 check_columns(columns)?;
                 (Phase::Row, Heard::More)
@@ -288,12 +374,10 @@ impl StateReader {
                 let what = "the command tag of SHOW TRANSFER STATE";
                 return Err(AnswerFault::Content { what });
             }
-            (Phase::Ready(answer), Backend::ReadyForQuery { status }) => match status {
-                TransactionStatus::Idle => (Phase::Over, Heard::Done(answer)),
-                TransactionStatus::InTransaction | TransactionStatus::Failed => {
-                    return Err(AnswerFault::NotIdle { status });
-                }
-            },
+            (Phase::Ready(answer), Backend::ReadyForQuery { status }) => {
+                idle(status)?;
+                (Phase::Over, Heard::Done(answer))
+            }
             (Phase::Columns | Phase::Row | Phase::Tag(_) | Phase::Ready(_), _) => {
                 return Err(AnswerFault::Unexpected { tag, awaited });
             }
@@ -346,15 +430,12 @@ impl StateReader {
     }
 }
 
-/// The answer of a statement that failed, whatever it had said before.
-fn failed(phase: Phase, state: Option<SqlState>) -> StateAnswer {
-    let row_bytes = match phase {
-        Phase::Tag(answer) | Phase::Ready(answer) => answer.row_bytes,
-        Phase::Columns | Phase::Row | Phase::Over => None,
-    };
-    StateAnswer {
-        row_bytes,
-        state: Err(StateRefused::Failed(state)),
+fn idle(status: TransactionStatus) -> Result<(), AnswerFault> {
+    match status {
+        TransactionStatus::Idle => Ok(()),
+        TransactionStatus::InTransaction | TransactionStatus::Failed => {
+            Err(AnswerFault::NotIdle { status })
+        }
     }
 }
 

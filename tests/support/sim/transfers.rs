@@ -13,6 +13,8 @@ use super::server::{Flaw, FlawKind, ServerPhase};
 use super::world::World;
 
 const SHOW: &[u8] = b"SHOW TRANSFER STATE WITH '";
+/// What begins and ends a transaction before the session is asked for.
+const BEGIN: &[u8] = b"SELECT 1\0";
 const TAKE: &[u8] = b"SELECT crdb_internal.deserialize_session(decode('";
 
 /// What is remembered of such moves.
@@ -91,6 +93,9 @@ pub(crate) fn asks(world: &mut World<'_>, to: PeerId, tag: u8, body: &[u8]) -> b
     }
     if !world.setup.transfers || tag != b'Q' {
         return false;
+    }
+    if body == BEGIN {
+        return to == PeerId::WRITER && world.moves.has_begun();
     }
     if let Some(key) = body.strip_prefix(SHOW) {
         let key = key.strip_suffix(b"'\0").unwrap_or_default().to_vec();

@@ -188,6 +188,7 @@ impl Session {
         match kind {
             b'S' => {
                 let plan = self.prepared_plan(name)?;
+                self.looked_at = true;
                 if self.is_failed() && plan.as_ref().is_some_and(|plan| plan.columns.is_some()) {
                     return Err(Fault::aborted());
                 }
@@ -236,7 +237,7 @@ impl Session {
         }
         match kind {
             b'S' => {
-                self.drop_prepared(name);
+                self.looked_at |= self.drop_prepared(name);
             }
             b'P' => self.portals.retain(|portal| *portal.name != *name),
             _ => return Err(Fault::protocol("invalid CLOSE message subtype")),

@@ -33,6 +33,8 @@ pub(super) struct Session {
     pub(super) transfers: bool,
     pub(super) flaw: Option<Flaw>,
     pub(super) spoilt: Option<Flaw>,
+    /// A named statement was looked at and no transaction has begun since, so that it does not hand itself out.
+    pub(super) looked_at: bool,
     /// Whether the server is a standby.
     pub(super) recovers: bool,
     pub(super) backend: u32,
@@ -120,6 +122,7 @@ impl Session {
             transfers: false,
             flaw: None,
             spoilt: None,
+            looked_at: false,
             recovers: node == Node::Standby,
             backend,
             version,

@@ -221,6 +221,9 @@ const REFUSALS: [&str; 7] = [
     "no session is active: n33dle",
 ];
 
+/// For what one of 2025 keeps a session that it would hand out behind another transaction.
+const LOOKED_AT: &str = "cannot serialize dirty prepared statements cache";
+
 impl Flaw {
     fn spoils(self, answer: &mut Vec<Said>, is_show: bool) {
         let at = self.at;
@@ -402,6 +405,7 @@ impl Session {
 
     fn hand_out(&mut self, key: &str, io: &mut Io<'_>) -> Vec<Said> {
         let refused = match (self.tx.block, self.tie(io.cluster, false)) {
+            (Block::None, None) if self.looked_at => Some(LOOKED_AT),
             (Block::None, None) => None,
             (Block::None, Some("a temporary table")) => Some(REFUSALS[2]),
             (Block::None, Some("a cursor")) => Some(REFUSALS[1]),

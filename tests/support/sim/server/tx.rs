@@ -110,6 +110,7 @@ impl Session {
             return;
         }
         self.tx.started = true;
+        self.looked_at = false;
         self.tx.start = Some(self.mark());
         let read_only = self.recovers || self.settings.is_on("default_transaction_read_only");
         let shown = |on| if on { "on" } else { "off" };

@@ -215,6 +215,7 @@ impl Session {
             )
             .into());
         }
+        self.looked_at = true;
         Ok(Effect::Tag("DEALLOCATE".to_owned()))
     }
 

@@ -54,6 +54,7 @@ impl Session {
                 text,
             } => self.prepare_statement(name, types, statement, text, io),
             Utility::Execute { name, values } => {
+                self.looked_at = true;
                 self.execute_prepared(name, values, parameters, io)
             }
             Utility::Deallocate(name) => self.deallocate(name.as_deref()),
