@@ -739,7 +739,7 @@ fn a_statement_of_another_encoding_keeps_the_session() {
             rig.answer_probe(WRITER, &state);
             assert_eq!(rig.transfers(), [1, 0, u64::from(stays), 0], "{text}");
             if let Some(Event::MoveFailed { reason, .. }) = rig.move_ended() {
-                let why = "prepared under another client encoding or other rules for strings: s";
+                let why = "prepared under other settings by which its text is read: s";
                 assert_eq!(reason.to_string(), why);
             }
         });

@@ -165,6 +165,60 @@ fn rules_for_strings_are_a_reading_too() {
     }
 }
 
+/// A constant becomes a value when its statement is prepared: a date, by the style of then.
+#[test]
+fn constants_are_read_by_the_settings_of_their_time() {
+    const STYLES: [(&str, &str); 3] = [
+        (
+            "set datestyle to german",
+            "S(DateStyle,German, DMY) C(SET) Z(I)",
+        ),
+        ("set time zone 'CET'", "S(TimeZone,CET) C(SET) Z(I)"),
+        (
+            "set intervalstyle = iso_8601",
+            "S(IntervalStyle,iso_8601) C(SET) Z(I)",
+        ),
+    ];
+    const DATE: &str = "select a from t where d < '01/02/2026'";
+    for (text, answer) in STYLES {
+        each(config, |rig| {
+            rig.both();
+            prepare(rig, "s", DATE, READER, "I");
+            prepare(rig, "p", "select a from t where d < $1", READER, "I");
+            write(rig, text, &format!("P(s,{DATE}) S "), answer);
+            follow(rig, text, answer);
+            // Who has it runs it.
+            run(rig, "s", READER, "");
+            reader_anew(rig, text, answer);
+            run(rig, "p", READER, "P(p,select a from t where d < $1) ");
+            run(rig, "s", WRITER, "");
+            assert!(is_forgotten(rig));
+            prepare(rig, "n", DATE, READER, "I");
+            run(rig, "n", READER, "");
+        });
+    }
+}
+
+/// Of some no server tells, so that a rollback is not seen.
+#[test]
+fn constants_are_the_writers_behind_a_setting_that_nobody_reports() {
+    for (text, statement) in [
+        ("set array_nulls = off", "select '{null}'::text[] from t"),
+        ("set transform_null_equals = on", "select a = null from t"),
+        ("set xmloption = document", "select '<a/>'::xml from t"),
+    ] {
+        each(config, |rig| {
+            rig.both();
+            prepare(rig, "s", statement, READER, "I");
+            write(rig, text, &format!("P(s,{statement}) S "), "C(SET) Z(I)");
+            follow(rig, text, "C(SET) Z(I)");
+            prepare(rig, "t", statement, READER, "I");
+            reader_anew(rig, text, "C(SET) Z(I)");
+            run(rig, "s", WRITER, "");
+        });
+    }
+}
+
 /// No server tells how it reads a quote behind a backslash, nor when a rollback takes a change of that back.
 #[test]
 fn whoever_sets_backslash_quote_has_texts_with_backslashes_on_the_writer() {

@@ -16,6 +16,7 @@ use crate::route::{
 };
 use crate::track::pipeline::{Kind, Owed};
 use crate::track::prepared::{Change, Definition, Reached, Statements, Ticket};
+use crate::track::reading::Reading;
 use crate::track::settings::{Journal, Topic};
 use crate::track::{Lift, Pin, Pins};
 
@@ -387,11 +388,12 @@ impl<R: Route> Session<R> {
             | Effect::DiscardTemp
             | Effect::UnlistenAll
             | Effect::CloseAll => {}
-            // It is not reported, as the others that texts are read by are.
-            Effect::Setting(change) if *change.name == *b"backslash_quote" => {
-                self.memory.statements.reading_is_unknown();
+            // Not even a rollback tells that it is as it was.
+            Effect::Setting(change) => {
+                if let Some(reading) = Reading::unseen_by(&change.name) {
+                    self.memory.statements.reading_is_unknown(reading);
+                }
             }
-            Effect::Setting(_) => {}
         }
     }
 

@@ -9,8 +9,10 @@ use crate::limits;
 use crate::route::{Class, Effect, Intent, PinKind, Route};
 use crate::track::pipeline::Kind;
 use crate::track::prepared::{Change, Text};
+use crate::track::reading::Reading;
 use crate::wire::{Close, Frontend, Target, TransactionStatus};
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -54,11 +56,19 @@ impl<R: Route> Session<R> {
     /// Makes the writer have the statements that could not be prepared there any more behind this text, since it changes how
     /// texts are read. Whether there was room to.
     pub(super) fn repair_before_reading(&mut self, leg: LegId, intent: &Intent) -> bool {
-        let mut effects = intent.effects.iter();
-        if leg != self.writer() || !effects.any(|effect| changes_reading(&effect.effect)) {
+        if leg != self.writer() {
             return true;
         }
-        let missing = self.memory.statements.missing_by_reading(leg.index());
+        let effects = intent.effects.iter();
+        let changed = effects.flat_map(|effect| reading_changed_by(&effect.effect));
+        let mut missing = BTreeSet::new();
+        for reading in changed {
+            missing.extend(
+                self.memory
+                    .statements
+                    .missing_by_reading(leg.index(), reading),
+            );
+        }
         missing.iter().all(|name| self.repair(leg, name))
     }
 
@@ -115,11 +125,13 @@ impl<R: Route> Session<R> {
     }
 }
 
-/// Whether a text may be read in another way behind it.
-fn changes_reading(effect: &Effect) -> bool {
+/// In what a text may be read in another way behind it.
+fn reading_changed_by(effect: &Effect) -> Vec<Reading> {
     match effect {
-        Effect::Setting(change) => READ_BY.contains(&&*change.name),
-        Effect::ResetAll | Effect::Pin(PinKind::SetConfig | PinKind::UnknownSetting) => true,
+        Effect::Setting(change) => Reading::by(&change.name).into_iter().collect(),
+        Effect::ResetAll | Effect::Pin(PinKind::SetConfig | PinKind::UnknownSetting) => {
+            Reading::ALL.to_vec()
+        }
         Effect::Begin(_)
         | Effect::Commit { .. }
         | Effect::Rollback { .. }
@@ -138,13 +150,6 @@ fn changes_reading(effect: &Effect) -> bool {
         | Effect::Execute { .. }
         | Effect::UnlistenAll
         | Effect::CloseAll
-        | Effect::Pin(_) => false,
+        | Effect::Pin(_) => Vec::new(),
     }
 }
-
-/// The settings by which a server reads the bytes of a text.
-const READ_BY: [&[u8]; 3] = [
-    b"client_encoding",
-    b"standard_conforming_strings",
-    b"backslash_quote",
-];

@@ -335,7 +335,7 @@ impl<R: Route> Session<R> {
             .in_other_reading(self.writer().index());
         if let Some(name) = older.next().map(Printable) {
             return Some(format!(
-                "prepared under another client encoding or other rules for strings: {name}"
+                "prepared under other settings by which its text is read: {name}"
             ));
         }
         // How far it is behind is asked when the client is held and all is written.

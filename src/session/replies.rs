@@ -17,6 +17,7 @@ use crate::route::Route;
 use crate::track::Pin;
 use crate::track::pipeline::{Owed, Owner};
 use crate::track::prepared::Reached;
+use crate::track::reading::Reading;
 use crate::wire::{Backend, Header, TransactionStatus, tags::backend as tag};
 
 impl<R: Route> Session<R> {
@@ -272,8 +273,8 @@ impl<R: Route> Session<R> {
         }
         match (self.duty(leg), parsed) {
             (Duty::Writer, Some(Ok(Backend::ParameterStatus { name, value }))) => {
-                if name == b"client_encoding" || name == b"standard_conforming_strings" {
-                    self.memory.statements.reading_changed();
+                if let Some(reading) = Reading::by(name) {
+                    self.memory.statements.reading_changed(reading);
                 }
                 self.memory.learn(name, value)
             }

@@ -6,22 +6,7 @@
 use std::sync::Arc;
 
 use super::prepared::{ABSENT, Definition, Entry, Statements};
-
-impl<M> Definition<M> {
-    /// Whether name and text are the same in every client encoding and by whatever rules for strings. A server refuses
-    /// `U&'…'` by some of those.
-    fn reads_alike(&self) -> bool {
-        let mut fields = self.body.split(|byte| *byte == 0);
-        let name = fields.next().unwrap_or_default();
-        let text = fields.next().unwrap_or_default();
-        let escapes = text.windows(2).any(|two| two.eq_ignore_ascii_case(b"u&"));
-        name.is_ascii()
-            && text.is_ascii()
-            && !text.contains(&b'\\')
-            && !escapes
-            && self.query.is_ascii()
-    }
-}
+use super::reading::Reading;
 
 impl<M: Clone> Statements<M> {
     /// Names, at most `most` of them, that an upstream has and the client does not have any more.
@@ -71,18 +56,19 @@ impl<M: Clone> Statements<M> {
     }
 
     fn is_in_other_reading(&self, known: &Definition<M>) -> bool {
-        known.version <= self.other_reading && !known.reads_alike()
+        let changed = |reading: &Reading| known.version <= self.other_reading.of(*reading);
+        let mut all = Reading::ALL.iter().filter(|reading| changed(reading));
+        all.any(|reading| !known.reads_alike(*reading))
     }
 
-    /// Texts are read in another way from here on, in another client encoding or with other rules for strings: older ones may
-    /// mean something else now.
-    pub fn reading_changed(&mut self) {
-        self.other_reading = self.other_reading.max(self.next_version);
+    /// Texts are read in another way from here on: older ones may mean something else now.
+    pub fn reading_changed(&mut self, reading: Reading) {
+        self.other_reading.behind(reading, self.next_version);
     }
 
     /// The same from here on at any time, of which nothing tells.
-    pub fn reading_is_unknown(&mut self) {
-        self.other_reading = u64::MAX;
+    pub fn reading_is_unknown(&mut self, reading: Reading) {
+        self.other_reading.behind(reading, u64::MAX);
     }
 
     /// What an upstream has as the client has it, and may mean something else by now.
@@ -92,14 +78,14 @@ impl<M: Clone> Statements<M> {
     }
 
     /// Names of what an upstream lacks, and could not be given any more if texts were read in another way.
-    pub fn missing_by_reading(&self, leg: usize) -> Vec<Box<[u8]>> {
+    pub fn missing_by_reading(&self, leg: usize, reading: Reading) -> Vec<Box<[u8]>> {
         let mut names = self.missing(leg);
         names.retain(|name| {
             let known = self
                 .entries
                 .get(name)
                 .and_then(|entry| entry.current.as_ref());
-            known.is_some_and(|known| !known.reads_alike())
+            known.is_some_and(|known| !known.reads_alike(reading))
         });
         names
     }

@@ -3,6 +3,7 @@
 
 pub mod pipeline;
 pub mod prepared;
+pub mod reading;
 pub mod settings;
 
 mod elsewhere;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::forget::{PerLeg, lower, raise};
 use super::pending::Pending;
+use super::reading::Changed;
 
 /// How many upstreams a session can have.
 pub const LEGS: usize = 4;
@@ -256,8 +257,7 @@ pub struct Statements<M> {
     /// The first ticket of the batch that is being sent.
     batch: u64,
     pub(super) next_version: u64,
-    /// The newest version when the client encoding changed last.
-    pub(super) other_reading: u64,
+    pub(super) other_reading: Changed,
     pub(super) bytes: usize,
     pub(super) limits: StatementLimits,
 }
@@ -278,7 +278,7 @@ impl<M: Clone> Statements<M> {
             next_ticket: 0,
             batch: 0,
             next_version: ABSENT,
-            other_reading: ABSENT,
+            other_reading: Changed::default(),
             bytes: 0,
             limits,
         }
@@ -597,6 +597,7 @@ fn pending_cost<M>(change: &Change<M>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::reading::Reading;
     use super::*;
 
     const WRITER: usize = 0;
@@ -755,11 +756,11 @@ mod tests {
         let ticket = define(&mut statements, WRITER, b"plain", b"plain\0coffee");
         statements.confirmed(ticket);
         assert_eq!(
-            statements.missing_by_reading(WRITER),
+            statements.missing_by_reading(WRITER, Reading::Bytes),
             [b"s".as_slice().into()]
         );
         assert!(statements.can_run(WRITER, b"s"));
-        statements.reading_changed();
+        statements.reading_changed(Reading::Bytes);
         assert_eq!(repair(&statements, WRITER, b"s"), "close");
         assert_eq!(repair(&statements, READER, b"s"), "none");
         assert_eq!(
@@ -772,8 +773,8 @@ mod tests {
         let ticket = define(&mut statements, WRITER, b"\xe9", b"\xe9\0coffee");
         statements.confirmed(ticket);
         assert_eq!(statements.in_other_reading(WRITER).count(), 0);
-        statements.reading_is_unknown();
-        statements.reading_changed();
+        statements.reading_is_unknown(Reading::Bytes);
+        statements.reading_changed(Reading::Bytes);
         assert_eq!(
             statements.in_other_reading(WRITER).next(),
             Some(&b"\xe9"[..])
@@ -783,6 +784,33 @@ mod tests {
         let ticket = define(&mut statements, READER, b"s", b"s\0th\xe9");
         statements.confirmed(ticket);
         assert_eq!(repair(&statements, WRITER, b"s"), "close");
+    }
+
+    /// Each kind of text is held to the settings that it is read by, and to no other.
+    #[test]
+    fn a_text_is_older_than_what_it_is_read_by() {
+        let texts = [
+            ("select 1", [false, false, false]),
+            ("select $1", [false, false, false]),
+            ("caf\u{e9}", [true, false, false]),
+            ("select '2'", [false, true, false]),
+            ("select $a$2$a$", [false, true, false]),
+            ("a = Null", [false, false, true]),
+            ("'\\', null", [true, true, true]),
+        ];
+        for (text, older) in texts {
+            for (reading, older) in Reading::ALL.into_iter().zip(older) {
+                let mut statements = statements();
+                let body = format!("s\0{text}\0\0\0");
+                let ticket = define(&mut statements, READER, b"s", body.as_bytes());
+                statements.confirmed(ticket);
+                let missing = statements.missing_by_reading(WRITER, reading);
+                assert_eq!(!missing.is_empty(), older, "{text} by {reading:?}");
+                statements.reading_changed(reading);
+                let mut kept = statements.in_other_reading(READER);
+                assert_eq!(kept.next().is_some(), older, "{text} by {reading:?}");
+            }
+        }
     }
 
     /// A reader closes what was used least of too much, and keeps what could not be had again.
@@ -805,7 +833,7 @@ mod tests {
             definition,
         });
         statements.confirmed(ticket);
-        statements.reading_changed();
+        statements.reading_changed(Reading::Bytes);
         assert_eq!(statements.beyond(READER, 8), [b"b".as_slice().into()]);
     }
 

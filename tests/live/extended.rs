@@ -93,8 +93,8 @@ fn uses_named_statements_in_both_places() {
     assert_eq!(errors(&trace), ["26000"]);
 }
 
-/// What was prepared means what it meant, wherever it runs: by another encoding the same bytes are four of the server's, and
-/// by other rules a backslash is none.
+/// What was prepared means what it meant, wherever it runs: by another encoding the same bytes are four of the server's, by
+/// other rules a backslash is none, and a date is another day by another style.
 #[test]
 fn keeps_the_meaning_of_texts_that_would_be_read_in_another_way() {
     let Some(lab) = Lab::new("extended::reading") else {
@@ -113,6 +113,22 @@ fn keeps_the_meaning_of_texts_that_would_be_read_in_another_way() {
         (
             "set standard_conforming_strings to off",
             "select octet_length(u&'!00e9' uescape '!')",
+        ),
+        (
+            "set datestyle to 'sql, dmy'",
+            "select extract(month from '02/01/2026'::date)",
+        ),
+        (
+            "set intervalstyle to sql_standard",
+            "select extract(hour from '-1 2:00:00'::interval)",
+        ),
+        (
+            "set array_nulls to off",
+            "select cardinality(array_remove('{null,a,b}'::text[], null))",
+        ),
+        (
+            "set transform_null_equals to on",
+            "select case when null = null then 3 else 2 end",
         ),
     ];
     for (set, text) in settings {
