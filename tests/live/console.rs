@@ -377,6 +377,43 @@ fn a_session_in_a_transaction_is_waited_for() {
     assert_eq!(busy.value("select 2"), "2");
 }
 
+/// A session that holds a lock is refused, and the same statement moves it once it does not.
+#[test]
+fn what_was_refused_moves_with_a_later_try() {
+    let Some(lab) = Operated::start("console::later") else {
+        return;
+    };
+    let mut holder = lab.client();
+    holder.run("set work_mem = '4321kB'");
+    holder.run("select pg_advisory_lock(4321)");
+    let mut console = lab.console();
+    let (from, to) = (&lab.primary, &lab.spare);
+    console.send(&message::query(&format!(
+        "migrate all from '{from}' to '{to}' within 120"
+    )));
+    let told = |frames: &[Frame]| {
+        let row = rows(frames).into_iter().find(|row| row[0].is_some());
+        let row = row.unwrap_or_else(|| panic!("{frames:?}"));
+        let cell = |at: usize| row[at].clone().unwrap_or_default();
+        (cell(1), cell(2).parse::<u32>().unwrap_or_default(), cell(4))
+    };
+    let (result, tries, why) = told(&console.until(b"D"));
+    assert_eq!((&*result, tries), ("refused", 1), "{why}");
+    assert!(why.contains("advisory locks are held: 1"), "{why}");
+    // Meanwhile it works where it is.
+    assert_eq!(holder.value("show work_mem"), "4321kB");
+    assert_eq!(lab.upstream(&lab.primary, 3), "1");
+    holder.run("select pg_advisory_unlock(4321)");
+    let frames = console.ready(1);
+    let (result, tries, why) = told(&frames);
+    assert_eq!(result, "moved", "{why}");
+    assert!(tries >= 2, "{tries}");
+    assert_eq!(done(&frames), "MIGRATE 1");
+    assert_eq!(holder.value("show work_mem"), "4321kB");
+    assert_eq!(lab.upstream(&lab.primary, 3), "0");
+    assert_eq!(lab.upstream(&lab.spare, 3), "1");
+}
+
 #[test]
 fn what_takes_long_can_be_cancelled() {
     let Some(lab) = Operated::start("console::cancel") else {
