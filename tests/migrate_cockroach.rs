@@ -305,12 +305,9 @@ fn the_error_column_is_a_refusal() {
     for (text, cannot) in rows {
         let mut frames = good();
         let key = key();
-        frames[1] = row(&[
-            Some(text.as_bytes()),
-            None,
-            None,
-            Some(key.text().as_bytes()),
-        ]);
+        let error = Some(text.as_bytes());
+        let key = Some(key.text().as_bytes());
+        frames[1] = row(&[error, None, None, key]);
         let size = u32::try_from(frames[1].len()).ok();
         let answer = answer(read(0, &frames));
         assert_eq!(answer.row_bytes, size, "counted with an error too");
@@ -319,6 +316,11 @@ fn the_error_column_is_a_refusal() {
             StateRefused::Cannot(cannot),
             "{text}"
         );
+        // Whatever stands beside it.
+        let mut frames = good();
+        frames[1] = row(&[error, Some(STATE), Some(TOKEN), key]);
+        let why = self::answer(read(0, &frames)).state.unwrap_err();
+        assert_eq!(why, StateRefused::Cannot(cannot), "{text}");
     }
     let mut frames = good();
     let key = key();
