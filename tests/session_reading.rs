@@ -205,6 +205,10 @@ fn constants_are_the_writers_behind_a_setting_that_nobody_reports() {
     for (text, statement) in [
         ("set array_nulls = off", "select '{null}'::text[] from t"),
         ("set transform_null_equals = on", "select a = null from t"),
+        (
+            "set timezone_abbreviations to 'India'",
+            "select '2026-01-01 IST'::timestamptz from t",
+        ),
         ("set xmloption = document", "select '<a/>'::xml from t"),
     ] {
         each(config, |rig| {

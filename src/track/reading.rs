@@ -22,7 +22,7 @@ enum Told {
 
 /// The settings by which a server reads a text, in lower case. Names are looked up anew by PostgreSQL itself where
 /// `search_path` has changed (`plancache.c`).
-const SETTINGS: [(&[u8], Reading, Told); 10] = [
+const SETTINGS: [(&[u8], Reading, Told); 11] = [
     (b"client_encoding", Reading::Bytes, Told::Reported),
     (
         b"standard_conforming_strings",
@@ -33,6 +33,7 @@ const SETTINGS: [(&[u8], Reading, Told); 10] = [
     (b"datestyle", Reading::Constants, Told::Reported),
     (b"intervalstyle", Reading::Constants, Told::Reported),
     (b"timezone", Reading::Constants, Told::Reported),
+    (b"timezone_abbreviations", Reading::Constants, Told::Unseen),
     (b"array_nulls", Reading::Constants, Told::Unseen),
     (b"lc_monetary", Reading::Constants, Told::Unseen),
     (b"xmloption", Reading::Constants, Told::Unseen),

@@ -37,8 +37,8 @@ pub fn show_transfer_state(key: &TransferKey, out: &mut BytesMut) -> Result<(), 
 /// Appends what a session is asked for with once its statements may have been looked at: a simple Query that opens a
 /// transaction, and [`show_transfer_state`] behind it. For a [`StateReader::behind_a_transaction`].
 ///
-/// By CockroachDB's source of 2025 (`pkg/sql/prep/cache.go`) a session is not handed out whose statements were described,
-/// closed, or run by EXECUTE since its last transaction began, and `SHOW TRANSFER STATE` begins none itself.
+/// By CockroachDB's source of 2025 (`pkg/sql/prep/cache.go`) a session is not handed out whose statements were added, removed or
+/// looked up (by a Describe, by EXECUTE) since its last transaction began, and `SHOW TRANSFER STATE` begins none itself.
 ///
 /// # Errors
 /// None that can happen: a key has no NUL.
