@@ -239,7 +239,7 @@ fn what_a_function_prepared_anew_stays() {
     client.run("set client_encoding = latin1");
     let said = refused(&mover, order);
     assert!(
-        said.starts_with("prepared under another client encoding"),
+        said.starts_with("prepared under other settings by which its text is read"),
         "{said}"
     );
     assert_eq!(pid(&mut client), before);
