@@ -169,6 +169,16 @@ fn bring(rig: &mut Rig, at: At) -> String {
     key
 }
 
+/// The new server lets the session in, and takes it in.
+#[track_caller]
+fn takes_in(rig: &mut Rig) {
+    rig.take(NEW);
+    rig.say(NEW, "R");
+    rig.say(NEW, SPARE_LOGIN);
+    query(rig, NEW);
+    rig.raw(NEW, &taken_in("t"));
+}
+
 fn ask(rig: &mut Rig, peer: PeerId, text: &str, answer: &str) {
     rig.client(&format!("Q({text})"));
     rig.see(peer, &format!("Q({text})"));
@@ -274,11 +284,7 @@ fn statements_are_on_the_new_server_as_they_were() {
             rig.writer(before);
             let key = key(rig);
             rig.raw(WRITER, &handed_out("", Some(STATE), Some(TOKEN), &key));
-            rig.take(NEW);
-            rig.say(NEW, "R");
-            rig.say(NEW, SPARE_LOGIN);
-            query(rig, NEW);
-            rig.raw(NEW, &taken_in("t"));
+            takes_in(rig);
             rig.see(NEW, "DS(a) S DS(b) S");
             rig.say(NEW, behind);
             let serves = match other {
@@ -359,11 +365,7 @@ fn columns_are_compared_by_what_a_client_makes_of_them() {
             rig.raw(WRITER, &described(&[column]));
             let key = key(rig);
             rig.raw(WRITER, &handed_out("", Some(STATE), Some(TOKEN), &key));
-            rig.take(NEW);
-            rig.say(NEW, "R");
-            rig.say(NEW, SPARE_LOGIN);
-            query(rig, NEW);
-            rig.raw(NEW, &taken_in("t"));
+            takes_in(rig);
             rig.see(NEW, "DS(a) S");
             rig.raw(NEW, &described(&[there]));
             let ended = rig.move_ended();
@@ -608,11 +610,7 @@ fn a_transaction_is_begun_before_the_session_is_asked_for() {
             rig.client("Q(select 2)");
             rig.say(WRITER, said);
             rig.raw(WRITER, &handed_out("", Some(STATE), Some(TOKEN), &key));
-            rig.take(NEW);
-            rig.say(NEW, "R");
-            rig.say(NEW, SPARE_LOGIN);
-            query(rig, NEW);
-            rig.raw(NEW, &taken_in("t"));
+            takes_in(rig);
             assert!(
                 matches!(rig.move_ended(), Some(Event::Moved { .. })),
                 "{said}"

@@ -46,17 +46,22 @@ impl Reading {
 
     /// What a setting has a say in, in whatever case its name is written.
     pub fn by(name: &[u8]) -> Option<Reading> {
-        let mut all = SETTINGS.iter();
-        let found = all.find(|(setting, ..)| setting.eq_ignore_ascii_case(name));
-        found.map(|(_, reading, _)| *reading)
+        find(name).map(|(reading, _)| reading)
     }
 
     /// The same, if no server tells when it changes.
     pub fn unseen_by(name: &[u8]) -> Option<Reading> {
-        let mut all = SETTINGS.iter().filter(|(.., told)| *told == Told::Unseen);
-        let found = all.find(|(setting, ..)| setting.eq_ignore_ascii_case(name));
-        found.map(|(_, reading, _)| *reading)
+        match find(name)? {
+            (reading, Told::Unseen) => Some(reading),
+            (_, Told::Reported) => None,
+        }
     }
+}
+
+fn find(name: &[u8]) -> Option<(Reading, Told)> {
+    let mut all = SETTINGS.iter();
+    let found = all.find(|(setting, ..)| setting.eq_ignore_ascii_case(name));
+    found.map(|(_, reading, told)| (*reading, *told))
 }
 
 /// The newest version of a statement when each kind of reading changed last.

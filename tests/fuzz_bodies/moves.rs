@@ -53,8 +53,8 @@ fn key() -> TransferKey {
 }
 
 /// While the client is owed answers every message is its own, up to the last ReadyForQuery; behind that none is. A state
-/// comes out of nothing but the four parts of an answer in their order, behind one more ReadyForQuery where a transaction was begun; nothing follows the end; and no fault, refusal or
-/// `Debug` shows a byte of the state or the token.
+/// comes out of nothing but the four parts of an answer in their order, behind one more ReadyForQuery where a transaction was
+/// begun; nothing follows the end; and no fault, refusal or `Debug` shows a byte of the state or the token.
 pub(crate) fn transfer_state(data: &[u8]) {
     let mut feed = Feed::new(data);
     let begins = feed.below(6);
