@@ -103,6 +103,16 @@ pub(super) fn fits(header: Header, awaited: &'static str) -> Result<(), AnswerFa
     }
 }
 
+/// Whether an answer ends outside of a transaction, as each does that nobody has begun one in.
+pub(super) fn idle(status: TransactionStatus) -> Result<(), AnswerFault> {
+    match status {
+        TransactionStatus::Idle => Ok(()),
+        TransactionStatus::InTransaction | TransactionStatus::Failed => {
+            Err(AnswerFault::NotIdle { status })
+        }
+    }
+}
+
 /// What an ErrorResponse says of itself.
 pub(super) enum Failure {
     /// The statement failed.

@@ -6,13 +6,11 @@ use std::hash::{DefaultHasher, Hasher};
 
 use bytes::BytesMut;
 
-use super::super::reply::{AnswerFault, Failure, Heard, Look, failure, fits, is_aside};
+use super::super::reply::{AnswerFault, Failure, Heard, Look, failure, fits, idle, is_aside};
 use crate::error::TooLong;
 use crate::limits::TRANSFER_STATE_MAX;
 use crate::wire::tags::backend as tags;
-use crate::wire::{
-    Backend, Columns, Describe, Frontend, Header, SqlState, Target, TransactionStatus,
-};
+use crate::wire::{Backend, Columns, Describe, Frontend, Header, SqlState, Target};
 
 /// What a server says of a prepared statement: its parameters and its columns, or that it has none to describe. Two are equal if
 /// the servers have said the same.
@@ -162,12 +160,10 @@ impl DescribeReader {
             (Phase::Columns(before), Backend::NoData) => {
                 Phase::Ready(Said::Shape(digest(before, tag, body)))
             }
-            (Phase::Ready(said), Backend::ReadyForQuery { status }) => match status {
-                TransactionStatus::Idle => return Ok(self.next(said)),
-                TransactionStatus::InTransaction | TransactionStatus::Failed => {
-                    return Err(AnswerFault::NotIdle { status });
-                }
-            },
+            (Phase::Ready(said), Backend::ReadyForQuery { status }) => {
+                idle(status)?;
+                return Ok(self.next(said));
+            }
             (Phase::Parameters | Phase::Columns(_) | Phase::Ready(_), _) => {
                 let awaited = phase.awaited();
                 return Err(AnswerFault::Unexpected { tag, awaited });

@@ -4,12 +4,14 @@ use std::fmt;
 
 use bytes::BytesMut;
 
-use super::super::reply::{AnswerFault, Failure, Heard, Look, failure, fits, is_aside, shown};
+use super::super::reply::{
+    AnswerFault, Failure, Heard, Look, failure, fits, idle, is_aside, shown,
+};
 use super::SessionState;
 use crate::error::{Misfit, TooLong};
 use crate::wire::tags::backend as tags;
 use crate::wire::tags::frontend::QUERY;
-use crate::wire::{Backend, Header, SqlState, TransactionStatus};
+use crate::wire::{Backend, Header, SqlState};
 
 const HEAD: &[u8] = b"SELECT crdb_internal.deserialize_session(decode('";
 const TAIL: &[u8] = b"', 'base64'))";
@@ -220,12 +222,10 @@ impl DeserializeReader {
             (Phase::Failed(why), Backend::ReadyForQuery { .. }) => {
                 return Ok(Heard::Done(Err(why)));
             }
-            (Phase::Ready, Backend::ReadyForQuery { status }) => match status {
-                TransactionStatus::Idle => return Ok(Heard::Done(Ok(()))),
-                TransactionStatus::InTransaction | TransactionStatus::Failed => {
-                    return Err(AnswerFault::NotIdle { status });
-                }
-            },
+            (Phase::Ready, Backend::ReadyForQuery { status }) => {
+                idle(status)?;
+                return Ok(Heard::Done(Ok(())));
+            }
             (Phase::Columns | Phase::Row | Phase::Tag | Phase::Ready | Phase::Failed(_), _) => {
                 return Err(AnswerFault::Unexpected {
                     tag,

@@ -4,13 +4,15 @@ use std::fmt;
 
 use bytes::BytesMut;
 
-use super::super::reply::{AnswerFault, Failure, Heard, Look, failure, fits, is_aside, shown};
+use super::super::reply::{
+    AnswerFault, Failure, Heard, Look, failure, fits, idle, is_aside, shown,
+};
 use super::TransferKey;
 use crate::error::TooLong;
 use crate::limits::TRANSFER_STATE_MAX;
 use crate::secret::Secret;
 use crate::wire::tags::backend as tags;
-use crate::wire::{Backend, Columns, Frontend, Header, Query, SqlState, TransactionStatus, Values};
+use crate::wire::{Backend, Columns, Frontend, Header, Query, SqlState, Values};
 
 /// The columns of the answer, in their order.
 const COLUMNS: [&[u8]; 4] = [
@@ -427,15 +429,6 @@ impl StateReader {
             (None | Some([]), _, _) => Err(StateRefused::NoState),
             (Some(text), _, _) => Err(StateRefused::Cannot(Cannot::of(text))),
         })
-    }
-}
-
-fn idle(status: TransactionStatus) -> Result<(), AnswerFault> {
-    match status {
-        TransactionStatus::Idle => Ok(()),
-        TransactionStatus::InTransaction | TransactionStatus::Failed => {
-            Err(AnswerFault::NotIdle { status })
-        }
     }
 }
 

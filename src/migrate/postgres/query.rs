@@ -4,7 +4,9 @@ use std::fmt;
 
 use bytes::BytesMut;
 
-use super::super::reply::{AnswerFault, Failure, Heard, Look, failure, fits, is_aside, shown};
+use super::super::reply::{
+    AnswerFault, Failure, Heard, Look, failure, fits, idle, is_aside, shown,
+};
 use super::PROBE_STATEMENT;
 use super::array;
 use crate::error::{Malformed, TooLong};
@@ -12,7 +14,7 @@ use crate::limits::PROBE_ROW_MAX;
 use crate::wire::tags::backend as tags;
 use crate::wire::{
     Backend, Bind, Close, Execute, Formats, Frontend, Header, ParamTypes, Parse, SqlState, Target,
-    TransactionStatus, Values,
+    Values,
 };
 
 /// Appends a query with one parameter, an array of text, in a statement of its own, which is closed behind a Sync of
@@ -257,14 +259,5 @@ fn failed<T>(phase: Phase<T>, state: Option<SqlState>) -> Phase<T> {
         | Phase::FirstReady(_) => Phase::FirstReady(why),
         Phase::CloseComplete(_) | Phase::SecondReady(_) => Phase::SecondReady(why),
         Phase::Over => Phase::Over,
-    }
-}
-
-fn idle(status: TransactionStatus) -> Result<(), AnswerFault> {
-    match status {
-        TransactionStatus::Idle => Ok(()),
-        TransactionStatus::InTransaction | TransactionStatus::Failed => {
-            Err(AnswerFault::NotIdle { status })
-        }
     }
 }

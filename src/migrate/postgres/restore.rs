@@ -5,14 +5,16 @@ use std::fmt;
 
 use bytes::BytesMut;
 
-use super::super::reply::{AnswerFault, Failure, Heard, Look, failure, fits, is_aside, shown};
+use super::super::reply::{
+    AnswerFault, Failure, Heard, Look, failure, fits, idle, is_aside, shown,
+};
 use super::settings::{is_placeholder, must_agree, rank};
 use super::{Found, Listening, Origin, PROBE_STATEMENT, Settable, TypeMap};
 use crate::error::TooLong;
 use crate::wire::tags::{backend as tags, frontend};
 use crate::wire::{
     Backend, Bind, Close, Execute, Formats, Frontend, Header, ParamTypes, Parse, Printable,
-    SqlState, Target, TransactionStatus, Values,
+    SqlState, Target, Values,
 };
 
 /// Qualified, so that it means the same under any search path.
@@ -315,12 +317,8 @@ impl<S: AsRef<[u8]>> Restore<S> {
             let awaited = "an answer to the restore";
             return Err(AnswerFault::Unexpected { tag, awaited });
         };
-        match status {
-            TransactionStatus::Idle => Ok(Heard::Done(Ok(()))),
-            TransactionStatus::InTransaction | TransactionStatus::Failed => {
-                Err(AnswerFault::NotIdle { status })
-            }
-        }
+        idle(status)?;
+        Ok(Heard::Done(Ok(())))
     }
 }
 
