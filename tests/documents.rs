@@ -129,6 +129,7 @@ fn each_known_failure_has_its_test() {
         ("C", 1, 2, 2),
         ("A", 1, 6, 2),
         ("F", 1, 2, 2),
+        ("U", 1, 1, 2),
         ("T", 1, 73, 2),
     ]);
     let ids = runs.flat_map(|(letter, first, last, width)| {

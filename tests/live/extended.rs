@@ -155,6 +155,43 @@ fn keeps_the_meaning_of_texts_that_would_be_read_in_another_way() {
     }
 }
 
+/// P06: the error is the server's, on whichever it comes up, and the session goes on as its client would.
+#[test]
+fn says_when_a_result_has_other_columns_and_goes_on() {
+    let Some(lab) = Lab::new("extended::altered") else {
+        return;
+    };
+    let text = "select * from extended_t order by a";
+    let prepared = || [parse("s", text), sync()].concat();
+    let run = || [bind("", "s", &[]), execute("", 0), sync()].concat();
+    let mut script = Script::new()
+        .setup(&format!("{TABLE}; alter table extended_t owner to u_trust"))
+        .query("insert into extended_t values (1, 'b')");
+    let held_by_both = |script: Script| {
+        let script = script.send(prepared()).ready(1).send(run()).ready(1);
+        let script = script.query("begin").send(run()).ready(1);
+        script.query("commit")
+    };
+    script = held_by_both(script);
+    for change in [
+        "alter table extended_t add c int default 3",
+        "alter table extended_t drop b",
+    ] {
+        script = script.query(change).send(run()).ready(1).query("begin");
+        script = script.send(run()).ready(1).query("rollback");
+        script = script
+            .send([close_statement("s"), sync()].concat())
+            .ready(1);
+        script = held_by_both(script);
+    }
+    let trace = lab.same(&script);
+    assert_eq!(errors(&trace), ["0A000"; 4]);
+    assert_eq!(values(&trace), ["1", "1", "1", "1", "1", "1"], "{trace:#?}");
+    // Of four runs with a split, each read it there three times, and was refused there twice.
+    let there = lab.on_standby();
+    assert_eq!(there.iter().filter(|sql| *sql == text).count(), 4 * 3);
+}
+
 #[test]
 fn refuses_a_name_that_is_taken() {
     let Some(lab) = Lab::new("extended::taken") else {

@@ -17,6 +17,7 @@ use crate::support::client::{Client, Pace, V3_0, eventually};
 use crate::support::cluster::Cluster;
 use crate::support::lab;
 use crate::support::message;
+use crate::support::proxy::Proxy;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/model.txt");
 
@@ -253,6 +254,53 @@ fn scripts_by_chance_leave_equal_traces() {
             "chance",
             &mut report,
         );
+    }
+    assert!(report.is_empty(), "{report}");
+}
+
+/// What the split changes: nothing that the client can see.
+#[test]
+fn scripts_by_chance_leave_equal_traces_through_the_proxy() {
+    let Some(cluster) = lab::cluster("model::through_the_proxy") else {
+        return;
+    };
+    let mut client = prepare(cluster, "split");
+    let arguments = lab::split(cluster);
+    let mut arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let plain = Proxy::start(cluster, &arguments);
+    arguments.extend(["--optimistic", "on"]);
+    let optimistic = Proxy::start(cluster, &arguments);
+    let version = cluster.version() / 10_000;
+    let first = number("PGTURNOUT_SEED", 1);
+    let mut report = String::new();
+    for seed in first..first + number("PGTURNOUT_SEEDS", SEEDS) {
+        let script = model_words::script(seed);
+        let mut run = |port, expected: &[String]| {
+            client.run(RESET);
+            play(&mut Real::new(port), &script, "split", expected)
+        };
+        let model = play(
+            &mut Modelled::new(Node::Primary, version),
+            &script,
+            "split",
+            &[],
+        );
+        let direct = run(cluster.primary(), &model);
+        for (how, proxy) in [("split", &plain), ("optimistic", &optimistic)] {
+            let proxied = run(proxy.port, &direct);
+            for (at, (direct, proxied)) in direct.iter().zip(&proxied).enumerate() {
+                if direct != proxied {
+                    let sent = at.checked_sub(1).and_then(|at| script.steps.get(at));
+                    let sent = sent.map_or("login or end", |step| step.send.as_str());
+                    writeln!(
+                        report,
+                        "seed {seed}, {how}\n> {sent}\ndirect:  {direct}\nproxied: {proxied}\n"
+                    )
+                    .unwrap();
+                    break;
+                }
+            }
+        }
     }
     assert!(report.is_empty(), "{report}");
 }

@@ -111,3 +111,32 @@ fn a_promoted_standby_serves_no_reads() {
     let mut late = Client::open(proxy.port, Pace::Whole, "u_trust", &[]);
     assert_eq!(late.value(port), primary);
 }
+
+/// M09: two servers changed roles, and the proxy was not told.
+#[test]
+fn a_writer_that_is_a_standby_is_told_of_and_its_refusals_are_the_clients() {
+    let Some(cluster) = lab::cluster("pins::demoted") else {
+        return;
+    };
+    if cluster.version() < 140_000 {
+        return lab::skip("pins::demoted", "no in_hot_standby");
+    }
+    let (primary, standby) = (cluster.primary(), cluster.standby());
+    let [writer, reader] = [standby, primary].map(|port| format!("127.0.0.1:{port}"));
+    let proxy = Proxy::start(cluster, &["--writer", &writer, "--reader", &reader]);
+    let mut client = Client::open(proxy.port, Pace::Whole, "u_trust", &[]);
+    for _ in 0..2 {
+        let refused = client.query("create table pins_d (a int)");
+        assert_eq!(errors(&refused), ["25006"]);
+        // Nor is a primary a reader, whatever it is called.
+        assert_eq!(
+            client.value("select inet_server_port()"),
+            standby.to_string()
+        );
+    }
+    let log = proxy.log();
+    let said = format!("the writer at {writer} is a standby and refuses writes");
+    assert_eq!(log.matches(&said).count(), 1, "{log}");
+    let reader_is_none = format!("the reader at {reader} cannot be used: it is not a standby");
+    assert_eq!(log.matches(&reader_is_none).count(), 1, "{log}");
+}

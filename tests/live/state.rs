@@ -1,8 +1,11 @@
 //! What a session remembers is the same wherever its next statement runs (law L7).
 
+use crate::support::client::{Client, Pace};
+use crate::support::cluster::Cluster;
 use crate::support::frame::{errors, tags, values};
-use crate::support::lab::{Lab, Script};
+use crate::support::lab::{self, Lab, Script};
 use crate::support::message::{bind, execute, query, sync};
+use crate::support::proxy::Proxy;
 
 #[test]
 fn reads_see_settings() {
@@ -155,6 +158,102 @@ fn reads_see_the_role() {
         .query("select current_user");
     let trace = lab.same(&script);
     assert_eq!(values(&trace), ["state_r", "u_trust"]);
+}
+
+/// A superuser may be anybody; both servers have to think so.
+#[test]
+fn reads_and_writes_see_who_the_session_is() {
+    let Some(lab) = Lab::new("state::authorization") else {
+        return;
+    };
+    lab.admin().run(
+        "drop table if exists state_u; \
+         create table state_u (who text default current_user || ' ' || session_user); \
+         grant all on state_u to public",
+    );
+    let open = |port| Client::open(port, Pace::Whole, "postgres", &[]);
+    let (mut direct, mut client) = (open(lab.cluster.primary()), open(lab.proxy.port));
+    let standby = lab.cluster.standby().to_string();
+    for (change, who) in [
+        ("select 1", "postgres postgres"),
+        ("set session authorization u_clear", "u_clear u_clear"),
+        ("set role u_clear", "u_clear u_clear"),
+        ("reset session authorization", "postgres postgres"),
+        ("set role u_md5", "u_md5 postgres"),
+        ("set session authorization u_scram", "u_scram u_scram"),
+        ("set session authorization u_md5", "u_md5 u_md5"),
+        ("set session authorization default", "postgres postgres"),
+        (
+            "begin; set local session authorization u_clear; commit",
+            "postgres postgres",
+        ),
+        (
+            "begin; set session authorization u_clear; rollback",
+            "postgres postgres",
+        ),
+        (
+            "begin; savepoint a; set session authorization u_clear; rollback to a; \
+             set role u_md5; commit",
+            "u_md5 postgres",
+        ),
+        ("discard all", "postgres postgres"),
+    ] {
+        for session in [&mut direct, &mut client] {
+            session.run(change);
+            let asked = session.value("select current_user || ' ' || session_user");
+            assert_eq!(asked, who, "{change}");
+            let wrote = session.value("insert into state_u default values returning who");
+            assert_eq!(wrote, who, "{change}");
+        }
+        assert_eq!(
+            client.value("select inet_server_port()"),
+            standby,
+            "{change}"
+        );
+    }
+}
+
+/// Its own servers, for others keep no prepared transactions. What is prepared leaves the session, and settings of its
+/// transaction stay.
+#[test]
+fn transactions_of_two_phases_end_where_they_began() {
+    if lab::cluster("state::two_phases").is_none() {
+        return;
+    }
+    let cluster = Cluster::start_set("two-phases", "max_prepared_transactions = 4").unwrap();
+    let arguments = lab::split(&cluster);
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let proxy = Proxy::start(&cluster, &arguments);
+    let open = |port| Client::open(port, Pace::Whole, "u_trust", &[]);
+    let (mut direct, mut client) = (open(cluster.primary()), open(proxy.port));
+    let port = "select inet_server_port()";
+    direct.run("create table two_phases (a int)");
+    for (how, left) in [("commit", "1"), ("rollback", "0")] {
+        for session in [&mut direct, &mut client] {
+            session.run("begin");
+            session.run("set timezone = 'Asia/Tokyo'");
+            session.run("insert into two_phases values (1)");
+            session.run("prepare transaction 'two'");
+            assert_eq!(session.value("select count(*) from two_phases"), "0");
+            assert_eq!(session.value("show timezone"), "Asia/Tokyo");
+            let here = session.value("select gid from pg_prepared_xacts");
+            assert_eq!(here, "two");
+            let refused = session.query("begin; prepare transaction 'two'; commit");
+            assert_eq!(errors(&refused), ["42710"]);
+            session.run(&format!("{how} prepared 'two'"));
+            assert_eq!(session.value("select count(*) from two_phases"), left);
+            let refused = session.query(&format!("{how} prepared 'two'"));
+            assert_eq!(errors(&refused), ["42704"]);
+            session.run("reset timezone; delete from two_phases");
+        }
+        assert_eq!(client.value(port), cluster.standby().to_string());
+    }
+    // Another session ends what this one began.
+    client.run("begin; insert into two_phases values (2); prepare transaction 'other'");
+    assert_eq!(client.value(port), cluster.standby().to_string());
+    let mut other = open(proxy.port);
+    other.run("commit prepared 'other'");
+    assert_eq!(client.value("select count(*) from two_phases"), "1");
 }
 
 #[test]

@@ -47,6 +47,12 @@ impl Cluster {
         postgres_is_here().then(|| Cluster::launch(name, &[]))
     }
 
+    /// The same with a line more in the configuration of both servers.
+    pub(crate) fn start_set(name: &str, line: &str) -> Option<Cluster> {
+        let line = ["--set".into(), line.into()];
+        postgres_is_here().then(|| Cluster::launch(name, &line))
+    }
+
     /// The same with a second standby.
     pub(crate) fn start_with_two(name: &str) -> Option<Cluster> {
         let two = ["--standbys".into(), "2".into()];

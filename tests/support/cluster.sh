@@ -7,7 +7,7 @@ set -euo pipefail
 usage() {
   cat <<'HELP'
 usage: cluster.sh start DIR [--bin BINDIR | --version MAJOR] [--owner PID] [--async]
-                             [--standbys 1|2]
+                             [--standbys 1|2] [--set LINE]
        cluster.sh stop DIR
        cluster.sh standby DIR stop|start [2]
        cluster.sh primary DIR stop
@@ -25,6 +25,7 @@ start    Makes a primary and a streaming standby on free ports of 127.0.0.1, wit
            --async          commits do not wait for the standby. Without it they wait until
                             it has replayed them, so that a test sees no replication lag.
            --standbys 2     a second standby beside it, for which no commit waits
+           --set LINE       one more line in postgresql.conf of all servers
 stop     Stops the servers and removes what was made in DIR, and DIR if nothing else is there.
 standby  Stops or starts the standby alone, or the second one. While the first is down, commits
          do not wait for it.
@@ -338,6 +339,7 @@ start_primary() {
   fi
   {
     write_config
+    printf '%s\n' "$setting"
     if [ "$tls" = on ]; then
       printf "ssl = on\nssl_cert_file = 'server.pem'\nssl_key_file = 'server.key'\n"
     fi
@@ -644,17 +646,18 @@ main() {
   shift 2
   case $command in
     start)
-      pgbin='' version=${PGTURNOUT_PG_VERSION:-} owner=$PPID synchronous=on tls_dir= standbys=1
+      pgbin='' version=${PGTURNOUT_PG_VERSION:-} owner=$PPID synchronous=on tls_dir= standbys=1 setting=
       while [ "$#" -gt 0 ]; do
         case $1 in
           --async) synchronous=off ;;
-          --bin | --version | --owner | --standbys)
+          --bin | --version | --owner | --standbys | --set)
             [ "$#" -ge 2 ] || die "$1 needs a value"
             case $1 in
               --bin) pgbin=$2 ;;
               --version) version=$2 ;;
               --owner) owner=$2 ;;
               --standbys) standbys=$2 ;;
+              --set) setting=$2 ;;
             esac
             shift
             ;;
