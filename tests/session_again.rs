@@ -172,3 +172,71 @@ fn nothing_is_different_while_the_reader_lives() {
         rig.see(CLIENT, &format!("{ROW} T D(2) C(SELECT 1) Z(I)"));
     });
 }
+
+/// A statement that only the writer has.
+fn prepared_there(rig: &mut Rig, name: &str, text: &str) {
+    for (asked, answer) in [
+        ("Q(begin)".to_owned(), "C(BEGIN) Z(T)"),
+        (format!("P({name},{text}) S"), "1 Z(T)"),
+        ("Q(commit)".to_owned(), "C(COMMIT) Z(I)"),
+    ] {
+        rig.client(&asked);
+        rig.see(WRITER, &asked);
+        rig.writer(answer);
+        rig.see(CLIENT, answer);
+    }
+}
+
+/// The reader refuses to prepare it: the client has its answer, and nothing is done again.
+#[test]
+fn a_read_whose_statement_cannot_be_prepared_is_answered_once() {
+    each(again, |rig| {
+        rig.both();
+        prepared_there(rig, "s", "select 1");
+        rig.client("B(,s) E S");
+        rig.see(READER, "P(s,select 1) B(,s) E S");
+        rig.reader("E(42P01)");
+        rig.see(CLIENT, "E(42P01)");
+        rig.eof(READER);
+        rig.see(WRITER, "");
+        rig.see(CLIENT, "Z(I)");
+        rig.client("Q(select 7)");
+        rig.see(WRITER, "Q(select 7)");
+    });
+}
+
+/// What it needs is sent with it, or it is sent as any other read: nothing that is said of it meanwhile gets lost.
+#[test]
+fn a_read_that_needs_more_than_is_sent_at_once_is_answered() {
+    let long = format!("select '{}'", "x".repeat(30_000));
+    for chunk in [Chunk::Whole, Chunk::Bytes(7_000)] {
+        let mut rig = Rig::new(again(), chunk);
+        let rig = &mut rig;
+        rig.both();
+        let names = ["a", "b", "c", "d"];
+        for name in names {
+            prepared_there(rig, name, &long);
+        }
+        rig.takes(READER, false);
+        rig.client("DS(a) DS(b) DS(c) DS(d) S");
+        // It has the first of them and refuses it, before there was room for the others.
+        rig.reader("E(42P01)");
+        rig.takes(READER, true);
+        rig.take(READER);
+        rig.reader("Z(I)");
+        rig.see(CLIENT, "E(42P01) Z(I)");
+        rig.see(WRITER, "");
+    }
+}
+
+/// No more is remembered of it than is tried.
+#[test]
+fn the_texts_of_a_read_are_not_kept() {
+    let long = format!("select '{}'", "x".repeat(30_000));
+    let mut rig = Rig::new(again(), Chunk::Whole);
+    rig.both();
+    prepared_there(&mut rig, "s", &long);
+    rig.client("B(,s) E S");
+    let held = format!("{:?}", rig.session);
+    assert!(!held.contains("<30009 bytes>"), "{held}");
+}

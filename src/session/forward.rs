@@ -1,7 +1,5 @@
 //! Sending a message of the client on: what has to go before it, what it will be answered with, what to remember.
 
-use bytes::BytesMut;
-
 use super::effects::Note;
 use super::leg::{Duty, LegId};
 use super::look::{bind_names, text_of};
@@ -13,11 +11,10 @@ use super::{Demand, PeerId, Session};
 use crate::error::Malformed;
 use crate::ledger::Fate;
 use crate::limits;
-use crate::migrate::Dialect;
 use crate::route::{Intent, Route};
 use crate::track::Pin;
 use crate::track::pipeline::{Kind, Owner};
-use crate::track::prepared::{Change, Reached, Repair, key};
+use crate::track::prepared::{Change, Reached, key};
 use crate::wire::{
     Close, Describe, Execute, Frontend, Header, Parse, Target, TransactionStatus,
     tags::frontend as tag,
@@ -433,71 +430,6 @@ impl<R: Route> Session<R> {
         self.memory.statements.synced();
         true
     }
-
-    /// Makes an upstream have what the client has under a statement's name. Whether there was room to.
-    pub(super) fn repair(&mut self, leg: LegId, name: &[u8]) -> bool {
-        self.send_repair(leg, name, &[])
-    }
-
-    /// The same, with a Sync of ours behind it or nothing.
-    pub(super) fn send_repair(&mut self, leg: LegId, name: &[u8], behind: &[u8]) -> bool {
-        let serving = self.leg(leg).serving();
-        // There is one upstream only, and nothing of ours costs it a statement but CockroachDB's Query for a session.
-        let is_sole = !self.splits() && self.config.dialect == Dialect::Postgres;
-        // Or it would ignore the repair with the message that needs it.
-        if is_sole || serving.is_some_and(|serving| serving.pipeline.is_skipping()) {
-            return true;
-        }
-        let repair = self.memory.statements.repair(leg.index(), name);
-        let (close, definition) = match repair {
-            Repair::None => return true,
-            Repair::Wait => return false,
-            Repair::Close => (true, None),
-            Repair::Parse(definition) => (false, Some(definition)),
-            Repair::Replace(definition) => (true, Some(definition)),
-        };
-        let body = definition.as_ref().map(|definition| &*definition.body);
-        let Some((frames, cut)) = repair_frames(name, close, body) else {
-            return true;
-        };
-        let (client, to) = (PeerId::CLIENT.port(), leg.peer().port());
-        let len = frames.len().saturating_add(behind.len());
-        if !self.ledger.room_for_both(to, len, client) {
-            return false;
-        }
-        if close {
-            let change = Change::Clear {
-                leg: leg.index(),
-                name: name.into(),
-            };
-            let ticket = self.memory.statements.sent(change);
-            self.inject(
-                leg,
-                frames.get(..cut).unwrap_or_default(),
-                Kind::Close,
-                Note::Statement(ticket),
-            );
-        }
-        if let Some(definition) = definition {
-            let change = Change::Restore {
-                leg: leg.index(),
-                name: name.into(),
-                definition,
-            };
-            let ticket = self.memory.statements.sent(change);
-            self.inject(
-                leg,
-                frames.get(cut..).unwrap_or_default(),
-                Kind::Parse,
-                Note::Statement(ticket),
-            );
-        }
-        if !behind.is_empty() {
-            self.inject(leg, behind, Kind::Sync, Note::Nothing);
-            self.memory.statements.synced();
-        }
-        true
-    }
 }
 
 /// Whether a message with this tag is looked into before it is forwarded.
@@ -525,27 +457,6 @@ fn untracked(header: Header) -> Plan {
         _ => return Plan::Silent,
     };
     Plan::Request(kind, Note::Nothing)
-}
-
-/// The Close, if there is to be one, and the Parse of a repair, and where the second begins.
-fn repair_frames(name: &[u8], close: bool, parse: Option<&[u8]>) -> Option<(BytesMut, usize)> {
-    let mut frames = BytesMut::new();
-    if close {
-        let message = Frontend::Close(Close {
-            kind: Target::Statement,
-            name,
-        });
-        message.encode(&mut frames).ok()?;
-    }
-    let cut = frames.len();
-    if let Some(body) = parse {
-        let message = Frontend::Unknown {
-            tag: tag::PARSE,
-            body,
-        };
-        message.encode(&mut frames).ok()?;
-    }
-    Some((frames, cut))
 }
 
 /// Where the batch stands after a message was forwarded.

@@ -87,6 +87,7 @@ mod policy_login;
 mod read_only;
 mod reader_transaction;
 mod readers;
+mod repair;
 mod replies;
 mod reported;
 mod requests;

@@ -341,6 +341,10 @@ impl<R: Route> Session<R> {
         let answered = serving.pipeline.error();
         let (owner, dropped) = answered.unwrap_or_else(|| (self.unasked(leg), Vec::new()));
         let to = self.owner_of_error(leg, owner, &dropped);
+        if to == Owner::Client {
+            // Whatever it was for: the request that was tried has its answer.
+            self.accept_trial_of(leg);
+        }
         match denial {
             None => {
                 let fate = self.fate(leg, to);

@@ -90,6 +90,15 @@ enum Verdict {
     Farewell,
 }
 
+/// Whether a request can be sent to be tried.
+enum Preparation {
+    Done,
+    /// Not yet: there is no room, or something is not known.
+    Later,
+    /// What it needs is more than is sent in one go.
+    Never,
+}
+
 /// Whether a text of this intent can be tried: one statement, which leaves nothing behind in the session that we know of.
 pub(super) fn can_be_tried(intent: &Intent) -> bool {
     let leaves = |effect: &Effect| *effect != Effect::Pin(PinKind::UnknownCode);
@@ -152,10 +161,16 @@ impl<R: Route> Session<R> {
         let Some(request) = input.get(..len) else {
             return Demand::Bytes(len);
         };
-        if !self.nothing_in_flight() || !self.prepare_trial(leg, request) {
+        if !self.nothing_in_flight() {
             return Demand::Paused;
         }
         let class = self.requests.look.class;
+        match self.prepare_trial(leg, request) {
+            Preparation::Done => {}
+            Preparation::Later => return Demand::Paused,
+            Preparation::Never if class == Class::Read => return self.settle_on(leg, reason),
+            Preparation::Never => return self.settle_on(self.writer(), reason),
+        }
         let outline = self.requests.look.outline.take();
         self.requests.look.restart();
         self.routed(leg, class, reason, outline);
@@ -182,27 +197,27 @@ impl<R: Route> Session<R> {
         Demand::Again
     }
 
-    /// Has the reader prepare what the request needs. Whether there is room for the request behind it.
-    fn prepare_trial(&mut self, leg: LegId, request: &[u8]) -> bool {
-        let client = PeerId::CLIENT.port();
-        for (header, _, body) in frames(request) {
-            let name = match Frontend::parse(header.tag, body) {
-                Ok(Frontend::Bind(bind)) => Some(bind.statement),
-                Ok(Frontend::Describe(describe)) if describe.kind == Object::Statement => {
-                    Some(describe.name)
-                }
-                Ok(Frontend::Parse(parse)) if !parse.name.is_empty() => Some(parse.name),
-                Ok(_) | Err(_) => None,
-            };
-            if let Some(name) = name {
-                if !self.repair(leg, key(name)) {
-                    return false;
-                }
+    /// Has the reader prepare what the request needs, if that and the request are sent together: what it says to a Parse of ours by
+    /// itself would be nobody's.
+    fn prepare_trial(&mut self, leg: LegId, request: &[u8]) -> Preparation {
+        let (client, to) = (PeerId::CLIENT.port(), leg.peer().port());
+        let mut len = request.len();
+        for name in names_in(request) {
+            match self.repair_len(leg, name) {
+                Some(more) => len = len.saturating_add(more),
+                None => return Preparation::Later,
             }
         }
-        self.ledger
-            .room_for_both(leg.peer().port(), request.len(), client)
-            && self.ledger.room(client, Fate::Discard)
+        if !self.ledger.room_for_both(to, len, client) || !self.ledger.room(client, Fate::Discard) {
+            return match self.ledger.queued(to) {
+                0 => Preparation::Never,
+                _ => Preparation::Later,
+            };
+        }
+        match names_in(request).all(|name| self.repair(leg, name)) {
+            true => Preparation::Done,
+            false => Preparation::Later,
+        }
     }
 
     /// Remembers what a message runs and prepares, for the case that it is refused.
@@ -221,7 +236,10 @@ impl<R: Route> Session<R> {
             }
             Ok(_) | Err(_) => None,
         };
-        tried.texts.extend(text.map(|text| HiddenText(text.into())));
+        // Only of what may be a write is it remembered that it was refused, and as much of it as is tried.
+        let kept = text
+            .filter(|text| tried.class == Class::Unproven && text.len() <= limits::TRIED_REQUEST);
+        tried.texts.extend(kept.map(|text| HiddenText(text.into())));
         tried.tags.push(frame);
     }
 
@@ -255,6 +273,13 @@ impl<R: Route> Session<R> {
         let serving = self.leg(leg).serving();
         let head = serving.and_then(|serving| serving.pipeline.head());
         head.is_some_and(|owed| owed.owner == Owner::Injected)
+    }
+
+    /// The same, if this upstream tries it.
+    pub(super) fn accept_trial_of(&mut self, leg: LegId) {
+        if matches!(&self.requests.trial, Trial::Open(tried) if tried.leg == leg) {
+            self.accept_trial();
+        }
     }
 
     /// The answer to a tried request is the client's, whatever it is: the request in its buffer is done with.
@@ -348,6 +373,20 @@ impl<R: Route> Session<R> {
     pub(super) fn is_refusing(&self, leg: LegId) -> bool {
         matches!(self.requests.trial, Trial::Refused(refuses, ..) if refuses == leg)
     }
+}
+
+/// The names of the statements that a request's messages need or take.
+fn names_in(request: &[u8]) -> impl Iterator<Item = &[u8]> {
+    frames(request).filter_map(
+        |(header, _, body)| match Frontend::parse(header.tag, body) {
+            Ok(Frontend::Bind(bind)) => Some(key(bind.statement)),
+            Ok(Frontend::Describe(describe)) if describe.kind == Object::Statement => {
+                Some(key(describe.name))
+            }
+            Ok(Frontend::Parse(parse)) if !parse.name.is_empty() => Some(key(parse.name)),
+            Ok(_) | Err(_) => None,
+        },
+    )
 }
 
 /// The whole messages at the front of a client's bytes.

@@ -1,0 +1,145 @@
+//! Statements that an upstream lacks, or has otherwise: they are prepared there before a message needs them.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::effects::Note;
+use super::leg::LegId;
+use super::{PeerId, Session};
+use crate::migrate::Dialect;
+use crate::route::{Intent, Route};
+use crate::track::pipeline::Kind;
+use crate::track::prepared::{Change, Definition, Repair};
+use crate::wire::{Close, Frontend, Target, tags::frontend as tag};
+
+impl<R: Route> Session<R> {
+    /// Makes an upstream have what the client has under a statement's name. Whether there was room to.
+    pub(super) fn repair(&mut self, leg: LegId, name: &[u8]) -> bool {
+        self.send_repair(leg, name, &[])
+    }
+
+    /// What an upstream has to be told so that it has what the client has under a statement's name.
+    fn repair_due(&self, leg: LegId, name: &[u8]) -> Due {
+        let serving = self.leg(leg).serving();
+        // There is one upstream only, and nothing of ours costs it a statement but CockroachDB's Query for a session.
+        let is_sole = !self.splits() && self.config.dialect == Dialect::Postgres;
+        // Or it would ignore the repair with the message that needs it.
+        if is_sole || serving.is_some_and(|serving| serving.pipeline.is_skipping()) {
+            return Due::Nothing;
+        }
+        let (close, definition) = match self.memory.statements.repair(leg.index(), name) {
+            Repair::None => return Due::Nothing,
+            Repair::Wait => return Due::Later,
+            Repair::Close => (true, None),
+            Repair::Parse(definition) => (false, Some(definition)),
+            Repair::Replace(definition) => (true, Some(definition)),
+        };
+        let body = definition.as_ref().map(|definition| &*definition.body);
+        match repair_frames(name, close, body) {
+            Some((frames, cut)) => Due::Now {
+                frames,
+                cut,
+                close,
+                definition,
+            },
+            None => Due::Nothing,
+        }
+    }
+
+    /// How many bytes that is; `None` while it is not known yet.
+    pub(super) fn repair_len(&self, leg: LegId, name: &[u8]) -> Option<usize> {
+        match self.repair_due(leg, name) {
+            Due::Nothing => Some(0),
+            Due::Later => None,
+            Due::Now { frames, .. } => Some(frames.len()),
+        }
+    }
+
+    /// The same, with a Sync of ours behind it or nothing.
+    pub(super) fn send_repair(&mut self, leg: LegId, name: &[u8], behind: &[u8]) -> bool {
+        let (frames, cut, close, definition) = match self.repair_due(leg, name) {
+            Due::Nothing => return true,
+            Due::Later => return false,
+            Due::Now {
+                frames,
+                cut,
+                close,
+                definition,
+            } => (frames, cut, close, definition),
+        };
+        let (client, to) = (PeerId::CLIENT.port(), leg.peer().port());
+        let len = frames.len().saturating_add(behind.len());
+        if !self.ledger.room_for_both(to, len, client) {
+            return false;
+        }
+        if close {
+            let change = Change::Clear {
+                leg: leg.index(),
+                name: name.into(),
+            };
+            let ticket = self.memory.statements.sent(change);
+            self.inject(
+                leg,
+                frames.get(..cut).unwrap_or_default(),
+                Kind::Close,
+                Note::Statement(ticket),
+            );
+        }
+        if let Some(definition) = definition {
+            let change = Change::Restore {
+                leg: leg.index(),
+                name: name.into(),
+                definition,
+            };
+            let ticket = self.memory.statements.sent(change);
+            self.inject(
+                leg,
+                frames.get(cut..).unwrap_or_default(),
+                Kind::Parse,
+                Note::Statement(ticket),
+            );
+        }
+        if !behind.is_empty() {
+            self.inject(leg, behind, Kind::Sync, Note::Nothing);
+            self.memory.statements.synced();
+        }
+        true
+    }
+}
+
+/// What a repair is.
+enum Due {
+    Nothing,
+    /// What the upstream has is not known yet.
+    Later,
+    Now {
+        /// A Close, a Parse, or both.
+        frames: BytesMut,
+        /// Where the Parse begins.
+        cut: usize,
+        close: bool,
+        definition: Option<Arc<Definition<Arc<Intent>>>>,
+    },
+}
+
+/// The Close, if there is to be one, and the Parse of a repair, and where the second begins.
+fn repair_frames(name: &[u8], close: bool, parse: Option<&[u8]>) -> Option<(BytesMut, usize)> {
+    let mut frames = BytesMut::new();
+    if close {
+        let message = Frontend::Close(Close {
+            kind: Target::Statement,
+            name,
+        });
+        message.encode(&mut frames).ok()?;
+    }
+    let cut = frames.len();
+    if let Some(body) = parse {
+        let message = Frontend::Unknown {
+            tag: tag::PARSE,
+            body,
+        };
+        message.encode(&mut frames).ok()?;
+    }
+    Some((frames, cut))
+}
