@@ -121,12 +121,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_ne!(client[18..22], welcome[18..22]);
     assert_eq!(client[22..], welcome[22..]);
 
-    // A read: the standby is logged in to first, with the client's own StartupMessage, and the client sees none of it.
+    // A read: the standby is logged in to first, with the client's own StartupMessage, and asked something that it refuses to
+    // sessions that may not read there. The client sees none of it.
     let read = b"Q\0\0\0\x26select name from users where id=7\0";
     let rows = b"D\0\0\0\x0f\0\x01\0\0\0\x05aliceC\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I";
+    let asked = b"Q\0\0\0\x2aselect pg_catalog.pg_is_in_recovery()\0";
+    let answer = b"D\0\0\0\x0b\0\x01\0\0\0\x01tC\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I";
     let [_, _, reader, ..] = driver.sends(PeerId::CLIENT, read);
     assert_eq!(reader, startup);
-    let [client, _, reader, ..] = driver.sends(PeerId::READER, welcome);
+    let [_, _, reader, ..] = driver.sends(PeerId::READER, welcome);
+    assert_eq!(reader, asked);
+    let [client, _, reader, ..] = driver.sends(PeerId::READER, answer);
     assert!(client.is_empty());
     assert_eq!(reader, read);
     let [client, ..] = driver.sends(PeerId::READER, rows);

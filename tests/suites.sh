@@ -9,6 +9,7 @@ usage: tests/suites.sh [NAME...]
 Runs suites directly on a primary and then through the proxy, with the split off and on, and
 reports what differs from the direct run. NAMEs select; by default all:
   regress         PostgreSQL's SQL regression tests (pg_regress): the results of every file
+  isolation       PostgreSQL's tests of sessions side by side (pg_isolation_regress): every file
   pipeline        libpq_pipeline: protocol traces of pipelined work
   psycopg         the tests of psycopg 3, without those that it calls slow
   asyncpg         the tests of asyncpg, without those that start servers of their own
@@ -37,7 +38,7 @@ cd "$repo"
 target=${CARGO_TARGET_DIR:-$repo/target}
 export PGTURNOUT_CACHE=${PGTURNOUT_CACHE:-$target/pgturnout}
 out=$PGTURNOUT_CACHE/suites
-names=" ${*:-regress pipeline psycopg asyncpg node_postgres tokio_postgres} "
+names=" ${*:-regress isolation pipeline psycopg asyncpg node_postgres tokio_postgres} "
 host=127.0.0.1
 passed=0 failed=0 skipped=0
 # Not below the cache: the servers' user reads and writes here.
@@ -88,7 +89,8 @@ find_source() {
     fetch_source || die "PostgreSQL's source is missing: name it in PGTURNOUT_PG_SOURCE"
   fi
   regress_bin=$("$bin/pg_config" --pgxs)
-  regress_bin=$(dirname "$(dirname "$regress_bin")")/test/regress/pg_regress
+  test_bin=$(dirname "$(dirname "$regress_bin")")/test
+  regress_bin=$test_bin/regress/pg_regress
   if ! [ -x "$regress_bin" ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -q "postgresql-server-dev-$major" libpq-dev \
       </dev/null >"$scratch/apt.log" 2>&1 || cat "$scratch/apt.log" >&2
@@ -243,6 +245,31 @@ regress() { # PORT RESULTS
   cp "$work"/results/*.out "$2/"
 }
 
+# --- isolation --------------------------------------------------------------------------------
+
+build_isolation() {
+  cp -R "$source/src/test/isolation" "$scratch/isolation"
+  # It wants its tester beside it, and another version's would not do.
+  cp "$test_bin/isolation/pg_isolation_regress" "$test_bin/isolation/isolationtester" "$scratch/isolation/"
+  chmod -R a+rX "$scratch/isolation"
+}
+
+# A session waits for another where the one that holds the lock is: it asks by the process ids of BackendKeyData.
+isolation() { # PORT RESULTS
+  local work=$scratch/isolation-out
+  rm -rf "$work"
+  mkdir -p "$work"
+  (
+    cd "$scratch/isolation"
+    # One of the tests shows how libpq says that a server is gone, which it says in other words over TLS.
+    PGSSLMODE=disable ./pg_isolation_regress --bindir="$bin" --inputdir=. --outputdir="$work" \
+      --host="$host" --port="$1" --user="$SUPERUSER" --schedule=isolation_schedule
+  ) </dev/null >"$work/log" 2>&1 || true
+  tail -n 6 "$work/log"
+  mkdir -p "$2"
+  cp "$work"/results/*.out "$2/"
+}
+
 # --- pipeline ---------------------------------------------------------------------------------
 
 build_pipeline() {
@@ -325,13 +352,17 @@ try_again() { # SUITE WAY
 }
 
 bin=$(PGTURNOUT_PG_VERSION='' bash tests/support/get-postgres.sh)
-if wanted regress || wanted pipeline; then
+if wanted regress || wanted isolation || wanted pipeline; then
   find_source
 fi
 start
 if wanted regress; then
   build_regress
   three_ways regress regress
+fi
+if wanted isolation; then
+  build_isolation
+  three_ways isolation isolation
 fi
 if wanted pipeline; then
   build_pipeline

@@ -296,6 +296,15 @@ const HOW: &[Flag] = &[
         ],
     ),
     Flag::new(
+        "default-isolation",
+        Takes::One("asked|assumed"),
+        &[
+            "ask a reader before its first read if it serves the",
+            "session: it does not where transactions are",
+            "serializable by default (default: asked)",
+        ],
+    ),
+    Flag::new(
         "cancel-source",
         Takes::One("any|same-address"),
         &[

@@ -578,6 +578,7 @@ impl Current {
         config.read_only_transactions = options.read_only_transactions;
         config.read_your_writes = options.read_your_writes;
         config.lost_reads = options.lost_reads;
+        config.default_isolation = options.default_isolation;
         config.client_tls = options.client_tls;
         config.users = options.identities.users.clone();
         config.upstream_users = options.identities.upstream.clone();

@@ -11,8 +11,8 @@ use pgturnout::cancel::SourceCheck;
 use pgturnout::limits::WRITER_RETRIES_MAX;
 use pgturnout::migrate::Dialect;
 use pgturnout::session::{
-    Gate, LostReads, Optimistic, OutOfSync, ReadOnlyTransactions, ReadYourWrites, RelayedPassword,
-    Role, Split, WriterFailure, WriterRetry,
+    DefaultIsolation, Gate, LostReads, Optimistic, OutOfSync, ReadOnlyTransactions, ReadYourWrites,
+    RelayedPassword, Role, Split, WriterFailure, WriterRetry,
 };
 use pgturnout::startup::{ClientTls, TlsNegotiation, UpstreamTlsPolicy};
 
@@ -92,6 +92,7 @@ pub(crate) struct Options {
     pub(crate) read_only_transactions: ReadOnlyTransactions,
     pub(crate) read_your_writes: ReadYourWrites,
     pub(crate) lost_reads: LostReads,
+    pub(crate) default_isolation: DefaultIsolation,
     pub(crate) client_tls: ClientTls,
     /// Certificate chain and private key.
     pub(crate) identity: Option<(PathBuf, PathBuf)>,
@@ -208,6 +209,7 @@ impl Options {
             read_only_transactions: read_only_transactions(given)?,
             read_your_writes: read_your_writes(given)?,
             lost_reads: lost_reads(given)?,
+            default_isolation: default_isolation(given)?,
             client_tls: given
                 .choice("client-tls", CLIENT_TLS)?
                 .unwrap_or(ClientTls::Disable),
@@ -480,6 +482,17 @@ fn writer_retry(given: &Given) -> Result<WriterRetry, UsageError> {
             format!("{:?} is neither off nor TIMES:MILLISECONDS", setting.value),
         )),
     }
+}
+
+/// Whether a reader is asked if it serves a session by its default isolation.
+fn default_isolation(given: &Given) -> Result<DefaultIsolation, UsageError> {
+    let choices = [
+        ("asked", DefaultIsolation::Asked),
+        ("assumed", DefaultIsolation::Assumed),
+    ];
+    Ok(given
+        .choice("default-isolation", &choices)?
+        .unwrap_or_default())
 }
 
 /// What becomes of a read whose reader is lost.
@@ -1217,6 +1230,10 @@ mod tests {
         let lost = |more: &[&str]| with(more).unwrap().lost_reads;
         assert_eq!(lost(&[]), LostReads::Fail);
         assert_eq!(lost(&["--lost-reads", "again"]), LostReads::Again);
+        let isolation = |more: &[&str]| with(more).unwrap().default_isolation;
+        assert_eq!(isolation(&[]), DefaultIsolation::Asked);
+        let assumed = isolation(&["--default-isolation", "assumed"]);
+        assert_eq!(assumed, DefaultIsolation::Assumed);
         assert_eq!(with(&[]).unwrap().optimistic, Optimistic::Off);
         let on = with(&["--optimistic", "on"]).unwrap();
         assert_eq!(on.optimistic, Optimistic::On);

@@ -160,6 +160,21 @@ pub enum LostReads {
     Again,
 }
 
+/// Whether it is found out that a session may not read on a standby at all.
+///
+/// Its transactions are serializable unless they say otherwise, where its role, its database or the server has it so
+/// (`default_transaction_isolation`). A standby refuses every read then (`0A000`), and no server reports it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DefaultIsolation {
+    /// The reader is asked something of no account, behind its login and behind settings that it takes over: one round trip before
+    /// the first read. What it refuses pins the session.
+    #[default]
+    Asked,
+    /// It is taken for another. If it is not, the first read fails, and what was sent to the reader behind it, and the session is
+    /// pinned.
+    Assumed,
+}
+
 /// Whether a session's reads wait for a reader that has its writes.
 ///
 /// Only for what the session wrote itself: what others write reaches a reader when it does. Procedures and functions of

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::ConfigError;
 use super::choices::{
-    LostReads, Metadata, Moves, Optimistic, OutOfSync, ReadOnlyTransactions, ReadYourWrites,
-    ReaderFailure, ReaderOpen, RelayedPassword, RequestEvents, RouteTexts, Split, WriterFailure,
-    WriterRetry,
+    DefaultIsolation, LostReads, Metadata, Moves, Optimistic, OutOfSync, ReadOnlyTransactions,
+    ReadYourWrites, ReaderFailure, ReaderOpen, RelayedPassword, RequestEvents, RouteTexts, Split,
+    WriterFailure, WriterRetry,
 };
 use crate::auth::{AdmitPolicy, Channel, Method, Methods, UpstreamUsers, Users};
 #[cfg(feature = "scram")]
@@ -235,6 +235,8 @@ pub struct Config {
     pub read_only_transactions: ReadOnlyTransactions,
     /// What becomes of a read whose reader is lost.
     pub lost_reads: LostReads,
+    /// Whether a reader is asked if the session may read there.
+    pub default_isolation: DefaultIsolation,
     /// Whether reads wait for a reader that has the session's writes.
     pub read_your_writes: ReadYourWrites,
     /// Whether clients are offered TLS.
@@ -299,6 +301,7 @@ impl Config {
             optimistic: Optimistic::default(),
             read_only_transactions: ReadOnlyTransactions::default(),
             lost_reads: LostReads::default(),
+            default_isolation: DefaultIsolation::default(),
             read_your_writes: ReadYourWrites::default(),
             client_tls: ClientTls::Disable,
             reserved: RESERVED_PARAMETERS.iter().copied().map(Box::from).collect(),

@@ -6,11 +6,11 @@ use bytes::BytesMut;
 
 use super::effects::Note;
 use super::fresh::Fresh;
-use super::leg::{Duty, LegId, Phase, Restore};
+use super::leg::{Asked, Duty, LegId, Phase, Restore, Serving};
 use super::look::{Certainty, Seen, seen_reason};
 use super::loss::Stream;
 use super::requests::{Batch, SYNC};
-use super::{Demand, RouteReason, Session, Timer};
+use super::{DefaultIsolation, Demand, RouteReason, Session, Timer};
 use crate::limits;
 use crate::route::{Class, Excluded, Intent, Route, RouteContext, Target, Why};
 use crate::startup::StartupParams;
@@ -33,6 +33,9 @@ pub(super) enum Obstacle {
     /// The session is pinned now: its upstream is to be chosen anew.
     Pinned,
 }
+
+/// What a standby refuses if the session's transactions are serializable, and answers otherwise. A setting would not be refused.
+const TAKES_A_SNAPSHOT: &[u8] = b"select pg_catalog.pg_is_in_recovery()";
 
 impl<R: Route> Session<R> {
     /// Looks at the next message of a segment, or chooses its upstream when enough was seen.
@@ -254,7 +257,9 @@ impl<R: Route> Session<R> {
                 Obstacle::Wait
             }
             Phase::Serving(serving) if serving.restore == Restore::Running => Obstacle::Wait,
-            Phase::Serving(serving) if serving.stamp < self.memory.journal.stamp() => {
+            Phase::Serving(serving)
+                if serving.stamp < self.memory.journal.stamp() || self.is_to_be_asked(serving) =>
+            {
                 self.restore(now, self.reader());
                 Obstacle::Wait
             }
@@ -317,7 +322,15 @@ impl<R: Route> Session<R> {
         Demand::Again
     }
 
-    /// Sends an upstream the changes of settings that it has not run. Whether there was anything to send.
+    /// Whether it is not known if the reader serves the session by its default isolation.
+    fn is_to_be_asked(&self, reader: &Serving) -> bool {
+        match self.config.default_isolation {
+            DefaultIsolation::Asked => reader.asked == Asked::NotYet,
+            DefaultIsolation::Assumed => false,
+        }
+    }
+
+    /// Sends an upstream the changes of settings that it has not run, and what shows whether it serves the session then.
     fn restore(&mut self, now: Instant, leg: LegId) {
         let timeout = self.config.timeouts.replay;
         self.timers.start(now, timeout, Timer::Restore(leg.peer()));
@@ -326,13 +339,18 @@ impl<R: Route> Session<R> {
         };
         let from = serving.stamp;
         serving.restore = Restore::Running;
+        serving.asked = Asked::Once;
         let behind: Vec<(u64, Box<[u8]>)> = self
             .memory
             .journal
             .behind(from)
             .map(|(stamp, text)| (stamp, text.into()))
             .collect();
-        for (stamp, text) in behind {
+        let asks = match self.config.default_isolation {
+            DefaultIsolation::Asked => Some((from, TAKES_A_SNAPSHOT.into())),
+            DefaultIsolation::Assumed => None,
+        };
+        for (stamp, text) in behind.into_iter().chain(asks) {
             let mut frame = BytesMut::new();
             let query = Frontend::Query(Query { text: &text });
             if query.encode(&mut frame).is_ok() {

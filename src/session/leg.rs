@@ -257,6 +257,15 @@ enum Recovery {
     Over,
 }
 
+/// Whether a serving upstream was asked if it serves the session by its default isolation
+/// ([`DefaultIsolation`](super::DefaultIsolation)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    NotYet,
+    /// Now or before, behind the newest settings.
+    Once,
+}
+
 /// How an upstream stands to the journal of settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Restore {
@@ -279,6 +288,7 @@ pub(super) struct Serving {
     /// The newest change of the journal that it has run.
     pub(super) stamp: u64,
     pub(super) restore: Restore,
+    pub(super) asked: Asked,
     /// The tag of the message that was looked at last.
     pub(super) newest: u8,
     farewell: Farewell,
@@ -295,6 +305,7 @@ impl Serving {
             key,
             stamp,
             restore: Restore::Resting,
+            asked: Asked::NotYet,
             newest: 0,
             farewell: Farewell::None,
             recovery: Recovery::NotKnownOver,

@@ -114,9 +114,9 @@ use bytes::BytesMut;
 pub use action::{Action, CancelTarget, Demand, Event, Relayed, RouteReason, TlsRole, Transmit};
 pub use cancelling::{CancelEnd, CancelTicket};
 pub use choices::{
-    LostReads, Metadata, Moves, Optimistic, OutOfSync, ReadOnlyTransactions, ReadYourWrites,
-    ReaderFailure, ReaderOpen, RelayedPassword, RequestEvents, RouteTexts, Split, WriterFailure,
-    WriterRetry,
+    DefaultIsolation, LostReads, Metadata, Moves, Optimistic, OutOfSync, ReadOnlyTransactions,
+    ReadYourWrites, ReaderFailure, ReaderOpen, RelayedPassword, RequestEvents, RouteTexts, Split,
+    WriterFailure, WriterRetry,
 };
 pub use config::{ClientAuth, Config, Gate, Limits, Role, Timeouts, Upstream, UserSource};
 pub use config_error::ConfigError;

@@ -18,7 +18,7 @@ use crate::track::Pin;
 use crate::track::pipeline::{Owed, Owner};
 use crate::track::prepared::Reached;
 use crate::track::reading::Reading;
-use crate::wire::{Backend, Header, TransactionStatus, tags::backend as tag};
+use crate::wire::{Backend, Fields, Header, TransactionStatus, sqlstate, tags::backend as tag};
 
 impl<R: Route> Session<R> {
     pub(super) fn serving_input(&mut self, now: Instant, leg: LegId, input: &[u8]) -> Demand {
@@ -314,6 +314,11 @@ impl<R: Route> Session<R> {
         let parsed = body.map(|body| Backend::parse(tag::ERROR_RESPONSE, body));
         let fatal = matches!(parsed, Some(Ok(Backend::ErrorResponse(fields))) if fields.is_fatal());
         let duty = self.duty(leg);
+        if duty == Duty::Reader
+            && matches!(parsed, Some(Ok(Backend::ErrorResponse(fields))) if is_serializable(&fields))
+        {
+            self.pin(Pin::Serializable);
+        }
         if fatal {
             if let Some(serving) = self.leg_mut(leg).serving_mut() {
                 serving.says_fatal();
@@ -379,7 +384,8 @@ impl<R: Route> Session<R> {
             .leg(leg)
             .serving()
             .and_then(|serving| serving.pipeline.head());
-        if matches!(head.map(|owed| &owed.note), Some(Note::Restore(_))) {
+        let restores = matches!(head.map(|owed| &owed.note), Some(Note::Restore(_)));
+        if restores && !self.memory.pins.iter().any(|pin| pin == Pin::Serializable) {
             self.pin(Pin::RestoreFailed);
         }
         Owner::Injected
@@ -546,6 +552,13 @@ impl<R: Route> Session<R> {
             serving.stamp = stamp;
         }
     }
+}
+
+/// Whether an error is the refusal of a server in recovery to take a snapshot for a serializable transaction. The routine tells it
+/// from others of the state, in any language.
+fn is_serializable(fields: &Fields<'_>) -> bool {
+    fields.sqlstate() == Some(sqlstate::FEATURE_NOT_SUPPORTED)
+        && fields.get(b'R') == Some(b"GetSerializableTransactionSnapshot")
 }
 
 /// As much of a message's body as counting it takes, or how many bytes have to be there first.

@@ -1,9 +1,10 @@
 //! What a standby cannot have, by whichever words it came, and what no standby is.
 
-use crate::support::client::{Client, Pace};
+use crate::support::client::{Client, Pace, eventually};
 use crate::support::cluster::Cluster;
 use crate::support::frame::{errors, values};
 use crate::support::lab::{self, Lab, Script};
+use crate::support::message::extended;
 use crate::support::proxy::Proxy;
 
 #[test]
@@ -66,6 +67,47 @@ fn serializable_sessions_read() {
         .query("select 1")
         .extended("show transaction_isolation", &[]);
     assert_eq!(values(&lab.same_plain(&script)), ["1", "serializable"]);
+}
+
+/// What a role or a database has by default no server reports.
+#[test]
+fn sessions_that_are_serializable_by_default_read() {
+    let Some(lab) = Lab::new("pins::serializable_default") else {
+        return;
+    };
+    let mut admin = lab.admin();
+    admin.run("drop database if exists pins_serializable");
+    admin.run("create database pins_serializable");
+    admin.run("alter database pins_serializable set default_transaction_isolation = serializable");
+    let open = |port| {
+        let parameters = [("database", "pins_serializable")];
+        Client::open(port, Pace::Whole, "u_trust", &parameters)
+    };
+    let port = "select inet_server_port()";
+    let (primary, standby) = (lab.cluster.primary(), lab.cluster.standby());
+    let mut client = open(lab.proxy.port);
+    // The standby answers it, which proves nothing.
+    assert_eq!(client.value("show work_mem"), "4MB");
+    for _ in 0..2 {
+        assert_eq!(client.value(port), primary.to_string());
+    }
+    assert_eq!(client.value("show transaction_isolation"), "serializable");
+    let pinned = "pin session=1 why=\"serializable transactions, which a standby refuses\"";
+    assert!(eventually(|| lab.proxy.log().matches(pinned).count() == 1));
+    // The standby refuses that, too.
+    client.run("discard all");
+    assert_eq!(client.value(port), primary.to_string());
+    drop(client);
+    let mut client = open(lab.proxy.port);
+    client.run("set default_transaction_isolation = 'repeatable read'");
+    assert_eq!(client.value(port), standby.to_string());
+    client.run("reset default_transaction_isolation");
+    assert_eq!(client.value(port), primary.to_string());
+    drop(client);
+    let mut batches = open(lab.proxy.port);
+    batches.send(&extended("select $1::int", &[Some("7")]));
+    assert_eq!(values(&batches.ready(1)), ["7"]);
+    assert_eq!(batches.value(port), primary.to_string());
 }
 
 /// Each read takes less time than the session may idle, all of them more.

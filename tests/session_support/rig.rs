@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use pgturnout::auth::{ExternalAnswer, FoundUser};
 use pgturnout::route::{Route, Split};
 use pgturnout::session::{
-    Action, CancelEnd, CancelTarget, CancelTicket, CloseCause, Config, ConnectFailed, Demand,
-    Denial, Destination, Event, Lifecycle, PeerId, Role, Seed, Session, Timer, TlsFailed, TlsInfo,
-    TlsRole, Transmit, Upstream,
+    Action, CancelEnd, CancelTarget, CancelTicket, CloseCause, Config, ConnectFailed,
+    DefaultIsolation, Demand, Denial, Destination, Event, Lifecycle, PeerId, Role, Seed, Session,
+    Timer, TlsFailed, TlsInfo, TlsRole, Transmit, Upstream,
 };
 use pgturnout::startup::{ProtocolVersion, StartupParams, TlsNegotiation, UpstreamTlsPolicy};
 
@@ -159,7 +159,10 @@ pub(crate) fn upstream(role: Role) -> Upstream {
 
 /// A writer and a reader, both without TLS.
 pub(crate) fn config() -> Config {
-    Config::new(vec![upstream(Role::Writer), upstream(Role::Reader)])
+    let mut config = Config::new(vec![upstream(Role::Writer), upstream(Role::Reader)]);
+    // Fewer words in every script; those of the question are in its own.
+    config.default_isolation = DefaultIsolation::Assumed;
+    config
 }
 
 pub(crate) fn startup(version: ProtocolVersion) -> Vec<u8> {

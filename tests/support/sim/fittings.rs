@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use pgturnout::limits;
 use pgturnout::route::{Balance, Rules};
-use pgturnout::session::{Config, LostReads, OutOfSync, RelayedPassword, RouteTexts};
+use pgturnout::session::{
+    Config, DefaultIsolation, LostReads, OutOfSync, RelayedPassword, RouteTexts,
+};
 
 use super::choices::Choices;
 use super::journey::{LODGINGS, Lodging};
@@ -102,7 +104,21 @@ impl Fittings {
         }
     }
 
+    /// Whether transactions are serializable by default, as every login there finds it and no server reports.
+    pub(crate) fn is_serializable(&self) -> bool {
+        self.cuts % 16 == 3
+    }
+
+    /// Whether a reader is asked if it serves the session.
+    pub(crate) fn asks(&self) -> bool {
+        self.cuts % 3 != 0
+    }
+
     pub(crate) fn apply(&self, config: &mut Config) {
+        config.default_isolation = match self.asks() {
+            true => DefaultIsolation::Asked,
+            false => DefaultIsolation::Assumed,
+        };
         if self.outlines {
             config.route_texts = RouteTexts::Outline;
         }

@@ -40,7 +40,8 @@ pub(crate) struct Reads {
 
 /// Whether a session of this world may ask that of its own accord.
 pub(crate) fn is_question(world: &World<'_>, text: &[u8]) -> bool {
-    world.setup.fresh == Fresh::Replayed && QUESTIONS.contains(&text)
+    let asks = world.setup.fittings.asks() && text == b"select pg_catalog.pg_is_in_recovery()";
+    asks || world.setup.fresh == Fresh::Replayed && QUESTIONS.contains(&text)
 }
 
 /// Whether a text is one by which a session of this world begins a transaction again that it took from the reader.

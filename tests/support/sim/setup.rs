@@ -467,7 +467,7 @@ impl Setup {
         self.judged && !self.is_opaque() && self.start != Start::Replication
     }
 
-    /// Whether a request may go to the reader as a copy, while it stays in the client's buffer.
+    /// Whether any read may go to the reader as a copy, and not only the first ones.
     pub(crate) fn copies_requests(&self) -> bool {
         self.optimistic || self.fittings.again
     }
@@ -792,8 +792,18 @@ impl Setup {
             rude: self.rude,
             end_point: self.bound.then_some(END_POINT),
             transfers: self.transfers,
+            parameters: self.server_parameters(),
             ..ServerOptions::default()
         }
+    }
+
+    /// Settings of all servers' own.
+    pub(crate) fn server_parameters(&self) -> Vec<(String, String)> {
+        let serializable = ("default_transaction_isolation", "serializable");
+        let all = self.fittings.is_serializable().then_some(serializable);
+        let all = all.into_iter();
+        all.map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
     }
 
     pub(crate) fn lag(&self) -> Lag {

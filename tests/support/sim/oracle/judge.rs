@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use pgturnout::session::{Event, Lifecycle, PeerId};
+use pgturnout::track::Pin;
 
 use super::super::checks::Check;
 use super::super::door;
@@ -135,7 +136,8 @@ impl Search<'_, '_> {
         };
         let excused = excuses.iter().any(|excuse| excuse.request == request);
         let known = |failure: &Failure| matches!(failure, Failure::Demoted(_));
-        if code == "25006"
+        let of_a_standby = ["25006", "0A000"].contains(&code.as_str());
+        if of_a_standby
             && self.world.strikes.contains(&Fault::Demote)
             && !failures.iter().any(known)
         {
@@ -147,7 +149,10 @@ impl Search<'_, '_> {
         let is_same =
             |failure: &&Failure| matches!(failure, Failure::Fails(_, state) if *state == code);
         let before = failures.iter().filter(is_same).count();
-        if excused || !(self.explains(&code, before) || self.refuses(&code, before)) {
+        let known = self.explains(&code, before)
+            || self.refuses(&code, before)
+            || self.is_serializable(&code);
+        if excused || !known {
             return Err(wrong);
         }
         let unfailed = theirs.get(request).cloned().unwrap_or_default();
@@ -296,6 +301,17 @@ impl Search<'_, '_> {
         let refused = |event: &&Event| matches!(event, Event::StatementDenied { state, .. } if state.to_string() == code);
         let count = self.world.told.iter().filter(refused).count();
         self.world.setup.read_transactions && before < count
+    }
+
+    /// Whether the reader may have refused one more request for the session's default isolation, of which nobody has asked it
+    /// before. The session is pinned from then on; what was on its way there fails, too.
+    fn is_serializable(&self, code: &str) -> bool {
+        let fittings = &self.world.setup.fittings;
+        let pinned = |event: &Event| matches!(event, Event::Pinned(Pin::Serializable));
+        code == "0A000"
+            && fittings.is_serializable()
+            && !fittings.asks()
+            && self.world.told.iter().any(pinned)
     }
 }
 

@@ -58,6 +58,7 @@ fn let_in(setup: &Setup, node: Node, cluster: &mut Cluster) -> (Server, Vec<Fram
     let options = ServerOptions {
         version: setup.server_version,
         login: Login::Trust,
+        parameters: setup.server_parameters(),
         ..ServerOptions::default()
     };
     let mut server = Server::new(node, 1, options);

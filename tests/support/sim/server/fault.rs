@@ -9,6 +9,8 @@ pub(super) struct Fault {
     pub(super) fatal: bool,
     pub(super) code: Cow<'static, str>,
     pub(super) message: String,
+    /// Where in the server it was raised, of those by which somebody knows it.
+    pub(super) routine: Option<&'static str>,
 }
 
 impl Fault {
@@ -17,6 +19,14 @@ impl Fault {
             fatal: false,
             code: code.into(),
             message: message.into(),
+            routine: None,
+        }
+    }
+
+    pub(super) fn raised_by(self, routine: &'static str) -> Fault {
+        Fault {
+            routine: Some(routine),
+            ..self
         }
     }
 

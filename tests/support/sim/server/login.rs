@@ -603,6 +603,9 @@ fn settings_of(start: &Start, cluster: &Cluster, place: &Place<'_>) -> Result<Se
     let mut settings = Settings::new(place.options.version, cluster.recovers(place.node));
     for (name, value) in &place.options.parameters {
         settings.force(name, value);
+        if name == "default_transaction_isolation" {
+            settings.force("transaction_isolation", value);
+        }
     }
     settings.force("session_authorization", &start.user);
     let superuser = super::run::is_superuser(&start.user);

@@ -239,17 +239,17 @@ impl Session {
         let ops = self.tx.ops.len();
         let begun = match &plan.statement {
             Statement::Select(select) if select.with.is_none() => {
-                self.tx.has_snapshot = true;
+                self.take_snapshot()?;
                 self.open(select, &parameters, io)
                     .map(|sources| Begun::Rows(State::Lazy(sources)))
             }
             Statement::Select(select) => {
-                self.tx.has_snapshot = true;
+                self.take_snapshot()?;
                 self.with(select, &parameters, io)
                     .map(|rows| Begun::Rows(State::Stored(rows.into_iter(), None)))
             }
             Statement::Change(change) => {
-                self.tx.has_snapshot = true;
+                self.take_snapshot()?;
                 self.change(change, &parameters, io).map(|(rows, tag)| {
                     if change.returning.is_empty() {
                         Begun::Tag(tag)

@@ -401,7 +401,9 @@ impl Session {
     /// An error, and what it does to the transaction and to the messages that follow.
     fn fail(&mut self, fault: &Fault, simple: bool, io: &mut Io<'_>) -> Next {
         let severity = if fault.fatal { "FATAL" } else { "ERROR" };
-        io.out.report(b'E', severity, &fault.code, &fault.message);
+        let (code, message) = (&fault.code, &fault.message);
+        io.out
+            .report_by(b'E', severity, code, message, fault.routine);
         if fault.fatal {
             return Next::Close;
         }

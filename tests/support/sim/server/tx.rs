@@ -127,6 +127,17 @@ impl Session {
             .write("transaction_deferrable", shown(deferrable), false);
     }
 
+    /// What most statements need before they are looked at. A standby has none for a serializable transaction.
+    pub(super) fn take_snapshot(&mut self) -> Result<(), Fault> {
+        let isolation = self.settings.get("transaction_isolation");
+        if self.recovers && isolation.as_deref() == Some("serializable") {
+            let refusal = Fault::new("0A000", "cannot use serializable mode in a hot standby");
+            return Err(refusal.raised_by("GetSerializableTransactionSnapshot"));
+        }
+        self.tx.has_snapshot = true;
+        Ok(())
+    }
+
     /// The end of a command: a commit, unless a block is open.
     pub(super) fn finish_transaction(&mut self, io: &mut Io<'_>) -> Result<(), Fault> {
         if self.tx.started && self.tx.block == Block::None {

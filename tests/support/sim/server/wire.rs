@@ -283,6 +283,18 @@ impl Output {
 
     /// An ErrorResponse or NoticeResponse: PostgreSQL sends either at once, with all that has gathered before it.
     pub(super) fn report(&mut self, tag: u8, severity: &str, code: &str, message: &str) {
+        self.report_by(tag, severity, code, message, None);
+    }
+
+    /// The same with the routine that raised it.
+    pub(super) fn report_by(
+        &mut self,
+        tag: u8,
+        severity: &str,
+        code: &str,
+        message: &str,
+        routine: Option<&str>,
+    ) {
         let rude = if self.rude { RUDE } else { b"" };
         self.message(tag, |out| {
             for (field, value) in [(b'S', severity), (b'V', severity), (b'C', code)] {
@@ -292,6 +304,10 @@ impl Output {
             out.push(b'M');
             out.extend_from_slice(rude);
             text(out, message);
+            if let Some(routine) = routine {
+                out.push(b'R');
+                text(out, routine);
+            }
             out.push(0);
         });
         self.flush();

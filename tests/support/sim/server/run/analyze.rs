@@ -30,6 +30,17 @@ pub(super) fn missing_table(name: &str) -> Fault {
     Fault::new("42P01", format!("relation \"{name}\" does not exist"))
 }
 
+/// Whether to look at it takes a snapshot.
+fn takes_snapshot(statement: &Statement) -> bool {
+    match statement {
+        Statement::Select(_) | Statement::Change(_) => true,
+        Statement::Utility(utility) => matches!(
+            utility,
+            Utility::Explain { .. } | Utility::Declare { .. } | Utility::CreateAs { .. }
+        ),
+    }
+}
+
 impl Session {
     pub(crate) fn analyze(
         &mut self,
@@ -39,6 +50,9 @@ impl Session {
         open: bool,
         cluster: &Cluster,
     ) -> Result<Plan, Fault> {
+        if takes_snapshot(&statement) {
+            self.take_snapshot()?;
+        }
         let mut analyzer = Analyzer {
             temporary: self.temporary.clone(),
             tables: self.view(cluster),
@@ -46,26 +60,25 @@ impl Session {
             types,
             open,
         };
-        let (columns, snapshot) = match &statement {
-            Statement::Select(select) => (Some(analyzer.select(select, &[])?), true),
-            Statement::Change(change) => (analyzer.change(change)?, true),
+        let columns = match &statement {
+            Statement::Select(select) => Some(analyzer.select(select, &[])?),
+            Statement::Change(change) => analyzer.change(change)?,
             Statement::Utility(Utility::Explain { statement, .. }) => {
                 match &**statement {
                     Statement::Select(select) => drop(analyzer.select(select, &[])?),
                     Statement::Change(change) => drop(analyzer.change(change)?),
                     Statement::Utility(_) => {}
                 }
-                (Some(vec![column("QUERY PLAN", oid::TEXT)]), true)
+                Some(vec![column("QUERY PLAN", oid::TEXT)])
             }
             Statement::Utility(
                 Utility::Declare { select, .. } | Utility::CreateAs { select, .. },
             ) => {
                 analyzer.select(select, &[])?;
-                (None, true)
+                None
             }
-            Statement::Utility(utility) => (self.utility_columns(utility)?, false),
+            Statement::Utility(utility) => self.utility_columns(utility)?,
         };
-        self.tx.has_snapshot |= snapshot;
         for (at, oid) in types.iter_mut().enumerate() {
             if *oid == 0 || *oid == oid::UNKNOWN {
                 return Err(Fault::new(

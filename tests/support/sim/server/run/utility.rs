@@ -21,6 +21,25 @@ fn tag(tag: &str) -> Done {
     Ok(Effect::Tag(tag.to_owned()))
 }
 
+/// Whether it is run with a snapshot (`PlannedStmtRequiresSnapshot`).
+fn takes_snapshot(utility: &Utility) -> bool {
+    !matches!(
+        utility,
+        Utility::Transaction(_)
+            | Utility::SetTransaction(..)
+            | Utility::Set { .. }
+            | Utility::Reset(_)
+            | Utility::ResetAll
+            | Utility::Show(_)
+            | Utility::Fetch { .. }
+            | Utility::Listen(_)
+            | Utility::Unlisten(_)
+            | Utility::Notify(..)
+            | Utility::Checkpoint
+            | Utility::Lock { .. }
+    )
+}
+
 impl Session {
     pub(crate) fn utility(
         &mut self,
@@ -28,6 +47,9 @@ impl Session {
         parameters: &Arc<[Value]>,
         io: &mut Io<'_>,
     ) -> Done {
+        if takes_snapshot(utility) {
+            self.take_snapshot()?;
+        }
         match utility {
             Utility::Transaction(command) => {
                 let tag = self.control(command, io)?;
@@ -93,7 +115,6 @@ impl Session {
 
     /// Commands that touch tables.
     fn on_tables(&mut self, utility: &Utility, parameters: &Arc<[Value]>, io: &mut Io<'_>) -> Done {
-        self.tx.has_snapshot |= !matches!(utility, Utility::Lock { .. });
         match utility {
             Utility::CopyIn { table } => self.copy_in(table, io),
             Utility::CopyOut(source) => self.copy_out(source, io),
