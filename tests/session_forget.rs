@@ -4,7 +4,7 @@ mod session_support;
 
 use pgturnout::limits;
 use pgturnout::route::Why;
-use pgturnout::session::{Config, Event, PeerId, RouteReason};
+use pgturnout::session::{Config, Event, LostReads, PeerId, RouteReason};
 use pgturnout::track::Pin;
 use session_support::{Chunk, Rig, config, each};
 
@@ -226,9 +226,16 @@ fn execute_in_sql_goes_where_the_statement_is() {
 /// A reader holds two; the one used least is closed there, and prepared again when it is needed.
 #[test]
 fn a_reader_has_no_more_than_its_share() {
+    for lost_reads in [LostReads::Fail, LostReads::Again] {
+        keeps_two(lost_reads);
+    }
+}
+
+fn keeps_two(lost_reads: LostReads) {
     let few = || {
         let mut config = config();
         config.limits.statements.on_reader = 2;
+        config.lost_reads = lost_reads;
         config
     };
     each(few, |rig| {

@@ -179,7 +179,7 @@ impl<R: Route> Session<R> {
     }
 
     /// Closes statements on an upstream that the client has closed while it was served elsewhere.
-    fn clear_stale(&mut self, leg: LegId) {
+    pub(super) fn clear_stale(&mut self, leg: LegId) {
         let settled = self
             .leg(leg)
             .serving()

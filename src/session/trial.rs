@@ -164,6 +164,8 @@ impl<R: Route> Session<R> {
         if !self.nothing_in_flight() {
             return Demand::Paused;
         }
+        self.clear_stale(leg);
+        self.tidy_statements(leg);
         let class = self.requests.look.class;
         match self.prepare_trial(leg, request) {
             Preparation::Done => {}
