@@ -195,12 +195,7 @@ impl Options {
             console: operators(given, &identities.users)?,
             identities,
             accept: accept(given)?,
-            gate: given
-                .choice(
-                    "gate",
-                    &[("writer", Gate::Writer), ("reader", Gate::Reader)],
-                )?
-                .unwrap_or(Gate::Writer),
+            gate: gate(given)?,
             dialect: dialect(given)?,
             split: given
                 .choice("split", &[("on", Split::On), ("off", Split::Off)])?
@@ -482,6 +477,12 @@ fn writer_retry(given: &Given) -> Result<WriterRetry, UsageError> {
             format!("{:?} is neither off nor TIMES:MILLISECONDS", setting.value),
         )),
     }
+}
+
+/// Which server the client logs in to.
+fn gate(given: &Given) -> Result<Gate, UsageError> {
+    let choices = [("writer", Gate::Writer), ("reader", Gate::Reader)];
+    Ok(given.choice("gate", &choices)?.unwrap_or(Gate::Writer))
 }
 
 /// Whether a reader is asked if it serves a session by its default isolation.

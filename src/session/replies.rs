@@ -320,23 +320,7 @@ impl<R: Route> Session<R> {
             self.pin(Pin::Serializable);
         }
         if fatal {
-            if let Some(serving) = self.leg_mut(leg).serving_mut() {
-                serving.says_fatal();
-            }
-            match duty {
-                Duty::Writer
-                    if self.goes_on_without(now, leg, &CloseCause::UpstreamEnded(leg.peer())) => {}
-                Duty::Writer => {
-                    let fate = self.fate(leg, Owner::Client);
-                    self.take_claim(leg, header, beginning, fate);
-                    self.end(now, CloseCause::UpstreamEnded(leg.peer()), None);
-                }
-                Duty::Reader | Duty::Spare => {
-                    // A reader's farewell is not the session's: each request that it owes is answered by us.
-                    self.take_claim(leg, header, beginning, Fate::Discard);
-                    self.leg_lost(now, leg, CloseCause::UpstreamEnded(leg.peer()), Cut::None);
-                }
-            }
+            self.take_farewell(now, leg, header, beginning);
             return Demand::Again;
         }
         let denial = self.take_denial(leg);
@@ -372,6 +356,27 @@ impl<R: Route> Session<R> {
             reached = Reached::Nobody;
         }
         Demand::Again
+    }
+
+    /// The error with which an upstream ends the session.
+    fn take_farewell(&mut self, now: Instant, leg: LegId, header: Header, beginning: &[u8]) {
+        if let Some(serving) = self.leg_mut(leg).serving_mut() {
+            serving.says_fatal();
+        }
+        let cause = CloseCause::UpstreamEnded(leg.peer());
+        match self.duty(leg) {
+            Duty::Writer if self.goes_on_without(now, leg, &cause) => {}
+            Duty::Writer => {
+                let fate = self.fate(leg, Owner::Client);
+                self.take_claim(leg, header, beginning, fate);
+                self.end(now, cause, None);
+            }
+            Duty::Reader | Duty::Spare => {
+                // A reader's farewell is not the session's: each request that it owes is answered by us.
+                self.take_claim(leg, header, beginning, Fate::Discard);
+                self.leg_lost(now, leg, cause, Cut::None);
+            }
+        }
     }
 
     /// An error in a message of ours belongs to the client's message that needed it, unless nothing of the client's
