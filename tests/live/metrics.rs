@@ -103,9 +103,10 @@ fn what_sessions_do_is_scraped() {
             ("transactions_commit_total".to_owned(), 3.0),
             ("transactions_rollback_total".to_owned(), 1.0),
             ("errors_error_total".to_owned(), 1.0),
+            // The client's, and what it was asked of us before.
             (
                 format!("upstream_statements_select_total{{upstream=\"{standby}\"}}"),
-                1.0,
+                2.0,
             ),
             (
                 format!("upstream_statements_select_total{{upstream=\"{primary}\"}}"),

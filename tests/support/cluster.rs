@@ -132,7 +132,8 @@ impl Cluster {
         command
     }
 
-    /// What a server's log says of sessions with this application name: the statements it ran.
+    /// What a server's log says of sessions with this application name: the statements it ran, without what the proxy asks a
+    /// reader before its first read.
     pub(crate) fn statements(&self, server: &str, application: &str) -> Vec<String> {
         let path = Path::new(self.get("DATA")).join(format!("{server}.log"));
         let log = fs::read(&path).unwrap();
@@ -145,6 +146,7 @@ impl Cluster {
                 let (kind, statement) = rest.split_once(": ")?;
                 (kind == "statement" || kind.starts_with("execute ")).then(|| statement.to_owned())
             })
+            .filter(|statement| statement != "select pg_catalog.pg_is_in_recovery()")
             .collect()
     }
 }
