@@ -91,12 +91,17 @@ find_source() {
   regress_bin=$("$bin/pg_config" --pgxs)
   test_bin=$(dirname "$(dirname "$regress_bin")")/test
   regress_bin=$test_bin/regress/pg_regress
-  if ! [ -x "$regress_bin" ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+  if ! has_development_files && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -q "postgresql-server-dev-$major" libpq-dev \
       </dev/null >"$scratch/apt.log" 2>&1 || cat "$scratch/apt.log" >&2
   fi
-  [ -x "$regress_bin" ] || die "pg_regress is missing: install PostgreSQL's development files"
+  has_development_files || die "pg_regress or postgres.h is missing: install PostgreSQL's development files"
 }
+
+# Some of them may be there without the others.
+has_development_files() { [ -x "$regress_bin" ] && [ -e "$(server_headers)/postgres.h" ]; }
+
+server_headers() { "$bin/pg_config" --includedir-server; }
 
 # The system's own sources, asked for source packages in lists of our own, so that nothing of the
 # system's configuration changes.
@@ -221,7 +226,7 @@ sort_out_known() { # NAME DIFFER
 
 build_regress() {
   # Functions in C that the tests load.
-  cc -shared -fPIC -O1 -w -I"$("$bin/pg_config" --includedir-server)" \
+  cc -shared -fPIC -O1 -w -I"$(server_headers)" \
     -o "$scratch/regress.so" "$source/src/test/regress/regress.c"
   cp -R "$source/src/test/regress" "$scratch/regress"
   chmod -R a+rX "$scratch/regress"
@@ -275,7 +280,7 @@ isolation() { # PORT RESULTS
 build_pipeline() {
   local include
   include=$("$bin/pg_config" --includedir)
-  cc -O1 -w -I"$include" -I"$("$bin/pg_config" --includedir-server)" -I"$source/src/include" \
+  cc -O1 -w -I"$include" -I"$(server_headers)" -I"$source/src/include" \
     -o "$scratch/libpq_pipeline" "$source/src/test/modules/libpq_pipeline/libpq_pipeline.c" \
     -L"$("$bin/pg_config" --libdir)" -L"$(dirname "$bin")/lib" -lpgcommon -lpgport -lpq
 }
