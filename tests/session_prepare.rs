@@ -263,3 +263,19 @@ fn a_text_that_settings_give_its_meaning_stays_with_the_writer() {
         assert!(rig.has_event(|event| *event == Event::Pinned(Pin::Procedure)));
     });
 }
+
+/// An Execute of what nobody knows may be one of a cursor that drops statements: what its server lacks of them goes there before.
+#[test]
+fn an_execute_of_nothing_known_finds_every_statement() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(s,select 1) S");
+        rig.see(READER, "P(s,select 1) S");
+        rig.reader("1 Z(I)");
+        rig.see(CLIENT, "1 Z(I)");
+        rig.client("E(c,0) S");
+        rig.see(WRITER, "P(s,select 1) E(c) S");
+        rig.writer("1 E(34000) Z(I)");
+        rig.see(CLIENT, "E(34000) Z(I)");
+    });
+}
