@@ -190,6 +190,15 @@ fn prepared_there(rig: &mut Rig, name: &str, text: &str) {
 /// The reader refuses to prepare it: the client has its answer, and nothing is done again.
 #[test]
 fn a_read_whose_statement_cannot_be_prepared_is_answered_once() {
+    // It is prepared once, however often it is named.
+    each(again, |rig| {
+        rig.both();
+        prepared_there(rig, "s", "select 1");
+        rig.client("DS(s) B(,s) E S");
+        rig.see(READER, "P(s,select 1) DS(s) B(,s) E S");
+        rig.reader("1 t T 2 D(1) C(SELECT 1) Z(I)");
+        rig.see(CLIENT, "t T 2 D(1) C(SELECT 1) Z(I)");
+    });
     each(again, |rig| {
         rig.both();
         prepared_there(rig, "s", "select 1");

@@ -56,7 +56,7 @@ impl<R: Route> Session<R> {
         }
     }
 
-    /// The same, with a Sync of ours behind it or nothing.
+    /// Makes an upstream have a statement, with a Sync of ours behind it or nothing. Whether there was room to.
     pub(super) fn send_repair(&mut self, leg: LegId, name: &[u8], behind: &[u8]) -> bool {
         let (frames, cut, close, definition) = match self.repair_due(leg, name) {
             Due::Nothing => return true,

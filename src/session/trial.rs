@@ -277,7 +277,7 @@ impl<R: Route> Session<R> {
         head.is_some_and(|owed| owed.owner == Owner::Injected)
     }
 
-    /// The same, if this upstream tries it.
+    /// An upstream has answered the client: if it tries a request, the answer is that of the request.
     pub(super) fn accept_trial_of(&mut self, leg: LegId) {
         if matches!(&self.requests.trial, Trial::Open(tried) if tried.leg == leg) {
             self.accept_trial();

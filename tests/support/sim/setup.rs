@@ -467,7 +467,7 @@ impl Setup {
         self.judged && !self.is_opaque() && self.start != Start::Replication
     }
 
-    /// Whether any read may go to the reader as a copy, and not only the first ones.
+    /// Whether a request may go to the reader as a copy, while it stays in the client's buffer.
     pub(crate) fn copies_requests(&self) -> bool {
         self.optimistic || self.fittings.again
     }

@@ -149,10 +149,10 @@ impl Search<'_, '_> {
         let is_same =
             |failure: &&Failure| matches!(failure, Failure::Fails(_, state) if *state == code);
         let before = failures.iter().filter(is_same).count();
-        let known = self.explains(&code, before)
+        let explained = self.explains(&code, before)
             || self.refuses(&code, before)
             || self.is_serializable(&code);
-        if excused || !known {
+        if excused || !explained {
             return Err(wrong);
         }
         let unfailed = theirs.get(request).cloned().unwrap_or_default();
