@@ -234,6 +234,10 @@ impl Driver {
     /// Ends the session if it is denied by now.
     fn recheck(&mut self, now: Instant) {
         let startup = self.session.client_startup();
+        if startup.is_none() && self.session.activity() == Activity::Opening {
+            // Who it is comes yet, and is looked at then.
+            return;
+        }
         if let Some(rule) = self.proxy.door.denies(self.entry.whence(), startup) {
             let (number, whence) = (self.number, self.entry.whence());
             let line = format!("session {number} from {whence} ended by {rule}");

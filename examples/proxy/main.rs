@@ -273,7 +273,7 @@ async fn serve(proxy: Arc<Proxy>, listener: TcpListener, mut signals: Signals) {
     // Closed when no session may begin any more.
     let (open, opening) = watch::channel(());
     let mut number = 0;
-    let mut minute = tokio::time::interval(REREAD);
+    let mut minute = tokio::time::interval_at(tokio::time::Instant::now() + REREAD, REREAD);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted.and_then(|client| Ok((client, tls::random()?))) {

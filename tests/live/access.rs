@@ -312,6 +312,41 @@ fn open_sessions_are_looked_at_again() {
     assert!(eventually(|| opened(&proxy, "u_trust").1.tag == b'R'));
 }
 
+/// Files that change while a client opens its connection are held against all that it says of itself, with the answer of one
+/// that is not let in.
+#[test]
+fn who_has_yet_to_say_who_it_is_is_not_looked_at() {
+    let Some(cluster) = lab::cluster("access::recheck_opening") else {
+        return;
+    };
+    let file = File::new("allow-opening", "address 192.0.2.0/24 user u_trust");
+    let proxy = start(cluster, &["--allow-file", file.path()]);
+    let mut clients = ["u_trust", "u_clear"].map(|user| {
+        let mut client = Client::connect(proxy.port, Pace::Whole);
+        client.send(&message::ssl_request());
+        assert_eq!(client.byte(), b'N');
+        (client, user)
+    });
+    file.write("address 192.0.2.0/24 user u_clear");
+    proxy.signal("HUP");
+    assert!(eventually(|| proxy.log().contains("has changed")));
+    file.write("address 127.0.0.1 user u_trust");
+    proxy.signal("HUP");
+    assert!(eventually(
+        || proxy.log().matches("has changed").count() == 2
+    ));
+    let [trusted, other] = clients.each_mut().map(|(client, user)| {
+        client.send(&message::startup(
+            V3_0,
+            &[("user", user), ("database", "app")],
+        ));
+        client.frame().expect("an answer")
+    });
+    assert_eq!(trusted.tag, b'R');
+    refused(&other, "28000", DENIED);
+    assert!(!proxy.log().contains("ended by"), "{}", proxy.log());
+}
+
 /// Whom the allow file has no rule for is not served, now or later; a deny file goes first.
 #[test]
 fn only_those_who_are_allowed_are_served() {
