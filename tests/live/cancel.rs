@@ -19,11 +19,14 @@ use crate::support::proxy::Proxy;
 pub(crate) const LONG_READ: &str = "select count(*) from generate_series(1, 100000000000)";
 const LONG_WRITE: &str = "create table cancel_c as select pg_sleep(600)::text";
 
+/// What `pg_stat_activity` says of a statement that lasts, and not of what a reader is asked ahead of it.
+pub(crate) const LASTS: &str = "state = 'active' and query ~ 'generate_series|pg_sleep'";
+
 /// Whether a server is busy with this test's statement.
 pub(crate) fn is_running(lab: &Lab, port: u16) -> bool {
     let mut admin = Client::open(port, Pace::Whole, "postgres", &[]);
     let running = format!(
-        "select count(*) from pg_stat_activity where application_name = '{}' and state = 'active'",
+        "select count(*) from pg_stat_activity where application_name = '{}' and {LASTS}",
         lab.application
     );
     admin.value(&running) == "1"

@@ -8,7 +8,7 @@ use crate::support::message;
 use crate::support::proxy::Proxy;
 
 use super::access::{File, refused};
-use super::cancel::LONG_READ;
+use super::cancel::{LASTS, LONG_READ};
 
 fn start(cluster: &'static Cluster, more: &[&str]) -> Proxy {
     let arguments = lab::split(cluster);
@@ -203,7 +203,7 @@ fn stops(
     let mut runs = || {
         admin.value(&format!(
             "select count(*) from pg_stat_activity \
-             where application_name = '{name}' and state = 'active'"
+             where application_name = '{name}' and {LASTS}"
         )) == "1"
     };
     client.send(&message::query(LONG_READ));

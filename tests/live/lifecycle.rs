@@ -5,7 +5,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use crate::cancel::{await_running, is_running};
+use crate::cancel::{LASTS, await_running, is_running};
 use crate::support::client::{Client, Pace, eventually};
 use crate::support::cluster::Cluster;
 use crate::support::frame::{errors, values};
@@ -132,7 +132,7 @@ fn a_request_without_end_does_not_keep_it_from_stopping() {
     client.send(&message::query("select pg_sleep(3600)"));
     let mut standby = Client::open(lab.cluster.standby(), Pace::Whole, "postgres", &[]);
     let of_the_client = format!(
-        "from pg_stat_activity where application_name = '{}' and state = 'active'",
+        "from pg_stat_activity where application_name = '{}' and {LASTS}",
         lab.application
     );
     let running = format!("select count(*) {of_the_client}");
@@ -326,7 +326,7 @@ fn a_reader_that_dies_in_an_answer_costs_the_answer_only() {
     let mut admin = Client::open(lab.cluster.standby(), Pace::Whole, "postgres", &[]);
     let end = format!(
         "select pg_terminate_backend(pid) from pg_stat_activity \
-         where application_name = '{}' and state = 'active'",
+         where application_name = '{}' and {LASTS}",
         lab.application
     );
     assert!(eventually(|| !values(&admin.query(&end)).is_empty()));
