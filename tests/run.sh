@@ -88,8 +88,17 @@ suite() { # NAME SECONDS COMMAND ARG...
   count "$log"
   if [ "$code" != 0 ]; then
     note "FAILED  $name (exit code $code)"
+    note_reasons "$log"
     [ "$failed" != "$before" ] || failed=$((failed + 1))
   fi
+}
+
+# Says again which tests failed and where, for whoever reads the end of a long log only.
+note_reasons() { # LOG
+  local line
+  while IFS= read -r line; do
+    note "        ${line:0:400}"
+  done < <(awk '/^thread .* panicked at / { n = 5 } /^stack backtrace/ { n = 0 } n { print; n-- } /^error(\[|:)/ { print }' "$1" | head -60)
 }
 
 count() { # LOG
