@@ -125,8 +125,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // sessions that may not read there. The client sees none of it.
     let read = b"Q\0\0\0\x26select name from users where id=7\0";
     let rows = b"D\0\0\0\x0f\0\x01\0\0\0\x05aliceC\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I";
-    let asked = b"Q\0\0\0\x2aselect pg_catalog.pg_is_in_recovery()\0";
-    let answer = b"D\0\0\0\x0b\0\x01\0\0\0\x01tC\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I";
+    let asked = b"Q\0\0\0\x1aselect 1 as pgturnout\0";
+    let answer = b"D\0\0\0\x0b\0\x01\0\0\0\x011C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I";
     let [_, _, reader, ..] = driver.sends(PeerId::CLIENT, read);
     assert_eq!(reader, startup);
     let [_, _, reader, ..] = driver.sends(PeerId::READER, welcome);

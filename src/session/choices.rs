@@ -156,7 +156,8 @@ pub enum LostReads {
     Fail,
     /// It runs on the writer, and the client learns nothing. For that a copy is sent to the reader while the request stays in the
     /// driver's buffer, up to the first row or the end of the answer. Only a read that is whole and short
-    /// ([`TRIED_REQUEST`](crate::limits::TRIED_REQUEST)), with nothing in flight before it; others fail.
+    /// ([`TRIED_REQUEST`](crate::limits::TRIED_REQUEST)), with nothing in flight before it; others fail. What a standby refuses
+    /// of such a copy, since it would write or is serializable, runs on the writer as well.
     Again,
 }
 
@@ -166,8 +167,9 @@ pub enum LostReads {
 /// (`default_transaction_isolation`). A standby refuses every read then (`0A000`), and no server reports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DefaultIsolation {
-    /// The reader is asked something of no account, behind its login and behind settings that it takes over: one round trip before
-    /// the first read. What it refuses pins the session.
+    /// The reader is asked something of no account (`select 1 as pgturnout`), behind its login and behind settings that may change
+    /// the answer: one round trip before the first read. If it refuses that for the isolation, the session is pinned; if
+    /// it says anything else, the read that waits runs on the writer and the next one has it asked again.
     #[default]
     Asked,
     /// It is taken for another. If it is not, the first read fails, and what was sent to the reader behind it, and the session is

@@ -2,22 +2,20 @@
 
 use std::time::Instant;
 
-use bytes::BytesMut;
-
 use super::effects::Note;
 use super::fresh::Fresh;
-use super::leg::{Asked, Duty, LegId, Phase, Restore, Serving};
+use super::leg::{Answers, Asked, Duty, LegId, Phase, Restore};
 use super::look::{Certainty, Seen, seen_reason};
 use super::loss::Stream;
 use super::requests::{Batch, SYNC};
-use super::{DefaultIsolation, Demand, RouteReason, Session, Timer};
+use super::{Demand, RouteReason, Session, Timer};
 use crate::limits;
 use crate::route::{Class, Excluded, Intent, Route, RouteContext, Target, Why};
 use crate::startup::StartupParams;
 use crate::track::Pin;
 use crate::track::pipeline::Kind;
 use crate::wire::tags::frontend as tag;
-use crate::wire::{Frontend, Header, Query};
+use crate::wire::{Frontend, Header};
 
 /// What keeps a request from being forwarded.
 pub(super) enum Obstacle {
@@ -33,9 +31,6 @@ pub(super) enum Obstacle {
     /// The session is pinned now: its upstream is to be chosen anew.
     Pinned,
 }
-
-/// What a standby refuses if the session's transactions are serializable, and answers otherwise. A setting would not be refused.
-const TAKES_A_SNAPSHOT: &[u8] = b"select pg_catalog.pg_is_in_recovery()";
 
 impl<R: Route> Session<R> {
     /// Looks at the next message of a segment, or chooses its upstream when enough was seen.
@@ -215,8 +210,15 @@ impl<R: Route> Session<R> {
     }
 
     fn reader_obstacle(&mut self, now: Instant) -> Obstacle {
-        if self.requests.batch == Batch::None && self.judge_reader(now) == Err(Excluded::Lagging) {
-            return Obstacle::Lagging;
+        if self.requests.batch == Batch::None {
+            match self.judge_reader(now) {
+                Err(Excluded::Lagging) => return Obstacle::Lagging,
+                // It is left when it has answered us.
+                Err(Excluded::Down) if self.owes_us_alone(self.reader()) => {
+                    return Obstacle::NoReader;
+                }
+                Err(Excluded::Down) | Ok(()) => {}
+            }
         }
         if matches!(self.leg(self.reader()).phase, Phase::Absent) {
             match self.choose_reader(now) {
@@ -249,26 +251,43 @@ impl<R: Route> Session<R> {
             | Phase::Relaying(_)
             | Phase::Replaying(_) => Obstacle::Wait,
             Phase::Serving(serving) if serving.said_fatal() || ended => Obstacle::Wait,
+            Phase::Serving(_) => self.serving_reader_obstacle(now),
+        }
+    }
+
+    /// What has to happen before a reader that is logged in to takes a segment.
+    fn serving_reader_obstacle(&mut self, now: Instant) -> Obstacle {
+        let leg = self.leg(self.reader());
+        let answering = match leg.answers {
+            Answers::InTime => Obstacle::Wait,
+            Answers::Late => Obstacle::NoReader,
+        };
+        match leg.serving() {
+            None => Obstacle::NoReader,
             // It is given up as soon as it has answered everything.
-            Phase::Serving(serving)
-                if serving.is_promoted() && self.requests.batch == Batch::None =>
-            {
+            Some(serving) if serving.is_promoted() && self.requests.batch == Batch::None => {
                 self.fence(self.reader());
                 Obstacle::Wait
             }
-            Phase::Serving(serving) if serving.restore == Restore::Running => Obstacle::Wait,
-            Phase::Serving(serving)
+            Some(serving) if serving.restore == Restore::Running => answering,
+            Some(serving) if serving.asked == Asked::Untold => {
+                if let Some(serving) = self.leg_mut(self.reader()).serving_mut() {
+                    serving.asked = Asked::Again;
+                }
+                Obstacle::NoReader
+            }
+            Some(serving)
                 if serving.stamp < self.memory.journal.stamp() || self.is_to_be_asked(serving) =>
             {
                 self.restore(now, self.reader());
-                Obstacle::Wait
+                answering
             }
             // A batch that stands there was begun when they were the same.
-            Phase::Serving(_) if self.requests.batch == Batch::None && self.reports_differ() => {
+            Some(_) if self.requests.batch == Batch::None && self.reports_differ() => {
                 self.pin(Pin::SettingsDiffer);
                 Obstacle::Pinned
             }
-            Phase::Serving(_) => self.mirror(now),
+            Some(_) => self.mirror(now),
         }
     }
 
@@ -322,42 +341,9 @@ impl<R: Route> Session<R> {
         Demand::Again
     }
 
-    /// Whether it is not known if the reader serves the session by its default isolation.
-    fn is_to_be_asked(&self, reader: &Serving) -> bool {
-        match self.config.default_isolation {
-            DefaultIsolation::Asked => reader.asked == Asked::NotYet,
-            DefaultIsolation::Assumed => false,
-        }
-    }
-
-    /// Sends an upstream the changes of settings that it has not run, and what shows whether it serves the session then.
-    fn restore(&mut self, now: Instant, leg: LegId) {
-        let timeout = self.config.timeouts.replay;
-        self.timers.start(now, timeout, Timer::Restore(leg.peer()));
-        let Some(serving) = self.leg_mut(leg).serving_mut() else {
-            return;
-        };
-        let from = serving.stamp;
-        serving.restore = Restore::Running;
-        serving.asked = Asked::Once;
-        let behind: Vec<(u64, Box<[u8]>)> = self
-            .memory
-            .journal
-            .behind(from)
-            .map(|(stamp, text)| (stamp, text.into()))
-            .collect();
-        let asks = match self.config.default_isolation {
-            DefaultIsolation::Asked => Some((from, TAKES_A_SNAPSHOT.into())),
-            DefaultIsolation::Assumed => None,
-        };
-        for (stamp, text) in behind.into_iter().chain(asks) {
-            let mut frame = BytesMut::new();
-            let query = Frontend::Query(Query { text: &text });
-            if query.encode(&mut frame).is_ok() {
-                self.inject(leg, &frame, Kind::Query, Note::Restore(stamp));
-                self.memory.statements.unnamed_dropped(leg.index());
-            }
-        }
+    /// Whether an upstream owes nothing but answers to what we asked of our own accord.
+    fn owes_us_alone(&self, leg: LegId) -> bool {
+        self.is_serving(leg) && !self.owes_client(leg)
     }
 }
 

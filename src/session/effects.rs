@@ -8,6 +8,7 @@ use super::deny::Denied;
 use super::fresh::Question;
 use super::leg::{Duty, LegId};
 use super::moving::{HeldCursors, SequenceValues};
+use super::restore::Restored;
 use super::trial::RefusedTexts;
 use super::{Config, Event, Session};
 use crate::auth::Parameters;
@@ -33,8 +34,8 @@ pub(super) enum Note {
     Statement(Ticket),
     /// What the statements of a Query or an Execute do to the session, each when it is complete.
     Effects(Box<Effects>),
-    /// A change of the journal on its way to an upstream that is behind.
-    Restore(u64),
+    /// Something on its way to an upstream that takes over the session's settings.
+    Restore(Restored),
     /// The Sync that ends our part of a batch on the reader.
     Leave,
     /// A question of ours, whose answer is a row.

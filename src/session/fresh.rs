@@ -263,7 +263,10 @@ impl<R: Route> Session<R> {
 
     /// A question of ours is answered, with a row or without.
     pub(super) fn question_is_over(&mut self, leg: LegId, question: Question) {
-        self.timers.stop(Timer::Restore(leg.peer()));
+        // What it has to take over behind that keeps its deadline.
+        if !self.is_restoring(leg) {
+            self.timers.stop(Timer::Restore(leg.peer()));
+        }
         self.freshness.written = match (question, self.freshness.written) {
             (Question::Written, Written::Asking(written)) => Written::Untold(written),
             (Question::Replayed, Written::Checking(_, lsn)) => Written::Behind(lsn),

@@ -261,9 +261,22 @@ enum Recovery {
 /// ([`DefaultIsolation`](super::DefaultIsolation)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
+    /// Nothing of ours or of the client's has run there.
     NotYet,
     /// Now or before, behind the newest settings.
     Once,
+    /// It did not say: the read that waits goes to the writer.
+    Untold,
+    /// It did not say, and the next read asks again.
+    Again,
+}
+
+/// Whether what an upstream takes over, or is asked, is worth to be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answers {
+    InTime,
+    /// It was lost because it did not answer: a server may let sessions in and run nothing.
+    Late,
 }
 
 /// How an upstream stands to the journal of settings.
@@ -354,6 +367,7 @@ pub(super) struct Leg {
     pub(super) phase: Phase,
     pub(super) stream: Stream,
     pub(super) retry_at: Option<Instant>,
+    pub(super) answers: Answers,
     pub(super) channel: Channel,
     pub(super) tls: Option<Box<TlsInfo>>,
     pub(super) attempt: Attempt,
@@ -377,6 +391,7 @@ impl Leg {
             phase: Phase::Absent,
             stream: Stream::Open,
             retry_at: None,
+            answers: Answers::InTime,
             channel: Channel::Clear,
             tls: None,
             attempt: Attempt::First,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::client::ClientPhase;
 use super::effects::Note;
-use super::leg::{Attempt, Duty, LegId, Phase};
+use super::leg::{Answers, Attempt, Duty, LegId, Phase};
 use super::requests::Batch;
 use super::{Action, CloseCause, Demand, Event, Life, PeerId, Session, Tell, Timer};
 use crate::ledger::SourceEnd;
@@ -422,6 +422,7 @@ impl<R: Route> Session<R> {
             return self.timers.start(now, timeout, Timer::Restore(peer));
         }
         if let Some(leg) = LegId::of(peer) {
+            self.leg_mut(leg).answers = Answers::Late;
             let why = format!("{} took too long", Timer::Restore(peer));
             self.misbehaved(now, leg, why);
         }

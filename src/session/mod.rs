@@ -91,6 +91,7 @@ mod repair;
 mod replies;
 mod reported;
 mod requests;
+mod restore;
 mod retry;
 mod settings;
 mod spans;

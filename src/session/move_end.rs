@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::begin::reported;
-use super::leg::{Attempt, LegId, Phase as LegPhase};
+use super::leg::{Answers, Attempt, LegId, Phase as LegPhase};
 use super::loss::{Stream, TERMINATE};
 use super::move_ask::Asked;
 use super::moving::{
@@ -166,6 +166,7 @@ impl<R: Route> Session<R> {
         let leg = self.leg_mut(reader);
         leg.to = to;
         leg.retry_at = None;
+        leg.answers = Answers::InTime;
     }
 
     /// Closes the connection to the reader, if there is one.

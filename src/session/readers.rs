@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::leg::Phase;
+use super::leg::{Answers, Phase};
 use super::loss::Cut;
 use super::requests::Batch;
 use super::trial::Trial;
@@ -135,7 +135,11 @@ impl<R: Route> Session<R> {
         let to = self.choose_reader(now)?;
         self.readers.draws = self.readers.draws.wrapping_add(1);
         let reader = self.reader();
-        self.leg_mut(reader).to = to;
+        let leg = self.leg_mut(reader);
+        if leg.to != to {
+            leg.answers = Answers::InTime;
+        }
+        leg.to = to;
         Ok(())
     }
 

@@ -6,9 +6,10 @@ use super::begin::says_it_is_no_standby;
 use super::effects::Note;
 use super::forward::run_of;
 use super::fresh::Question;
-use super::leg::{Duty, LegId, Restore};
+use super::leg::{Answers, Duty, LegId, Restore};
 use super::loss::Cut;
 use super::requests::Batch;
+use super::restore::is_serializable;
 use super::upstream::frame_limit;
 use super::{CloseCause, Demand, PeerId, Session, Timer};
 use crate::ledger::Fate;
@@ -18,7 +19,7 @@ use crate::track::Pin;
 use crate::track::pipeline::{Owed, Owner};
 use crate::track::prepared::Reached;
 use crate::track::reading::Reading;
-use crate::wire::{Backend, Fields, Header, TransactionStatus, sqlstate, tags::backend as tag};
+use crate::wire::{Backend, Header, TransactionStatus, tags::backend as tag};
 
 impl<R: Route> Session<R> {
     pub(super) fn serving_input(&mut self, now: Instant, leg: LegId, input: &[u8]) -> Demand {
@@ -385,14 +386,7 @@ impl<R: Route> Session<R> {
         if owner == Owner::Client || dropped.iter().any(|item| item.owner == Owner::Client) {
             return Owner::Client;
         }
-        let head = self
-            .leg(leg)
-            .serving()
-            .and_then(|serving| serving.pipeline.head());
-        let restores = matches!(head.map(|owed| &owed.note), Some(Note::Restore(_)));
-        if restores && !self.memory.pins.iter().any(|pin| pin == Pin::Serializable) {
-            self.pin(Pin::RestoreFailed);
-        }
+        self.restore_refused(leg);
         Owner::Injected
     }
 
@@ -416,6 +410,13 @@ impl<R: Route> Session<R> {
     fn take_reply(&mut self, now: Instant, leg: LegId, header: Header, body: &[u8]) -> Demand {
         if !self.has_room_for_reply(leg) {
             return Demand::Paused;
+        }
+        let takes_data = matches!(header.tag, tag::COPY_IN_RESPONSE | tag::COPY_BOTH_RESPONSE);
+        if takes_data && self.duty(leg) == Duty::Reader {
+            // Nothing that is sent there takes data, and what comes next of the client's would be sent as some.
+            let why = "a reader asks for data to copy";
+            self.leg_makes_no_sense(now, leg, why.to_owned());
+            return Demand::Again;
         }
         if header.tag == tag::COMMAND_COMPLETE {
             self.complete_statement(leg, body);
@@ -488,14 +489,16 @@ impl<R: Route> Session<R> {
                 return Demand::Again;
             }
         };
-        let Some(serving) = self.leg_mut(leg).serving_mut() else {
+        let at = self.leg_mut(leg);
+        at.answers = Answers::InTime;
+        let Some(serving) = at.serving_mut() else {
             return Demand::Paused;
         };
         serving.status = status;
         let mut again = false;
         let empty = serving.pipeline.is_empty();
-        if let Some(Note::Restore(stamp)) = note {
-            serving.stamp = serving.stamp.max(stamp);
+        if let Some(Note::Restore(restored)) = note {
+            serving.has_restored(restored);
             if !serving.pipeline.has_injected() {
                 serving.restore = Restore::Resting;
                 self.timers.stop(Timer::Restore(leg.peer()));
@@ -505,7 +508,7 @@ impl<R: Route> Session<R> {
         } else if let Some(Note::Again) = note {
             again = true;
         } else if let Some(note) = note {
-            if matches!(note, Note::Mirror) {
+            if matches!(note, Note::Mirror) && serving.restore == Restore::Resting {
                 self.timers.stop(Timer::Restore(leg.peer()));
             }
             self.answered(note);
@@ -557,13 +560,6 @@ impl<R: Route> Session<R> {
             serving.stamp = stamp;
         }
     }
-}
-
-/// Whether an error is the refusal of a server in recovery to take a snapshot for a serializable transaction. The routine tells it
-/// from others of the state, in any language.
-fn is_serializable(fields: &Fields<'_>) -> bool {
-    fields.sqlstate() == Some(sqlstate::FEATURE_NOT_SUPPORTED)
-        && fields.get(b'R') == Some(b"GetSerializableTransactionSnapshot")
 }
 
 /// As much of a message's body as counting it takes, or how many bytes have to be there first.

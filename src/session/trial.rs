@@ -11,6 +11,7 @@ use super::effects::Note;
 use super::leg::LegId;
 use super::look::{Look, Mirror, Seen, text_of};
 use super::requests::Batch;
+use super::restore::is_serializable;
 use super::{CloseCause, Demand, Event, LostReads, Optimistic, PeerId, RouteReason, Session};
 use crate::ledger::Fate;
 use crate::limits;
@@ -85,9 +86,17 @@ enum Verdict {
     /// Nothing in the first bytes tells; so many have to be there.
     Open(usize),
     Accepted,
-    Refused(SqlState),
+    Refused(SqlState, Refusal),
     /// The first that it says is fatal.
     Farewell,
+}
+
+/// What a server in recovery refuses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    Writes,
+    /// Anything, to a session that is serializable by default.
+    Isolation,
 }
 
 /// Whether a request can be sent to be tried.
@@ -263,8 +272,8 @@ impl<R: Route> Session<R> {
                 self.accept_trial();
                 None
             }
-            Verdict::Refused(state) => {
-                self.refuse_trial(leg, state);
+            Verdict::Refused(state, why) => {
+                self.refuse_trial(leg, state, why);
                 None
             }
         }
@@ -319,10 +328,11 @@ impl<R: Route> Session<R> {
         self.accept_trial();
     }
 
-    fn refuse_trial(&mut self, leg: LegId, state: SqlState) {
+    fn refuse_trial(&mut self, leg: LegId, state: SqlState, why: Refusal) {
         let trial = std::mem::take(&mut self.requests.trial);
         if let Trial::Open(tried) = trial {
-            for text in tried.texts {
+            let writes = tried.texts.into_iter().filter(|_| why == Refusal::Writes);
+            for text in writes {
                 self.memory.refused.add(text);
             }
             self.requests.trial = Trial::Refused(leg, tried.names, RouteReason::Refused);
@@ -456,8 +466,9 @@ fn wait(before: usize, more: usize, buffer: usize) -> Verdict {
     }
 }
 
-/// Whether an error is the refusal of a server in recovery to write. Most are 25006; what goes past that check is refused
-/// when it asks for a transaction or object number, which the server calls an internal error.
+/// Whether an error is the refusal of a server in recovery to write, or to serve a serializable transaction. Most writes are
+/// 25006; what goes past that check is refused when it asks for a transaction or object number, which the server calls an
+/// internal error.
 fn refusal(fields: &Fields<'_>) -> Verdict {
     const NUMBERS: [&[u8]; 3] = [
         b"GetNewTransactionId",
@@ -473,7 +484,8 @@ fn refusal(fields: &Fields<'_>) -> Verdict {
             .get(b'R')
             .is_some_and(|routine| NUMBERS.contains(&routine));
     match state == sqlstate::READ_ONLY_SQL_TRANSACTION || by_number {
-        true => Verdict::Refused(state),
+        true => Verdict::Refused(state, Refusal::Writes),
+        false if is_serializable(fields) => Verdict::Refused(state, Refusal::Isolation),
         false => Verdict::Accepted,
     }
 }

@@ -165,6 +165,25 @@ impl Journal {
             .map(|entry| (entry.stamp, entry.change.repeat.text()))
     }
 
+    /// The stamp of the last change that left nothing of what was before it; 0 if there is none. An upstream where nothing has
+    /// run may begin behind it.
+    pub fn begins(&self) -> u64 {
+        // It has superseded what was in front of it.
+        let first = self.entries.first();
+        let whole = first.filter(|entry| entry.change.topic == Topic::Session);
+        whole.map_or(0, |entry| entry.stamp)
+    }
+
+    /// Whether what an upstream with this stamp has not run may change the value of a setting, by its folded name.
+    pub fn may_change(&self, name: &[u8], stamp: u64) -> bool {
+        let mut behind = self.entries.iter().filter(|entry| entry.stamp > stamp);
+        behind.any(|entry| match &entry.change.topic {
+            Topic::Setting(changed) => **changed == *name,
+            Topic::AllSettings | Topic::Session => true,
+            Topic::SessionAuthorization | Topic::Role => false,
+        })
+    }
+
     /// Why no other upstream can be brought up, if one cannot: the oldest committed change that cannot be repeated and
     /// that nothing has superseded.
     pub fn obstacle(&self) -> Option<Pin> {
@@ -402,6 +421,29 @@ mod tests {
             start(&mut journal);
             committed(&mut journal, change);
             assert_eq!(texts(&journal, 0), left);
+        }
+    }
+
+    #[test]
+    fn what_may_have_changed_a_setting_since() {
+        for (change, may) in [
+            (set("a", "reset a"), true),
+            (set("b", "set b=1"), false),
+            (about(Topic::Role, "set role r"), false),
+            (about(Topic::SessionAuthorization, "auth"), false),
+            (about(Topic::AllSettings, "reset all"), true),
+            (about(Topic::Session, "discard all"), true),
+        ] {
+            let mut journal = journal();
+            committed(&mut journal, set("a", "set a=1"));
+            let before = journal.stamp();
+            assert!(journal.may_change(b"a", 0) && !journal.may_change(b"a", before));
+            let is_whole = change.topic == Topic::Session;
+            committed(&mut journal, change);
+            assert_eq!(journal.may_change(b"a", before), may);
+            assert!(!journal.may_change(b"a", journal.stamp()));
+            let begins = if is_whole { journal.stamp() } else { 0 };
+            assert_eq!(journal.begins(), begins);
         }
     }
 
