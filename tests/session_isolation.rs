@@ -286,13 +286,16 @@ fn a_new_reader_has_nothing_to_discard() {
     each(asking, |rig| {
         rig.logged_in();
         run(rig, "set work_mem = '1MB'", "C(SET) Z(I)");
+        run(rig, "set my.a = '1'", "C(SET) Z(I)");
         run(rig, "discard all", "C(DISCARD ALL) Z(I)");
         let set = "set default_transaction_isolation = 'repeatable read'";
         run(rig, set, "C(SET) Z(I)");
         rig.client("Q(select 1)");
         rig.reader_in();
-        rig.see(READER, &format!("Q({set}) {ASKED}"));
-        rig.reader(&format!("C(SET) Z(I) {IT_DOES}"));
+        // What no server forgets is told in front.
+        let knows = "Q(select pg_catalog.set_config('my.a', '', true))";
+        rig.see(READER, &format!("{knows} Q({set}) {ASKED}"));
+        rig.reader(&format!("{ROW} C(SET) Z(I) {IT_DOES}"));
         rig.see(READER, "Q(select 1)");
         rig.reader(ROW);
         rig.see(CLIENT, ROW);

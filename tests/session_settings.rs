@@ -508,8 +508,8 @@ fn a_set_config_with_literals_is_a_set() {
         read_behind(
             rig,
             &[
-                "select pg_catalog.set_config('timezone', 'it''s', false)",
                 "select pg_catalog.set_config('my.a', '', true)",
+                "select pg_catalog.set_config('timezone', 'it''s', false)",
             ],
         );
         write(rig, "set timezone = 'UTC'", "C(SET) Z(I)");
@@ -547,6 +547,51 @@ fn a_local_custom_setting_is_known_on_the_reader() {
             read_behind(rig, &["set app.user = 'x'"]);
         });
     }
+}
+
+/// Nothing takes it back: not a rollback, of the whole or of a part, nor an error.
+#[test]
+fn a_custom_setting_is_known_whatever_becomes_of_it() {
+    const KNOWN: &str = "select pg_catalog.set_config('app.user', '', true)";
+    for (between, answer, end) in [
+        ("rollback", "C(ROLLBACK) Z(I)", ""),
+        ("rollback to a", "C(ROLLBACK) Z(T)", "C(COMMIT) Z(I)"),
+        ("select 1/0", "E(22012) Z(E)", "C(ROLLBACK) Z(I)"),
+    ] {
+        for text in ["set app.user = '7'", "set local app.user = '7'"] {
+            each(config, |rig| {
+                rig.both();
+                write(rig, "begin", "C(BEGIN) Z(T)");
+                write(rig, "savepoint a", "C(SAVEPOINT) Z(T)");
+                write(rig, text, "C(SET) Z(T)");
+                write(rig, between, answer);
+                if !end.is_empty() {
+                    write(rig, "commit", end);
+                }
+                read_behind(rig, &[KNOWN]);
+                // Nor does it end with the session's settings: the same server is told once.
+                write(rig, "discard all", "C(DISCARD ALL) Z(I)");
+                read_behind(rig, &["DISCARD ALL"]);
+            });
+        }
+    }
+    // Of several, each by itself; and what sets one tells of it, too.
+    each(config, |rig| {
+        rig.both();
+        write(rig, "set my.a = '1'", "C(SET) Z(I)");
+        write(rig, "discard all", "C(DISCARD ALL) Z(I)");
+        write(rig, "set my.b = '1'", "C(SET) Z(I)");
+        write(rig, "reset my.c", "C(RESET) Z(I)");
+        read_behind(
+            rig,
+            &[
+                "select pg_catalog.set_config('my.a', '', true)",
+                "DISCARD ALL",
+                "set my.b = '1'",
+                "reset my.c",
+            ],
+        );
+    });
 }
 
 #[test]

@@ -63,17 +63,20 @@ impl<R: Route> Session<R> {
         let Some(serving) = self.leg_mut(leg).serving_mut() else {
             return;
         };
-        if is_asking && serving.asked == Asked::NotYet {
-            // A DISCARD ALL, which takes a snapshot as well, has nothing to discard where nothing has run.
-            serving.stamp = serving.stamp.max(begins);
-        }
         let (from, asked) = (serving.stamp, serving.asked);
+        // A DISCARD ALL, which takes a snapshot as well, has nothing to discard where nothing has run.
+        let is_new = is_asking && asked == Asked::NotYet;
+        if is_new {
+            serving.stamp = from.max(begins);
+        }
         serving.restore = Restore::Running;
         serving.asked = Asked::Once;
         let journal = &self.memory.journal;
         let asks = is_asking && (asked != Asked::Once || journal.may_change(ISOLATION, from));
         let mut statements: Vec<(Note, Box<[u8]>)> = journal
             .behind(from)
+            .into_iter()
+            .filter(|(stamp, _)| !(is_new && *stamp == begins))
             .map(|(stamp, text)| (Note::Restore(Restored::Change(stamp)), text.into()))
             .collect();
         if asks {

@@ -44,8 +44,9 @@ impl<R: Route> Session<R> {
     }
 
     pub(super) fn setting_changed(&mut self, text: &[u8], change: &SettingChange) {
+        self.setting_named(&change.name);
         if change.scope == Scope::Local {
-            self.set_locally(change);
+            // Nothing of it outlasts its transaction.
             return;
         }
         let topic = match &*change.name {
@@ -70,14 +71,15 @@ impl<R: Route> Session<R> {
         self.stage(topic, repeat);
     }
 
-    /// Of a setting that ends with its transaction nothing is left, except that a custom one is known from then on: its
-    /// value is the empty string, where it was an error to ask for it (`add_placeholder_variable` of `guc.c`). On another
-    /// server a set_config of that kind by itself leaves the same.
-    fn set_locally(&mut self, change: &SettingChange) {
-        let topic = Topic::Setting(change.name.clone());
-        if change.portable && change.name.contains(&b'.') && !self.memory.journal.knows(&topic) {
-            let text = set_config(&change.name, b"", Scope::Local);
-            self.stage_text(topic, &text);
+    /// A custom setting is known to the server from now on, with the empty string for a value where asking for it was an error. On
+    /// another server a set_config that ends at once leaves the same.
+    fn setting_named(&mut self, name: &[u8]) {
+        // One that is spelled otherwise is the same name in some encodings only.
+        let is_plain = |byte: &u8| byte.is_ascii() && !matches!(byte, b'\'' | b'\\');
+        if name.contains(&b'.') && name.iter().all(is_plain) {
+            let text = set_config(name, b"", Scope::Local);
+            let known = self.memory.journal.know(name, &text);
+            self.doubt(known);
         }
     }
 

@@ -5,6 +5,9 @@
 //! upstream that is behind is brought up by running the statements that it has not run yet. `RESET ALL` and `DISCARD
 //! ALL` supersede everything before them and stay in the journal themselves. A change that cannot be repeated is in it
 //! too: while nothing supersedes it, no other upstream can be brought up.
+//!
+//! A custom setting is known to a server from the first statement that names it, whatever becomes of that: no rollback and no
+//! `DISCARD ALL` takes it back, and its value is the empty string then where it was none (`add_placeholder_variable` of `guc.c`).
 
 use super::Pin;
 use super::savepoints::Savepoints;
@@ -96,6 +99,14 @@ struct Entry {
     change: Change,
 }
 
+/// A custom setting, and what has a server know it.
+#[derive(Debug)]
+struct Custom {
+    stamp: u64,
+    name: Box<[u8]>,
+    text: Box<[u8]>,
+}
+
 /// The journal holds more than it may, or cannot tell any more what the session's settings are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JournalDoubt {
@@ -110,7 +121,7 @@ pub enum JournalDoubt {
 /// The bounds of a [`Journal`].
 #[derive(Clone, Copy, Debug)]
 pub struct JournalLimits {
-    /// How many changes are kept.
+    /// How many changes are kept, and how many custom settings are known.
     pub entries: usize,
     /// How many bytes of statement text are kept.
     pub bytes: usize,
@@ -124,6 +135,8 @@ pub struct Journal {
     entries: Vec<Entry>,
     /// What the transaction that runs has changed.
     staged: Vec<Change>,
+    /// The custom settings that were named, oldest first.
+    customs: Vec<Custom>,
     /// Its savepoints, each with how many changes came before it.
     savepoints: Savepoints,
     stamp: u64,
@@ -136,6 +149,7 @@ impl Journal {
         Journal {
             entries: Vec::new(),
             staged: Vec::new(),
+            customs: Vec::new(),
             savepoints: Savepoints::new(limits.savepoints),
             stamp: 0,
             limits,
@@ -150,19 +164,34 @@ impl Journal {
     /// How many bytes of statement text and names are kept.
     pub fn retained(&self) -> usize {
         let entries = self.entries.iter().map(|entry| &entry.change);
-        entries
-            .chain(&self.staged)
-            .map(cost)
+        let changes = entries.chain(&self.staged).map(cost);
+        let known = |custom: &Custom| custom.name.len().saturating_add(custom.text.len());
+        changes
+            .chain(self.customs.iter().map(known))
             .fold(0, usize::saturating_add)
     }
 
     /// The texts that an upstream with this stamp has not run, oldest first, each with its stamp. With an
     /// [`obstacle`](Journal::obstacle) they are not all there is to it.
-    pub fn behind(&self, stamp: u64) -> impl Iterator<Item = (u64, &[u8])> {
-        self.entries
-            .iter()
-            .filter(move |entry| entry.stamp > stamp)
-            .map(|entry| (entry.stamp, entry.change.repeat.text()))
+    pub fn behind(&self, stamp: u64) -> Vec<(u64, &[u8])> {
+        let entries = self.entries.iter().filter(|entry| entry.stamp > stamp);
+        // What sets one has a server know it.
+        let sets = |name: &[u8]| {
+            let mut newer = entries.clone();
+            newer.any(|entry| matches!(&entry.change.topic, Topic::Setting(set) if **set == *name))
+        };
+        let customs = self.customs.iter();
+        let unknown = customs.filter(|custom| custom.stamp > stamp && !sets(&custom.name));
+        let mut texts: Vec<_> = unknown
+            .map(|custom| (custom.stamp, &*custom.text))
+            .chain(
+                entries
+                    .clone()
+                    .map(|entry| (entry.stamp, entry.change.repeat.text())),
+            )
+            .collect();
+        texts.sort_by_key(|(stamp, _)| *stamp);
+        texts
     }
 
     /// The stamp of the last change that left nothing of what was before it; 0 if there is none. An upstream where nothing has
@@ -195,16 +224,26 @@ impl Journal {
             })
     }
 
-    /// The names of the custom settings (`app.user`) that were changed, of which a server shows no list.
+    /// The names of the custom settings (`app.user`) that were named, of which a server shows no list.
     pub fn custom_names(&self) -> impl Iterator<Item = &[u8]> {
-        self.entries
+        let changed = self
+            .entries
             .iter()
             .filter_map(|entry| match &entry.change.topic {
                 Topic::Setting(name) => name.contains(&b'.').then_some(&**name),
                 Topic::SessionAuthorization | Topic::Role | Topic::AllSettings | Topic::Session => {
                     None
                 }
-            })
+            });
+        let others = changed.filter(|name| !self.is_known(name));
+        self.customs
+            .iter()
+            .map(|custom| &*custom.name)
+            .chain(others)
+    }
+
+    fn is_known(&self, name: &[u8]) -> bool {
+        self.customs.iter().any(|custom| *custom.name == *name)
     }
 
     /// The newest committed change about a topic, unless something later superseded it.
@@ -216,10 +255,30 @@ impl Journal {
             .find(|change| change.topic == *topic)
     }
 
-    /// Whether a change about a topic is remembered, committed or not.
-    pub fn knows(&self, topic: &Topic) -> bool {
-        let staged = self.staged.iter().any(|change| change.topic == *topic);
-        staged || self.get(topic).is_some()
+    /// A statement that names a custom setting succeeded: by this text another server knows it as well, and has no value for it.
+    ///
+    /// # Errors
+    /// [`JournalDoubt`] when it cannot be kept; the journal is not to be relied on from then on.
+    pub fn know(&mut self, name: &[u8], text: &[u8]) -> Result<(), JournalDoubt> {
+        if self.is_known(name) {
+            return Ok(());
+        }
+        let bytes = name.len().saturating_add(text.len());
+        if self.is_full(self.customs.len(), bytes) {
+            return Err(JournalDoubt::Full);
+        }
+        self.stamp = self.stamp.saturating_add(1);
+        self.customs.push(Custom {
+            stamp: self.stamp,
+            name: name.into(),
+            text: text.into(),
+        });
+        Ok(())
+    }
+
+    /// Whether there is no room for one more of so many bytes, beside so many of its kind.
+    fn is_full(&self, held: usize, bytes: usize) -> bool {
+        held >= self.limits.entries || self.retained().saturating_add(bytes) > self.limits.bytes
     }
 
     /// A statement that changes the session succeeded in the transaction that runs.
@@ -237,11 +296,9 @@ impl Journal {
             place = place.saturating_add(1);
             stays
         });
-        let held = self.entries.len().saturating_add(self.staged.len());
-        let bytes = self.retained().saturating_add(cost(&change));
-        let is_full = held >= self.limits.entries || bytes > self.limits.bytes;
         // What makes room when it is committed has room: a few bytes beyond the bounds, once a savepoint.
-        if is_full && !change.topic.makes_room() {
+        let held = self.entries.len().saturating_add(self.staged.len());
+        if self.is_full(held, cost(&change)) && !change.topic.makes_room() {
             return Err(JournalDoubt::Full);
         }
         self.staged.push(change);
@@ -350,6 +407,7 @@ mod tests {
     fn texts(journal: &Journal, stamp: u64) -> Vec<String> {
         journal
             .behind(stamp)
+            .into_iter()
             .map(|(_, text)| text.escape_ascii().to_string())
             .collect()
     }
@@ -445,6 +503,31 @@ mod tests {
             let begins = if is_whole { journal.stamp() } else { 0 };
             assert_eq!(journal.begins(), begins);
         }
+    }
+
+    #[test]
+    fn a_custom_setting_is_known_for_good_and_within_bounds() {
+        let mut journal = journal();
+        journal.know(b"m.a", b"know a").unwrap();
+        journal.stage(set("m.a", "set a")).unwrap();
+        journal.rollback();
+        assert_eq!(texts(&journal, 0), ["know a"]);
+        let known = journal.stamp();
+        journal.know(b"m.a", b"know a").unwrap();
+        assert_eq!(journal.stamp(), known);
+        committed(&mut journal, set("m.a", "set a"));
+        assert_eq!(texts(&journal, 0), ["set a"]);
+        assert_eq!(texts(&journal, known), ["set a"]);
+        committed(&mut journal, about(Topic::Session, "discard"));
+        assert_eq!(texts(&journal, 0), ["know a", "discard"]);
+        assert_eq!(texts(&journal, known), ["discard"]);
+        assert_eq!(journal.custom_names().collect::<Vec<_>>(), [b"m.a"]);
+        for name in [b"m.b", b"m.c", b"m.d"] {
+            journal.know(name, b"know").unwrap();
+        }
+        assert_eq!(journal.know(b"m.e", b"know"), Err(JournalDoubt::Full));
+        assert_eq!(journal.know(b"m.d", b"know"), Ok(()));
+        assert_eq!(journal.retained(), "discard".len() + 4 * 7 + 2);
     }
 
     #[test]

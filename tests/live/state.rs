@@ -412,7 +412,15 @@ fn reads_see_settings_that_outlive_their_savepoints() {
         .extended("set state.a = '8'", &[])
         .query(shows)
         .query("begin; reset state.a; savepoint a; set role none; rollback to a; commit")
-        .query(shows);
+        .query(shows)
+        // A custom setting that was named is there from then on.
+        .query("begin; set state.never = '1'; rollback")
+        .query("select current_setting('state.never')")
+        .query("begin; savepoint a; set local state.nor = '1'; rollback to a; commit")
+        .query("select current_setting('state.nor')")
+        .query("set state.gone = '1'")
+        .query("discard all")
+        .query("select current_setting('state.gone')");
     let trace = lab.same(&script);
     assert_eq!(errors(&trace), ["22012", "22012"]);
     assert_eq!(values(&trace)[0], "1");

@@ -261,7 +261,8 @@ impl Program<'_, '_> {
             13 => self.written_and_read(setup),
             14 => self.tried(setup),
             15 => self.another_standby(setup),
-            16..=19 => self.read_transaction(setup),
+            16..=18 => self.read_transaction(setup),
+            19 => self.taken_back(),
             _ => {
                 setup.tight = true;
                 self.dropped_by_what_is_not_known();
@@ -269,6 +270,44 @@ impl Program<'_, '_> {
         }
         self.events.push(Event::Calm);
         self.query("select 1");
+    }
+
+    /// A transaction that takes back, or does again, what it did; and a read that shows what is left of it on the other server.
+    fn taken_back(&mut self) {
+        if self.choices.percent(30) {
+            self.query("create temp table tmp (a int)");
+            self.query("begin");
+            self.query("discard temp");
+            if self.choices.percent(70) {
+                self.query("create temp table tmp (a int)");
+            }
+            let end = self.choices.one(&["commit", "rollback"]);
+            self.query(end);
+            self.query("select a from tmp");
+            return;
+        }
+        self.query("begin");
+        for text in [
+            "set my.a = 'one'",
+            "savepoint a",
+            "set my.a = 'two'",
+            "savepoint a",
+            "set my.a = 'three'",
+            "rollback to a",
+            "release a",
+            "set my.a = 'four'",
+            "rollback to a",
+        ] {
+            // No server reports it: nothing but what was repeated shows.
+            if self.choices.percent(70) {
+                self.query(text);
+            }
+        }
+        let end = self
+            .choices
+            .one(&["commit", "commit", "commit", "rollback"]);
+        self.query(end);
+        self.query("select current_setting('my.a', true)");
     }
 
     /// The reader becomes a primary, says so in its next answer, and is asked again.
