@@ -971,3 +971,31 @@ fn a_client_that_dies_has_what_runs_stopped() {
         });
     }
 }
+
+/// What a lost reader had prepared a new one has not, the unnamed statement neither; and no Query of ours or of the client's need
+/// come in between.
+#[test]
+fn statements_are_prepared_anew_behind_a_loss() {
+    for name in ["", "s"] {
+        each(config, |rig| {
+            rig.both();
+            rig.client(&format!("P({name},select 1) S"));
+            rig.see(READER, &format!("P({name},select 1) S"));
+            rig.reader("1 Z(I)");
+            rig.see(CLIENT, "1 Z(I)");
+            rig.eof(READER);
+            rig.pass(Duration::from_secs(60));
+            // The new one is logged in to beside this.
+            let other = "P(other,select 2) B(,other) E S";
+            rig.client(other);
+            rig.see(WRITER, other);
+            rig.writer("1 2 D(2) C(SELECT 1) Z(I)");
+            rig.see(CLIENT, "1 2 D(2) C(SELECT 1) Z(I)");
+            rig.reader_in();
+            rig.client(&format!("B(,{name}) E S"));
+            rig.see(READER, &format!("P({name},select 1) B(,{name}) E S"));
+            rig.reader("1 2 D(1) C(SELECT 1) Z(I)");
+            rig.see(CLIENT, "2 D(1) C(SELECT 1) Z(I)");
+        });
+    }
+}

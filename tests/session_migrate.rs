@@ -830,6 +830,28 @@ fn a_reader_is_moved_when_it_is_quiet() {
     });
 }
 
+/// What was prepared on the old one is prepared on the new one, and the client told once.
+#[test]
+fn statements_follow_to_a_new_reader() {
+    for name in ["", "s"] {
+        each(movable, |rig| {
+            rig.both();
+            let (parse, runs) = (format!("P({name},select 1)"), format!("B(,{name}) E S"));
+            rig.client(&format!("{parse} S"));
+            rig.see(READER, &format!("{parse} S"));
+            rig.reader("1 Z(I)");
+            rig.see(CLIENT, "1 Z(I)");
+            rig.migrate(MoveOrder::new(MoveTarget::Reader(SPARE)));
+            rig.see(READER, "X");
+            rig.client(&runs);
+            rig.reader_in();
+            rig.see(READER, &format!("{parse} {runs}"));
+            rig.reader("1 2 D(1) C(SELECT 1) Z(I)");
+            rig.see(CLIENT, "2 D(1) C(SELECT 1) Z(I)");
+        });
+    }
+}
+
 fn reader_is_there(rig: &Rig) -> bool {
     let (peer, to) = (READER, SPARE);
     rig.has_event(|event| *event == Event::UpstreamReady { peer, to })

@@ -2,6 +2,9 @@
 
 mod session_support;
 
+use std::time::Duration;
+
+use pgturnout::auth::{Channel, Credential, Methods};
 use pgturnout::session::{
     Action, CloseCause, Config, ConfigError, Demand, Event, Gate, PeerId, Role, Timer, TlsInfo,
     TlsRole, Transmit,
@@ -241,6 +244,52 @@ fn allow_is_in_clear_first() {
         rig.see(CLIENT, ROW);
         assert!(tried_again(rig, READER));
         assert!(!rig.has_event(|event| matches!(event, Event::UpstreamFailed { .. })));
+    });
+}
+
+/// A connection that came to be in clear is not the encrypted one that was there before: it gets no password.
+#[test]
+fn a_password_in_clear_waits_for_tls_on_each_connection() {
+    let known = || {
+        let mut config = to(
+            Role::Reader,
+            UpstreamTlsPolicy::Prefer,
+            TlsNegotiation::Postgres,
+        )();
+        config
+            .users
+            .insert(b"alice", Credential::password("pencil"));
+        let methods = Methods::NONE.allow_cleartext(Channel::Tls);
+        for upstream in &mut config.upstreams {
+            upstream.methods = Some(methods);
+        }
+        config
+    };
+    each(known, |rig| {
+        rig.logged_in();
+        rig.client("Q(select 1)");
+        assert_eq!(rig.take(READER), SSL_REQUEST);
+        rig.raw(READER, b"S");
+        rig.take_startup(READER);
+        rig.reader("Rclear");
+        assert_eq!(rig.take(READER), raw(b'p', b"pencil\0"));
+        rig.reader("R");
+        rig.reader(login(READER));
+        rig.see(READER, "Q(select 1)");
+        rig.reader(ROW);
+        rig.see(CLIENT, ROW);
+        rig.eof(READER);
+        rig.pass(Duration::from_secs(60));
+        rig.client("Q(select 1)");
+        rig.see(WRITER, "Q(select 1)");
+        rig.writer(ROW);
+        rig.see(CLIENT, ROW);
+        assert_eq!(rig.take(READER), SSL_REQUEST);
+        rig.raw(READER, b"N");
+        rig.take_startup(READER);
+        rig.reader("Rclear");
+        rig.see(READER, "");
+        assert!(!rig.is_open(READER));
     });
 }
 

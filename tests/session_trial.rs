@@ -103,6 +103,13 @@ fn what_the_reader_refuses_runs_on_the_writer_once_and_is_a_write_from_then_on()
                 "2 ended writer"
             ]
         );
+        // The reader owes nothing of it: what it answers next is the next request's.
+        goes(rig, "Q(select 1)", READER);
+        answers(rig, READER, ROW);
+        assert_eq!(
+            told(rig),
+            ["3 reader PlainSelect", "3 began reader", "3 ended reader"]
+        );
         goes(rig, ASKED, WRITER);
         answers(rig, WRITER, ROW);
         goes(rig, "P(,select app.f()) B(,) E S", WRITER);
