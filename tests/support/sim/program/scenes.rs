@@ -278,6 +278,7 @@ impl Program<'_, '_> {
             self.query("create temp table tmp (a int)");
             self.query("begin");
             self.query("discard temp");
+            self.events.push(Event::Calm);
             if self.choices.percent(70) {
                 self.query("create temp table tmp (a int)");
             }
