@@ -65,6 +65,12 @@ fn asked(rig: &mut Rig) {
     rig.see(READER, ASKED);
 }
 
+fn served_by_the_reader(rig: &mut Rig) {
+    rig.see(READER, "Q(select 1)");
+    rig.reader(ROW);
+    rig.see(CLIENT, ROW);
+}
+
 /// The read that waited, on the writer.
 fn served_by_the_writer(rig: &mut Rig) {
     rig.see(WRITER, "Q(select 1)");
@@ -168,9 +174,7 @@ fn a_reader_is_asked_again_behind_settings() {
         rig.reader_in();
         rig.see(READER, &format!("{set} {ASKED}"));
         rig.reader(&format!("C(SET) Z(I) {IT_DOES}"));
-        rig.see(READER, "Q(select 1)");
-        rig.reader("T D(1) C(SELECT 1) Z(I)");
-        rig.see(CLIENT, "T D(1) C(SELECT 1) Z(I)");
+        served_by_the_reader(rig);
         let reset = "Q(reset default_transaction_isolation)";
         rig.client(reset);
         rig.see(WRITER, reset);
@@ -191,17 +195,13 @@ fn a_reader_is_not_asked_again_for_nothing() {
     each(asking, |rig| {
         asked(rig);
         rig.reader(IT_DOES);
-        rig.see(READER, "Q(select 1)");
-        rig.reader(ROW);
-        rig.see(CLIENT, ROW);
+        served_by_the_reader(rig);
         for set in ["set work_mem = '1MB'", "set search_path = app"] {
             run(rig, set, "C(SET) Z(I)");
             rig.client("Q(select 1)");
             rig.see(READER, &format!("Q({set})"));
             rig.reader("C(SET) Z(I)");
-            rig.see(READER, "Q(select 1)");
-            rig.reader(ROW);
-            rig.see(CLIENT, ROW);
+            served_by_the_reader(rig);
         }
         run(rig, "reset all", "C(RESET) Z(I)");
         rig.client("Q(select 1)");
@@ -296,9 +296,7 @@ fn a_new_reader_has_nothing_to_discard() {
         let knows = "Q(select pg_catalog.set_config('my.a', '', true))";
         rig.see(READER, &format!("{knows} Q({set}) {ASKED}"));
         rig.reader(&format!("{ROW} C(SET) Z(I) {IT_DOES}"));
-        rig.see(READER, "Q(select 1)");
-        rig.reader(ROW);
-        rig.see(CLIENT, ROW);
+        served_by_the_reader(rig);
         // This one has.
         run(rig, "discard all", "C(DISCARD ALL) Z(I)");
         rig.client("Q(select 1)");
@@ -340,9 +338,7 @@ fn the_deadline_is_that_of_the_newest() {
     each(fresh, |rig| {
         asked(rig);
         rig.reader(IT_DOES);
-        rig.see(READER, "Q(select 1)");
-        rig.reader(ROW);
-        rig.see(CLIENT, ROW);
+        served_by_the_reader(rig);
         run(rig, "insert into t values(1)", "C(INSERT 0 1) Z(I)");
         rig.client("Q(select 1)");
         rig.see(WRITER, "Q(select pg_catalog.pg_current_wal_insert_lsn())");
@@ -387,9 +383,7 @@ fn a_reader_that_did_not_answer_is_asked_beside_the_next_reads() {
             }
             rig.reader(IT_DOES);
             rig.client("Q(select 1)");
-            rig.see(READER, "Q(select 1)");
-            rig.reader(ROW);
-            rig.see(CLIENT, ROW);
+            served_by_the_reader(rig);
             // It has answered: what it is told next is waited for.
             run(rig, "reset all", "C(RESET) Z(I)");
             rig.client("Q(select 1)");
