@@ -2,14 +2,17 @@
 
 mod cancels;
 mod door;
+mod edges;
 mod faults;
 mod fitted;
 mod kinds;
 mod moves;
+mod prepared;
 mod reads;
 mod scenes;
 mod statements;
 mod transfers;
+mod wordings;
 
 use pgturnout::session::PeerId;
 

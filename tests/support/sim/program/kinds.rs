@@ -55,7 +55,8 @@ fn chosen(choices: &mut Choices<'_>) -> Scenario {
         13 => super::waylaid(nth * 3 + 1, choices),
         14 => super::waylaid(nth * 3 + 2, choices),
         12 => super::moving(choices),
-        15 => super::staged(nth, choices),
+        6 => super::staged(nth * 2, choices),
+        15 => super::staged(nth * 2 + 1, choices),
         _ => super::scenario(choices),
     };
     // Between those there are fewer phases, and no reader to be struck in them.
@@ -74,7 +75,7 @@ fn chosen(choices: &mut Choices<'_>) -> Scenario {
     let scenario = super::fitted::counted(scenario, choices);
     let scenario = super::fitted::passed(scenario, choices);
     match kind {
-        1 | 2 | 6 | 7 => {
+        1 | 2 | 7 => {
             let scenario = super::fitted::shown(scenario, choices);
             super::fitted::broken(scenario, choices)
         }

@@ -10,7 +10,7 @@ use super::super::setup::{Method, Setup};
 use super::Program;
 
 /// How many plays [`Program::staged`] chooses from.
-const PLAYS: usize = 20;
+const PLAYS: usize = 38;
 
 impl Program<'_, '_> {
     /// Everybody takes their time.
@@ -263,6 +263,9 @@ impl Program<'_, '_> {
             15 => self.another_standby(setup),
             16..=18 => self.read_transaction(setup),
             19 => self.taken_back(),
+            20..26 => self.at_the_edge(play - 20, setup),
+            26..32 => self.prepared_otherwise(play - 26, setup),
+            32..38 => self.worded_otherwise(play - 32, setup),
             _ => {
                 setup.tight = true;
                 self.dropped_by_what_is_not_known();
