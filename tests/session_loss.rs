@@ -133,6 +133,22 @@ fn every_request_that_a_lost_reader_owed_is_answered() {
     });
 }
 
+/// Its error comes with what it says next, and it is told of with the loss.
+#[test]
+fn a_batch_that_had_not_ended_counts_as_a_request_that_failed() {
+    each(config, |rig| {
+        rig.both();
+        rig.client("P(a,select 1) H");
+        rig.reader("1");
+        rig.eof(READER);
+        rig.see(CLIENT, "1");
+        assert!(rig.has_event(|event| *event == Event::ReaderLost { failed_requests: 1 }));
+        rig.client("P(b,select 2) S");
+        rig.see(CLIENT, LOST);
+        goes_on_with_the_writer(rig);
+    });
+}
+
 #[test]
 fn a_farewell_of_the_reader_is_not_the_sessions() {
     each(config, |rig| {

@@ -358,7 +358,7 @@ impl<R: Route> Session<R> {
             }
         }
         self.requests.reader_lost(self.roles, skipping);
-        failed
+        failed.saturating_add(usize::from(self.requests.owes_an_error()))
     }
 
     pub(super) fn tell_reader_lost(&mut self) {

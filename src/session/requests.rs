@@ -163,6 +163,19 @@ impl Requests {
             }
         };
     }
+
+    /// Whether the batch that stands is broken, and its error waits for what comes next of it.
+    pub(super) fn owes_an_error(&self) -> bool {
+        match self.batch {
+            Batch::Broken(Told::NotYet) => true,
+            Batch::Broken(Told::Yes)
+            | Batch::None
+            | Batch::On(_)
+            | Batch::Leaving
+            | Batch::Left
+            | Batch::Unseen => false,
+        }
+    }
 }
 
 impl<R: Route> Session<R> {

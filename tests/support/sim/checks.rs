@@ -21,7 +21,7 @@ use super::server::{Impostor, PASSWORD, Server, ServerPhase};
 use super::setup::{Caller, Tls};
 use super::transfers;
 use super::verdict;
-use super::world::{Happened, Sent, State, World};
+use super::world::{Chunking, Happened, Order, Sent, State, World};
 
 /// A word in texts and values of statements: nothing that is shown may hold it either.
 pub(crate) const NEEDLE: &str = "n33dle";
@@ -122,6 +122,8 @@ checks! {
 pub(crate) struct Violation {
     pub(crate) check: Check,
     pub(crate) detail: String,
+    /// How the scenario was played, if another way to play it came out differently.
+    pub(crate) way: Option<(Chunking, Order)>,
 }
 
 impl Violation {
@@ -129,6 +131,7 @@ impl Violation {
         Violation {
             check,
             detail: detail.into(),
+            way: None,
         }
     }
 }

@@ -44,7 +44,11 @@ pub(crate) enum Event {
 
 impl std::fmt::Display for Scenario {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "setup {}", self.setup)?;
+        writeln!(
+            f,
+            "{}",
+            ["setup", &self.setup.peculiar()].join(" ").trim_end()
+        )?;
         self.events
             .iter()
             .try_for_each(|event| writeln!(f, "{event}"))

@@ -3,7 +3,6 @@
 use super::campaign::Failure;
 use super::checks::Violation;
 use super::event::Scenario;
-use super::world::{Chunking, Order};
 use super::{program, run, shrink};
 
 /// Who made a scenario.
@@ -40,30 +39,33 @@ impl std::fmt::Display for Origin {
     }
 }
 
-fn way((chunking, order): (Chunking, Order)) -> String {
-    let cut = match chunking {
-        Chunking::Whole => "as they come",
-        Chunking::Bytes => "one by one",
-        Chunking::Seeded(_) => "anyhow",
-    };
-    match order {
-        Order::ClientFirst => format!("with the bytes cut {cut}"),
-        Order::ReaderFirst => format!("with the bytes cut {cut}, the reader's before others"),
-    }
-}
-
-/// What happens in a scenario, told of a way to play it in which a law is broken, if there is one.
-fn told(scenario: &Scenario) -> String {
+/// What happens in a scenario, told of a way to play it in which a law is broken, if there is one. Where two ways do not
+/// agree both are told: of the second, from where it is another, what is asked of the driver, since its bytes may come one
+/// by one.
+fn told(scenario: &Scenario, violation: &Violation) -> String {
     let tell = |how| (how, run::tell(scenario, how));
     let ways = run::ways(&scenario.setup);
     let broken = ways.into_iter().map(tell).find(|(_, (_, broken))| *broken);
-    let (how, (told, _)) = broken.unwrap_or_else(|| tell(ways[0]));
-    format!("what happens in it, {}:\n{told}\n", way(how))
+    let (how, (text, _)) = broken.unwrap_or_else(|| tell(ways[0]));
+    let mut out = format!("what happens in it, {}:\n{text}\n", run::way(how));
+    if let Some(how) = violation.way {
+        let (other, _) = run::tell(scenario, how);
+        let asked = |line: &&str| !line.contains(" → ");
+        let all: Vec<&str> = text.lines().filter(asked).collect();
+        let rest: Vec<&str> = other.lines().filter(asked).collect();
+        let same = all.iter().zip(&rest).take_while(|(a, b)| a == b).count();
+        out.push_str(&format!(
+            "and {}, bytes left out, behind the same {same} lines:\n{}\n",
+            run::way(how),
+            rest[same..].join("\n")
+        ));
+    }
+    out
 }
 
 /// What is broken, and how to see it again.
 fn head(failure: &Failure) -> String {
-    let Violation { check, detail } = &failure.violation;
+    let Violation { check, detail, .. } = &failure.violation;
     let mut out = format!("{}: {check:?}: {detail}\n", failure.origin);
     if let Origin::Seed(seed) = failure.origin {
         // Sessions tell of tables only where the parser is not built in.
@@ -95,6 +97,6 @@ pub(crate) fn report(scenario: &Scenario, failure: &Failure) -> String {
         scenario.events.len(),
         least.events.len(),
         violation.detail,
-        told(&least),
+        told(&least, &violation),
     )
 }

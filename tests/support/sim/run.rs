@@ -183,7 +183,10 @@ pub(crate) fn play(scenario: &Scenario, seen: &mut Seen) -> Result<Extent, Viola
         let story = once(scenario, chunking, seen)?;
         match &first {
             None => first = Some(story),
-            Some(first) => extent = extent.max(agree(first, &story, chunking)?),
+            Some(first) => {
+                let how = (chunking, Order::ClientFirst);
+                extent = extent.max(agree(first, &story, how)?);
+            }
         }
     }
     Ok(extent)
@@ -199,6 +202,19 @@ pub(crate) fn ways(setup: &Setup) -> [(Chunking, Order); 5] {
         (Chunking::Seeded(3), Order::ClientFirst),
         (whole, Order::ReaderFirst),
     ]
+}
+
+/// A way to play a scenario, in words.
+pub(crate) fn way((chunking, order): (Chunking, Order)) -> String {
+    let cut = match chunking {
+        Chunking::Whole => "as they come",
+        Chunking::Bytes => "one by one",
+        Chunking::Seeded(_) => "anyhow",
+    };
+    match order {
+        Order::ClientFirst => format!("with the bytes cut {cut}"),
+        Order::ReaderFirst => format!("with the bytes cut {cut}, the reader's before others"),
+    }
 }
 
 /// What happens in a scenario, in words, and whether a law is broken in it: not where two ways to play it are told apart.
@@ -217,7 +233,7 @@ pub(crate) fn tell(scenario: &Scenario, (chunking, order): (Chunking, Order)) ->
     });
     let mut lines = world.log.take().unwrap_or_default();
     let violation = played.err().or(world.violation.take());
-    if let Some(Violation { check, detail }) = &violation {
+    if let Some(Violation { check, detail, .. }) = &violation {
         lines.push(format!("broken: {check:?}: {detail}"));
     }
     (lines.join("\n"), violation.is_some())
@@ -227,7 +243,7 @@ pub(crate) fn tell(scenario: &Scenario, (chunking, order): (Chunking, Order)) ->
 pub(crate) fn play_reordered(scenario: &Scenario, seen: &mut Seen) -> Result<(), Violation> {
     let first = ordered(scenario, Chunking::Whole, Order::ClientFirst, seen)?;
     let second = ordered(scenario, Chunking::Whole, Order::ReaderFirst, seen)?;
-    let same = agree(&first, &second, Chunking::Whole);
+    let same = agree(&first, &second, (Chunking::Whole, Order::ReaderFirst));
     same.map(|_| ()).map_err(|violation| Violation {
         check: Check::Polling,
         ..violation
@@ -314,12 +330,20 @@ fn ordered(
                 .iter()
                 .any(|fault| matches!(fault, Fault::Promote))
             && scenario.setup.caller != Caller::Silent
-            && scenario.setup.finder != Finder::Silent,
+            && scenario.setup.finder != Finder::Silent
+            && !waits_for_its_writer(scenario, &world.told),
         happened: world.happened.to_vec(),
         told: std::mem::take(&mut world.told),
         closes: std::mem::take(&mut world.closes),
         rests: std::mem::take(&mut world.rests),
     })
+}
+
+/// Whether the writer was refused more often than the scenario passes the time for, so that requests gather meanwhile.
+fn waits_for_its_writer(scenario: &Scenario, told: &[Told]) -> bool {
+    let passed = usize::try_from(scenario.setup.fittings.absences).unwrap_or(usize::MAX);
+    let retried = |event: &&Told| matches!(event, Told::WriterRetried { .. });
+    told.iter().filter(retried).count() > passed
 }
 
 /// Whether the driver learns of readers at a moment that comes earlier or later as bytes are cut: where requests go follows it.
@@ -367,8 +391,32 @@ fn is_paced(scenario: &Scenario) -> bool {
     })
 }
 
-fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<Extent, Violation> {
-    let wrong = |detail: String| Err(Violation::new(Check::Chunking, detail));
+/// Where two ways to play a scenario part, in words: the whole of both would hide it.
+fn parting<T: std::fmt::Debug + PartialEq>(
+    what: &str,
+    a: &[T],
+    b: &[T],
+    how: (Chunking, Order),
+) -> String {
+    let at = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let said = |all: &[T]| match all.get(at) {
+        Some(one) => format!("`{one:?}`"),
+        None => "nothing more".to_owned(),
+    };
+    let behind = match at.checked_sub(1).and_then(|before| a.get(before)) {
+        Some(before) => format!(" behind `{before:?}`"),
+        None => " at first".to_owned(),
+    };
+    format!("{what}{behind} {}, and {} {}", said(a), said(b), way(how))
+}
+
+fn agree(first: &Story, other: &Story, how: (Chunking, Order)) -> Result<Extent, Violation> {
+    let wrong = |detail: String| {
+        Err(Violation {
+            way: Some(how),
+            ..Violation::new(Check::Chunking, detail)
+        })
+    };
     let moves = first.moves || other.moves;
     // A fault that waits for its moment may have struck in one of them only.
     let comparable = first.comparable.max(other.comparable);
@@ -381,24 +429,16 @@ fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<Extent, Vio
     let client =
         common == a.len().max(b.len()) || common >= first.owed && common == a.len().min(b.len());
     if !client && comparable == Comparable::All {
-        return wrong(format!(
-            "the client saw `{}`, and with {chunking:?} `{}`",
-            first.client.join(" "),
-            other.client.join(" ")
-        ));
+        return wrong(parting("the client saw", a, b, how));
     }
     if first.routes != other.routes && first.paced && comparable == Comparable::All {
-        return wrong(format!(
-            "requests went to {:?}, and with {chunking:?} to {:?}",
-            first.routes, other.routes
-        ));
+        let (a, b) = (&first.routes, &other.routes);
+        return wrong(parting("requests went to", a, b, how));
     }
     let in_order = first.told_in_order() == other.told_in_order();
     if !in_order && first.paced && comparable == Comparable::All {
-        return wrong(format!(
-            "the driver was told {:?}, and with {chunking:?} {:?}",
-            first.told, other.told
-        ));
+        let (a, b) = (first.told_in_order(), other.told_in_order());
+        return wrong(parting("the driver was told", &a, &b, how));
     }
     if first.points != other.points && (first.struck || other.struck) {
         // What a fault did to a move depends on how much of it was done when it struck.
@@ -412,24 +452,18 @@ fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<Extent, Vio
     if comparable == Comparable::All {
         let (a, b) = (first.closed(moves), other.closed(moves));
         if a != b {
-            return wrong(format!(
-                "what was closed was {a:?}, and with {chunking:?} {b:?}"
-            ));
+            return wrong(parting("what was closed was", &a, &b, how));
         }
         if first.rests != other.rests && !first.varies && !moves {
-            return wrong(format!(
-                "what was waited for at rest was {:?}, and with {chunking:?} {:?}",
-                first.rests, other.rests
-            ));
+            let (a, b) = (&first.rests, &other.rests);
+            return wrong(parting("what was waited for at rest was", a, b, how));
         }
         let (a, b) = (
             first.told_in_any_order(moves),
             other.told_in_any_order(moves),
         );
         if a != b {
-            return wrong(format!(
-                "the driver was told {a:?}, and with {chunking:?} {b:?}"
-            ));
+            return wrong(parting("the driver was told", &a, &b, how));
         }
     }
     for (peer, (a, b)) in first.happened.iter().zip(&other.happened).enumerate() {
@@ -452,9 +486,10 @@ fn agree(first: &Story, other: &Story, chunking: Chunking) -> Result<Extent, Vio
                     .to_string()
             };
             return wrong(format!(
-                "the {} was sent `{}`, and with {chunking:?} `{}`",
+                "the {} was sent `{}`, and {} `{}`",
                 PeerId::ALL[peer],
                 part(&a),
+                way(how),
                 part(&b)
             ));
         }

@@ -914,6 +914,14 @@ impl std::fmt::Display for Setup {
 }
 
 impl Setup {
+    /// The text of what is not as in [`Setup::plain`].
+    pub(crate) fn peculiar(&self) -> String {
+        let (all, plain) = (self.to_string(), Setup::plain().to_string());
+        let pairs = all.split_whitespace().zip(plain.split_whitespace());
+        let other: Vec<&str> = pairs.filter(|(a, b)| a != b).map(|(a, _)| a).collect();
+        other.join(" ")
+    }
+
     /// Reads what [`Display`](std::fmt::Display) writes; what is left out is as in [`Setup::plain`].
     pub(crate) fn parse(text: &str) -> Result<Setup, String> {
         let mut setup = Setup::plain();
