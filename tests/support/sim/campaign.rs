@@ -12,6 +12,17 @@ use super::report::{Origin, report};
 use super::run::Extent;
 use super::{alone, program, run};
 
+/// Below what is told of failures, for whoever has not read one before.
+const LEGEND: &str = "\n\
+how to read this: each `===` is a law that was broken; the shortest is first, and others may follow from the same fault.
+- Numbers behind a law are those of tests/data/invariants.txt, L1 to L12 laws of the design.
+- `setup` says what is not as by default; tests/support/sim/setup.rs explains its names, fault.rs the faults'.
+- `calm`: everything goes on until nothing is left to do. Lines at the margin are what the scenario does; those behind a
+  space are what follows: `a → b` is what a peer sends another (`proxy`: made, or kept, by the library), `asks` what the
+  library wants of its driver, `tells` what it lets it know.
+- Destination(0) is the writer, the next ones are the readers, the last one is the spare to move to, if there is one.
+";
+
 /// What broke a law, and which.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -145,24 +156,32 @@ impl Outcome {
     /// What broke, and of each check the least scenarios that show it, so many at most: the others are mostly the same
     /// fault.
     pub(crate) fn report(&self, shrunk: usize) -> String {
-        let mut out = String::new();
-        for (check, failures) in &self.failures {
-            let seeds: Vec<String> = failures
-                .iter()
-                .take(10)
-                .map(|(seed, _)| seed.to_string())
-                .collect();
-            out.push_str(&format!(
-                "\n=== {check:?} is broken by {} seeds: {}{}\n    {check:?}: {}\n",
-                failures.len(),
-                seeds.join(" "),
-                if failures.len() > 10 { " …" } else { "" },
-                check.law().trim(),
-            ));
-            for (seed, failure) in failures.iter().take(shrunk) {
-                let scenario = program::of_bytes(&program::expand(*seed));
-                out.push_str(&report(&scenario, failure));
-            }
+        let all = self.failures.iter();
+        let mut parts: Vec<String> = all
+            .map(|(check, failures)| self.part(*check, failures, shrunk))
+            .collect();
+        // What is short is understood first, and may be the reason of the others.
+        parts.sort_by_key(String::len);
+        if shrunk > 0 && !parts.is_empty() {
+            parts.push(LEGEND.to_owned());
+        }
+        parts.concat()
+    }
+
+    /// What broke one check.
+    fn part(&self, check: Check, failures: &[(u64, Failure)], shrunk: usize) -> String {
+        let seeds = failures.iter().take(10);
+        let seeds: Vec<String> = seeds.map(|(seed, _)| seed.to_string()).collect();
+        let mut out = format!(
+            "\n=== {check:?} is broken by {} seeds: {}{}\n    {check:?}: {}\n",
+            failures.len(),
+            seeds.join(" "),
+            if failures.len() > 10 { " …" } else { "" },
+            check.law().trim(),
+        );
+        for (seed, failure) in failures.iter().take(shrunk) {
+            let scenario = program::of_bytes(&program::expand(*seed));
+            out.push_str(&report(&scenario, failure));
         }
         out
     }

@@ -112,7 +112,7 @@ checks! {
     Excluded,
     /// What is counted of moves adds up (41).
     Accounted,
-    /// What follows a stream that makes no sense is what was asked for.
+    /// A peer is called out of step only if it broke the protocol, and what follows is what the setup says.
     OutOfSync,
     /// A session whose move fails stays where it was, or its client is told of its end; which, is known (38, L12).
     Outcome,

@@ -12,7 +12,7 @@
 //! | `catalogue` | which situations were seen |
 //! | `run`, `shrink` | a scenario under every chunking, and the least part of it that still fails |
 //! | `alone` | a scenario in a thread of its own |
-//! | `campaign`, `report` | many seeds, and what is printed of a scenario that fails |
+//! | `campaign`, `report`, `spoken` | many seeds, and what is printed of a scenario that fails |
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
 pub(crate) mod alone;
@@ -45,6 +45,7 @@ mod senseless;
 pub(crate) mod server;
 pub(crate) mod setup;
 pub(crate) mod shrink;
+mod spoken;
 mod text;
 pub(crate) mod transfers;
 pub(crate) mod verdict;

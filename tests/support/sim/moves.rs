@@ -617,7 +617,7 @@ pub(crate) fn failed(world: &mut World<'_>, reason: &Reason) {
     if wrong && !world.misused && world.servers_are_honest() {
         world.broken(
             Check::Live,
-            format!("a move failed for no reason: {reason}"),
+            format!("a move failed, and nobody gave it this reason: {reason}"),
         );
     }
 }

@@ -15,17 +15,6 @@ pub(crate) enum Origin {
     File(String),
 }
 
-impl Origin {
-    /// Its bytes, if it was made of some.
-    fn bytes(&self) -> Option<Vec<u8>> {
-        match self {
-            Origin::Seed(seed) => Some(program::expand(*seed)),
-            Origin::Bytes(bytes) => Some(bytes.clone()),
-            Origin::File(_) => None,
-        }
-    }
-}
-
 /// A short name.
 impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -77,8 +66,8 @@ fn head(failure: &Failure) -> String {
             "see it again: PGTURNOUT_SEED={seed} cargo test --release{features} --test simulation -- --nocapture\n"
         ));
     }
-    if let Some(bytes) = failure.origin.bytes() {
-        let hex = super::text::hex(program::bytes_of(&bytes));
+    if let Origin::Bytes(bytes) = &failure.origin {
+        let hex = super::text::hex(program::bytes_of(bytes));
         out.push_str(&format!(
             "as an input of the fuzz target `session`: {hex}\n"
         ));

@@ -207,13 +207,13 @@ pub(crate) fn ways(setup: &Setup) -> [(Chunking, Order); 5] {
 /// A way to play a scenario, in words.
 pub(crate) fn way((chunking, order): (Chunking, Order)) -> String {
     let cut = match chunking {
-        Chunking::Whole => "as they come",
+        Chunking::Whole => "as they were sent",
         Chunking::Bytes => "one by one",
-        Chunking::Seeded(_) => "anyhow",
+        Chunking::Seeded(_) => "in pieces of up to 23",
     };
     match order {
-        Order::ClientFirst => format!("with the bytes cut {cut}"),
-        Order::ReaderFirst => format!("with the bytes cut {cut}, the reader's before others"),
+        Order::ClientFirst => format!("where bytes arrive {cut}"),
+        Order::ReaderFirst => format!("where bytes arrive {cut}, the reader's before others"),
     }
 }
 
@@ -282,7 +282,7 @@ fn ordered(
     }
     world.play(scenario);
     if let Some(mut violation) = world.violation.take() {
-        violation.detail = format!("{} ({chunking:?})", violation.detail);
+        violation.detail = format!("{} ({})", violation.detail, way((chunking, order)));
         return Err(violation);
     }
     Ok(Story {

@@ -55,7 +55,7 @@ pub(crate) fn told(world: &mut World<'_>, peer: PeerId, then: OutOfSync) {
     let moves = world.moves.has_begun();
     let honest = PeerId::ALL.iter().all(|peer| !world.lies(*peer)) && !posed && !moves;
     if honest {
-        let detail = format!("the stream of the {peer}, which has said nothing wrong");
+        let detail = format!("the {peer} is called out of step and has said nothing wrong");
         world.broken(Check::OutOfSync, detail);
     }
     if then == OutOfSync::Passthrough

@@ -25,6 +25,16 @@ pub(crate) fn shrink(scenario: &Scenario, violation: &Violation) -> (Scenario, V
     }
 }
 
+/// Whether two are of one kind: the same law, broken in the same words up to a number or a quotation.
+fn is_the_same(one: &Violation, other: &Violation) -> bool {
+    let words = |violation: &Violation| {
+        let end = |c: char| c.is_ascii_digit() || matches!(c, '`' | '"' | '(' | '[' | ':');
+        let words = violation.detail.split(end).next().unwrap_or_default();
+        words.to_owned()
+    };
+    one.check == other.check && words(one) == words(other)
+}
+
 struct Search {
     best: Scenario,
     violation: Violation,
@@ -39,7 +49,7 @@ impl Search {
         }
         self.runs += 1;
         match campaign::attempt("a part of a scenario", &candidate, &mut Seen::default()) {
-            Err(violation) if violation.check == self.violation.check => {
+            Err(violation) if is_the_same(&violation, &self.violation) => {
                 self.best = candidate;
                 self.violation = violation;
                 true

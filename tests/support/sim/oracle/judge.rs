@@ -359,7 +359,7 @@ fn difference(request: usize, ours: &[String], theirs: &[String]) -> String {
         words.get(from..end).unwrap_or_default().join(" ")
     };
     format!(
-        "answer {} of the client's differs from its message {} on: the client saw `{}`, one server says `{}`",
+        "answer {} behind the login is another from its message {} on (of 1, 2, …): the client got `{}`, one server says `{}`",
         request + 1,
         at + 1,
         part(ours),

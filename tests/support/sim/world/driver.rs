@@ -17,8 +17,9 @@ use super::super::reads;
 use super::super::retries::{self, Absence};
 use super::super::server::{Judgement, Node, Server};
 use super::super::setup::{END_POINT, Method, Tls};
+use super::super::spoken;
 use super::super::transfers;
-use super::happened::{Happened, Sent, shown};
+use super::happened::{Happened, Sent};
 use super::link::{End, Link, State};
 use super::{Chunking, World};
 
@@ -155,6 +156,7 @@ impl World<'_> {
         }
         if dropped > 0 {
             let bytes: Vec<u8> = link.buffer.drain(..dropped).collect();
+            self.log(|| format!("    {peer} → proxy: {}", spoken::kept(peer, &bytes)));
             self.arrived(peer, &bytes);
             checks::taken(self, peer, None, &bytes);
             self.record(peer, Happened::Dropped(dropped));
@@ -280,7 +282,7 @@ impl World<'_> {
                 Sent::Ours(_) => "proxy".to_owned(),
                 Sent::Spliced(from, _) => from.to_string(),
             };
-            format!("    {from} → {to}: {}", shown(sent.bytes()))
+            format!("    {from} → {to}: {}", spoken::said(to, sent.bytes()))
         });
         checks::leaving(self, to, &sent);
         if let Sent::Spliced(from, bytes) = &sent {
@@ -309,7 +311,10 @@ impl World<'_> {
                 break;
             };
             moved = true;
-            self.log(|| format!("    asks: {action:?}"));
+            self.log(|| match &action {
+                Action::Notify(event) => spoken::named(&format!("    tells: {event:?}")),
+                other => spoken::named(&format!("    asks: {other:?}")),
+            });
             checks::action(self, &action);
             self.carry_out(&action);
             self.meter.measure(|| drop(action));

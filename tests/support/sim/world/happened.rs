@@ -21,15 +21,6 @@ pub(crate) enum Happened {
     Closed,
 }
 
-/// Bytes in words: they may begin and end within a frame.
-pub(super) fn shown(bytes: &[u8]) -> String {
-    let text = bytes.escape_ascii().to_string();
-    match text.char_indices().nth(160) {
-        Some((at, _)) => format!("{}… ({} bytes)", &text[..at], bytes.len()),
-        None => text,
-    }
-}
-
 impl Sent {
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {

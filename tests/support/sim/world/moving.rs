@@ -28,7 +28,7 @@ impl World<'_> {
         let begun = self
             .meter
             .measure(|| self.session.migrate(now, order.clone()));
-        self.log(|| format!("    it moves: {begun:?}"));
+        self.log(|| format!("    it is asked to move: {begun:?}"));
         moves::begun(self, order, &begun);
         self.digest();
     }
