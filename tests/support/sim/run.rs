@@ -234,6 +234,7 @@ pub(crate) fn tell(scenario: &Scenario, (chunking, order): (Chunking, Order)) ->
     let mut lines = world.log.take().unwrap_or_default();
     let violation = played.err().or(world.violation.take());
     if let Some(Violation { check, detail, .. }) = &violation {
+        lines.extend(world.not_taken());
         lines.push(format!("broken: {check:?}: {detail}"));
     }
     (lines.join("\n"), violation.is_some())

@@ -72,7 +72,7 @@ fn answer(frame: &Frame) -> String {
             let fields = frame.body.split(|byte| *byte == 0);
             let message = fields.filter_map(|field| field.strip_prefix(b"M")).next();
             let message = message.unwrap_or_default().escape_ascii().to_string();
-            format!("{}: {message:?}", oracle::show(frame))
+            format!("{}: \"{message}\"", oracle::show(frame))
         }
         b'T' => "T".to_owned(),
         _ => oracle::show(frame),
@@ -84,7 +84,10 @@ fn request(frame: &Frame) -> String {
     let strings: Vec<String> = frame
         .body
         .split(|byte| *byte == 0)
-        .map(|part| format!("{:?}", part.escape_ascii().to_string()))
+        .map(|part| match part.get(..80) {
+            None => format!("\"{}\"", part.escape_ascii()),
+            Some(begin) => format!("\"{}…\"", begin.escape_ascii()),
+        })
         .collect();
     let first = |count: usize| {
         strings
