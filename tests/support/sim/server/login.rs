@@ -17,8 +17,8 @@ const SSL: i32 = 80_877_103;
 const GSSENC: i32 = 80_877_104;
 const V3_0: i32 = 0x0003_0000;
 const V3_2: i32 = 0x0003_0002;
-/// What a startup packet may have.
-const PACKET: std::ops::RangeInclusive<i64> = 8..=10_000;
+/// How long a startup packet may be, with its length word: `MAX_STARTUP_PACKET_LENGTH` is what follows that.
+const PACKET: std::ops::RangeInclusive<i64> = 8..=10_004;
 
 const SALT: [u8; 4] = *b"salt";
 
@@ -501,7 +501,8 @@ fn startup(
             }
         });
     }
-    let user = parameters.iter().find(|(name, _)| name == "user");
+    // Of several the last counts.
+    let user = parameters.iter().rfind(|(name, _)| name == "user");
     let Some((_, user)) = user.filter(|(_, user)| !user.is_empty()) else {
         return Err(Fault::new(
             "28000",
@@ -610,11 +611,10 @@ fn settings_of(start: &Start, cluster: &Cluster, place: &Place<'_>) -> Result<Se
     settings.force("session_authorization", &start.user);
     let superuser = super::run::is_superuser(&start.user);
     settings.force("is_superuser", if superuser { "on" } else { "off" });
-    for (name, value) in &start.parameters {
-        if name == "options" {
-            for (name, value) in switches(value)? {
-                start_setting(&mut settings, &start.user, &name, &value)?;
-            }
+    let options = start.parameters.iter().rfind(|(name, _)| name == "options");
+    if let Some((_, options)) = options {
+        for (name, value) in switches(options)? {
+            start_setting(&mut settings, &start.user, &name, &value)?;
         }
     }
     for (name, value) in &start.parameters {

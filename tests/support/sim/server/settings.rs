@@ -234,7 +234,12 @@ impl Settings {
     }
 
     fn know(&mut self, name: &str) {
-        if name.contains('.') && !self.custom.iter().any(|custom| &**custom == name) {
+        if name.contains('.')
+            && !self
+                .custom
+                .iter()
+                .any(|custom| custom.eq_ignore_ascii_case(name))
+        {
             self.custom.push(name.into());
         }
     }
@@ -299,8 +304,13 @@ impl Settings {
     }
 
     /// The spelling under which it is shown.
-    pub(super) fn spelling(name: &str) -> &str {
-        known(name).map_or(name, |(spelling, ..)| spelling)
+    pub(super) fn spelling<'a>(&'a self, name: &'a str) -> &'a str {
+        let custom = || {
+            let mut custom = self.custom.iter().map(|custom| &**custom);
+            custom.find(|custom| custom.eq_ignore_ascii_case(name))
+        };
+        let known = known(name).map(|(spelling, ..)| *spelling);
+        known.or_else(custom).unwrap_or(name)
     }
 
     /// Every name and value now.

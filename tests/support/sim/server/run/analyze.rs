@@ -6,7 +6,6 @@ use super::super::cluster::{Cluster, SEQUENCES, Tables, Value};
 use super::super::fault::Fault;
 use super::super::portal::{Column, Plan};
 use super::super::session::Session;
-use super::super::settings::Settings;
 use super::super::sql::{
     Binary, Change, ChangeKind, ColumnType, Expr, From, Select, Statement, Target, Utility, oid,
 };
@@ -101,7 +100,7 @@ impl Session {
                 if self.settings.get(name).is_none() {
                     return Err(super::super::settings::unknown(name));
                 }
-                Some(vec![column(Settings::spelling(name), oid::TEXT)])
+                Some(vec![column(self.settings.spelling(name), oid::TEXT)])
             }
             Utility::Fetch { name, moves, .. } if !moves => self
                 .find_portal(name)
