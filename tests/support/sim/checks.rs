@@ -6,6 +6,7 @@ use pgturnout::session::{
 use pgturnout::stats::{Counter, Meter};
 use pgturnout::wire::{Frontend, Header, Parse, Query};
 
+use super::codec;
 use super::conduct;
 use super::deadlines;
 use super::door;
@@ -114,6 +115,8 @@ checks! {
     Accounted,
     /// A peer is called out of step only if it broke the protocol, and what follows is what the setup says.
     OutOfSync,
+    /// What is read of a message is what it says, and what is written of that is the message (44).
+    Codec,
     /// A session whose move fails stays where it was, or its client is told of its end; which, is known (38, L12).
     Outcome,
 }
@@ -217,8 +220,13 @@ pub(crate) fn after_decision(world: &mut World<'_>) {
 /// What is wrong as soon as it has happened, whatever follows.
 fn at_once(world: &mut World<'_>) {
     let frames = world.client.frames.len();
-    if frames > std::mem::replace(&mut world.looked_at.frames, frames) {
+    let before = std::mem::replace(&mut world.looked_at.frames, frames);
+    if frames > before {
         oracle::fatal_is_last(world);
+        if world.servers_are_honest() && world.damage < Damage::Anything {
+            let new = world.client.frames[before..].to_vec();
+            new.iter().for_each(|frame| codec::told(world, frame));
+        }
     }
     let cluster = &world.cluster;
     let written = cluster.writes().len() + cluster.refusals().len();
@@ -273,6 +281,11 @@ pub(crate) fn came(world: &mut World<'_>, peer: PeerId, new: usize) {
     if framed {
         // Whose frames these are is not asked here.
         let _ = world.arrived[peer.index()].pass(&bytes, ());
+        let most = codec::longest(world, peer);
+        let lengths = world.arrived[peer.index()].lengths();
+        if lengths.iter().any(|length| *length > most) {
+            world.says_too_much(peer);
+        }
     }
 }
 
@@ -323,10 +336,17 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
                 Sent::Ours(_) => None,
                 Sent::Spliced(from, _) => Some(*from),
             };
+            let before = world.to_client.lengths().len();
             if let Err(why) = world.to_client.pass(sent.bytes(), of)
                 && !senseless::is_unread(world)
             {
                 world.broken(Check::WholeFrames, format!("to the client: {why}"));
+            }
+            let lengths = world.to_client.lengths()[before..].iter();
+            if let (Some(from), Some(length)) = (of, lengths.copied().max())
+                && world.client.is_ready()
+            {
+                codec::not_too_long(world, from, length);
             }
         }
         return;
@@ -541,6 +561,12 @@ pub(crate) fn taken(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, byt
             world.broken(Check::Conservation, format!("from the client: {why}"));
         }
         conduct::begins(world, before);
+        let begun = world.from_client.begun()[before..].iter();
+        let passed = begun.zip(&world.from_client.lengths()[before..]);
+        let passed = passed.filter(|((to, _), _)| to.is_some());
+        if let Some(length) = passed.map(|(_, length)| *length).max() {
+            codec::not_too_long(world, from, length);
+        }
         if to == Some(PeerId::READER) && !tried {
             let begun = world.from_client.begun()[before..].to_vec();
             begun.iter().for_each(|(_, tag)| reads::reads(world, *tag));
@@ -601,7 +627,10 @@ pub(crate) fn action(world: &mut World<'_>, action: &Action) {
             clean(world, &cause.to_string());
             shown(world, "a cause", &cause.to_string());
         }
-        Action::Notify(Event::UpstreamFailed { why, .. }) => clean(world, why),
+        Action::Notify(Event::UpstreamFailed { why, .. }) => {
+            clean(world, why);
+            codec::untranslated(world, why);
+        }
         _ => {}
     }
 }
@@ -728,6 +757,9 @@ fn counted(world: &mut World<'_>) {
         "statements_parse_error",
     ];
     let stats = *world.session.stats();
+    if let Some(detail) = codec::severities(world, &stats) {
+        return world.broken(Check::Counted, detail);
+    }
     let clients = stats.get(Counter::MessagesFrontend);
     for (counter, count) in stats.iter() {
         let told = match counter {

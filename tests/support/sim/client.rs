@@ -5,14 +5,33 @@ use pgturnout::auth::{Channel, Credential, Handshake, Replay, ScramNonce};
 use pgturnout::startup::StartupParams;
 use pgturnout::wire::{Backend, Header};
 
+use super::introduction::packet;
 use super::server::{HELLO, HELLO_BACK, gss_token, veil};
-use super::setup::{Offer, Setup, Start};
+use super::setup::{Offer, Setup};
 
 /// A message as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) tag: u8,
     pub(crate) body: Vec<u8>,
+}
+
+impl Frame {
+    /// The untranslated severity of an error or a notice, read without the crate's help.
+    pub(crate) fn severity(&self) -> Option<&[u8]> {
+        let mut rest = match self.tag {
+            b'E' | b'N' => &self.body[..],
+            _ => return None,
+        };
+        while let Some((code, behind)) = rest.split_first() {
+            let end = behind.iter().position(|byte| *byte == 0)?;
+            if *code == b'V' {
+                return Some(&behind[..end]);
+            }
+            rest = &behind[end + 1..];
+        }
+        None
+    }
 }
 
 enum Phase {
@@ -80,18 +99,12 @@ impl Client {
     }
 
     fn start(&mut self) -> Vec<u8> {
-        let pairs = self.setup.parameters();
-        let build = |pairs: &[_]| {
-            let pairs = pairs.iter().copied();
-            StartupParams::build(self.setup.version(), pairs).expect("a packet")
-        };
-        let packet = build(&pairs);
-        // Logins on behalf of others are never for replication; what the server answers is the same.
-        let ours: Vec<_> = pairs
-            .into_iter()
-            .filter(|(name, _)| *name != b"replication")
-            .collect();
-        let params = build(&ours);
+        let version = self.setup.version();
+        let packet = packet(version.code(), &self.setup.parameters());
+        // Logins on behalf of others are never for replication, nor with a packet that is too long; what the server answers
+        // is the same.
+        let params = StartupParams::build(version, self.setup.user_and_options());
+        let params = params.expect("a packet");
         // The client of a relay trusts the proxy with whatever the server asks.
         let methods = Setup::methods();
         let nonce = ScramNonce::from_bytes([9; 18]);
@@ -102,13 +115,9 @@ impl Client {
             Channel::VerifiedTls,
             nonce,
         );
-        let mut out = BytesMut::new();
-        replay.start(&mut out).expect("a new login");
+        replay.start(&mut BytesMut::new()).expect("a new login");
         self.phase = Phase::Login(Box::new(replay));
-        match self.setup.start {
-            Start::Replication => packet.raw().to_vec(),
-            _ => out.to_vec(),
-        }
+        packet
     }
 
     /// Begins a handshake with the server.

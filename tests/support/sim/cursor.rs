@@ -13,6 +13,8 @@ pub(crate) struct Cursor<P> {
     begun: Vec<(P, u8)>,
     /// Where in the stream each of them begins, and where it stands.
     starts: Vec<usize>,
+    /// How long each of them is, in bytes, with its header.
+    lengths: Vec<usize>,
     passed: usize,
 }
 
@@ -24,6 +26,7 @@ impl<P> Default for Cursor<P> {
             of: None,
             begun: Vec::new(),
             starts: Vec::new(),
+            lengths: Vec::new(),
             passed: 0,
         }
     }
@@ -56,6 +59,11 @@ impl<P: Copy + PartialEq + std::fmt::Debug> Cursor<P> {
     /// Where in the stream each frame begins.
     pub(crate) fn starts(&self) -> &[usize] {
         &self.starts
+    }
+
+    /// How long each frame is, in bytes, with its header.
+    pub(crate) fn lengths(&self) -> &[usize] {
+        &self.lengths
     }
 
     /// How many bytes have passed.
@@ -96,6 +104,7 @@ impl<P: Copy + PartialEq + std::fmt::Debug> Cursor<P> {
                     self.begun.push((party, self.header[0]));
                     self.starts.push(self.passed + n - Header::LEN);
                     self.left = (u32::from_be_bytes(word) as usize).saturating_sub(4);
+                    self.lengths.push(self.left + Header::LEN);
                     self.header.clear();
                 }
                 n

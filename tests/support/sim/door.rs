@@ -13,6 +13,7 @@ use pgturnout::wire::Backend;
 use super::checks::Check;
 use super::client::Frame;
 use super::fault::{Damage, Fault};
+use super::introduction::Says;
 use super::oracle;
 use super::server::Node;
 use super::setup::{Caller, Finder, Logins, Method, Setup, Start, of_tenant};
@@ -170,8 +171,8 @@ pub(crate) fn action(world: &mut World<'_>, action: &Action) {
 }
 
 fn asks_for(world: &mut World<'_>, user: &[u8]) {
-    let parameters = world.setup.parameters();
-    let wrong = !world.lies(PeerId::CLIENT) && user != parameters[0].1;
+    let named = world.setup.user_and_options()[0].1;
+    let wrong = !world.lies(PeerId::CLIENT) && user != named;
     if wrong || world.door.answered || world.door.asked.is_some() {
         let user = user.escape_ascii();
         world.broken(Check::LoginOrder, format!("{user} is looked up"));
@@ -206,6 +207,8 @@ pub(crate) fn ended(world: &mut World<'_>) {
             "a client was let in that has proven nothing",
         );
     }
+    options_are_answered(world);
+    misnamed_are_told(world);
     heard_of_the_login(world);
     strangers_are_alike(world);
     put_out(world);
@@ -246,6 +249,46 @@ fn strange_messages_are_told(world: &mut World<'_>) {
     if let Some((peer, tag)) = untold {
         let detail = format!("a message {tag:#x} of the {peer} is passed on, and nobody is told");
         world.broken(Check::Told, detail);
+    }
+}
+
+/// A client that the proxy checks is told which of the protocol's options nobody knows, and of nothing else that it named.
+fn options_are_answered(world: &mut World<'_>) {
+    if !world.setup.terminate || world.client.login.is_empty() || world.setup.wild {
+        return;
+    }
+    let options = &world.setup.user_and_options()[1..];
+    let names: Vec<u8> = options
+        .iter()
+        .flat_map(|(name, _)| [name, &b"\0"[..]].concat())
+        .collect();
+    let told = world.client.login.iter().filter(|frame| frame.tag == b'v');
+    let told: Vec<Vec<u8>> = told
+        .map(|frame| frame.body.get(8..).unwrap_or_default().to_vec())
+        .collect();
+    let due = match world.client.login[0].tag {
+        b'E' => return,
+        _ if names.is_empty() => Vec::new(),
+        _ => vec![names],
+    };
+    if told != due {
+        let detail = format!("options {due:?} are not known, and the client is told of {told:?}");
+        world.broken(Check::LoginOrder, detail);
+    }
+}
+
+/// Who names what no server knows hears so of a server, and is let in up to there.
+fn misnamed_are_told(world: &mut World<'_>) {
+    let setup = &world.setup;
+    let served = setup.fittings.says == Says::Misnamed && setup.is_heard_out();
+    let answered = !matches!(setup.caller, Caller::Wrong | Caller::Sorry);
+    if !served || !answered || setup.finder == Finder::Sorry || world.damage > Damage::None {
+        return;
+    }
+    let last = world.client.login.last().and_then(error);
+    if last.as_ref().is_none_or(|(code, _)| code != "42704") {
+        let detail = format!("who names what no server knows was told {last:?} at last");
+        world.broken(Check::LoginOrder, detail);
     }
 }
 
@@ -331,9 +374,11 @@ fn strangers_are_alike(world: &mut World<'_>) {
         .any(|fault| fault.damage() > Damage::None);
     let quiet = !cut && world.setup.finder != Finder::Sorry && world.setup.logins != Logins::Denied;
     // Without the TLS that is asked for nobody is checked.
-    let unchecked = world.setup.finder == Finder::Listed
-        || !world.setup.is_found_out()
-        || !world.setup.has_tls_enough();
+    let setup = &world.setup;
+    let unchecked = !setup.is_found_out()
+        || !setup.has_tls_enough()
+        || setup.is_too_long()
+        || setup.names_reserved();
     if unchecked || !quiet || world.client.login.is_empty() {
         return;
     }

@@ -11,6 +11,7 @@ use pgturnout::session::{
 };
 
 use super::choices::Choices;
+use super::introduction::{SAYINGS, Says};
 use super::journey::{LODGINGS, Lodging};
 use super::senseless::FOLLOWS;
 use super::setup::WINDOW;
@@ -18,6 +19,34 @@ use super::world::{PACES, Pace};
 
 /// A parameter that some clients name in their `options`, and that may be one of the proxy's own.
 const RESERVED: &[u8] = b"Statement_Timeout";
+
+/// What the proxy keeps of a user whom it checks itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Password,
+    /// What servers store for MD5.
+    Digest,
+    /// An empty password, which is none.
+    Blank,
+    /// That somebody else answers for it.
+    Outside,
+    Nothing,
+}
+
+const KEPT: [(Kept, &str); 5] = [
+    (Kept::Password, "password"),
+    (Kept::Digest, "digest"),
+    (Kept::Blank, "blank"),
+    (Kept::Outside, "outside"),
+    (Kept::Nothing, "nothing"),
+];
+
+impl Kept {
+    /// Whether nobody can prove to be that user.
+    pub(crate) fn is_no_proof(self) -> bool {
+        matches!(self, Kept::Blank | Kept::Outside | Kept::Nothing)
+    }
+}
 
 const RELAYED: [(RelayedPassword, &str); 3] = [
     (RelayedPassword::AsTheClient, "as-the-client"),
@@ -60,6 +89,11 @@ pub(crate) struct Fittings {
     pub(crate) tenant: bool,
     /// What follows a stream that makes no sense.
     pub(crate) senseless: OutOfSync,
+    /// What the client's StartupMessage says beside the rest.
+    pub(crate) says: Says,
+    /// What is kept of the user, and whether the client knows an empty password only.
+    pub(crate) kept: Kept,
+    pub(crate) blank: bool,
 }
 
 impl Default for Fittings {
@@ -82,6 +116,9 @@ impl Default for Fittings {
             relayed: RelayedPassword::AsTheClient,
             tenant: false,
             senseless: OutOfSync::Error,
+            says: Says::Nothing,
+            kept: Kept::Password,
+            blank: false,
         }
     }
 }
@@ -107,6 +144,11 @@ impl Fittings {
     /// Whether transactions are serializable by default, as every login there finds it and no server reports.
     pub(crate) fn is_serializable(&self) -> bool {
         self.cuts % 16 == 3
+    }
+
+    /// Whether servers speak another language.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.cuts % 16 == 5
     }
 
     /// Whether a reader is asked if it serves the session.
@@ -195,6 +237,16 @@ impl Fittings {
             self.senseless = follows.ok_or_else(wrong)?.0;
             return Ok(true);
         }
+        if name == "says" {
+            let says = SAYINGS.iter().find(|(_, known)| *known == value);
+            self.says = says.ok_or_else(wrong)?.0;
+            return Ok(true);
+        }
+        if name == "kept" {
+            let kept = KEPT.iter().find(|(_, known)| *known == value);
+            self.kept = kept.ok_or_else(wrong)?.0;
+            return Ok(true);
+        }
         let number = match name {
             "retries" => Some(&mut self.retries),
             "absences" => Some(&mut self.absences),
@@ -220,6 +272,7 @@ impl Fittings {
             "again" => &mut self.again,
             "hints" => &mut self.hints,
             "whims" => &mut self.whims,
+            "blank" => &mut self.blank,
             _ => return Ok(false),
         };
         *known = value.parse().map_err(|_| wrong())?;
@@ -233,9 +286,11 @@ impl std::fmt::Display for Fittings {
         let follows = FOLLOWS.iter().find(|(known, _)| *known == self.senseless);
         let pace = PACES.iter().find(|(pace, _)| *pace == self.cancels);
         let lodging = LODGINGS.iter().find(|(known, _)| *known == self.lodging);
+        let says = SAYINGS.iter().find(|(known, _)| *known == self.says);
+        let kept = KEPT.iter().find(|(known, _)| *known == self.kept);
         write!(
             f,
-            "cuts={} outlines={} reserved={} hasty={} informed={} short-sighted={} short-messages={} again={} hints={} whims={} cancels={} retries={} absences={} relayed={} tenant={} senseless={} lodging={}",
+            "cuts={} outlines={} reserved={} hasty={} informed={} short-sighted={} short-messages={} again={} hints={} whims={} cancels={} retries={} absences={} relayed={} tenant={} senseless={} lodging={} says={} kept={} blank={}",
             self.cuts,
             self.outlines,
             self.reserved,
@@ -253,6 +308,9 @@ impl std::fmt::Display for Fittings {
             self.tenant,
             follows.map_or("?", |(_, name)| name),
             lodging.map_or("?", |(_, name)| name),
+            says.map_or("?", |(_, name)| name),
+            kept.map_or("?", |(_, name)| name),
+            self.blank,
         )
     }
 }

@@ -19,6 +19,14 @@ pub(crate) enum ClientMessage {
         statement: String,
         values: Vec<String>,
     },
+    /// The same with formats of values and of results; `None` is NULL.
+    BindAs {
+        portal: String,
+        statement: String,
+        formats: Vec<i16>,
+        values: Vec<Option<String>>,
+        results: Vec<i16>,
+    },
     DescribeStatement(String),
     DescribePortal(String),
     Execute {
@@ -64,6 +72,26 @@ impl ClientMessage {
                     formats: Formats::new(&[]),
                     values: Values::new(&values),
                     result_formats: Formats::new(&[]),
+                })
+                .encode(out)
+            }
+            ClientMessage::BindAs {
+                portal,
+                statement,
+                formats,
+                values,
+                results,
+            } => {
+                let values: Vec<Option<&[u8]>> = values
+                    .iter()
+                    .map(|value| value.as_ref().map(String::as_bytes))
+                    .collect();
+                Frontend::Bind(Bind {
+                    portal: portal.as_bytes(),
+                    statement: statement.as_bytes(),
+                    formats: Formats::new(formats),
+                    values: Values::new(&values),
+                    result_formats: Formats::new(results),
                 })
                 .encode(out)
             }
@@ -126,6 +154,13 @@ impl ClientMessage {
                     values,
                 }
             }
+            "BindAs" => ClientMessage::BindAs {
+                portal: words.quoted()?,
+                statement: words.quoted()?,
+                formats: counted(words, Words::number)?,
+                values: counted(words, Words::quoted_or_null)?,
+                results: counted(words, Words::number)?,
+            },
             "DescribeStatement" => ClientMessage::DescribeStatement(words.quoted()?),
             "DescribePortal" => ClientMessage::DescribePortal(words.quoted()?),
             "Execute" => ClientMessage::Execute {
@@ -148,6 +183,25 @@ impl ClientMessage {
             other => return Err(format!("{other:?} is no message of a client")),
         })
     }
+}
+
+/// A count and so many of these.
+fn counted<'w, T>(
+    words: &mut Words<'w>,
+    one: impl Fn(&mut Words<'w>) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
+    let count: usize = words.number()?;
+    (0..count).map(|_| one(words)).collect()
+}
+
+/// What [`counted`] reads back.
+fn list<T>(
+    f: &mut std::fmt::Formatter<'_>,
+    all: &[T],
+    word: impl Fn(&T) -> String,
+) -> std::fmt::Result {
+    write!(f, " {}", all.len())?;
+    all.iter().try_for_each(|one| write!(f, " {}", word(one)))
 }
 
 fn describe(kind: Target, name: &str) -> Frontend<'_> {
@@ -180,6 +234,20 @@ impl std::fmt::Display for ClientMessage {
                 values
                     .iter()
                     .try_for_each(|value| write!(f, " {}", quote(value)))
+            }
+            ClientMessage::BindAs {
+                portal,
+                statement,
+                formats,
+                values,
+                results,
+            } => {
+                write!(f, "BindAs {} {}", quote(portal), quote(statement))?;
+                list(f, formats, i16::to_string)?;
+                list(f, values, |value| {
+                    value.as_ref().map_or("null".to_owned(), |text| quote(text))
+                })?;
+                list(f, results, i16::to_string)
             }
             ClientMessage::DescribeStatement(name) => {
                 write!(f, "DescribeStatement {}", quote(name))

@@ -5,10 +5,10 @@
 //! |---|---|
 //! | `choices` | every decision, from one string of bytes |
 //! | `program` | a scenario out of choices: what a client says, how the network cuts it, what goes wrong |
-//! | `event`, `fault`, `message`, `setup`, `fittings`, `journey`, `text` | a scenario, and its text |
+//! | `event`, `fault`, `message`, `setup`, `fittings`, `introduction`, `journey`, `text` | a scenario, and its text |
 //! | `verdict` | what the caller's policy denies in it |
 //! | `world`, `client`, `server`, `meter` | the driver and the network, the client, PostgreSQL, the heap |
-//! | `checks`, `conduct`, `duties`, `moves`, `transfers`, `deadlines`, `door`, `reads`, `retries`, `senseless`, `fates`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
+//! | `checks`, `codec`, `conduct`, `duties`, `moves`, `transfers`, `deadlines`, `door`, `reads`, `retries`, `senseless`, `fates`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
 //! | `catalogue` | which situations were seen |
 //! | `run`, `shrink` | a scenario under every chunking, and the least part of it that still fails |
 //! | `alone` | a scenario in a thread of its own |
@@ -21,6 +21,7 @@ pub(crate) mod catalogue;
 pub(crate) mod checks;
 pub(crate) mod choices;
 pub(crate) mod client;
+mod codec;
 mod conduct;
 mod cursor;
 mod deadlines;
@@ -30,6 +31,7 @@ pub(crate) mod event;
 mod fates;
 pub(crate) mod fault;
 mod fittings;
+mod introduction;
 mod journey;
 pub(crate) mod message;
 pub(crate) mod meter;

@@ -140,6 +140,7 @@ pub(crate) fn staged(nth: usize, choices: &mut Choices<'_>) -> Scenario {
     let (setup, mut events) = door::opened(setup, events, choices);
     reads::hinted(&setup, &mut events, choices);
     let (setup, events) = moves::moved(setup, events, choices);
+    let setup = scenes::fitted(nth, setup, choices);
     Scenario {
         setup: faults::equipped(setup, &events),
         events,

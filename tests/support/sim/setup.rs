@@ -17,7 +17,7 @@ use pgturnout::session::{
 use pgturnout::startup::{ClientTls, ProtocolVersion, TlsNegotiation, UpstreamTlsPolicy};
 
 use super::choices::Choices;
-use super::fittings::Fittings;
+use super::fittings::{Fittings, Kept};
 use super::needles;
 use super::server::{Lag, Login, PASSWORD, ServerOptions, TlsAnswer};
 
@@ -285,6 +285,23 @@ pub(crate) enum Start {
     Long,
 }
 
+impl Start {
+    /// What its StartupMessage says beside what every client says.
+    pub(super) fn pairs(self) -> Vec<(&'static [u8], &'static [u8])> {
+        match self {
+            Start::Options => vec![
+                (b"options", b"-c statement_timeout=7000 --datestyle=German"),
+                (b"application_name", b"simulator"),
+                (b"TimeZone", b"Europe/Berlin"),
+            ],
+            Start::Long => vec![(b"options", LONG.as_bytes())],
+            Start::Extension => vec![(b"_pq_.unheard_of", b"1")],
+            Start::Replication => vec![(b"replication", b"database")],
+            Start::Plain | Start::Nobody | Start::Nowhere | Start::WrongPassword => Vec::new(),
+        }
+    }
+}
+
 const STARTS: [(Start, &str); 8] = [
     (Start::Plain, "plain"),
     (Start::Options, "options"),
@@ -479,20 +496,11 @@ impl Setup {
 
     /// Whether the proxy itself finds out that the client is not who it says.
     pub(crate) fn is_found_out(&self) -> bool {
-        let stranger = matches!(self.start, Start::Nobody | Start::WrongPassword);
+        let stranger = matches!(self.start, Start::Nobody | Start::WrongPassword)
+            || self.fittings.blank
+            || self.fittings.kept.is_no_proof();
         let checks = self.terminate && self.login != Method::Trust && !self.is_opaque();
         checks && stranger
-    }
-
-    /// Whether its StartupMessage is longer than the proxy takes.
-    pub(crate) fn is_too_long(&self) -> bool {
-        self.start == Start::Long && self.short_startup && !self.is_opaque()
-    }
-
-    /// Whether it names a parameter that is reserved.
-    pub(crate) fn names_reserved(&self) -> bool {
-        let named = matches!(self.start, Start::Options | Start::Long);
-        self.fittings.reserved && named && !self.is_opaque()
     }
 
     /// Whether the servers take a handshake that nobody has asked for.
@@ -524,6 +532,11 @@ impl Setup {
 
     /// Whether the client gets in at all: it does not where it insists on less TLS than the proxy.
     pub(crate) fn lets_client_in(&self) -> bool {
+        self.is_heard_out() && self.makes_sense()
+    }
+
+    /// The same if it makes sense to the servers.
+    pub(crate) fn is_heard_out(&self) -> bool {
         // We send a password as it is over TLS only; the one of the gate is the client's own.
         let encrypted = self.upstream_tls != Tls::Disable && self.servers_have_tls;
         let whole = self.is_opaque() || self.start == Start::Replication;
@@ -533,10 +546,14 @@ impl Setup {
             Start::Plain | Start::Options | Start::Extension | Start::Replication => true,
             Start::Nobody | Start::Nowhere => false,
             Start::WrongPassword => self.login == Method::Trust,
-            Start::Long => !self.is_too_long(),
+            Start::Long => true,
         };
+        let stranger = self.fittings.blank && self.login != Method::Trust;
         let denied = self.logins == Logins::Denied && !self.is_opaque();
         welcome
+            && !stranger
+            && !self.is_found_out()
+            && !self.is_too_long()
             && !denied
             && !self.names_reserved()
             && self.encrypts_as_wanted()
@@ -558,50 +575,6 @@ impl Setup {
                 RelayedPassword::OverTls => false,
                 RelayedPassword::Anyhow => true,
             }
-    }
-
-    /// The parameters of the client's StartupMessage.
-    pub(crate) fn parameters(&self) -> Vec<(&'static [u8], &'static [u8])> {
-        let user: &[u8] = match self.start {
-            Start::Nobody => b"nobody",
-            _ => USER.as_bytes(),
-        };
-        let database: &[u8] = match self.start {
-            Start::Nowhere => b"nowhere",
-            _ => b"app",
-        };
-        let mut pairs: Vec<(&[u8], &[u8])> = vec![
-            (b"user", user),
-            (b"database", database),
-            (b"application_name", b"simulator"),
-        ];
-        match self.start {
-            Start::Options => pairs.extend([
-                (
-                    &b"options"[..],
-                    &b"-c statement_timeout=7000 --datestyle=German"[..],
-                ),
-                (b"application_name", b"simulator"),
-                (b"TimeZone", b"Europe/Berlin"),
-            ]),
-            Start::Long => pairs.push((b"options", LONG.as_bytes())),
-            Start::Extension => pairs.push((b"_pq_.unheard_of", b"1")),
-            Start::Replication => pairs.push((b"replication", b"database")),
-            Start::Plain | Start::Nobody | Start::Nowhere | Start::WrongPassword => {}
-        }
-        pairs
-    }
-
-    /// The same as a server gets them.
-    pub(crate) fn upstream_parameters(&self) -> Vec<(&'static [u8], &'static [u8])> {
-        let mut pairs = self.parameters();
-        if self.renamed && self.start != Start::Nobody {
-            pairs[0].1 = RENAMED.as_bytes();
-        }
-        match self.has_tenants() {
-            true => of_tenant(pairs),
-            false => pairs,
-        }
     }
 
     /// Whether servers are told of another database and of other options than the client names.
@@ -628,6 +601,7 @@ impl Setup {
 
     pub(crate) fn password(&self) -> &'static str {
         match self.start {
+            _ if self.fittings.blank => "",
             Start::WrongPassword => needles::WRONG_PASSWORD,
             _ => PASSWORD,
         }
@@ -768,9 +742,15 @@ impl Setup {
             let stored = super::server::stored_verifier();
             return Credential::from_secret(stored.as_bytes()).expect("a verifier");
         }
-        match self.caller {
-            Caller::Nobody => Credential::password(PASSWORD),
-            _ => Credential::External,
+        match (self.caller, self.fittings.kept) {
+            (Caller::Nobody, Kept::Password) => Credential::password(PASSWORD),
+            (Caller::Nobody, Kept::Digest) => {
+                let digest = super::server::stored_digest(USER);
+                Credential::from_secret(digest.as_bytes()).expect("a digest")
+            }
+            (Caller::Nobody, Kept::Blank) => Credential::password(""),
+            (Caller::Nobody, Kept::Nothing) => Credential::None,
+            (Caller::Nobody, Kept::Outside) | (_, _) => Credential::External,
         }
     }
 
@@ -790,6 +770,7 @@ impl Setup {
             wants_tls: self.servers_want_tls,
             version: self.server_version,
             rude: self.rude,
+            foreign: self.fittings.is_foreign(),
             end_point: self.bound.then_some(END_POINT),
             transfers: self.transfers,
             parameters: self.server_parameters(),
@@ -950,12 +931,23 @@ impl Setup {
             false => Finder::Listed,
         };
         let renamed = self.renamed && terminate && self.caller == Caller::Nobody;
+        let verifier = self.verifier && login != Method::Gss;
+        let kept = match self.fittings.kept {
+            _ if !terminate || login == Method::Trust || verifier => Kept::Password,
+            // It serves for nothing else.
+            Kept::Digest if login != Method::Md5 => Kept::Password,
+            other => other,
+        };
         Setup {
             login,
-            verifier: self.verifier && login != Method::Gss,
+            verifier,
             terminate,
             finder,
             renamed,
+            fittings: Fittings {
+                kept,
+                ..self.fittings
+            },
             ..self
         }
     }

@@ -56,6 +56,17 @@ impl<'a> Words<'a> {
         Err("a quoted word has no end".to_owned())
     }
 
+    /// The same, or the bare word `null`.
+    pub(crate) fn quoted_or_null(&mut self) -> Result<Option<String>, String> {
+        if self.rest.starts_with('"') {
+            return self.quoted().map(Some);
+        }
+        match self.word()? {
+            "null" => Ok(None),
+            word => Err(format!("{word:?} is neither quoted nor null")),
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }

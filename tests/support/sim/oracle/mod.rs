@@ -10,13 +10,13 @@ mod judge;
 mod state;
 mod words;
 
-use pgturnout::startup::StartupParams;
-use pgturnout::wire::{Backend, Header};
+use pgturnout::wire::Header;
 
 use super::checks::Check;
 use super::client::Frame;
 use super::door;
 use super::fault::Damage;
+use super::introduction::packet;
 use super::server::{Cluster, Executed, Judgement, Login, Node, Server, ServerOptions};
 use super::setup::Setup;
 use super::world::World;
@@ -59,12 +59,14 @@ fn let_in(setup: &Setup, node: Node, cluster: &mut Cluster) -> (Server, Vec<Fram
         version: setup.server_version,
         login: Login::Trust,
         parameters: setup.server_parameters(),
+        foreign: setup.fittings.is_foreign(),
         ..ServerOptions::default()
     };
     let mut server = Server::new(node, 1, options);
-    let params =
-        StartupParams::build(setup.version(), setup.upstream_parameters()).expect("a packet");
-    server.receive(params.raw());
+    server.receive(&packet(
+        setup.version().code(),
+        &setup.upstream_parameters(),
+    ));
     while server.step(cluster) {}
     let told = frames(&server.output());
     (server, told)
@@ -215,10 +217,10 @@ fn never_let_in(world: &mut World<'_>) {
 /// Nothing follows a FATAL error.
 pub(crate) fn fatal_is_last(world: &mut World<'_>) {
     let frames = &world.client.frames;
-    let fatal = frames.iter().position(|frame| {
-        frame.tag == b'E'
-            && matches!(Backend::parse(b'E', &frame.body), Ok(Backend::ErrorResponse(fields)) if fields.is_fatal())
-    });
+    let ends = |frame: &Frame| matches!(frame.severity(), Some(b"FATAL" | b"PANIC"));
+    let fatal = frames
+        .iter()
+        .position(|frame| frame.tag == b'E' && ends(frame));
     // Nobody reads what a server that lies says in a session that passes whole.
     let unread = world.is_whole() && world.damage >= Damage::Anything;
     if let Some(at) = fatal

@@ -3,6 +3,7 @@
 use pgturnout::session::PeerId;
 
 use super::super::catalogue::Phase;
+use super::super::choices::Choices;
 use super::super::event::Event;
 use super::super::fault::{Aside, Fault, PLAYERS};
 use super::super::message::ClientMessage;
@@ -11,6 +12,14 @@ use super::Program;
 
 /// How many plays [`Program::staged`] chooses from.
 const PLAYS: usize = 38;
+
+/// What the `nth` play needs of the set-up, as far as that is chosen behind it.
+pub(super) fn fitted(nth: usize, setup: Setup, choices: &mut Choices<'_>) -> Setup {
+    match nth % PLAYS {
+        play @ 20..26 => super::edges::fitted(play - 20, setup, choices),
+        _ => setup,
+    }
+}
 
 impl Program<'_, '_> {
     /// Everybody takes their time.

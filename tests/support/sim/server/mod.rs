@@ -47,6 +47,11 @@ pub(crate) fn stored_verifier() -> String {
     scram::stored()
 }
 
+/// What the servers store of [`PASSWORD`] for MD5.
+pub(crate) fn stored_digest(user: &str) -> String {
+    format!("md5{}", super::text::hex(&login::md5_stored(user)))
+}
+
 /// What servers make of [`PASSWORD`] and keep to themselves.
 pub(crate) fn derived_secrets() -> Vec<Vec<u8>> {
     let users = [super::setup::USER, super::setup::RENAMED, "nobody"];
@@ -114,6 +119,8 @@ pub(crate) struct ServerOptions {
     pub(crate) end_point: Option<&'static [u8]>,
     /// The texts of its errors and notices are what no terminal should see, and no UTF-8.
     pub(crate) rude: bool,
+    /// It speaks another language, as `lc_messages` has it: what of its errors and notices is translated is.
+    pub(crate) foreign: bool,
     /// It says that it sets what it is told to, and does not.
     pub(crate) forgetful: bool,
     /// It hands sessions out and takes them in, as CockroachDB's do.
@@ -143,6 +150,7 @@ impl Default for ServerOptions {
             other_password: false,
             impostor: None,
             rude: false,
+            foreign: false,
             forgetful: false,
             lodging: Lodging::Same,
             transfers: false,
@@ -226,7 +234,7 @@ impl Server {
             node,
             backend,
             input: Input::default(),
-            out: Output::new(options.rude),
+            out: Output::new(options.rude, options.foreign),
             options,
             stage: Stage::Opening(Opening::default()),
             cancels: None,

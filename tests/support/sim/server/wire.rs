@@ -167,8 +167,9 @@ pub(crate) struct Mark {
 pub(crate) struct Output {
     gathered: Vec<u8>,
     sent: Vec<u8>,
-    /// Whether its texts are [`RUDE`].
+    /// Whether its texts are [`RUDE`], and those that are translated in another language.
     rude: bool,
+    foreign: bool,
     /// What it sends is encrypted.
     veiled: bool,
     /// How many bytes it has said, and which messages nobody has asked about yet.
@@ -186,9 +187,10 @@ const RUDE: &[u8] =
     b"\x1b[2J\x1b]0;gotcha\x07\x1b[31m\r\n\x08\x7f\t\xe2\x80\xae\xe2\x81\xa6\xc2\x9b\xff\xfe\xc3(\xed\xa0\x80";
 
 impl Output {
-    pub(super) fn new(rude: bool) -> Output {
+    pub(super) fn new(rude: bool, foreign: bool) -> Output {
         Output {
             rude,
+            foreign,
             ..Output::default()
         }
     }
@@ -247,13 +249,12 @@ impl Output {
         write(out);
         let length = u32::try_from(out.len() - at).unwrap();
         out[at..at + 4].copy_from_slice(&length.to_be_bytes());
-        let fatal = tag == b'E' && out[at + 4..].starts_with(b"SFATAL\0");
         self.marks.push(Mark {
             at: self.said,
             tag,
             cause: self.cause,
             of_login: self.of_login,
-            fatal,
+            fatal: false,
         });
         self.said += out.len() + 1 - at;
         let whole = out.len() / BUFFER * BUFFER;
@@ -296,13 +297,18 @@ impl Output {
         routine: Option<&str>,
     ) {
         let rude = if self.rude { RUDE } else { b"" };
+        let (shown, prefix) = match self.foreign {
+            true => (in_italian(severity), "in altre parole: "),
+            false => (severity, ""),
+        };
         self.message(tag, |out| {
-            for (field, value) in [(b'S', severity), (b'V', severity), (b'C', code)] {
+            for (field, value) in [(b'S', shown), (b'V', severity), (b'C', code)] {
                 out.push(field);
                 text(out, value);
             }
             out.push(b'M');
             out.extend_from_slice(rude);
+            out.extend_from_slice(prefix.as_bytes());
             text(out, message);
             if let Some(routine) = routine {
                 out.push(b'R');
@@ -310,11 +316,26 @@ impl Output {
             }
             out.push(0);
         });
+        if let Some(mark) = self.marks.last_mut() {
+            mark.fatal = tag == b'E' && severity == "FATAL";
+        }
         self.flush();
     }
 
     pub(super) fn fatal(&mut self, code: &str, message: &str) {
         self.report(b'E', "FATAL", code, message);
+    }
+}
+
+/// A severity as `lc_messages` has it translated: the words of PostgreSQL's own catalogue.
+fn in_italian(severity: &str) -> &str {
+    match severity {
+        "NOTICE" => "NOTIFICA",
+        "WARNING" => "ATTENZIONE",
+        "ERROR" => "ERRORE",
+        "FATAL" => "FATALE",
+        "PANIC" => "PANICO",
+        other => other,
     }
 }
 

@@ -143,7 +143,7 @@ impl World<'_> {
         };
         let setup = &self.setup;
         let login = self.asked[peer.index()].login.get_or_insert_with(|| {
-            let pairs = setup.parameters();
+            let pairs = setup.user_and_options();
             let params = StartupParams::build(setup.version(), pairs).expect("a packet");
             let credential = Credential::password(password);
             let nonce = ScramNonce::from_bytes([7; 18]);

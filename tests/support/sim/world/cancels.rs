@@ -69,8 +69,10 @@ struct Held {
 
 #[derive(Default)]
 pub(crate) struct Cancels {
-    /// Those that have come of which nobody knows yet whom they mean; of one that has to be repeated, its epoch.
-    waiting: VecDeque<Option<u64>>,
+    /// The epochs of those that have come of which nobody knows yet whom they mean.
+    waiting: VecDeque<u64>,
+    /// How many answers the client had when everything was last at rest, and the epoch then.
+    rested: Option<(usize, u64)>,
     on_their_way: Vec<Cancel>,
     held: [Option<Held>; PeerId::COUNT],
     /// How many answers the session has taken on each connection.
@@ -92,9 +94,9 @@ impl Cancels {
         self.hits
     }
 
-    /// One more has come.
-    pub(super) fn comes(&mut self) {
-        self.waiting.push_back(None);
+    /// One more has come, for the request of this epoch.
+    pub(super) fn comes(&mut self, epoch: u64) {
+        self.waiting.push_back(epoch);
     }
 
     pub(super) fn has_answered(&mut self, peer: PeerId) {
@@ -186,8 +188,7 @@ impl World<'_> {
             self.cancels.waiting.clear();
             return self.nobody_waits();
         };
-        let again = self.cancels.waiting.pop_front().flatten();
-        if again.is_some_and(|epoch| epoch != target.epoch) {
+        if self.cancels.waiting.pop_front() != Some(target.epoch) {
             return;
         }
         checks::cancelled(self, &target);
@@ -273,7 +274,7 @@ impl World<'_> {
             let hears_all = self.session.poll_transmit(PeerId::CLIENT).is_none();
             let runs = hears_all && cancel.answered == Some(self.client.ready);
             match self.session.is_holding() {
-                true => self.cancels.comes(),
+                true => self.cancels.comes(target.epoch),
                 false if runs => self.nobody_waits(),
                 false => {}
             }
@@ -347,7 +348,7 @@ impl World<'_> {
             .measure(|| self.session.cancel_ended(now, ticket));
         self.log(|| format!("    a cancel at the {peer} has ended: {end:?}"));
         if end == CancelEnd::Again {
-            self.cancels.waiting.push_back(Some(target.epoch));
+            self.cancels.waiting.push_back(target.epoch);
         }
         self.digest();
     }
@@ -365,6 +366,35 @@ impl World<'_> {
         });
         if let Some(peer) = waits {
             let detail = format!("a cancel is dropped, and the {peer} works for the client");
+            self.broken(Check::CancelHome, detail);
+        }
+    }
+
+    /// Everything is at rest: with each answer that the client has had a cancel means another request, and the same as long
+    /// as there was none.
+    pub(super) fn epoch_rests(&mut self) {
+        let live = matches!(self.session.lifecycle(), Lifecycle::Live);
+        let hears_all = self.session.poll_transmit(PeerId::CLIENT).is_none();
+        if !live || !hears_all || !self.servers_are_honest() || self.is_whole() {
+            return;
+        }
+        let epoch = self.session.cancel_epoch();
+        if let Some(target) = self.session.cancel_target()
+            && target.epoch != epoch
+        {
+            let detail = format!(
+                "a cancel means request {epoch}, and its target is that of {}",
+                target.epoch
+            );
+            self.broken(Check::CancelHome, detail);
+        }
+        let answered = self.client.ready;
+        if let Some((before, then)) = self.cancels.rested.replace((answered, epoch))
+            && epoch - then != (answered - before) as u64
+        {
+            let detail = format!(
+                "{before} answers, and then {answered}: a cancel means request {then}, and then {epoch}"
+            );
             self.broken(Check::CancelHome, detail);
         }
     }

@@ -38,6 +38,7 @@ use super::catalogue::Phase;
 use super::catalogue::Seen;
 use super::checks::{self, Check, LookedAt, Violation};
 use super::client::Client;
+use super::codec;
 use super::cursor::Cursor;
 use super::deadlines::{self, Clocks};
 use super::door::Door;
@@ -358,6 +359,16 @@ impl<'s> World<'s> {
         }
     }
 
+    /// A peer says something longer than it may: a client's session ends, and a server is not what it should be.
+    pub(crate) fn says_too_much(&mut self, peer: PeerId) {
+        let worst = match peer == PeerId::CLIENT {
+            true => Damage::Session,
+            false => Damage::Anything,
+        };
+        self.liars[peer.index()] |= peer.is_upstream();
+        self.damage = self.damage.max(worst);
+    }
+
     /// Plays a scenario: its events, then a time without faults in which everything must come to its end.
     pub(crate) fn play(&mut self, scenario: &Scenario) {
         for event in &scenario.events {
@@ -412,6 +423,7 @@ impl<'s> World<'s> {
     fn say(&mut self, message: &ClientMessage) {
         let mut bytes = BytesMut::new();
         message.encode(&mut bytes);
+        codec::said(self, message, &bytes);
         let now = self.client.say(&bytes);
         if !self.client.is_wild() {
             self.said.extend_from_slice(&bytes);
@@ -436,6 +448,7 @@ impl<'s> World<'s> {
                 duties::rests(self);
                 fates::rests(self);
                 senseless::rests(self);
+                self.epoch_rests();
                 self.takes_writes[PeerId::READER.index()] |= self.says_promoted;
                 break;
             }
