@@ -1015,3 +1015,25 @@ fn statements_are_prepared_anew_behind_a_loss() {
         });
     }
 }
+
+/// A Close that is lost with the reader has closed nothing: the client is told that it failed.
+#[test]
+fn a_close_that_is_lost_has_closed_nothing() {
+    for name in ["", "s"] {
+        each(config, |rig| {
+            rig.both();
+            rig.client(&format!("P({name},select 1) S"));
+            rig.see(READER, &format!("P({name},select 1) S"));
+            rig.reader("1 Z(I)");
+            rig.see(CLIENT, "1 Z(I)");
+            rig.client(&format!("B(,{name}) E CS({name}) S"));
+            rig.take(READER);
+            rig.reader("2 D(1) C(SELECT 1)");
+            rig.see(CLIENT, "2 D(1) C(SELECT 1)");
+            rig.eof(READER);
+            rig.see(CLIENT, LOST);
+            rig.client(&format!("B(,{name}) E S"));
+            rig.see(WRITER, &format!("P({name},select 1) B(,{name}) E S"));
+        });
+    }
+}

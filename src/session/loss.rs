@@ -352,10 +352,12 @@ impl<R: Route> Session<R> {
                 | Kind::Refused
                 | Kind::Fence => skipping |= fails,
             }
-            match fails {
-                true => self.undone(item.note, Reached::Server),
-                false => self.unanswered(item),
-            }
+            // A Close drops nothing before it can fail.
+            let reached = match fails && item.kind != Kind::Close {
+                true => Reached::Server,
+                false => Reached::Nobody,
+            };
+            self.undone(item.note, reached);
         }
         self.requests.reader_lost(self.roles, skipping);
         failed.saturating_add(usize::from(self.requests.owes_an_error()))
