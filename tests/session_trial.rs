@@ -323,6 +323,62 @@ fn a_statement_of_a_refused_request_is_prepared_once() {
     });
 }
 
+/// What the reader did of a refused request before it refused it is done where the request runs: until then a name means what
+/// it did.
+#[test]
+fn a_refused_request_changes_no_statement() {
+    let requests = [
+        ("B(p,s) E(p) CS(s) P(s,select 2) S", "2 E(25006) Z(I)"),
+        ("B(p,s) CS(s) E(p) S", "2 3 E(25006) Z(I)"),
+        ("B(p,s) CS(s) P(s,select 2) E(p) S", "2 3 1 E(25006) Z(I)"),
+    ];
+    for (request, refusal) in requests {
+        each(optimistic, |rig| {
+            rig.both();
+            goes(rig, "P(s,select app.f()) S", READER);
+            answers(rig, READER, "1 Z(I)");
+            goes(rig, request, READER);
+            in_vain(rig, refusal);
+            rig.see(WRITER, &format!("P(s,select app.f()) {request}"));
+        });
+    }
+    each(optimistic, |rig| {
+        rig.both();
+        goes(rig, "P(,select app.f()) S", READER);
+        answers(rig, READER, "1 Z(I)");
+        let request = "B(p,) P(,select 2) E(p) S";
+        goes(rig, request, READER);
+        in_vain(rig, "2 1 E(25006) Z(I)");
+        rig.see(WRITER, &format!("P(,select app.f()) {request}"));
+    });
+}
+
+/// What the client has closed at the reader is still the writer's, whatever the reader refuses under the same name.
+#[test]
+fn a_refused_statement_is_prepared_where_its_name_is_taken() {
+    each(optimistic, |rig| {
+        rig.both();
+        goes(rig, "P(s,select 1) S", READER);
+        answers(rig, READER, "1 Z(I)");
+        goes(rig, "Q(begin)", WRITER);
+        answers(rig, WRITER, "C(BEGIN) Z(T)");
+        rig.client("B(,s) E S");
+        rig.see(WRITER, "P(s,select 1) B(,s) E S");
+        rig.writer("1 2 D(1) C(SELECT 1) Z(T)");
+        rig.take(CLIENT);
+        goes(rig, "Q(commit)", WRITER);
+        answers(rig, WRITER, "C(COMMIT) Z(I)");
+        goes(rig, "B(,s) E CS(s) S", READER);
+        answers(rig, READER, "2 D(1) C(SELECT 1) 3 Z(I)");
+        let request = "P(s,select app.f()) B(,s) E S";
+        goes(rig, request, READER);
+        in_vain(rig, "1 2 E(25006) Z(I)");
+        rig.see(WRITER, &format!("CS(s) {request}"));
+        rig.writer("3 1 2 C(SELECT 1) Z(I)");
+        rig.see(CLIENT, "1 2 C(SELECT 1) Z(I)");
+    });
+}
+
 /// What cannot be repeated whole is not tried.
 #[test]
 fn what_is_not_tried() {

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::effects::Note;
+use super::effects::{Note, Prepared};
 use super::leg::LegId;
 use super::look::{Look, Mirror, Seen, text_of};
 use super::requests::Batch;
@@ -17,7 +17,7 @@ use crate::ledger::Fate;
 use crate::limits;
 use crate::route::{Class, Effect, Intent, PinKind, Route};
 use crate::track::pipeline::{Owed, Owner};
-use crate::track::prepared::{Change, Reached, key};
+use crate::track::prepared::{Reached, key};
 use crate::wire::{
     Backend, Fields, Frontend, Header, SqlState, Target as Object, sqlstate, tags::backend,
 };
@@ -29,9 +29,8 @@ pub(super) enum Trial {
     None,
     /// The reader has not said what becomes of it.
     Open(Tried),
-    /// The reader refuses it, or is lost; what is left of its answer is nobody's. It may have prepared statements of these
-    /// names.
-    Refused(LegId, Vec<Box<[u8]>>, RouteReason),
+    /// The reader refuses it, or is lost; what is left of its answer is nobody's. It may have changed these statements.
+    Refused(LegId, Vec<Before>, RouteReason),
     /// It goes to the writer, for this reason.
     Over(RouteReason),
 }
@@ -46,8 +45,15 @@ pub(super) struct Tried {
     /// The tags of its messages.
     tags: Vec<u8>,
     texts: Vec<HiddenText>,
-    /// The names of the statements that it prepares.
-    names: Vec<Box<[u8]>>,
+    /// The statements that it prepares or closes.
+    changes: Vec<Before>,
+}
+
+/// A statement of the client's before a request that is tried has changed it.
+#[derive(Debug)]
+pub(super) struct Before {
+    name: Box<[u8]>,
+    meaning: Option<Prepared>,
 }
 
 /// Texts that a reader has refused: they are writes, whatever they look like.
@@ -192,7 +198,7 @@ impl<R: Route> Session<R> {
             len,
             tags: Vec::new(),
             texts: Vec::new(),
-            names: Vec::new(),
+            changes: Vec::new(),
         };
         for (header, frame, body) in frames(request) {
             self.note_tried(&mut tried, header.tag, body);
@@ -236,10 +242,12 @@ impl<R: Route> Session<R> {
         let text = match Frontend::parse(frame, body) {
             Ok(Frontend::Query(query)) => Some(query.text),
             Ok(Frontend::Parse(parse)) => {
-                if !parse.name.is_empty() {
-                    tried.names.push(parse.name.into());
-                }
+                self.note_change(tried, parse.name);
                 Some(parse.text)
+            }
+            Ok(Frontend::Close(close)) if close.kind == Object::Statement => {
+                self.note_change(tried, close.name);
+                None
             }
             Ok(Frontend::Bind(bind)) => {
                 let meaning = self.memory.statements.meaning(key(bind.statement));
@@ -252,6 +260,19 @@ impl<R: Route> Session<R> {
             .filter(|text| tried.class == Class::Unproven && text.len() <= limits::TRIED_REQUEST);
         tried.texts.extend(kept.map(|text| HiddenText(text.into())));
         tried.tags.push(frame);
+    }
+
+    /// Remembers what a name means that the request gives to another statement or takes away.
+    fn note_change(&self, tried: &mut Tried, name: &[u8]) {
+        let name = key(name);
+        if tried.changes.iter().any(|before| *before.name == *name) {
+            return;
+        }
+        let meaning = self.memory.statements.meaning(name);
+        tried.changes.push(Before {
+            name: name.into(),
+            meaning: meaning.definition.cloned(),
+        });
     }
 
     /// What an upstream that tries a request has said of it, before anything of its answer is claimed. `None` when its next
@@ -321,7 +342,7 @@ impl<R: Route> Session<R> {
             (Trial::Open(tried), LostReads::Again)
                 if tried.leg == leg && tried.class == Class::Read =>
             {
-                Trial::Refused(leg, tried.names, RouteReason::ReaderDown)
+                Trial::Refused(leg, tried.changes, RouteReason::ReaderDown)
             }
             (trial, LostReads::Again | LostReads::Fail) => trial,
         };
@@ -335,7 +356,7 @@ impl<R: Route> Session<R> {
             for text in writes {
                 self.memory.refused.add(text);
             }
-            self.requests.trial = Trial::Refused(leg, tried.names, RouteReason::Refused);
+            self.requests.trial = Trial::Refused(leg, tried.changes, RouteReason::Refused);
         }
         let request = self.requests.newest();
         self.notify(Event::ReaderRefused {
@@ -349,10 +370,10 @@ impl<R: Route> Session<R> {
     pub(super) fn refusal_is_over(&mut self, leg: LegId) {
         let trial = std::mem::take(&mut self.requests.trial);
         match trial {
-            Trial::Refused(refuses, names, reason) if refuses == leg => {
+            Trial::Refused(refuses, changes, reason) if refuses == leg => {
                 self.requests.trial = Trial::Over(reason);
                 self.requests.goes_elsewhere(leg);
-                self.take_back(&names);
+                self.take_back(changes);
             }
             Trial::None | Trial::Open(_) | Trial::Refused(..) | Trial::Over(_) => {
                 self.requests.trial = trial;
@@ -360,14 +381,11 @@ impl<R: Route> Session<R> {
         }
     }
 
-    /// What a refused request has prepared is not the client's: it prepares it again where it runs. What the reader holds of it
-    /// is stale from now on.
-    fn take_back(&mut self, names: &[Box<[u8]>]) {
-        let leg = self.writer().index();
-        for name in names {
-            let name = key(name).into();
-            let ticket = self.memory.statements.sent(Change::Forget { leg, name });
-            self.memory.statements.confirmed(ticket);
+    /// What a refused request has prepared or closed is not the client's doing: it does so where it runs. What the reader has
+    /// of it by now is stale.
+    fn take_back(&mut self, changes: Vec<Before>) {
+        for Before { name, meaning } in changes {
+            self.memory.statements.put_back(name, meaning);
         }
     }
 
