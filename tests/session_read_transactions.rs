@@ -465,6 +465,20 @@ fn the_next_one_of_a_chain_is_a_new_one() {
         moves(rig, "Q(begin)", "Q(select 1)", ROW);
         runs(rig, "Q(listen a)", WRITER, "C(LISTEN) Z(T)");
     });
+    each(reading, |rig| {
+        begun(rig);
+        runs(rig, "Q(commit and chain)", READER, "C(COMMIT) Z(T)");
+        runs(rig, "Q(select 1/0)", READER, "E(22012) Z(E)");
+        runs(rig, "Q(rollback and chain)", READER, "C(ROLLBACK) Z(T)");
+        // What failed was read only from its beginning, and so is what is behind it.
+        rig.client("Q(savepoint a)");
+        moves(
+            rig,
+            "Q(begin read only)",
+            "Q(savepoint a)",
+            "C(SAVEPOINT) Z(T)",
+        );
+    });
 }
 
 /// The text of asyncpg's reset, and a pool's.

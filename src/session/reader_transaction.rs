@@ -47,6 +47,8 @@ pub(super) enum Then {
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) modes: TransactionModes,
+    /// The modes that it began with, before BEGIN or SET TRANSACTION gave it others: it has them again when it fails.
+    given: TransactionModes,
     /// The settings in it, in order, for another server.
     pub(super) settings: Vec<HiddenText>,
     pub(super) stage: Stage,
@@ -104,6 +106,7 @@ impl Run {
     fn new(modes: TransactionModes) -> Run {
         Run {
             modes,
+            given: TransactionModes::default(),
             settings: Vec::new(),
             stage: Stage::Asked,
             seen: Snapshot::NotTaken,
@@ -467,7 +470,7 @@ impl<R: Route> Session<R> {
     }
 
     /// A COMMIT or ROLLBACK is complete; with `chain`, another transaction with the same modes is open. Behind one that had
-    /// failed a server gives it the modes of the session, so that it may write.
+    /// failed they are those that this began with: of the session, so that the next may write, or of the one before.
     pub(super) fn transaction_is_over(&mut self, chain: bool) {
         let status = self.leg(self.reader()).serving().map(|it| it.status);
         if let ReaderTransaction::Runs(run) = &mut self.reader_transaction {
@@ -476,8 +479,9 @@ impl<R: Route> Session<R> {
                     run.settings.clear();
                     run.seen = Snapshot::NotTaken;
                     if run.unit == Unit::Failed || status == Some(TransactionStatus::Failed) {
-                        run.modes = TransactionModes::default();
+                        run.modes = run.given;
                     }
+                    run.given = run.modes;
                 }
                 false => run.stage = Stage::Over,
             }

@@ -372,6 +372,8 @@ impl Session {
             self.tx.block = Block::Explicit;
             self.tx.chained = true;
             self.set_modes(&modes)?;
+            // It begins with these: they are there again when it has failed.
+            self.tx.start = Some(self.mark());
         }
         Ok(tag)
     }
@@ -382,7 +384,7 @@ impl Session {
         Modes {
             access: (!writes).then_some(Access::Only),
             isolation: isolation.and_then(|level| super::settings::isolation(&level)),
-            deferrable: None,
+            deferrable: Some(self.settings.is_on("transaction_deferrable")),
         }
     }
 
