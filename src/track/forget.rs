@@ -207,6 +207,11 @@ impl<M: Clone> Statements<M> {
         names.map(|(_, name)| name.into()).collect()
     }
 
+    /// The client has under this name what it had before, whatever upstreams have.
+    pub fn put_back(&mut self, name: Box<[u8]>, meaning: Option<Arc<Definition<M>>>) {
+        self.update(name, |entry| entry.current = meaning);
+    }
+
     /// An upstream that was to have a statement has refused it: its text stays.
     pub(super) fn keep_refused(&mut self, change: &Change<M>) {
         if let Change::Restore { name, .. } = change {

@@ -441,11 +441,6 @@ impl<M: Clone> Statements<M> {
         self.update_all(|_, entry| hold(entry, leg, ABSENT));
     }
 
-    /// The client has under this name what it had before, whatever upstreams have.
-    pub fn put_back(&mut self, name: Box<[u8]>, meaning: Option<Arc<Definition<M>>>) {
-        self.update(name, |entry| entry.current = meaning);
-    }
-
     pub(super) fn update(&mut self, name: Box<[u8]>, change: impl FnOnce(&mut Entry<M>)) {
         let mut entry = match self.entries.remove(&name) {
             Some(entry) => {
