@@ -80,7 +80,9 @@ impl Door {
         let asked = setup.judged || setup.logins != Logins::Unasked || setup.has_tenants();
         asked.then(|| {
             Box::new(Doorman {
-                judge: setup.judged.then_some(Judge),
+                judge: setup.judged.then_some(Judge {
+                    strict: setup.strict,
+                }),
                 logins: setup.logins,
                 tenants: setup.has_tenants(),
                 heard: Arc::clone(&self.heard),

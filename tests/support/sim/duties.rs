@@ -7,11 +7,13 @@ use pgturnout::session::{
     Action, CancelTarget, CloseCause, Config, Destination, Event, Lifecycle, MoveTarget, PeerId,
     Role, RouteReason, TlsRole,
 };
+use pgturnout::track::Pin;
 
 use super::catalogue::Phase;
 use super::checks::Check;
 use super::door;
 use super::fault::{Damage, Fault, Known};
+use super::named;
 use super::oracle;
 use super::retries;
 use super::senseless;
@@ -207,6 +209,14 @@ fn tells(world: &mut World<'_>, event: &Event) {
         let since = world.acted - closed;
         let detail = format!("the reader is down since {since:?}, and not dialled again");
         world.broken(Check::Live, detail);
+    }
+    if let Event::Pinned(Pin::TooManyStatements) = event
+        && world.damage < Damage::Anything
+        && !world.misused
+        && named::has_room(world)
+    {
+        let detail = "statements are too many to be followed, and there is room for all of them";
+        world.broken(Check::Told, detail);
     }
     if let Event::Routed { peer, to, .. } = event
         && world.duties.to[peer.index()] != Some(*to)

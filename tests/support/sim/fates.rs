@@ -280,6 +280,7 @@ fn request(world: &mut World<'_>, to: Option<PeerId>, frame: &[u8]) {
     // Who answers before it is asked has accepted what was to be tried.
     let accepted = world.setup.copies_requests() && world.lies(PeerId::READER);
     let (judged, goodbye) = (world.setup.judges(), world.goodbye);
+    let shown = world.setup.shown();
     let requests = &mut world.fates.requests;
     if requests.batch.is_none() {
         requests.began = known;
@@ -287,7 +288,7 @@ fn request(world: &mut World<'_>, to: Option<PeerId>, frame: &[u8]) {
     let of_reader = requests.batch == Some(true) || to == Some(PeerId::READER);
     let lost = of_reader && known > requests.began;
     let ends = matches!(tag, b'Q' | b'F' | b'S');
-    let denied = judged && verdict::denies(tag, body);
+    let denied = judged && verdict::denies(tag, body, shown);
     let reasoned = to.is_some() || goodbye || tag == b'X' || denied || lost || accepted;
     requests.batch = (!ends).then_some(of_reader || to.is_none() && !reasoned);
     if !reasoned && is_live(world) {

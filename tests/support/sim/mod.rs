@@ -8,7 +8,7 @@
 //! | `event`, `fault`, `message`, `setup`, `fittings`, `introduction`, `journey`, `text` | a scenario, and its text |
 //! | `verdict` | what the caller's policy denies in it |
 //! | `world`, `client`, `server`, `meter` | the driver and the network, the client, PostgreSQL, the heap |
-//! | `checks`, `codec`, `conduct`, `duties`, `moves`, `transfers`, `deadlines`, `door`, `reads`, `retries`, `senseless`, `fates`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
+//! | `checks`, `codec`, `conduct`, `duties`, `moves`, `transfers`, `deadlines`, `door`, `reads`, `retries`, `senseless`, `fates`, `named`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
 //! | `catalogue` | which situations were seen |
 //! | `run`, `shrink` | a scenario under every chunking, and the least part of it that still fails |
 //! | `alone` | a scenario in a thread of its own |
@@ -36,6 +36,7 @@ mod journey;
 pub(crate) mod message;
 pub(crate) mod meter;
 pub(crate) mod moves;
+mod named;
 mod needles;
 pub(crate) mod oracle;
 pub(crate) mod program;

@@ -70,6 +70,7 @@ fn judged(setup: Setup, mut events: Vec<Event>, choices: &mut Choices<'_>) -> (S
     if judged {
         verdict::mark(&mut events, choices);
     }
+    let judged = judged || setup.judged;
     (Setup { judged, ..setup }, events)
 }
 
@@ -137,7 +138,8 @@ pub(crate) fn staged(nth: usize, choices: &mut Choices<'_>) -> Scenario {
     program.staged(nth, &mut setup);
     let (setup, events) = judged(setup, program.events, choices);
     let (setup, events) = reads::watched(setup, events, choices);
-    let (setup, mut events) = door::opened(setup, events, choices);
+    let (mut setup, mut events) = door::opened(setup, events, choices);
+    setup.fittings.short_messages &= !prepared::has_long_messages(&events);
     reads::hinted(&setup, &mut events, choices);
     let (setup, events) = moves::moved(setup, events, choices);
     let setup = scenes::fitted(nth, setup, choices);

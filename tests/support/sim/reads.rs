@@ -46,15 +46,17 @@ pub(crate) fn is_question(world: &World<'_>, text: &[u8]) -> bool {
 
 /// Whether a text is one by which a session of this world begins a transaction again that it took from the reader.
 pub(crate) fn begins_again(world: &World<'_>, text: &[u8]) -> bool {
-    let ours = [
-        &b"rollback"[..],
-        b"failed with the connection to a replica",
-        // Behind one that has failed and that is chained to.
-        b"begin",
-    ];
-    world.setup.read_transactions
-        && (ours.contains(&text) || text.starts_with(b"begin") && text.ends_with(b"read only"))
-        || text == b"begin read only deferrable"
+    let ours = [&b"rollback"[..], b"failed with the connection to a replica"];
+    world.setup.read_transactions && (ours.contains(&text) || is_begin(text))
+}
+
+/// Whether a text begins a transaction and says nothing but which: none at all behind one that has failed and that is
+/// chained to.
+fn is_begin(text: &[u8]) -> bool {
+    let mut words = text.split(|byte| *byte == b' ');
+    let modes = "isolation level serializable repeatable read committed uncommitted only write not deferrable";
+    let known = |word: &[u8]| modes.split(' ').any(|mode| mode.as_bytes() == word);
+    words.next() == Some(b"begin") && words.all(known)
 }
 
 /// The session has taken a ReadyForQuery of the writer.

@@ -20,6 +20,7 @@ use super::choices::Choices;
 use super::fittings::{Fittings, Kept};
 use super::needles;
 use super::server::{Lag, Login, PASSWORD, ServerOptions, TlsAnswer};
+use super::verdict::Shown;
 
 /// The hash of the servers' certificate.
 pub(crate) const END_POINT: &[u8] = b"the hash of some certificate ...";
@@ -97,6 +98,8 @@ pub(crate) struct Setup {
     pub(crate) server_version: u32,
     /// The caller has a policy that denies some of what the client says.
     pub(crate) judged: bool,
+    /// It denies what it is not shown, too.
+    pub(crate) strict: bool,
     /// Whether reads see what the session wrote.
     pub(crate) fresh: Fresh,
     /// Reads that are not proven to be reads are tried on the reader.
@@ -362,6 +365,7 @@ impl Setup {
             tight: false,
             server_version: 15,
             judged: false,
+            strict: false,
             fresh: Fresh::Off,
             optimistic: false,
             read_transactions: false,
@@ -455,6 +459,7 @@ impl Setup {
                 false => choices.one(&[15, 18]),
             },
             judged: false,
+            strict: false,
             fresh: Fresh::Off,
             optimistic: false,
             read_transactions: false,
@@ -482,6 +487,17 @@ impl Setup {
     /// Whether a policy sees what the client says.
     pub(crate) fn judges(&self) -> bool {
         self.judged && !self.is_opaque() && self.start != Start::Replication
+    }
+
+    /// What it is shown of a message.
+    pub(crate) fn shown(&self) -> Shown {
+        Shown {
+            held: match self.tight {
+                true => pgturnout::limits::READ_BUFFER_MIN,
+                false => pgturnout::limits::READ_BUFFER,
+            },
+            strict: self.strict,
+        }
     }
 
     /// Whether a request may go to the reader as a copy, while it stays in the client's buffer.
@@ -849,7 +865,7 @@ impl std::fmt::Display for Setup {
              upstream-direct={} servers-have-tls={} servers-want-tls={} login={} terminate={} \
              verifier={} caller={} bound={} ring={} minor={} start={} clients={} \
              readers={} rude={} lag={} tight={} \
-             server-version={} judged={} read-your-writes={} optimistic={} read-transactions={} wild={} \
+             server-version={} judged={} strict={} read-your-writes={} optimistic={} read-transactions={} wild={} \
              read-only={} finder={} renamed={} logins={} short-startup={} spare={} transfers={} {}",
             self.split,
             self.gate_is_reader,
@@ -878,6 +894,7 @@ impl std::fmt::Display for Setup {
             self.tight,
             self.server_version,
             self.judged,
+            self.strict,
             fresh.map_or("?", |(_, name)| name),
             self.optimistic,
             self.read_transactions,
@@ -981,6 +998,7 @@ impl Setup {
             "tight" => self.tight = parsed(value)?,
             "server-version" => self.server_version = parsed(value)?,
             "judged" => self.judged = parsed(value)?,
+            "strict" => self.strict = parsed(value)?,
             "read-your-writes" => self.fresh = named(&FRESH, value)?,
             "optimistic" => self.optimistic = parsed(value)?,
             "read-transactions" => self.read_transactions = parsed(value)?,

@@ -42,6 +42,14 @@ impl<'a> Words<'a> {
                     self.rest = inner[at + 1..].trim_start();
                     return Ok(out);
                 }
+                '\\' if inner[at + 1..].starts_with('{') => {
+                    let (again, count, read) = repeated(&inner[at + 2..])?;
+                    out.extend(std::iter::repeat_n(again, count));
+                    let end = at + 2 + read;
+                    while chars.clone().next().is_some_and(|(at, _)| at < end) {
+                        chars.next();
+                    }
+                }
                 '\\' => out.push(match chars.next() {
                     Some((_, 'n')) => '\n',
                     Some((_, 't')) => '\t',
@@ -79,10 +87,31 @@ impl<'a> Words<'a> {
     }
 }
 
+/// A run of one character so long is told by its length.
+const RUN: usize = 100;
+
+/// What is told of a run: `{count}` and the character. Which, how many, and how many bytes tell it.
+fn repeated(told: &str) -> Result<(char, usize, usize), String> {
+    let (count, rest) = told.split_once('}').ok_or("a count has no end")?;
+    let again = rest.chars().next().ok_or("what is repeated is missing")?;
+    let number = count
+        .parse()
+        .map_err(|_| format!("{count:?} is no count"))?;
+    Ok((again, number, count.len() + 1 + again.len_utf8()))
+}
+
 /// A word in quotes that [`Words::quoted`] reads back.
 pub(crate) fn quote(text: &str) -> String {
     let mut out = String::from("\"");
-    for c in text.chars() {
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let behind = rest.trim_start_matches(c);
+        let count = (rest.len() - behind.len()) / c.len_utf8();
+        if count >= RUN && c.is_ascii_alphanumeric() {
+            out.push_str(&format!("\\{{{count}}}{c}"));
+            rest = behind;
+            continue;
+        }
         match c {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
@@ -92,6 +121,7 @@ pub(crate) fn quote(text: &str) -> String {
             '\0' => out.push_str("\\0"),
             c => out.push(c),
         }
+        rest = &rest[c.len_utf8()..];
     }
     out.push('"');
     out

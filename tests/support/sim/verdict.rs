@@ -5,7 +5,7 @@
 //! the servers that must never hear of it.
 
 use pgturnout::session::{Denial, Policy, Statement, StatementFacts, StatementText, Verdict};
-use pgturnout::wire::{Frontend, SqlState};
+use pgturnout::wire::{Frontend, Header, SqlState};
 
 use super::choices::Choices;
 use super::event::Event;
@@ -15,8 +15,8 @@ use super::message::ClientMessage;
 pub(crate) const CODE: &str = "42501";
 
 const MARK: &str = "/* off limits */";
-const NAME: &str = "barred";
-const FUNCTION: u32 = 1_599;
+pub(crate) const NAME: &str = "barred";
+pub(crate) const FUNCTION: u32 = 1_599;
 
 /// What servers are sent in the place of what is denied.
 const WORDS: &[u8] = b"denied by a policy of the proxy";
@@ -33,7 +33,7 @@ pub(crate) fn mark(events: &mut [Event], choices: &mut Choices<'_>) {
             {
                 // In front of it or behind, where it may be a part of a literal or a comment.
                 *text = match choices.percent(50) {
-                    true => format!("{MARK} {text}"),
+                    true => marked(text),
                     false => format!("{text} {MARK}"),
                 };
             }
@@ -49,19 +49,30 @@ pub(crate) fn mark(events: &mut [Event], choices: &mut Choices<'_>) {
     }
 }
 
+/// A text that is denied.
+pub(crate) fn marked(text: &str) -> String {
+    format!("{MARK} {text}")
+}
+
 fn is_marked(text: &[u8]) -> bool {
     text.windows(MARK.len()).any(|part| part == MARK.as_bytes())
 }
 
 /// The session's policy.
-pub(crate) struct Judge;
+pub(crate) struct Judge {
+    /// Whether it denies texts that it is not shown.
+    pub(crate) strict: bool,
+}
 
 impl Policy for Judge {
     fn statement(&mut self, facts: &StatementFacts<'_>) -> Verdict {
         let denied = match facts.statement {
-            Statement::Query { text } | Statement::Parse { text, .. } => {
-                matches!(text, StatementText::Whole(text) if is_marked(text))
-            }
+            Statement::Parse { name, .. } if name == NAME.as_bytes() => true,
+            Statement::Query { text } | Statement::Parse { text, .. } => match text {
+                StatementText::Whole(text) => is_marked(text),
+                StatementText::TooLong => self.strict,
+                _ => false,
+            },
             Statement::Bind { statement, .. } => statement == NAME.as_bytes(),
             Statement::Execute { portal, .. } => portal == NAME.as_bytes(),
             Statement::FunctionCall { function } => function == Some(FUNCTION),
@@ -77,16 +88,30 @@ impl Policy for Judge {
     }
 }
 
-/// Whether a message of a client's is denied.
-pub(crate) fn denies(tag: u8, body: &[u8]) -> bool {
+/// Whether a message of a client's is denied by a policy that is shown so much of it.
+pub(crate) fn denies(tag: u8, body: &[u8], Shown { held, strict }: Shown) -> bool {
+    let is_long = body.len().saturating_add(Header::LEN) > held;
+    let denies_text = |text: &[u8]| match is_long {
+        true => strict,
+        false => is_marked(text),
+    };
     match Frontend::parse(tag, body) {
-        Ok(Frontend::Query(query)) => is_marked(query.text),
-        Ok(Frontend::Parse(parse)) => is_marked(parse.text),
+        Ok(Frontend::Query(query)) => denies_text(query.text),
+        Ok(Frontend::Parse(parse)) => parse.name == NAME.as_bytes() || denies_text(parse.text),
         Ok(Frontend::Bind(bind)) => bind.statement == NAME.as_bytes(),
         Ok(Frontend::Execute(execute)) => execute.portal == NAME.as_bytes(),
         Ok(Frontend::FunctionCall(call)) => call.function == FUNCTION,
         Ok(_) | Err(_) => false,
     }
+}
+
+/// What a policy is shown of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shown {
+    /// The longest frame that it is shown the text of.
+    pub(crate) held: usize,
+    /// Whether it denies longer ones.
+    pub(crate) strict: bool,
 }
 
 /// Whether a message of ours stands in the place of a denied one.

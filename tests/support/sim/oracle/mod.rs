@@ -91,7 +91,7 @@ pub(crate) fn direct(world: &World<'_>, said: &[u8], failures: &[Failure]) -> Di
         }
     }
     if setup.judges() {
-        server.judge(Judgement::Denies);
+        server.judge(Judgement::Denies(setup.shown()));
     }
     server.receive(said);
     // What it has not sent yet it may send at any time.

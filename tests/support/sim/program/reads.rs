@@ -10,6 +10,7 @@ use super::super::fault::{Aside, Fault, Known};
 use super::super::message::ClientMessage;
 use super::super::setup::{Fresh, Setup};
 use super::Program;
+use super::prepared::with_a_reader;
 
 /// Has some of the sessions keep an eye on their writes and try what may be a read, and makes something of it. Chosen
 /// behind everything else, so that the rest of a scenario is what it is without.
@@ -241,6 +242,7 @@ impl Program<'_, '_> {
         let begin = self.choices.one(&[
             "begin read only",
             "start transaction isolation level repeatable read, read only",
+            "begin isolation level repeatable read, read only, deferrable",
             // Read only as the session has it.
             "begin",
         ]);
@@ -262,8 +264,28 @@ impl Program<'_, '_> {
                 self.events
                     .push(Event::Aim(PeerId::READER, phase, 0, loss(PeerId::READER)));
             }
-            match self.choices.below(12) {
+            match self.choices.below(16) {
                 0..=3 => self.query("select v from t where id = 1"),
+                12 | 13 => {
+                    let text = self.choices.one(&[
+                        "show transaction_isolation",
+                        "show transaction_deferrable",
+                        "show statement_timeout",
+                    ]);
+                    self.query(text);
+                }
+                14 => {
+                    let text = self.choices.one(&[
+                        "set transaction isolation level repeatable read",
+                        "set transaction read only",
+                        "set transaction not deferrable",
+                    ]);
+                    self.query(text);
+                }
+                15 => {
+                    self.query("commit and chain");
+                    self.query("show statement_timeout");
+                }
                 4 => {
                     self.parse("", "select id, v from t");
                     self.run("");
@@ -286,6 +308,63 @@ impl Program<'_, '_> {
         let text = self.statements.write(self.choices);
         self.query(&text);
         self.query("select id from t order by id");
+    }
+
+    /// A READ ONLY transaction that the reader has given modes and settings, and that goes on at the writer before it has read:
+    /// what it is there.
+    pub(super) fn begun_again(&mut self, setup: &mut Setup) {
+        *setup = with_a_reader(setup.clone());
+        (setup.read_transactions, setup.clients) = (true, 1);
+        self.query("select id from t order by id");
+        self.events.push(Event::Calm);
+        let begin = self.choices.one(&[
+            "begin read only",
+            "begin isolation level repeatable read, read only",
+            "begin isolation level repeatable read, read only, deferrable",
+            "start transaction read only, deferrable",
+        ]);
+        self.query(begin);
+        for _ in 0..self.choices.below(5) {
+            let text = self.choices.one(&[
+                "set local statement_timeout = 1000",
+                "set local statement_timeout = 1234",
+                "set transaction isolation level repeatable read",
+                "set transaction read only",
+                "set transaction deferrable",
+                "commit and chain",
+                "commit and chain",
+                "rollback and chain",
+                "show statement_timeout",
+                "select 1/0",
+            ]);
+            self.query(text);
+        }
+        self.events.push(Event::Calm);
+        match self.choices.below(6) {
+            0 | 1 => {
+                let loss = self.choices.one(&[Fault::Reset, Fault::Eof]);
+                self.events.push(Event::Fault(loss(PeerId::READER)));
+                self.events.push(Event::Calm);
+            }
+            2 | 3 => self.query("savepoint a"),
+            4 => self.query("declare c cursor for select 1"),
+            _ => {
+                let text = self.statements.write(self.choices);
+                self.query(&text);
+            }
+        }
+        for name in [
+            "transaction_isolation",
+            "transaction_deferrable",
+            "transaction_read_only",
+            "statement_timeout",
+        ] {
+            if self.choices.percent(70) {
+                self.query(&format!("show {name}"));
+            }
+        }
+        let end = self.choices.one(&["commit", "rollback", "commit"]);
+        self.query(end);
     }
 
     /// What may be a read is tried: again with the same text, in batches, with what is behind it, and the reader is

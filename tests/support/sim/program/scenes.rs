@@ -270,7 +270,8 @@ impl Program<'_, '_> {
             13 => self.written_and_read(setup),
             14 => self.tried(setup),
             15 => self.another_standby(setup),
-            16..=18 => self.read_transaction(setup),
+            16 | 17 => self.read_transaction(setup),
+            18 => self.begun_again(setup),
             19 => self.taken_back(),
             20..26 => self.at_the_edge(play - 20, setup),
             26..32 => self.prepared_otherwise(play - 26, setup),
@@ -441,7 +442,7 @@ impl Program<'_, '_> {
         });
     }
 
-    fn bind(&mut self, portal: &str, statement: &str) {
+    pub(super) fn bind(&mut self, portal: &str, statement: &str) {
         self.say(ClientMessage::Bind {
             portal: portal.to_owned(),
             statement: statement.to_owned(),

@@ -1,6 +1,6 @@
 //! What a server does because of something outside of the session.
 
-use super::super::verdict;
+use super::super::verdict::{self, Shown};
 use super::{Server, ServerPhase, Stage};
 
 /// What a server does about what the caller's policy denies.
@@ -9,9 +9,9 @@ pub(crate) enum Judgement {
     #[default]
     None,
     /// It denies it itself.
-    Denies,
+    Denies(Shown),
     /// It should never hear of it, and counts how often it does.
-    Watches(usize),
+    Watches(Shown, usize),
 }
 
 /// The failures that lie ahead of a session.
@@ -67,9 +67,9 @@ impl Planned {
     pub(super) fn judge(&mut self, tag: u8, body: &[u8]) -> bool {
         match &mut self.judgement {
             Judgement::None => false,
-            Judgement::Denies => verdict::denies(tag, body),
-            Judgement::Watches(heard) => {
-                *heard += usize::from(verdict::denies(tag, body));
+            Judgement::Denies(shown) => verdict::denies(tag, body, *shown),
+            Judgement::Watches(shown, heard) => {
+                *heard += usize::from(verdict::denies(tag, body, *shown));
                 false
             }
         }
@@ -172,8 +172,8 @@ impl Server {
             Stage::Opening(_) | Stage::Closed(None) => Judgement::None,
         };
         match judgement {
-            Judgement::Watches(heard) => heard,
-            Judgement::None | Judgement::Denies => 0,
+            Judgement::Watches(_, heard) => heard,
+            Judgement::None | Judgement::Denies(_) => 0,
         }
     }
 

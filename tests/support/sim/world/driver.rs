@@ -458,7 +458,7 @@ impl World<'_> {
         self.takes_writes[peer.index()] = !self.cluster.recovers(node);
         let mut server = Server::new(node, self.backends, options);
         if self.setup.judges() {
-            server.judge(Judgement::Watches(0));
+            server.judge(Judgement::Watches(self.setup.shown(), 0));
         }
         self.servers[peer.index()] = Some(server);
         self.record(peer, Happened::Connected);
