@@ -6,8 +6,9 @@ use pgturnout::session::PeerId;
 use super::super::catalogue::Phase;
 use super::super::event::Event;
 use super::super::fault::{Aside, Fault};
+use super::super::journey::Journey;
 use super::super::message::ClientMessage;
-use super::super::setup::{Caller, Offer, Setup, Tls};
+use super::super::setup::{Caller, Offer, Setup, Spare, Tls};
 use super::super::verdict;
 use super::Program;
 
@@ -38,7 +39,7 @@ impl Program<'_, '_> {
         *setup = with_a_reader(setup.clone());
         match nth {
             0 => self.unnamed_and_what_drops_it(),
-            1 => self.prepared_on_the_reader_before(),
+            1 => self.prepared_on_the_reader_before(setup),
             2 => self.names_given_back(setup),
             3 => self.left_in_silence(setup),
             4 => self.longer_than_anybody_looks(setup),
@@ -110,7 +111,8 @@ impl Program<'_, '_> {
     }
 
     /// A statement of the reader's, which is lost with it: the one that is there later has nothing of what it had.
-    fn prepared_on_the_reader_before(&mut self) {
+    fn prepared_on_the_reader_before(&mut self, setup: &mut Setup) {
+        (setup.spare, setup.readers) = (Spare::Like, 2);
         let name = self.choices.one(&["", "", "", "back"]);
         let text = match self.choices.percent(70) {
             true => "select v from t where id = 1".to_owned(),
@@ -122,12 +124,18 @@ impl Program<'_, '_> {
         }
         self.asks();
         for _ in 0..1 + self.choices.below(2) {
-            let loss = match self.choices.percent(60) {
-                true => {
+            let loss = match self.choices.below(10) {
+                0..=4 => {
                     let loss = self.choices.one(&[Fault::Reset, Fault::Eof]);
                     Event::Fault(loss(PeerId::READER))
                 }
-                false => self.loss(),
+                // The reader is another one from here on.
+                5 | 6 => Event::Fault(Fault::Move(Journey {
+                    writer: None,
+                    reader: Some(1 + self.choices.below(setup.readers)),
+                    ..Journey::to(0)
+                })),
+                _ => self.loss(),
             };
             self.events.push(loss);
             self.events.push(Event::Calm);
