@@ -133,6 +133,27 @@ fn what_writes_and_what_does_not() {
     for (request, answer) in [
         ("Q(select app.unknown(1))", ROW),
         ("P(,delete from t) B(,) E S", "1 2 C(DELETE 1) Z(I)"),
+        (
+            "Q(begin; select app.unknown(1); commit)",
+            "C(BEGIN) T D(1) C(SELECT 1) C(COMMIT) Z(I)",
+        ),
+        (
+            "Q(begin; set local work_mem = '1MB'; select app.unknown(1); commit)",
+            "C(BEGIN) C(SET) T D(1) C(SELECT 1) C(COMMIT) Z(I)",
+        ),
+        (
+            "Q(begin; set local search_path = app, pg_catalog; select lower('A'); commit)",
+            "C(BEGIN) C(SET) T D(a) C(SELECT 1) C(COMMIT) Z(I)",
+        ),
+        (
+            "Q(select pg_advisory_lock(1), app.unknown(1))",
+            "T D(,1) C(SELECT 1) Z(I)",
+        ),
+        (
+            "Q(declare c cursor with hold for select app.unknown(1))",
+            "C(DECLARE CURSOR) Z(I)",
+        ),
+        ("Q(fetch c)", "T D(1) C(FETCH 1) Z(I)"),
     ] {
         each(replayed, |rig| {
             rig.both();
@@ -142,6 +163,29 @@ fn what_writes_and_what_does_not() {
             rig.see(CLIENT, answer);
             rig.client("Q(select 1)");
             rig.see(WRITER, ASKS_THE_WRITER);
+        });
+    }
+}
+
+/// A search path holds in its transaction, and by some of them built-in names are those of functions that write.
+#[test]
+fn a_search_path_counts_as_soon_as_it_is_set() {
+    for (set, asks) in [
+        ("set local search_path = app, pg_catalog", true),
+        ("set search_path = app, pg_catalog", true),
+        ("set local search_path = app", false),
+    ] {
+        each(replayed, |rig| {
+            rig.both();
+            write(rig, "begin", "C(BEGIN) Z(T)");
+            write(rig, set, "C(SET) Z(T)");
+            write(rig, "select lower('A')", "T D(a) C(SELECT 1) Z(T)");
+            write(rig, "rollback", "C(ROLLBACK) Z(I)");
+            rig.client("Q(select 1)");
+            match asks {
+                true => rig.see(WRITER, ASKS_THE_WRITER),
+                false => served_by(rig, READER),
+            }
         });
     }
 }

@@ -9,6 +9,7 @@ use super::fresh::Question;
 use super::leg::{Duty, LegId};
 use super::moving::{HeldCursors, SequenceValues};
 use super::restore::Restored;
+use super::settings::PathInFlight;
 use super::trial::RefusedTexts;
 use super::{Config, Event, Session};
 use crate::auth::Parameters;
@@ -17,7 +18,6 @@ use crate::route::{
 };
 use crate::track::pipeline::{Kind, Owed};
 use crate::track::prepared::{Change, Definition, Reached, Statements, Ticket};
-use crate::track::reading::Reading;
 use crate::track::settings::{Journal, Topic};
 use crate::track::{Lift, Pin, Pins};
 
@@ -138,6 +138,7 @@ pub(super) struct Memory {
     pub(super) outline: Option<String>,
     pub(super) lex: LexState,
     pub(super) search_path: SearchPath,
+    pub(super) path: PathInFlight,
     unit: Unit,
     in_flight: InFlight,
     /// The state of the journal that `lex` was made from.
@@ -231,6 +232,7 @@ impl Memory {
             started_with: Parameters::new(),
             lex: LexState::default(),
             search_path: SearchPath::CatalogFirst,
+            path: PathInFlight::None,
             unit: Unit::Fine,
             in_flight: InFlight::Plain,
             seen_stamp: 0,
@@ -389,12 +391,7 @@ impl<R: Route> Session<R> {
             | Effect::DiscardTemp
             | Effect::UnlistenAll
             | Effect::CloseAll => {}
-            // Not even a rollback tells that it is as it was.
-            Effect::Setting(change) => {
-                if let Some(reading) = Reading::unseen_by(&change.name) {
-                    self.memory.statements.reading_is_unknown(reading);
-                }
-            }
+            Effect::Setting(change) => self.memory.setting_is_sent(change, text),
         }
     }
 

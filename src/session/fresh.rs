@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use super::effects::Note;
 use super::leg::LegId;
 use super::{PeerId, ReadYourWrites, Session, Timer};
-use crate::route::{Class, Intent, Route};
+use crate::route::{Class, Effect, Form, Intent, PinKind, Route, StatementEffect};
 use crate::track::pipeline::{Kind, Owner};
 use crate::track::{Lsn, Pin};
 use crate::wire::{Backend, Frontend, Query, TransactionStatus, tags::backend as tag};
@@ -90,11 +90,27 @@ fn runs(kind: Kind) -> bool {
     }
 }
 
+/// Whether a text of which the greater class is that of its transaction or its settings may write nevertheless: by a function that
+/// it calls, or by a cursor, which runs what it was declared for.
+fn may_hide_a_write(intent: &Intent) -> bool {
+    let hidden = match intent.within {
+        Class::Empty | Class::Read | Class::Transaction => false,
+        Class::Session => intent.statements > 1,
+        Class::Unproven | Class::Write | Class::Unreadable => true,
+    };
+    let runs_code = |effect: &StatementEffect| {
+        let pins = [PinKind::UnknownCode, PinKind::Cursor, PinKind::HoldCursor];
+        matches!(effect.effect, Effect::Pin(pin) if pins.contains(&pin))
+    };
+    hidden || intent.form == Form::Cursor || intent.effects.iter().any(runs_code)
+}
+
 impl<R: Route> Session<R> {
     /// A statement is on its way to an upstream.
     pub(super) fn may_write(&mut self, leg: LegId, intent: &Intent) {
         let writes = match intent.class {
-            Class::Empty | Class::Read | Class::Session | Class::Transaction => false,
+            Class::Empty | Class::Read => false,
+            Class::Session | Class::Transaction => may_hide_a_write(intent),
             Class::Unproven | Class::Write | Class::Unreadable => true,
         };
         if writes {

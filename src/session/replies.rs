@@ -546,6 +546,7 @@ impl<R: Route> Session<R> {
             TransactionStatus::Idle => {
                 self.unit_over();
                 if empty {
+                    self.memory.path_is_settled();
                     self.writes_are_over(now);
                 }
             }

@@ -6,7 +6,15 @@ use super::{Event, Session};
 use crate::migrate::postgres::Assignment;
 use crate::route::{Known, Route, Scope, SettingChange, SettingKind, SettingValue};
 use crate::track::Pin;
+use crate::track::reading::Reading;
 use crate::track::settings::{Change, JournalDoubt, Repeat, Topic};
+
+/// Whether a search path by which built-in names may mean something else is on its way, or holds in the transaction that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PathInFlight {
+    None,
+    Some,
+}
 
 impl Memory {
     /// Looks again at what the journal says of the search path.
@@ -17,12 +25,35 @@ impl Memory {
             Repeat::Text(text) => mentions_catalog(text.strip_prefix(SET_CONFIG).unwrap_or(text)),
             Repeat::Not(_) => true,
         });
-        let first = !mentions && self.search_path == SearchPath::CatalogFirst;
+        let first = !mentions
+            && self.path == PathInFlight::None
+            && self.search_path == SearchPath::CatalogFirst;
         self.lex.catalog_first = if first {
             Known::Is(true)
         } else {
             Known::Unknown
         };
+    }
+
+    /// A statement that changes a setting is on its way in this text. By some search paths built-in names are searched later than
+    /// first.
+    pub(super) fn setting_is_sent(&mut self, change: &SettingChange, text: &[u8]) {
+        // Not even a rollback tells that it is as it was.
+        if let Some(reading) = Reading::unseen_by(&change.name) {
+            self.statements.reading_is_unknown(reading);
+        }
+        let statement = text.get(change.statement.clone()).unwrap_or(text);
+        if *change.name == *b"search_path" && mentions_catalog(statement) {
+            self.path = PathInFlight::Some;
+            self.lex.catalog_first = Known::Unknown;
+        }
+    }
+
+    /// The writer has answered everything, and is outside any transaction: the search path is what the journal says.
+    pub(super) fn path_is_settled(&mut self) {
+        if std::mem::replace(&mut self.path, PathInFlight::None) == PathInFlight::Some {
+            self.journal_changed();
+        }
     }
 }
 
