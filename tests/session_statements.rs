@@ -2,7 +2,10 @@
 
 mod session_support;
 
+use std::sync::Arc;
+
 use pgturnout::ledger::LedgerLimits;
+use pgturnout::route::Rules;
 use pgturnout::session::{Config, PeerId};
 use session_support::{Rig, config, each};
 
@@ -532,5 +535,89 @@ fn a_bind_follows_its_own_statement_not_the_last_one() {
         rig.see(CLIENT, "2 C(INSERT 0 1) Z(I)");
         rig.client("B(,r) E S");
         rig.see(READER, "B(,r) E S");
+    });
+}
+
+/// A server looks the names in a statement up anew when the search path has changed, and `lower` may be a function that writes
+/// then. On the reader they are looked up anew, too, once it is as it was.
+#[test]
+fn names_of_a_statement_are_looked_up_by_the_search_path_that_holds() {
+    for bind in ["B(,s) E S", "DS(s) S"] {
+        each(config, |rig| {
+            rig.both();
+            rig.client("P(s,select lower('A')) S");
+            rig.see(READER, "P(s,select lower('A')) S");
+            rig.reader("1 Z(I)");
+            rig.see(CLIENT, "1 Z(I)");
+            for (set, to) in [
+                ("set search_path = app, pg_catalog", WRITER),
+                ("reset search_path", READER),
+            ] {
+                rig.client(&format!("Q({set})"));
+                rig.see(WRITER, &format!("Q({set})"));
+                rig.writer("C(SET) Z(I)");
+                rig.see(CLIENT, "C(SET) Z(I)");
+                rig.client(bind);
+                if to == READER {
+                    rig.see(READER, &format!("Q({set})"));
+                    rig.reader("C(SET) Z(I)");
+                    rig.see(READER, bind);
+                    rig.see(WRITER, "");
+                } else {
+                    rig.see(WRITER, &format!("P(s,select lower('A')) {bind}"));
+                    rig.writer(match bind {
+                        "DS(s) S" => "1 t T Z(I)",
+                        _ => "1 2 D(a) C(SELECT 1) Z(I)",
+                    });
+                    rig.take(CLIENT);
+                    rig.see(READER, "");
+                }
+            }
+        });
+    }
+}
+
+/// The same of a statement that was prepared in SQL.
+#[test]
+fn names_of_a_statement_prepared_in_sql_are_looked_up_by_the_search_path_that_holds() {
+    each(config, |rig| {
+        rig.both();
+        for (text, tag) in [
+            ("prepare q as select lower('A')", "PREPARE"),
+            ("set search_path = app, pg_catalog", "SET"),
+        ] {
+            rig.client(&format!("Q({text})"));
+            rig.see(WRITER, &format!("Q({text})"));
+            rig.writer(&format!("C({tag}) Z(I)"));
+            rig.see(CLIENT, &format!("C({tag}) Z(I)"));
+        }
+        rig.client("Q(execute q)");
+        rig.see(WRITER, "Q(execute q)");
+        rig.see(READER, "");
+    });
+}
+
+/// A text that cannot be read may change how texts are read: what the writer lacks of statements that this makes a difference
+/// to has to be there before.
+#[test]
+fn a_text_that_is_not_read_finds_every_statement_on_the_writer() {
+    let short = || {
+        let mut config = config();
+        config.rules = Arc::new(Rules::default().with_text_limit(40));
+        config
+    };
+    each(short, |rig| {
+        rig.both();
+        rig.client("P(s,select 'a') S");
+        rig.see(READER, "P(s,select 'a') S");
+        rig.reader("1 Z(I)");
+        rig.see(CLIENT, "1 Z(I)");
+        let long = format!("set standard_conforming_strings{}= off", " ".repeat(9));
+        rig.client(&format!("Q({long})"));
+        rig.see(WRITER, &format!("P(s,select 'a') S Q({long})"));
+        rig.writer("1 Z(I) C(SET) S(standard_conforming_strings,off) Z(I)");
+        rig.see(CLIENT, "C(SET) S(standard_conforming_strings,off) Z(I)");
+        rig.client("B(,s) E S");
+        rig.see(WRITER, "B(,s) E S");
     });
 }

@@ -60,7 +60,13 @@ impl<R: Route> Session<R> {
             return true;
         }
         let effects = intent.effects.iter();
-        let changed = effects.flat_map(|effect| reading_changed_by(&effect.effect));
+        let mut changed: Vec<Reading> = effects
+            .flat_map(|effect| reading_changed_by(&effect.effect))
+            .collect();
+        if intent.class == Class::Unreadable {
+            // There may be a setting in it.
+            changed.extend(Reading::ALL);
+        }
         let mut missing = BTreeSet::new();
         for reading in changed {
             missing.extend(

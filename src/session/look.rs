@@ -496,6 +496,10 @@ impl<R: Route> Session<R> {
                 look.text.join(SoleText::Prepared(Arc::clone(&known)));
                 self.join_text(look, &known.meta, text);
                 self.join_part(look, &known.meta);
+                if let Some(anew) = self.named_anew(&known) {
+                    self.join_text(look, &anew, text);
+                    self.join_part(look, &anew);
+                }
                 if let Some(text) = text_of(&known.body) {
                     self.outline(look, text);
                 }

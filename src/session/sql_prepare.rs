@@ -7,11 +7,13 @@ use std::time::Instant;
 use super::decide::Obstacle;
 use super::effects::{Note, Prepared, pin_of};
 use super::leg::LegId;
-use super::look::{Certainty, Look, Mirror};
+use super::look::{Certainty, Look, Mirror, text_of};
 use super::moving::{HeldCursors, SequenceValues};
 use super::requests::{Batch, SYNC};
 use super::{PeerId, Session, Timer};
-use crate::route::{Class, Concerns, Effect, Intent, Name, PinKind, Preparation, Route, Why};
+use crate::route::{
+    Class, Concerns, Effect, Intent, LexState, Name, PinKind, Preparation, Route, Why,
+};
 use crate::track::Pin;
 use crate::track::pipeline::Kind;
 use crate::track::prepared::{Change, Repair, Ticket, key};
@@ -97,6 +99,16 @@ impl<R: Route> Session<R> {
         (meaning.definition.cloned(), meaning.settled)
     }
 
+    /// What a statement that was prepared before asks for by its names, where these may mean something else than then: a server
+    /// looks them up again when the search path has changed. Its bytes were read by settings that may be others now.
+    pub(super) fn named_anew(&mut self, known: &Prepared) -> Option<Arc<Intent>> {
+        if self.memory.lex().catalog_first.is(&true) {
+            return None;
+        }
+        let text = text_of(&known.body)?;
+        Some(self.memory.texts.get(text, &LexState::default()))
+    }
+
     /// What a text asks for that is sent by itself: an EXECUTE what its statement does.
     pub(super) fn class_of(&mut self, look: &mut Look, intent: &Intent) -> (Class, Why) {
         let own = (intent.class, intent.reason.why);
@@ -114,6 +126,8 @@ impl<R: Route> Session<R> {
         let statements = &mut self.memory.statements;
         statements.used(key(&name.0));
         let reads = statements.can_run(reader, key(&name.0));
+        let anew = known.as_ref().and_then(|known| self.named_anew(known));
+        let reads = reads && anew.is_none_or(|anew| anew.class.is_read());
         match known.filter(|_| reads) {
             Some(known) if known.meta.class.is_read() => {
                 look.mirror = Mirror::Needed(name.clone());
