@@ -25,7 +25,7 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/model.txt");
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What all scripts find in the database, and the model from the beginning.
-const SETUP: [&str; 9] = [
+const SETUP: [&str; 11] = [
     "create table t (id int, v text); create table u (id int, v text)",
     "create sequence s; create sequence r",
     "create function f_read(n int) returns int stable language sql
@@ -33,6 +33,9 @@ const SETUP: [&str; 9] = [
     "create function f_write(n int) returns int volatile language sql
         as 'insert into t values (n, ''w'') returning id'",
     "create procedure p_write(n int) language sql as 'insert into t values (n, ''p'')'",
+    "create schema app; create function app.length(v text) returns int volatile strict language sql
+        as 'insert into t values (pg_catalog.length(v), ''w'') returning id'",
+    "grant usage on schema app to public",
     "grant all on t, u to public",
     "grant all on sequence s, r to public",
     "grant all on schema public to public",

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::Node;
-pub(super) use super::rows::{Op, Row, Table, Tables, Value};
-use super::sql::{ColumnType, oid};
+pub(super) use super::rows::{Op, Row, Table, Tables, Value, bare};
+use super::sql::{ColumnType, Relation, oid};
 use super::transfer::HandedOut;
 
 /// How far the standby is behind.
@@ -109,7 +109,7 @@ impl Cluster {
                 oid,
             };
             let columns = [column("id", oid::INT4), column("v", oid::TEXT)];
-            tables.apply(&Op::Create(table.into(), columns.into()));
+            tables.apply(&Op::Create(table.into(), columns.into(), Relation::Table));
             for (id, v) in [(1, "a"), (2, "b"), (3, "c")] {
                 next_row += 1;
                 let row = [Value::Int(id), Value::text(v)];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::cluster::Value;
 use super::fault::{Fault, Stop};
 use super::portal::{Column, Outcome, Plan, Portal, describe};
-use super::session::{Done, Io, Pending, Session, malformed, utf8};
+use super::session::{Done, Io, Pending, Session, malformed};
 use super::sql::{clipped, oid, statements};
 use super::wire::Fields;
 
@@ -83,8 +83,8 @@ impl Session {
     }
 
     pub(super) fn parse(&mut self, fields: &mut Fields<'_>, io: &mut Io<'_>) -> Result<(), Fault> {
-        let name = named(fields)?;
-        let text = utf8(fields.text().ok_or_else(malformed)?)?;
+        let name = &*self.named(fields)?;
+        let text = &*self.heard(fields.text().ok_or_else(malformed)?)?;
         let count = fields.i16().ok_or_else(malformed)?;
         let mut types = Vec::new();
         for _ in 0..count {
@@ -123,8 +123,8 @@ impl Session {
     }
 
     pub(super) fn bind(&mut self, fields: &mut Fields<'_>, io: &mut Io<'_>) -> Result<(), Fault> {
-        let name = named(fields)?;
-        let statement = named(fields)?;
+        let name = &*self.named(fields)?;
+        let statement = &*self.named(fields)?;
         let mut plan = self.prepared_plan(statement)?;
         self.start_transaction();
         let formats = shorts(fields)?;
@@ -154,7 +154,7 @@ impl Session {
                 format!("cursor \"{name}\" already exists"),
             ));
         }
-        let values = bound(fields, types, &formats)?;
+        let values = self.bound(fields, types, &formats)?;
         let result_formats = shorts(fields)?;
         if !fields.is_empty() {
             return Err(Fault::protocol("invalid message format"));
@@ -180,7 +180,7 @@ impl Session {
 
     pub(super) fn describe(&mut self, fields: &mut Fields<'_>, io: &mut Io<'_>) -> Done {
         let kind = fields.byte().ok_or_else(malformed)?;
-        let name = named(fields)?;
+        let name = &*self.named(fields)?;
         if !fields.is_empty() {
             return Err(Fault::protocol("invalid message format"));
         }
@@ -231,7 +231,7 @@ impl Session {
 
     pub(super) fn close(&mut self, fields: &mut Fields<'_>, io: &mut Io<'_>) -> Result<(), Fault> {
         let kind = fields.byte().ok_or_else(malformed)?;
-        let name = named(fields)?;
+        let name = &*self.named(fields)?;
         if !fields.is_empty() {
             return Err(Fault::protocol("invalid message format"));
         }
@@ -247,7 +247,7 @@ impl Session {
     }
 
     pub(super) fn execute(&mut self, fields: &mut Fields<'_>, io: &mut Io<'_>) -> Done {
-        let name = named(fields)?;
+        let name = &*self.named(fields)?;
         let limit = fields.i32().ok_or_else(malformed)?;
         if !fields.is_empty() {
             return Err(Fault::protocol("invalid message format"));
@@ -432,25 +432,41 @@ fn function_result(value: &Value, format: i16, io: &mut Io<'_>) {
         });
 }
 
-/// The values of a Bind.
-fn bound(fields: &mut Fields<'_>, types: &[u32], formats: &[i16]) -> Result<Vec<Value>, Fault> {
-    let mut values = Vec::new();
-    for (at, oid) in types.iter().enumerate() {
-        let length = fields.i32().ok_or_else(malformed)?;
-        let format = match *formats {
-            [] => 0,
-            [all] => all,
-            ref each => each[at],
-        };
-        values.push(match usize::try_from(length) {
-            Err(_) => Value::Null,
-            Ok(length) => {
-                let bytes = fields.bytes(length).ok_or_else(malformed)?;
-                super::run::decode(bytes, *oid, format)?
-            }
-        });
+impl Session {
+    /// The values of the parameters.
+    fn bound(
+        &self,
+        fields: &mut Fields<'_>,
+        types: &[u32],
+        formats: &[i16],
+    ) -> Result<Vec<Value>, Fault> {
+        let mut values = Vec::new();
+        for (at, oid) in types.iter().enumerate() {
+            let length = fields.i32().ok_or_else(malformed)?;
+            let format = match *formats {
+                [] => 0,
+                [all] => all,
+                ref each => each[at],
+            };
+            values.push(match usize::try_from(length) {
+                Err(_) => Value::Null,
+                Ok(length) => {
+                    let bytes = fields.bytes(length).ok_or_else(malformed)?;
+                    match format {
+                        0 => super::run::input(&self.heard(bytes)?, *oid)?,
+                        _ => super::run::decode(bytes, *oid, format)?,
+                    }
+                }
+            });
+        }
+        Ok(values)
     }
-    Ok(values)
+
+    /// The name of a statement or a portal: they are kept in tables whose keys are as long as identifiers.
+    fn named(&self, fields: &mut Fields<'_>) -> Result<String, Fault> {
+        let name = self.heard(fields.text().ok_or_else(malformed)?)?;
+        Ok(clipped(&name).to_owned())
+    }
 }
 
 /// RowDescription or NoData.
@@ -473,9 +489,4 @@ fn shorts(fields: &mut Fields<'_>) -> Result<Vec<i16>, Fault> {
     (0..count)
         .map(|_| fields.i16().ok_or_else(malformed))
         .collect()
-}
-
-/// The name of a statement or a portal: they are kept in tables whose keys are as long as identifiers.
-fn named<'b>(fields: &mut Fields<'b>) -> Result<&'b str, Fault> {
-    Ok(clipped(utf8(fields.text().ok_or_else(malformed)?)?))
 }

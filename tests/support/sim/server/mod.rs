@@ -5,6 +5,7 @@
 
 mod cluster;
 mod copy;
+mod encoding;
 mod extended;
 mod fault;
 mod impostor;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::cluster::Value;
 use super::copy::CopyIn;
+use super::encoding::encode;
 use super::fault::{Fault, Stop};
 use super::run::{Effect, Sources};
 use super::session::{Io, Session};
@@ -134,21 +135,34 @@ pub(super) fn describe(columns: &[Column], format: impl Fn(usize) -> i16, io: &m
     });
 }
 
-fn data_row(row: &[Value], columns: &[Column], format: impl Fn(usize) -> i16, io: &mut Io<'_>) {
+/// A row in the client's encoding.
+fn data_row(
+    row: &[Value],
+    columns: &[Column],
+    format: impl Fn(usize) -> i16,
+    encoding: &str,
+    io: &mut Io<'_>,
+) -> Result<(), Fault> {
+    let mut cells = Vec::with_capacity(row.len());
+    for (at, value) in row.iter().enumerate() {
+        cells.push(match (value, format(at)) {
+            (Value::Null, _) => None,
+            (Value::Bool(on), 1) => Some(vec![u8::from(*on)]),
+            (Value::Int(number), 1) if columns[at].oid == oid::INT4 => {
+                Some((*number as i32).to_be_bytes().to_vec())
+            }
+            (Value::Int(number), 1) => Some(number.to_be_bytes().to_vec()),
+            (Value::Array(bytes), 1) => Some(bytes.to_vec()),
+            (value, _) => match value.shown() {
+                Some(text) => Some(encode(&text, encoding)?),
+                None => None,
+            },
+        });
+    }
     io.out.message(b'D', |out| {
         out.extend_from_slice(&(row.len() as u16).to_be_bytes());
-        for (at, value) in row.iter().enumerate() {
-            let bytes = match (value, format(at)) {
-                (Value::Null, _) => None,
-                (Value::Bool(on), 1) => Some(vec![u8::from(*on)]),
-                (Value::Int(number), 1) if columns[at].oid == oid::INT4 => {
-                    Some((*number as i32).to_be_bytes().to_vec())
-                }
-                (Value::Int(number), 1) => Some(number.to_be_bytes().to_vec()),
-                (Value::Array(bytes), 1) => Some(bytes.to_vec()),
-                (value, _) => value.shown().map(String::into_bytes),
-            };
-            match bytes {
+        for cell in cells {
+            match cell {
                 Some(bytes) => {
                     out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
                     out.extend_from_slice(&bytes);
@@ -157,6 +171,7 @@ fn data_row(row: &[Value], columns: &[Column], format: impl Fn(usize) -> i16, io
             }
         }
     });
+    Ok(())
 }
 
 enum Begun {
@@ -196,6 +211,7 @@ impl Session {
             }
             State::Lazy(_) | State::Stored(..) => {}
         }
+        let encoding = self.encoding();
         let columns = plan.columns.clone().unwrap_or_else(|| [].into());
         if let Some(format) = portal
             .formats
@@ -214,7 +230,7 @@ impl Session {
                 portal.sent = 0;
                 return Ok(Outcome::Complete(tag));
             };
-            data_row(&row, &columns, |at| portal.format(at), io);
+            data_row(&row, &columns, |at| portal.format(at), &encoding, io)?;
             portal.sent += 1;
         }
         portal.sent = 0;

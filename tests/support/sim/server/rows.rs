@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::sql::ColumnType;
+use super::fault::Fault;
+use super::sql::{ColumnType, Relation, TEMPORARY};
 
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Value {
@@ -37,15 +38,40 @@ pub(super) type Row = Arc<[Value]>;
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     pub(super) name: Arc<str>,
+    pub(super) kind: Relation,
     pub(super) columns: Arc<[ColumnType]>,
     /// Each with a number of its own, in the order of their making.
     pub(super) rows: Vec<(u64, Row)>,
 }
 
+impl Table {
+    /// Whether a statement that begins with this word may change its rows.
+    pub(super) fn is_changed_by(&self, word: &str) -> Result<(), Fault> {
+        let name = &self.name;
+        match (self.kind, word) {
+            (Relation::Table, _) => Ok(()),
+            (Relation::View, "INSERT" | "UPDATE" | "DELETE") => Err(Fault::new(
+                "55000",
+                format!("cannot change view \"{name}\""),
+            )),
+            (Relation::Sequence, "INSERT" | "UPDATE" | "DELETE") => {
+                let text = format!("permission denied for sequence {name}");
+                Err(Fault::new("42501", text))
+            }
+            _ => Err(Fault::new("42809", format!("\"{name}\" is not a table"))),
+        }
+    }
+}
+
+/// The name of a temporary relation without the schema before it.
+pub(super) fn bare(name: &str) -> &str {
+    name.strip_prefix(TEMPORARY).unwrap_or(name)
+}
+
 /// A change of the rows.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
-    Create(Arc<str>, Arc<[ColumnType]>),
+    Create(Arc<str>, Arc<[ColumnType]>, Relation),
     Drop(Arc<str>),
     Truncate(Arc<str>),
     Insert(Arc<str>, u64, Row),
@@ -66,18 +92,19 @@ impl Tables {
     }
 
     fn change(&mut self, name: &str) -> Option<&mut Table> {
-        let found = self.0.iter_mut().find(|table| *table.name == *name)?;
+        let found = self.0.iter_mut().find(|table| *table.name == *bare(name))?;
         Some(Arc::make_mut(found))
     }
 
     pub(super) fn apply(&mut self, op: &Op) {
         match op {
-            Op::Create(name, columns) => self.0.push(Arc::new(Table {
-                name: Arc::clone(name),
+            Op::Create(name, columns, kind) => self.0.push(Arc::new(Table {
+                name: bare(name).into(),
+                kind: *kind,
                 columns: Arc::clone(columns),
                 rows: Vec::new(),
             })),
-            Op::Drop(name) => self.0.retain(|table| table.name != *name),
+            Op::Drop(name) => self.0.retain(|table| *table.name != *bare(name)),
             Op::Truncate(name) => {
                 if let Some(table) = self.change(name) {
                     table.rows.clear();

@@ -1,11 +1,13 @@
 //! What a server does with the messages of a client that is logged in.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::super::journey::Lodging;
 use super::super::verdict;
 use super::cluster::{Cluster, SEQUENCES, Tables};
 use super::copy::CopyIn;
+use super::encoding::decode;
 use super::extended::Prepared;
 use super::fault::Fault;
 use super::portal::{Plan, Portal};
@@ -484,6 +486,18 @@ impl Session {
     pub(super) fn wait_with(&mut self, pending: Pending) -> Done {
         self.waits = true;
         Ok(Some(pending))
+    }
+}
+
+impl Session {
+    /// A string of a body, which is in the client's encoding.
+    pub(super) fn heard<'b>(&self, bytes: &'b [u8]) -> Result<Cow<'b, str>, Fault> {
+        decode(bytes, &self.encoding())
+    }
+
+    /// The encoding of what the client says and hears.
+    pub(super) fn encoding(&self) -> Arc<str> {
+        self.settings.get("client_encoding").unwrap_or_default()
     }
 }
 

@@ -303,6 +303,11 @@ impl Settings {
         find(&self.reset, name).map_or_else(|_| "".into(), |at| Arc::clone(&self.reset[at].1))
     }
 
+    /// Whether its value may be a list.
+    pub(super) fn takes_lists(name: &str) -> bool {
+        matches!(known(name), Some((_, Kind::Path | Kind::DateStyle, _)))
+    }
+
     /// The spelling under which it is shown.
     pub(super) fn spelling<'a>(&'a self, name: &'a str) -> &'a str {
         let custom = || {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::fault::{Fault, Stop};
 use super::portal::{Outcome, Portal};
-use super::session::{Done, Io, Pending, Session, malformed, utf8};
+use super::session::{Done, Io, Pending, Session, malformed};
 use super::sql::{Caution, Lexing, Statement, statements};
 use super::tx::Block;
 use super::wire::Fields;
@@ -29,7 +29,7 @@ impl Session {
         if !fields.is_empty() {
             return Err(Fault::protocol("invalid message format"));
         }
-        let text = utf8(text)?;
+        let text = &*self.heard(text)?;
         self.start_transaction();
         self.drop_prepared("");
         let parsed = statements(text, self.lexing())?;
@@ -56,6 +56,11 @@ impl Session {
                     "nonstandard use of \\\\ in a string literal",
                 ),
                 Caution::Truncated => ("NOTICE", "42622", "identifier will be truncated"),
+                Caution::Global => (
+                    "WARNING",
+                    "01000",
+                    "GLOBAL is deprecated in temporary table creation",
+                ),
             };
             self.notice(io, severity, code, text);
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::cluster::{Cluster, SEQUENCES, Tables, Value};
+use super::super::cluster::{Cluster, SEQUENCES, Tables, Value, bare};
 use super::super::fault::Fault;
 use super::super::portal::{Column, Plan};
 use super::super::session::Session;
@@ -12,6 +12,7 @@ use super::super::sql::{
 use super::eval::input;
 use super::fold::{fold_change, fold_select};
 use super::functions::{Kind, signature};
+use super::path::label;
 
 type Columns = Arc<[ColumnType]>;
 
@@ -43,7 +44,7 @@ fn takes_snapshot(statement: &Statement) -> bool {
 impl Session {
     pub(crate) fn analyze(
         &mut self,
-        statement: Statement,
+        mut statement: Statement,
         text: &Arc<str>,
         types: &mut Vec<u32>,
         open: bool,
@@ -52,6 +53,7 @@ impl Session {
         if takes_snapshot(&statement) {
             self.take_snapshot()?;
         }
+        self.resolve(&mut statement);
         let mut analyzer = Analyzer {
             temporary: self.temporary.clone(),
             tables: self.view(cluster),
@@ -124,10 +126,10 @@ impl Session {
         let mut types = plan.parameters.clone();
         let statement = plan.statement.clone();
         let fresh = self.analyze(statement, &plan.text, &mut types, false, cluster)?;
-        if fresh.columns == plan.columns {
+        if fresh.columns == plan.columns && fresh.statement == plan.statement {
             return Ok(Arc::clone(plan));
         }
-        if matches!(fresh.statement, Statement::Utility(_)) {
+        if fresh.columns == plan.columns || matches!(fresh.statement, Statement::Utility(_)) {
             return Ok(Arc::new(fresh));
         }
         Err(Fault::new(
@@ -167,7 +169,7 @@ fn column(name: &str, oid: u32) -> Column {
 fn target_name(expr: &Expr) -> Option<Arc<str>> {
     match expr {
         Expr::Column(name) => Some(Arc::clone(name)),
-        Expr::Call(name, _) => Some(name.trim_end_matches("(*)").into()),
+        Expr::Call(name, _) => Some(label(name).into()),
         Expr::Cast(inner, oid) => target_name(inner).or_else(|| {
             Some(
                 match *oid {
@@ -221,7 +223,7 @@ impl Analyzer<'_> {
             }
         }
         self.temporary
-            .get(name)
+            .get(bare(name))
             .or_else(|| self.tables.get(name))
             .map(|table| Arc::clone(&table.columns))
             .ok_or_else(|| missing_table(name))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::cluster::{Lockable, Op, Row, Table, Value};
+use super::super::cluster::{Lockable, Op, Row, Table, Value, bare};
 use super::super::fault::{Fault, Stop};
 use super::super::session::{Io, Session};
 use super::super::sql::{Change, ChangeKind, Expr, Select};
@@ -52,11 +52,17 @@ impl Session {
 
     /// A transaction that only reads changes the session's own tables alone.
     pub(super) fn refuse_change(&self, change: &Change) -> Result<(), Fault> {
-        let temporary = self.temporary.get(&change.table).is_some();
+        let temporary = self.own_table(&change.table).is_some();
         if self.is_read_only() && !temporary {
             return Err(Fault::read_only(change.kind.word()));
         }
-        Ok(())
+        self.own_table(&change.table)
+            .map_or(Ok(()), |table| table.is_changed_by(change.kind.word()))
+    }
+
+    /// A temporary relation of this name.
+    pub(crate) fn own_table(&self, name: &str) -> Option<&Arc<Table>> {
+        self.temporary.get(bare(name))
     }
 
     fn insert(
@@ -167,12 +173,12 @@ impl Session {
 
     /// A change of this transaction, or of the session's own tables.
     pub(super) fn apply(&mut self, op: Op) {
-        let (Op::Create(name, _)
+        let (Op::Create(name, ..)
         | Op::Drop(name)
         | Op::Truncate(name)
         | Op::Insert(name, ..)
         | Op::Delete(name, _)) = &op;
-        if self.temporary.get(name).is_some() {
+        if self.own_table(name).is_some() {
             self.temporary.apply(&op);
         } else {
             self.tx.ops.push(op);
@@ -180,7 +186,7 @@ impl Session {
     }
 
     fn log_change(&mut self, table: &str, io: &mut Io<'_>) {
-        if self.temporary.get(table).is_none() {
+        if self.own_table(table).is_none() {
             self.log_write(io);
         }
     }

@@ -7,6 +7,7 @@ use super::super::settings;
 use super::super::sql::{Expr, oid};
 use super::Scope;
 use super::functions::{Kind, operate, pure, signature};
+use super::path::writes;
 
 /// A value from its text.
 pub(crate) fn input(text: &str, oid: u32) -> Result<Value, Fault> {
@@ -253,6 +254,12 @@ impl Session {
                 Ok(Value::Int(count as i64))
             }
             "f_write" => self.write_marked(int(0), "w", io),
+            name if writes(name) => {
+                let Value::Int(length) = pure("length", arguments)? else {
+                    return Ok(Value::Null);
+                };
+                self.write_marked(length, "w", io)
+            }
             "pg_sleep" => self.sleep(&text(0)),
             "pg_notify" => {
                 self.notify(&text(0).into(), &text(1).into(), io)?;

@@ -3,6 +3,7 @@
 use super::super::cluster::Value;
 use super::super::fault::Fault;
 use super::super::sql::{Binary, oid};
+use super::path::writes;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -21,7 +22,7 @@ pub(super) fn signature(name: &str, count: usize) -> Option<Signature> {
     use oid::{BOOL, FLOAT8, INT4, INT8, NAME, PG_LSN, REGCLASS, TEXT, TIMESTAMPTZ, VOID};
     Some(match (name, count) {
         ("upper" | "lower", 1) => (&[TEXT], TEXT, Immutable),
-        ("length", 1) => (&[TEXT], INT4, Immutable),
+        ("length" | "pg_catalog.length", 1) => (&[TEXT], INT4, Immutable),
         ("repeat", 2) => (&[TEXT, INT4], TEXT, Immutable),
         ("now", 0) => (&[], TIMESTAMPTZ, Other),
         ("pg_is_in_recovery", 0) => (&[], BOOL, Other),
@@ -38,6 +39,7 @@ pub(super) fn signature(name: &str, count: usize) -> Option<Signature> {
         ("pg_advisory_unlock" | "pg_try_advisory_lock", 1) => (&[INT8], BOOL, Other),
         ("pg_advisory_unlock_all", 0) => (&[], VOID, Other),
         ("f_read" | "f_write", 1) => (&[INT4], INT4, Other),
+        (name, 1) if writes(name) => (&[TEXT], INT4, Other),
         ("pg_sleep", 1) => (&[FLOAT8], VOID, Other),
         ("pg_notify", 2) => (&[TEXT, TEXT], VOID, Other),
         ("generate_series", 2) => (&[INT4, INT4], INT4, Other),
@@ -61,7 +63,7 @@ pub(crate) fn pure(name: &str, arguments: &[Value]) -> Result<Value, Fault> {
     Ok(match name {
         "upper" => Value::text(text(0).to_uppercase()),
         "lower" => Value::text(text(0).to_lowercase()),
-        "length" => Value::Int(text(0).chars().count() as i64),
+        "length" | "pg_catalog.length" => Value::Int(text(0).chars().count() as i64),
         "repeat" => {
             let Value::Int(count) = arguments[1] else {
                 return Err(number_range());

@@ -5,6 +5,7 @@ mod change;
 mod eval;
 mod fold;
 mod functions;
+mod path;
 mod query;
 mod session_state;
 mod survey;
@@ -20,6 +21,7 @@ use super::sql::{ColumnType, Target};
 
 pub(super) use eval::{decode, input};
 pub(super) use functions::pure;
+pub(super) use path::qualified;
 pub(super) use session_state::{is_superuser, may_be};
 
 /// What names in an expression stand for.

@@ -25,7 +25,10 @@ fn is_volatile(targets: &[Target]) -> bool {
     fn volatile(expr: &Expr) -> bool {
         match expr {
             Expr::Call(name, arguments) => {
-                let pure = matches!(&**name, "upper" | "lower" | "length" | "repeat");
+                let pure = matches!(
+                    &**name,
+                    "upper" | "lower" | "length" | "pg_catalog.length" | "repeat"
+                );
                 !pure || arguments.iter().any(volatile)
             }
             Expr::Cast(inner, _) | Expr::Not(inner) => volatile(inner),
@@ -47,7 +50,7 @@ fn is_volatile(targets: &[Target]) -> bool {
 
 impl Session {
     pub(super) fn table_now(&mut self, name: &str, cluster: &Cluster) -> Option<Arc<Table>> {
-        if let Some(table) = self.temporary.get(name) {
+        if let Some(table) = self.own_table(name) {
             return Some(Arc::clone(table));
         }
         self.view(cluster).get(name).cloned()

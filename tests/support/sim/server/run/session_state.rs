@@ -7,6 +7,7 @@ use super::super::extended::Prepared;
 use super::super::fault::{Fault, Stop};
 use super::super::portal::Portal;
 use super::super::session::{Io, Session};
+use super::super::settings::Settings;
 use super::super::sql::{Count, Discard, Expr, Select, SetTo, Statement};
 use super::super::tx::Listen;
 use super::Effect;
@@ -142,6 +143,13 @@ impl Session {
         }
         match to {
             SetTo::Value(value) => self.set_setting(name, value, local)?,
+            SetTo::List(value) if Settings::takes_lists(name) => {
+                self.set_setting(name, value, local)?;
+            }
+            SetTo::List(_) => {
+                let text = format!("SET {name} takes only one argument");
+                return Err(Fault::new("22023", text).into());
+            }
             SetTo::Default => self.reset_setting(name, local)?,
         }
         Ok(Effect::Tag("SET".to_owned()))

@@ -9,6 +9,7 @@ use super::super::sql::{
     Change, ChangeKind, CopySource, Expr, From, Select, Statement, Target, Utility, statements,
 };
 use super::super::wire::Fields;
+use super::path::writes;
 
 #[derive(Default)]
 struct Touched {
@@ -52,14 +53,14 @@ impl Session {
         let is_locked = |name: &str| cluster.locked_outside().iter().any(|one| **one == *name);
         let mut names = touched.names.iter();
         (touched.by_functions && is_locked(OF_FUNCTIONS))
-            || names.any(|name| self.temporary.get(name).is_none() && is_locked(name))
+            || names.any(|name| self.own_table(name).is_none() && is_locked(name))
     }
 
     /// What the statement of a message names, if there is one. What is wrong with the message is found out later.
     fn names(&self, tag: u8, body: &[u8], touched: &mut Touched) -> Option<()> {
         let mut fields = Fields(body);
         fields.text()?;
-        let second = std::str::from_utf8(fields.text()?).ok()?;
+        let second = &*self.heard(fields.text()?).ok()?;
         if tag == b'B' {
             // A query is planned now, and for that its functions are looked at.
             match &self.prepared_plan(second).ok()??.statement {
@@ -140,6 +141,7 @@ impl Session {
             | Utility::Unlisten(_)
             | Utility::Notify(..)
             | Utility::Create { .. }
+            | Utility::CreateTemporary { .. }
             | Utility::Vacuum
             | Utility::Checkpoint
             | Utility::Survey { .. } => {}
@@ -214,7 +216,7 @@ fn in_targets(targets: &[Target], touched: &mut Touched) {
 fn in_expr(expr: &Expr, touched: &mut Touched) {
     match expr {
         Expr::Call(name, arguments) => {
-            if matches!(&**name, "f_read" | "f_write") {
+            if matches!(&**name, "f_read" | "f_write") || writes(name) {
                 touched.by_functions = true;
             }
             arguments.iter().for_each(|expr| in_expr(expr, touched));

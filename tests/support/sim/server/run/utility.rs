@@ -8,7 +8,7 @@ use super::super::fault::{Fault, Stop};
 use super::super::portal::Portal;
 use super::super::session::{Io, Session};
 use super::super::sql::{
-    ColumnType, CopySource, Expr, LockMode, Modes, Select, Statement, Utility, oid,
+    ColumnType, CopySource, Expr, LockMode, Modes, Relation, Select, Statement, Utility, oid,
 };
 use super::super::tx::Listen;
 use super::Effect;
@@ -107,6 +107,7 @@ impl Session {
             | Utility::Lock { .. }
             | Utility::Create { .. }
             | Utility::CreateAs { .. }
+            | Utility::CreateTemporary { .. }
             | Utility::Drop { .. }
             | Utility::Truncate(_)
             | Utility::Vacuum => self.on_tables(utility, parameters, io),
@@ -129,7 +130,10 @@ impl Session {
                 temporary,
                 if_not_exists,
                 columns,
-            } => self.create_table(name, *temporary, *if_not_exists, columns, io),
+            } => {
+                let temporary = *temporary || self.makes_temporary();
+                self.create_table(name, temporary, *if_not_exists, columns, io)
+            }
             Utility::CreateAs {
                 name,
                 temporary,
@@ -142,8 +146,15 @@ impl Session {
                     "CREATE TABLE AS"
                 };
                 self.refuse_read_only(what)?;
-                self.create_as(name, *temporary, select, io)
+                let temporary = *temporary || self.makes_temporary();
+                self.create_as(name, temporary, select, Relation::Table, io)
             }
+            Utility::CreateTemporary {
+                name,
+                kind,
+                replaces,
+                select,
+            } => self.create_temporary(name, *kind, *replaces, select, io),
             Utility::Drop { names, if_exists } => self.drop_tables(names, *if_exists, io),
             Utility::Truncate(name) => self.truncate(name, io),
             _ => {
@@ -205,15 +216,15 @@ impl Session {
             self.notice(io, "NOTICE", "42P07", &text);
             return tag("CREATE TABLE");
         }
-        self.create(name, temporary, columns.into(), io);
+        self.create(name, temporary, columns.into(), Relation::Table, io);
         tag("CREATE TABLE")
     }
 
     fn truncate(&mut self, name: &Arc<str>, io: &mut Io<'_>) -> Done {
         self.refuse_read_only("TRUNCATE TABLE")?;
-        if self.table_now(name, io.cluster).is_none() {
-            return Err(missing_table(name).into());
-        }
+        let table = self.table_now(name, io.cluster);
+        let table = table.ok_or_else(|| missing_table(name))?;
+        table.is_changed_by("TRUNCATE")?;
         self.apply(Op::Truncate(Arc::clone(name)));
         self.log_write(io);
         tag("TRUNCATE TABLE")
@@ -276,9 +287,10 @@ impl Session {
         let table = self
             .table_now(name, io.cluster)
             .ok_or_else(|| missing_table(name))?;
-        if self.temporary.get(name).is_none() {
+        if self.own_table(name).is_none() {
             self.refuse_read_only("COPY FROM")?;
         }
+        table.is_changed_by("COPY")?;
         copy_response(b'G', table.columns.len(), io);
         io.out.flush();
         let columns = Arc::clone(&table.columns);
@@ -365,7 +377,7 @@ impl Session {
 
     fn exists(&mut self, name: &str, temporary: bool, io: &mut Io<'_>) -> bool {
         if temporary {
-            self.temporary.get(name).is_some()
+            self.own_table(name).is_some()
         } else {
             self.view(io.cluster).get(name).is_some()
         }
@@ -376,9 +388,10 @@ impl Session {
         name: &Arc<str>,
         temporary: bool,
         columns: Arc<[ColumnType]>,
+        kind: Relation,
         io: &mut Io<'_>,
     ) {
-        let op = Op::Create(Arc::clone(name), columns);
+        let op = Op::Create(Arc::clone(name), columns, kind);
         if temporary {
             self.temporary.apply(&op);
         } else {
@@ -392,6 +405,7 @@ impl Session {
         name: &Arc<str>,
         temporary: bool,
         select: &Select,
+        kind: Relation,
         io: &mut Io<'_>,
     ) -> Done {
         if self.exists(name, temporary, io) {
@@ -409,18 +423,40 @@ impl Session {
         let columns = columns.collect();
         let rows = self.select_all(select, &[], io)?;
         let count = rows.len();
-        self.create(name, temporary, columns, io);
+        self.create(name, temporary, columns, kind, io);
         for row in rows {
             self.insert_row(name, row.into(), io);
         }
         Ok(Effect::Tag(format!("SELECT {count}")))
     }
 
+    fn create_temporary(
+        &mut self,
+        name: &Arc<str>,
+        kind: Relation,
+        replaces: bool,
+        select: &Select,
+        io: &mut Io<'_>,
+    ) -> Done {
+        let what = match kind {
+            Relation::Sequence => "CREATE SEQUENCE",
+            Relation::View | Relation::Table => "CREATE VIEW",
+        };
+        self.refuse_read_only(what)?;
+        let known = self.own_table(name).map(|known| known.kind);
+        if replaces && known == Some(Relation::View) {
+            self.temporary.apply(&Op::Drop(Arc::clone(name)));
+        }
+        self.create_as(name, true, select, kind, io)?;
+        tag(what)
+    }
+
     fn drop_tables(&mut self, names: &[Arc<str>], if_exists: bool, io: &mut Io<'_>) -> Done {
         self.refuse_read_only("DROP TABLE")?;
         for name in names {
-            if self.table_now(name, io.cluster).is_some() {
-                let temporary = self.temporary.get(name).is_some();
+            if let Some(table) = self.table_now(name, io.cluster) {
+                table.is_changed_by("DROP TABLE")?;
+                let temporary = self.own_table(name).is_some();
                 self.apply(Op::Drop(Arc::clone(name)));
                 if !temporary {
                     self.log_write(io);

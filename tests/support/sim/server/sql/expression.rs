@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::super::fault::Fault;
+use super::super::run::qualified;
 use super::parse::{Parsed, Parser};
 use super::token::Token;
 use super::{Binary, Expr, oid};
@@ -139,11 +140,12 @@ impl Parser<'_> {
         self.column()
     }
 
-    /// A column or a call; what qualifies its name says nothing here.
+    /// A column or a call; what qualifies its name says nothing here, mostly.
     fn column(&mut self) -> Parsed<Expr> {
         let mut name = self.name()?;
         if self.op(".") {
-            name = self.name()?;
+            let schema = name;
+            name = qualified(&schema, self.name()?);
         }
         if !self.op("(") {
             return Ok(Expr::Column(name));

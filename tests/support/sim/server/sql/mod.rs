@@ -8,7 +8,7 @@ mod utility;
 
 use std::sync::Arc;
 
-pub(super) use parse::{Lexing, statements};
+pub(super) use parse::{Lexing, TEMPORARY, statements};
 pub(super) use token::{Caution, clipped};
 
 /// Object ids of types, as in `pg_type`.
@@ -158,6 +158,8 @@ pub(super) enum Transaction {
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum SetTo {
     Value(Arc<str>),
+    /// More than one, with commas between.
+    List(Arc<str>),
     Default,
 }
 
@@ -179,6 +181,14 @@ pub(super) enum Count {
 pub(super) struct ColumnType {
     pub(super) name: Arc<str>,
     pub(super) oid: u32,
+}
+
+/// What has rows and columns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Relation {
+    Table,
+    View,
+    Sequence,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -238,6 +248,15 @@ pub(super) enum Utility {
     Lock {
         table: Arc<str>,
         mode: LockMode,
+    },
+    /// A view, of which the model knows temporary ones of constants, or a sequence, of which it knows temporary ones whose
+    /// state is read as that of a table.
+    CreateTemporary {
+        name: Arc<str>,
+        kind: Relation,
+        /// Whether one of the same name makes room.
+        replaces: bool,
+        select: Box<Select>,
     },
     Create {
         name: Arc<str>,

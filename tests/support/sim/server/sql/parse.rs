@@ -11,9 +11,12 @@ pub(crate) use super::token::Lexing;
 /// The statements of a text, each with its own part of the text.
 pub(crate) struct Statements {
     pub(crate) list: Vec<(Statement, Arc<str>)>,
-    /// How many literals deserve a warning about backslashes.
+    /// What there is to tell about it, in the order of the text's parts.
     pub(crate) warnings: Vec<Caution>,
 }
+
+/// What stands before the name of a table that only the session's own schema can have.
+pub(crate) const TEMPORARY: &str = "pg_temp.";
 
 pub(super) type Parsed<T> = Result<T, Fault>;
 
@@ -23,6 +26,7 @@ pub(super) struct Parser<'a> {
     at: usize,
     /// Parentheses that are open.
     depth: usize,
+    pub(super) warnings: Vec<Caution>,
 }
 
 /// How deep expressions and queries may be: the model runs on small stacks.
@@ -46,11 +50,13 @@ pub(crate) fn statements(text: &str, lexing: Lexing) -> Parsed<Statements> {
         tokens,
         at: 0,
         depth: 0,
+        warnings,
     };
     let mut list = Vec::new();
     loop {
         while parser.op(";") {}
         if parser.at_end() {
+            let warnings = parser.warnings;
             return Ok(Statements { list, warnings });
         }
         let start = parser.start();
@@ -191,10 +197,34 @@ impl Parser<'_> {
         }
     }
 
-    /// A table's name; a schema before it says nothing here.
+    /// A table's name; a schema before it says nothing here, but for the one of temporary objects.
     pub(super) fn table(&mut self) -> Parsed<Arc<str>> {
         let first = self.name()?;
-        if self.op(".") { self.name() } else { Ok(first) }
+        if !self.op(".") {
+            return Ok(first);
+        }
+        let name = self.name()?;
+        Ok(match &*first {
+            "pg_temp" => format!("{TEMPORARY}{name}").into(),
+            _ => name,
+        })
+    }
+
+    /// `TEMPORARY` or `TEMP`, with `LOCAL` or `GLOBAL` before it, which say nothing.
+    pub(super) fn temporary(&mut self) -> bool {
+        let scope = usize::from(self.is("local") || self.is("global"));
+        if !["temp", "temporary"]
+            .iter()
+            .any(|word| self.is_at(scope, word))
+        {
+            return false;
+        }
+        if self.word("global") {
+            self.warnings.push(Caution::Global);
+        }
+        self.word("local");
+        self.skip();
+        true
     }
 
     pub(super) fn string(&mut self) -> Parsed<Arc<str>> {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::parse::{Parsed, Parser};
+use super::parse::{Parsed, Parser, TEMPORARY};
 use super::token::Token;
 use super::{Change, ChangeKind, Expr, From, Select, Statement, Target, Utility};
 
-fn plain(targets: Vec<Target>, from: Option<From>) -> Select {
+pub(super) fn plain(targets: Vec<Target>, from: Option<From>) -> Select {
     Select {
         targets,
         from,
@@ -62,9 +62,11 @@ impl Parser<'_> {
             let at_once = self.at_statement_end() || self.is("from") || self.is_op(")");
             let targets = if at_once { Vec::new() } else { self.targets()? };
             if self.word("into") {
-                let temporary = self.word("temp") || self.word("temporary");
+                let temporary = self.temporary();
                 self.word("table");
-                *into = Some((self.table()?, temporary));
+                let name = self.table()?;
+                let own = name.starts_with(TEMPORARY);
+                *into = Some((name, temporary || own));
             }
             let from = if self.word("from") {
                 Some(self.from()?)

@@ -52,6 +52,8 @@ pub(crate) enum Caution {
     Backslash,
     /// An identifier is longer than those are kept.
     Truncated,
+    /// A temporary object is said to be GLOBAL.
+    Global,
 }
 
 /// The bytes of an identifier that count (`NAMEDATALEN` less one).
@@ -217,14 +219,21 @@ impl Lexer<'_> {
         Ok(Token::Str(out.into()))
     }
 
-    /// A literal goes on in the next when only white space with a line's end is between.
+    /// A literal goes on in the next when only white space with a line's end is between, and comments that end with a line.
     fn continues(&mut self) -> Result<bool, Fault> {
-        let rest = self.rest();
-        let next = rest.trim_start_matches([' ', '\t', '\n', '\r', '\u{c}']);
-        let between = &rest[..rest.len() - next.len()];
-        let goes_on = next.starts_with('\'') && between.contains(['\n', '\r']);
+        let ends = ['\n', '\r'];
+        let mut next = self.rest();
+        loop {
+            next = next.trim_start_matches([' ', '\t', '\n', '\r', '\u{c}']);
+            if !next.starts_with("--") {
+                break;
+            }
+            next = &next[next.find(ends).unwrap_or(next.len())..];
+        }
+        let between = self.rest().len() - next.len();
+        let goes_on = next.starts_with('\'') && self.rest()[..between].contains(ends);
         if goes_on {
-            self.at += between.len() + 1;
+            self.at += between + 1;
         }
         Ok(goes_on)
     }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::super::fault::Fault;
-use super::parse::{Parsed, Parser};
+use super::parse::{Parsed, Parser, TEMPORARY};
+use super::query::plain;
 use super::token::Token;
 use super::{
-    ColumnType, CopySource, Count, Discard, Expr, LockMode, SetTo, Statement, Transaction, Utility,
+    ColumnType, CopySource, Count, Discard, Expr, LockMode, Relation, SetTo, Statement, Target,
+    Transaction, Utility, oid,
 };
 
 impl Parser<'_> {
@@ -91,17 +93,20 @@ impl Parser<'_> {
         } else if self.word("commit") || self.word("end") {
             noise(self);
             Transaction::Commit(self.chain()?)
-        } else if self.word("rollback") || self.word("abort") {
+        } else if self.word("abort") {
+            noise(self);
+            Transaction::Rollback(self.chain()?)
+        } else if self.word("rollback") {
             noise(self);
             if self.word("to") {
-                self.word("savepoint");
+                self.savepoint_word();
                 return Ok(Some(Transaction::RollbackTo(self.name()?)));
             }
             Transaction::Rollback(self.chain()?)
         } else if self.word("savepoint") {
             Transaction::Savepoint(self.name()?)
         } else if self.word("release") {
-            self.word("savepoint");
+            self.savepoint_word();
             Transaction::Release(self.name()?)
         } else if self.words(&["prepare", "transaction"]) {
             self.string()?;
@@ -109,6 +114,16 @@ impl Parser<'_> {
         } else {
             return Ok(None);
         }))
+    }
+
+    /// `SAVEPOINT` before a name. Alone it is one.
+    fn savepoint_word(&mut self) {
+        if self
+            .peek_at(1)
+            .is_some_and(|token| *token != Token::Op(";"))
+        {
+            self.word("savepoint");
+        }
     }
 
     fn chain(&mut self) -> Parsed<bool> {
@@ -157,12 +172,23 @@ impl Parser<'_> {
             return Ok(Utility::SetTransaction(self.modes()?, false));
         }
         if self.words(&["time", "zone"]) {
-            let to = self.values(str::to_owned)?;
+            let to = match self.word("local") {
+                true => SetTo::Default,
+                false => self.values(str::to_owned)?,
+            };
             return Ok(setting("TimeZone", to, local));
         }
         if self.word("names") {
-            let to = self.values(str::to_owned)?;
+            let to = match self.at_statement_end() {
+                true => SetTo::Default,
+                false => self.values(str::to_owned)?,
+            };
             return Ok(setting("client_encoding", to, local));
+        }
+        if self.is("schema") && matches!(self.peek_at(1), Some(Token::Str(_))) {
+            self.skip();
+            let schema = quote(&self.string()?);
+            return Ok(setting("search_path", SetTo::Value(schema.into()), local));
         }
         if self.is("role") && !self.is_at(1, "to") {
             self.skip();
@@ -195,6 +221,7 @@ impl Parser<'_> {
             return Ok(SetTo::Default);
         }
         let mut out = String::new();
+        let mut several = false;
         loop {
             match self.next()? {
                 Token::Word(word) => out.push_str(&word),
@@ -210,8 +237,12 @@ impl Parser<'_> {
                 }
             }
             if !self.op(",") {
-                return Ok(SetTo::Value(out.into()));
+                return Ok(match several {
+                    true => SetTo::List(out.into()),
+                    false => SetTo::Value(out.into()),
+                });
             }
+            several = true;
             out.push_str(", ");
         }
     }
@@ -249,6 +280,9 @@ impl Parser<'_> {
         }
         self.expect("as")?;
         let start = self.start();
+        if self.is("create") {
+            return Err(self.unexpected());
+        }
         let statement = Box::new(self.optimizable()?);
         Ok(Utility::Prepare {
             name,
@@ -378,10 +412,15 @@ impl Parser<'_> {
     }
 
     fn create(&mut self) -> Parsed<Utility> {
-        let temporary = self.word("temp") || self.word("temporary");
+        let replaces = self.words(&["or", "replace"]);
+        let said = self.temporary();
+        if replaces || self.is("view") || self.is("sequence") {
+            return self.create_temporary(said, replaces);
+        }
         self.expect("table")?;
         let if_not_exists = self.words(&["if", "not", "exists"]);
         let name = self.table()?;
+        let temporary = said || name.starts_with(TEMPORARY);
         if self.word("as") {
             let select = Box::new(self.select()?);
             return Ok(Utility::CreateAs {
@@ -406,6 +445,42 @@ impl Parser<'_> {
             temporary,
             if_not_exists,
             columns,
+        })
+    }
+
+    fn create_temporary(&mut self, said: bool, replaces: bool) -> Parsed<Utility> {
+        let kind = match !replaces && self.word("sequence") {
+            true => Relation::Sequence,
+            false => Relation::View,
+        };
+        if kind == Relation::View {
+            self.expect("view")?;
+        }
+        let name = self.table()?;
+        let select = match kind {
+            Relation::Sequence => {
+                let number = |number| Expr::Cast(Box::new(Expr::Int(number)), oid::INT8);
+                let state = [
+                    ("last_value", number(1)),
+                    ("log_cnt", number(0)),
+                    ("is_called", Expr::Bool(false)),
+                ];
+                let state = state.map(|(name, value)| Target::Expr(value, Some(name.into())));
+                plain(state.to_vec(), None)
+            }
+            Relation::View | Relation::Table => {
+                self.expect("as")?;
+                self.select()?
+            }
+        };
+        if !said && !name.starts_with(TEMPORARY) || select.from.is_some() {
+            return Err(Fault::new("0A000", "that is beyond the model"));
+        }
+        Ok(Utility::CreateTemporary {
+            name,
+            kind,
+            replaces,
+            select: Box::new(select),
         })
     }
 
