@@ -180,7 +180,7 @@ pub(crate) fn reader_is_lost(world: &mut World<'_>) {
     world.reads.runs_again = open && world.setup.fittings.again && !world.setup.optimistic;
 }
 
-/// The messages at the front of a client's bytes up to the one that ends a request, and how much copy data is before them.
+/// The messages at the front of a client's bytes up to the one that ends a request, and how much before them is none of it.
 fn first_request(buffer: &[u8]) -> (usize, Vec<u8>) {
     let (mut rest, mut lead) = (buffer, 0);
     while let Ok(Some(header)) = Header::parse(rest) {
@@ -192,9 +192,10 @@ fn first_request(buffer: &[u8]) -> (usize, Vec<u8>) {
             return (lead, buffer[lead..buffer.len() - rest.len()].to_vec());
         }
         let passed = buffer.len() - rest.len();
-        let copies = matches!(header.tag, b'c' | b'd' | b'f');
+        // A Flush is by itself, too.
+        let alone = matches!(header.tag, b'c' | b'd' | b'f' | b'H');
         let first = lead + usize::try_from(header.frame_len).unwrap_or(usize::MAX) == passed;
-        lead = if copies && first { passed } else { lead };
+        lead = if alone && first { passed } else { lead };
     }
     (0, Vec::new())
 }

@@ -13,7 +13,7 @@ pub(super) struct Statements {
 }
 
 impl Statements {
-    fn next(&mut self) -> u32 {
+    pub(super) fn next(&mut self) -> u32 {
         self.serial += 1;
         self.serial
     }
