@@ -18,7 +18,7 @@ use super::oracle;
 use super::retries;
 use super::senseless;
 use super::server::ServerPhase;
-use super::setup::{Caller, Setup};
+use super::setup::{Caller, LAG_ALLOWED, Setup, WINDOW};
 use super::world::{Happened, Sent, State, World};
 
 /// What is remembered of what was asked.
@@ -58,6 +58,12 @@ impl Asked {
         known == Some(&Known::Down)
     }
 
+    /// Whether a reader is known to be further behind than it may be, by either measure.
+    fn lags(&self, config: &Config, to: Destination) -> bool {
+        let known = to.0.checked_sub(1).and_then(|at| self.known.get(at));
+        known.is_some_and(|known| is_behind(config, *known))
+    }
+
     /// Who was in one seat is in another.
     pub(crate) fn change(&mut self, one: PeerId, other: PeerId) {
         self.to.swap(one.index(), other.index());
@@ -68,6 +74,18 @@ impl Asked {
         let at = self.to[peer.index()].and_then(|to| config.upstreams.get(to.0));
         at.is_some_and(|upstream| upstream.role == Role::Reader)
     }
+}
+
+fn is_behind(config: &Config, known: Known) -> bool {
+    let (time, bytes) = known.lag(WINDOW, LAG_ALLOWED);
+    let choice = &config.reader_choice;
+    let late = time
+        .zip(choice.max_lag)
+        .is_some_and(|(time, most)| time > most);
+    let behind = bytes
+        .zip(choice.max_lag_bytes)
+        .is_some_and(|(bytes, most)| bytes > most);
+    late || behind
 }
 
 /// The session asks for something.
@@ -137,8 +155,19 @@ fn dials(world: &mut World<'_>, peer: PeerId, to: Destination) {
     let lets_in = world.setup.gate_is_reader && !world.client.is_ready();
     // A login that goes on with TLS had begun before.
     let begins = !lets_in && !world.duties.for_tls;
-    if peer == PeerId::READER && world.duties.is_down(to) && !world.misused && begins {
-        let detail = format!("the reader is dialled at {to:?}, which is known to be down");
+    let why = match (
+        world.duties.is_down(to),
+        world.duties.lags(&world.config, to),
+    ) {
+        (true, _) => Some("to be down"),
+        (false, lags) => lags.then_some("to lag"),
+    };
+    if let Some(why) = why
+        && peer == PeerId::READER
+        && !world.misused
+        && begins
+    {
+        let detail = format!("the reader is dialled at {to:?}, which is known {why}");
         world.broken(Check::Excluded, detail);
     }
     let again = !std::mem::take(&mut world.duties.for_tls);
@@ -192,6 +221,7 @@ pub(crate) fn rests(world: &mut World<'_>) {
 }
 
 fn tells(world: &mut World<'_>, event: &Event) {
+    lags_and_told(world, event);
     if let Event::LoggedIn = event
         && world.told.contains(event)
     {
@@ -224,6 +254,30 @@ fn tells(world: &mut World<'_>, event: &Event) {
         world.broken(
             Check::Told,
             format!("a request for the {peer} is told to go to {to:?}"),
+        );
+    }
+}
+
+/// A request goes to a reader that is not too far behind, unless it goes on with what that has begun; and if one goes to the
+/// writer because readers are, some are.
+fn lags_and_told(world: &mut World<'_>, event: &Event) {
+    let Event::Routed {
+        peer, to, reason, ..
+    } = event
+    else {
+        return;
+    };
+    let asks = *peer == PeerId::READER && matches!(reason, RouteReason::Intent(_));
+    let begins = world.seen.phase(PeerId::READER) == Phase::Idle;
+    if asks && begins && world.duties.lags(&world.config, *to) && !world.misused {
+        let detail = format!("a request goes to {to:?}, which is known to lag");
+        world.broken(Check::Excluded, detail);
+    }
+    let mut known = world.duties.known.iter();
+    if *reason == RouteReason::Lagging && !known.any(|known| is_behind(&world.config, *known)) {
+        world.broken(
+            Check::Excluded,
+            "no reader lags, and a read is kept from one that does",
         );
     }
 }

@@ -1,5 +1,7 @@
 //! What goes wrong, or comes from outside, and its text.
 
+use std::time::Duration;
+
 use pgturnout::session::PeerId;
 
 use super::catalogue::Phase;
@@ -90,15 +92,42 @@ pub(crate) enum Fault {
 pub(crate) enum Known {
     Up,
     Down,
-    /// Further behind than it may be.
+    /// More bytes behind than it may be, and nothing is known of the time.
     Lags,
+    /// A longer time behind than it may be, and nothing is known of the bytes.
+    Late,
+    /// More bytes behind than it may be, but no time.
+    LagsOnly,
+    /// A longer time behind than it may be, but no bytes.
+    LateOnly,
+    /// As far behind as it may be.
+    AtTheBound,
 }
 
-const KNOWN: [(Known, &str); 3] = [
+const KNOWN: [(Known, &str); 7] = [
     (Known::Up, "up"),
     (Known::Down, "down"),
     (Known::Lags, "lags"),
+    (Known::Late, "late"),
+    (Known::LagsOnly, "lags-only"),
+    (Known::LateOnly, "late-only"),
+    (Known::AtTheBound, "at-the-bound"),
 ];
+
+impl Known {
+    /// How long and how many bytes it is behind, as far as that is known, where so much is allowed.
+    pub(crate) fn lag(self, time: Duration, bytes: u64) -> (Option<Duration>, Option<u64>) {
+        let late = time + Duration::from_millis(1);
+        match self {
+            Known::Up | Known::Down => (None, None),
+            Known::Lags => (None, Some(bytes + 1)),
+            Known::Late => (Some(late), None),
+            Known::LagsOnly => (Some(Duration::ZERO), Some(bytes + 1)),
+            Known::LateOnly => (Some(late), Some(0)),
+            Known::AtTheBound => (Some(time), Some(bytes)),
+        }
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Aside {

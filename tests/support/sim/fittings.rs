@@ -193,8 +193,7 @@ impl Fittings {
             2 => Balance::LatencyWeighted,
             _ => Balance::Sticky,
         };
-        // Nobody knows of a time that a reader lags by.
-        choice.max_lag = (self.cuts % 5 == 0).then_some(WINDOW);
+        choice.max_lag = (self.cuts % 5 < 3).then_some(WINDOW);
         if self.cuts % 7 == 0 {
             choice.max_lag_bytes = None;
         }

@@ -45,6 +45,17 @@ pub(super) fn watched(
     (setup, events)
 }
 
+/// What is known of a reader, each as often as that.
+const KNOWN: [(usize, Known); 7] = [
+    (5, Known::Up),
+    (4, Known::Down),
+    (1, Known::Lags),
+    (1, Known::Late),
+    (1, Known::LagsOnly),
+    (1, Known::LateOnly),
+    (1, Known::AtTheBound),
+];
+
 /// Has the driver of some sessions know something of their readers. Chosen behind everything else.
 pub(super) fn known(setup: &Setup, events: Vec<Event>, choices: &mut Choices<'_>) -> Vec<Event> {
     let share = if setup.readers > 1 { 30 } else { 8 };
@@ -55,8 +66,7 @@ pub(super) fn known(setup: &Setup, events: Vec<Event>, choices: &mut Choices<'_>
     for event in events {
         out.push(event);
         if choices.percent(15) {
-            let known = (0..setup.readers)
-                .map(|_| choices.weighted(&[(3, Known::Up), (2, Known::Down), (1, Known::Lags)]));
+            let known = (0..setup.readers).map(|_| choices.weighted(&KNOWN));
             out.push(Event::Fault(Fault::Readers(known.collect())));
         }
     }

@@ -7,7 +7,7 @@ use super::super::fates;
 use super::super::fault::Known;
 use super::super::journey::Journey;
 use super::super::moves;
-use super::super::setup::LAG_ALLOWED;
+use super::super::setup::{LAG_ALLOWED, WINDOW};
 use super::World;
 
 impl World<'_> {
@@ -38,13 +38,17 @@ impl World<'_> {
         self.act();
         let mut facts = vec![ReaderFacts::default()];
         facts.extend(known.iter().map(|known| {
-            let mut facts = ReaderFacts::default();
-            match known {
-                Known::Up => {}
-                Known::Down => facts.health = Health::Down,
-                Known::Lags => facts.lag_bytes = Some(LAG_ALLOWED + 1),
+            let (lag, lag_bytes) = known.lag(WINDOW, LAG_ALLOWED);
+            let health = match known {
+                Known::Down => Health::Down,
+                _ => Health::Up,
+            };
+            ReaderFacts {
+                health,
+                lag,
+                lag_bytes,
+                ..ReaderFacts::default()
             }
-            facts
         }));
         let now = self.now;
         self.meter
