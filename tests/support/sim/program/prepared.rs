@@ -5,7 +5,7 @@ use pgturnout::session::PeerId;
 
 use super::super::catalogue::Phase;
 use super::super::event::Event;
-use super::super::fault::{Aside, Fault};
+use super::super::fault::{Aside, Fault, Misuse};
 use super::super::journey::Journey;
 use super::super::message::ClientMessage;
 use super::super::setup::{Caller, Offer, Setup, Spare, Tls};
@@ -148,6 +148,14 @@ impl Program<'_, '_> {
                 self.run(name);
                 self.asks();
             }
+        }
+        if self.choices.percent(8) {
+            // Whoever drives the session makes a mistake about a reader that is not there.
+            let misuse = self.choices.one(&[Misuse::Found, Misuse::Answered]);
+            let mistake = Fault::Misuse(PeerId::READER, misuse);
+            let gone = Event::Fault(Fault::Reset(PeerId::READER));
+            self.events
+                .extend([gone, Event::Calm, Event::Fault(mistake)]);
         }
     }
 
