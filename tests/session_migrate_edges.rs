@@ -5,6 +5,7 @@ mod session_support;
 
 use std::time::Duration;
 
+use pgturnout::limits;
 use pgturnout::migrate::postgres::{OtherOids, Sequences};
 use pgturnout::session::{
     CloseCause, Denial, Destination, Event, MoveOrder, MoveTarget, PeerId, ReadYourWrites, Timer,
@@ -48,6 +49,25 @@ fn moves(rig: &mut Rig, state: &Had, parts: &str, there: &Had) {
     rig.answer_probe(NEW, there);
     rig.see(WRITER, "X");
     assert_eq!(rig.transfers(), [1, 1, 0, 0]);
+}
+
+/// What servers answer us is longer than some let them answer clients: that keeps no session, and ends none.
+#[test]
+fn what_is_asked_for_a_move_may_be_longer_than_a_clients_answer() {
+    let short = || {
+        let mut config = movable();
+        config.limits.server_message = u32::try_from(limits::READ_BUFFER_MIN).expect("short");
+        config
+    };
+    each(short, |rig| {
+        let value: &'static str = Box::leak("x".repeat(limits::READ_BUFFER_MIN).into_boxed_str());
+        let mut long = Had::default();
+        long.settings.push(("work_mem_of_another", value, false));
+        rig.logged_in();
+        rig.migrate(order());
+        rig.spare_in(NEW, &long);
+        moves(rig, &long, "", &long);
+    });
 }
 
 /// A reader is measured by what a fresh session has on the new server, not by what this one has set.

@@ -222,7 +222,6 @@ impl<R: Route> Session<R> {
     }
 
     fn move_input(&mut self, leg: LegId, input: &[u8]) -> Step {
-        let longest = self.config.limits.server_message;
         let Some(asked) = self.asked_mut(leg) else {
             return Step::Pass;
         };
@@ -235,7 +234,8 @@ impl<R: Route> Session<R> {
             partial.left = partial.left.saturating_sub(taken);
             return Step::Taken(taken);
         }
-        let header = match Header::parse_within(input, longest) {
+        // A question knows how long its answer may be. What a server may send a client says nothing of it.
+        let header = match Header::parse(input) {
             Ok(Some(header)) => header,
             Ok(None) => return Step::Demand(Demand::Bytes(Header::LEN)),
             Err(fault) => return Step::Fault(fault.into()),
