@@ -10,7 +10,7 @@ use super::super::fault::Fault;
 use super::super::fittings::Kept;
 use super::super::introduction::Says;
 use super::super::message::ClientMessage;
-use super::super::setup::{Caller, Method, Offer, Setup, Spare, Start};
+use super::super::setup::{Caller, Method, Offer, Setup, Start};
 use super::Program;
 
 /// What a play needs of the set-up, as far as that is chosen behind it.
@@ -27,11 +27,7 @@ pub(super) fn fitted(play: usize, mut setup: Setup, choices: &mut Choices<'_>) -
             // Who uses SCRAM hashes a password, and an empty one is none.
             setup.fittings.blank = setup.login != Method::Scram && choices.percent(60);
         }
-        1 => {
-            setup.fittings.short_messages = true;
-            // What a server says of what is prepared would be longer than that.
-            setup.spare = Spare::None;
-        }
+        1 => setup.fittings.short_messages = true,
         2 => {
             if setup.start == Start::Long {
                 setup.start = Start::Plain;
