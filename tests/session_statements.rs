@@ -621,3 +621,23 @@ fn a_text_that_is_not_read_finds_every_statement_on_the_writer() {
         rig.see(WRITER, "B(,s) E S");
     });
 }
+
+/// So may what a procedure does.
+#[test]
+fn a_procedure_finds_every_statement_on_the_writer() {
+    for text in ["call p()", "do 'begin end'"] {
+        each(config, |rig| {
+            rig.both();
+            rig.client("P(s,select 'a') S");
+            rig.see(READER, "P(s,select 'a') S");
+            rig.reader("1 Z(I)");
+            rig.see(CLIENT, "1 Z(I)");
+            rig.client(&format!("Q({text})"));
+            rig.see(WRITER, &format!("P(s,select 'a') S Q({text})"));
+            rig.writer("1 Z(I) C(CALL) S(standard_conforming_strings,off) Z(I)");
+            rig.see(CLIENT, "C(CALL) S(standard_conforming_strings,off) Z(I)");
+            rig.client("B(,s) E S");
+            rig.see(WRITER, "B(,s) E S");
+        });
+    }
+}

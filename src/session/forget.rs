@@ -135,7 +135,8 @@ impl<R: Route> Session<R> {
 fn reading_changed_by(effect: &Effect) -> Vec<Reading> {
     match effect {
         Effect::Setting(change) => Reading::by(&change.name).into_iter().collect(),
-        Effect::ResetAll | Effect::Pin(PinKind::SetConfig | PinKind::UnknownSetting) => {
+        Effect::ResetAll
+        | Effect::Pin(PinKind::SetConfig | PinKind::UnknownSetting | PinKind::Procedure) => {
             Reading::ALL.to_vec()
         }
         Effect::Begin(_)
