@@ -347,6 +347,12 @@ fn hears_notifications(world: &mut World<'_>) {
 /// The client was told at its login what the primary tells, and a key that is its own.
 fn told_at_login(world: &mut World<'_>) {
     let demoted = world.strikes.contains(&Fault::Demote) || door::is_promoted(world);
+    fn name(told: &Frame) -> &[u8] {
+        told.body
+            .split(|byte| *byte == 0)
+            .next()
+            .unwrap_or_default()
+    }
     let parameters = |frames: &[Frame]| {
         let mut told: Vec<Frame> = frames
             .iter()
@@ -355,8 +361,10 @@ fn told_at_login(world: &mut World<'_>) {
             .filter(|frame| !demoted || !frame.body.starts_with(b"in_hot_standby"))
             .cloned()
             .collect();
-        told.sort_by(|a, b| a.body.cmp(&b.body));
-        told.dedup();
+        // What is told again counts as it is told last.
+        told.reverse();
+        told.sort_by(|a, b| name(a).cmp(name(b)));
+        told.dedup_by(|a, b| name(a) == name(b));
         told
     };
     let ours = parameters(&world.client.login);

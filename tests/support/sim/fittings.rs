@@ -151,6 +151,11 @@ impl Fittings {
         self.cuts % 16 == 5
     }
 
+    /// Whether servers tell of a setting twice in a login.
+    pub(crate) fn has_triggers(&self) -> bool {
+        self.cuts % 16 == 11
+    }
+
     /// Whether a reader is asked if it serves the session.
     pub(crate) fn asks(&self) -> bool {
         self.cuts % 3 != 0

@@ -17,6 +17,8 @@ pub(crate) enum Says {
     Capitals,
     /// A setting in capitals by which the standby serves nothing of the session.
     Serializable,
+    /// An empty database: the user's name is that of the database.
+    Blank,
     /// A name in capitals that means something in small letters only.
     Misnamed,
     /// So much that the packet is as long as the proxy takes it.
@@ -25,11 +27,12 @@ pub(crate) enum Says {
     Spills,
 }
 
-pub(crate) const SAYINGS: [(Says, &str); 7] = [
+pub(crate) const SAYINGS: [(Says, &str); 8] = [
     (Says::Nothing, "nothing"),
     (Says::Twice, "twice"),
     (Says::Capitals, "capitals"),
     (Says::Serializable, "serializable"),
+    (Says::Blank, "blank"),
     (Says::Misnamed, "misnamed"),
     (Says::Brim, "brim"),
     (Says::Spills, "spills"),
@@ -105,7 +108,12 @@ impl Setup {
         match self.fittings.says {
             Says::Misnamed => false,
             Says::Spills => self.short_startup,
-            Says::Nothing | Says::Twice | Says::Capitals | Says::Serializable | Says::Brim => true,
+            Says::Nothing
+            | Says::Twice
+            | Says::Capitals
+            | Says::Serializable
+            | Says::Blank
+            | Says::Brim => true,
         }
     }
 
@@ -117,6 +125,7 @@ impl Setup {
         };
         let database: &[u8] = match self.start {
             Start::Nowhere => b"nowhere",
+            _ if self.fittings.says == Says::Blank => b"",
             _ => b"app",
         };
         let mut pairs: Vec<Pair> = match self.fittings.says {
@@ -137,7 +146,7 @@ impl Setup {
                 let at = usize::try_from(self.fittings.cuts).unwrap_or_default();
                 pairs.push(MISNAMED[at % MISNAMED.len()]);
             }
-            Says::Nothing | Says::Brim | Says::Spills => {}
+            Says::Nothing | Says::Blank | Says::Brim | Says::Spills => {}
         }
         pairs
     }
@@ -177,6 +186,10 @@ impl Setup {
                 if *name == b"user" {
                     *value = RENAMED.as_bytes();
                 }
+            }
+            if self.fittings.says == Says::Blank {
+                // Not the other name's.
+                pairs.push((b"database", USER.as_bytes()));
             }
         }
         match self.has_tenants() {

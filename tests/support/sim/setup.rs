@@ -787,6 +787,7 @@ impl Setup {
             version: self.server_version,
             rude: self.rude,
             foreign: self.fittings.is_foreign(),
+            triggers: self.fittings.has_triggers(),
             end_point: self.bound.then_some(END_POINT),
             transfers: self.transfers,
             parameters: self.server_parameters(),

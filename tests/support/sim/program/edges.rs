@@ -37,12 +37,14 @@ pub(super) fn fitted(play: usize, mut setup: Setup, choices: &mut Choices<'_>) -
                 (4, Says::Capitals),
                 (3, Says::Serializable),
                 (3, Says::Misnamed),
+                (3, Says::Blank),
                 (3, Says::Brim),
                 (5, Says::Spills),
             ]);
             let long = matches!(setup.fittings.says, Says::Brim | Says::Spills);
             setup.short_startup = long && choices.percent(60);
-            setup.renamed |= setup.fittings.says == Says::Twice && choices.percent(40);
+            let twice = matches!(setup.fittings.says, Says::Twice | Says::Blank);
+            setup.renamed |= twice && choices.percent(40);
             if setup.fittings.says == Says::Serializable {
                 // Nobody finds out but by the packet.
                 setup.fittings.cuts = setup.fittings.cuts / 3 * 3;

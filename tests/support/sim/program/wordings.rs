@@ -173,7 +173,7 @@ const LOCALS: [&str; 8] = [
 ];
 
 /// Settings of the session, in the words that there are for them.
-const SETTINGS: [&str; 48] = [
+const SETTINGS: [&str; 50] = [
     "set session my.a = 'session'",
     "set my.a to 'to'",
     "set my . a = 'apart'",
@@ -191,6 +191,8 @@ const SETTINGS: [&str; 48] = [
     "select pg_catalog.set_config('MY.a', 'qualified', false)",
     "select set_config('my.a', 'local', true)",
     "select set_config('my.a', 'it''s', false), 1",
+    "explain select 1; select set_config('my.a', 'explained', false)",
+    "copy (select 1) to stdout; select set_config('my.a', 'copied', false)",
     "set local my.a = 'local'",
     "set time zone 'Europe/Berlin'",
     "set session time zone 'UTC'",

@@ -587,6 +587,9 @@ fn finish(
     session.lodging = place.options.lodging;
     session.transfers = place.options.transfers;
     let mut io = Io { out, cluster };
+    if place.options.triggers {
+        io.out.parameter("standard_conforming_strings", "off");
+    }
     session.tell_settings(&mut io);
     if place.options.impostor == Some(Impostor::TooManyParameters) {
         impostor::flood_of_settings(io.out);

@@ -122,6 +122,8 @@ pub(crate) struct ServerOptions {
     pub(crate) rude: bool,
     /// It speaks another language, as `lc_messages` has it: what of its errors and notices is translated is.
     pub(crate) foreign: bool,
+    /// It tells of a setting twice in a login, as one does where a login trigger has set it.
+    pub(crate) triggers: bool,
     /// It says that it sets what it is told to, and does not.
     pub(crate) forgetful: bool,
     /// It hands sessions out and takes them in, as CockroachDB's do.
@@ -152,6 +154,7 @@ impl Default for ServerOptions {
             impostor: None,
             rude: false,
             foreign: false,
+            triggers: false,
             forgetful: false,
             lodging: Lodging::Same,
             transfers: false,
