@@ -37,14 +37,18 @@ pub(super) fn fitted(play: usize, mut setup: Setup, choices: &mut Choices<'_>) -
                 (4, Says::Capitals),
                 (3, Says::Serializable),
                 (3, Says::Misnamed),
-                (3, Says::Blank),
+                (5, Says::Blank),
                 (3, Says::Brim),
                 (5, Says::Spills),
             ]);
             let long = matches!(setup.fittings.says, Says::Brim | Says::Spills);
             setup.short_startup = long && choices.percent(60);
-            let twice = matches!(setup.fittings.says, Says::Twice | Says::Blank);
-            setup.renamed |= twice && choices.percent(40);
+            let renamed = match setup.fittings.says {
+                Says::Twice => 40,
+                Says::Blank => 80,
+                _ => 0,
+            };
+            setup.renamed |= choices.percent(renamed);
             if setup.fittings.says == Says::Serializable {
                 // Nobody finds out but by the packet.
                 setup.fittings.cuts = setup.fittings.cuts / 3 * 3;
@@ -102,6 +106,7 @@ impl Program<'_, '_> {
             "select current_setting('application_name')",
             "show statement_timeout",
             "show datestyle",
+            "select current_database(), current_user",
             "reset all",
             "select v from t where id = 1",
         ] {

@@ -71,17 +71,22 @@ impl Start {
         self.user.starts_with("nobody")
     }
 
+    /// The user's name is that of the database, where no other is named.
+    fn database(&self) -> &str {
+        let named = self.parameters.iter().rfind(|(name, _)| name == "database");
+        match named {
+            Some((_, database)) if !database.is_empty() => database,
+            _ => &self.user,
+        }
+    }
+
     /// What follows AuthenticationOk at once when there is no such role or database.
     fn check_names(&self) -> Result<(), Fault> {
         if self.is_of_nobody() {
             let text = format!("role \"{}\" does not exist", self.user);
             return Err(Fault::new("28000", text));
         }
-        let named = self.parameters.iter().rfind(|(name, _)| name == "database");
-        let database = match named {
-            Some((_, database)) if !database.is_empty() => database,
-            _ => &*self.user,
-        };
+        let database = self.database();
         if database.starts_with("nowhere") {
             let text = format!("database \"{database}\" does not exist");
             return Err(Fault::new("3D000", text));
@@ -574,6 +579,7 @@ fn finish(
     authentication(out, 0, b"");
     start.check_names()?;
     let settings = settings_of(&start, cluster, place)?;
+    let database = start.database().into();
     let version = place.options.version;
     let mut session = Session::new(
         place.node,
@@ -585,6 +591,7 @@ fn finish(
     );
     session.forgetful = place.options.forgetful;
     session.lodging = place.options.lodging;
+    session.database = database;
     session.transfers = place.options.transfers;
     let mut io = Io { out, cluster };
     if place.options.triggers {

@@ -31,6 +31,7 @@ pub(super) struct Session {
     pub(super) forgetful: bool,
     /// In what its server differs from the others.
     pub(super) lodging: Lodging,
+    pub(super) database: Arc<str>,
     /// Whether it hands itself out, what its next answer about that is like, and what the last was like.
     pub(super) transfers: bool,
     pub(super) flaw: Option<Flaw>,
@@ -121,6 +122,7 @@ impl Session {
             node,
             forgetful: false,
             lodging: Lodging::Same,
+            database: "".into(),
             transfers: false,
             flaw: None,
             spoilt: None,

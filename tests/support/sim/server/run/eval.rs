@@ -1,5 +1,7 @@
 //! Values of expressions.
 
+use std::sync::Arc;
+
 use super::super::cluster::{Lockable, SEQUENCES, Value};
 use super::super::fault::{Fault, Stop};
 use super::super::session::{Io, Session, utf8};
@@ -214,6 +216,7 @@ impl Session {
                 Ok(replayed.map_or(Value::Null, Value::text))
             }
             "pg_backend_pid" => Ok(Value::Int(self.backend.into())),
+            "current_database" => Ok(Value::Text(Arc::clone(&self.database))),
             "current_user" | "user" => Ok(Value::Text(self.current_user())),
             "session_user" => Ok(Value::Text(
                 self.settings

@@ -28,7 +28,7 @@ pub(super) fn signature(name: &str, count: usize) -> Option<Signature> {
         ("pg_is_in_recovery", 0) => (&[], BOOL, Other),
         ("pg_current_wal_insert_lsn" | "pg_last_wal_replay_lsn", 0) => (&[], PG_LSN, Other),
         ("pg_backend_pid", 0) => (&[], INT4, Other),
-        ("current_user" | "session_user" | "user", 0) => (&[], NAME, Other),
+        ("current_database" | "current_user" | "session_user" | "user", 0) => (&[], NAME, Other),
         ("current_setting", 1) => (&[TEXT], TEXT, Other),
         ("current_setting", 2) => (&[TEXT, BOOL], TEXT, Other),
         ("set_config", 3) => (&[TEXT, TEXT, BOOL], TEXT, Other),
