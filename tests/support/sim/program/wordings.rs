@@ -136,7 +136,7 @@ const BACK: [&str; 8] = [
 ];
 
 /// What makes something of the name `tmp` that only the session's server has.
-const TEMPORARY: [&str; 21] = [
+const TEMPORARY: [&str; 23] = [
     "create local temp table tmp (a int)",
     "create local temporary table tmp (a int)",
     "create global temp table tmp (a int)",
@@ -145,6 +145,8 @@ const TEMPORARY: [&str; 21] = [
     "CREATE TEMP TABLE IF NOT EXISTS Tmp (a int)",
     "create table pg_temp.tmp (a int)",
     "create table \"pg_temp\".tmp (a int)",
+    "explain select 1; create table pg_temp.tmp (a int)",
+    "copy (select 1) to stdout; create table pg_temp.tmp (a int)",
     "create temp table tmp as select 1 as a",
     "create local temp table tmp as select 2 as a",
     "select 1 as a into temp tmp",
