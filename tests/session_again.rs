@@ -249,3 +249,28 @@ fn the_texts_of_a_read_are_not_kept() {
     let held = format!("{:?}", rig.session);
     assert!(!held.contains("<30009 bytes>"), "{held}");
 }
+
+/// What the reader was given for the request is gone with it, and the client has it as before: on the writer.
+#[test]
+fn a_statement_that_a_lost_read_was_given_is_still_there() {
+    for name in ["", "s"] {
+        each(again, |rig| {
+            rig.both();
+            for (says, answer) in [
+                ("P(b,begin) B(,b) E S".to_owned(), "1 2 C(BEGIN) Z(T)"),
+                (format!("P({name},select 1) S"), "1 Z(T)"),
+                ("P(c,commit) B(,c) E S".to_owned(), "1 2 C(COMMIT) Z(I)"),
+            ] {
+                rig.client(&says);
+                rig.see(WRITER, &says);
+                rig.writer(answer);
+                rig.see(CLIENT, answer);
+            }
+            let says = format!("B(,{name}) E S");
+            rig.client(&says);
+            rig.see(READER, &format!("P({name},select 1) {says}"));
+            rig.eof(READER);
+            goes_to_the_writer(rig, &says, "2 D(1) C(SELECT 1) Z(I)");
+        });
+    }
+}

@@ -641,3 +641,38 @@ fn a_procedure_finds_every_statement_on_the_writer() {
         });
     }
 }
+
+/// In a failed transaction nothing can be prepared, and a text that is not read may be what ends it.
+#[test]
+fn a_text_that_is_not_read_may_end_a_failed_transaction() {
+    let short = || {
+        let mut config = config();
+        config.rules = Arc::new(Rules::default().with_text_limit(20));
+        config
+    };
+    each(short, |rig| {
+        rig.both();
+        let long = format!("rollback{}", " ".repeat(20));
+        rig.client("P(s,select 'a') S");
+        rig.see(READER, "P(s,select 'a') S");
+        rig.reader("1 Z(I)");
+        rig.see(CLIENT, "1 Z(I)");
+        rig.client("Q(begin)");
+        rig.see(WRITER, "Q(begin)");
+        rig.writer("C(BEGIN) Z(T)");
+        rig.see(CLIENT, "C(BEGIN) Z(T)");
+        let prepare = format!("P(r,{long}) S");
+        rig.client(&prepare);
+        rig.see(WRITER, &prepare);
+        rig.writer("1 Z(T)");
+        rig.see(CLIENT, "1 Z(T)");
+        rig.client("Q(delete from t)");
+        rig.see(WRITER, "Q(delete from t)");
+        rig.writer("E(42P01) Z(E)");
+        rig.see(CLIENT, "E(42P01) Z(E)");
+        rig.client("B(,r) E S");
+        rig.see(WRITER, "B(,r) E S");
+        rig.writer("2 C(ROLLBACK) Z(I)");
+        rig.see(CLIENT, "2 C(ROLLBACK) Z(I)");
+    });
+}

@@ -6,7 +6,7 @@ use super::requests::{Batch, SYNC};
 use super::sql_prepare::asks_for_statements;
 use super::{PeerId, Session};
 use crate::limits;
-use crate::route::{Class, Effect, Intent, PinKind, Route};
+use crate::route::{Class, Effect, Intent, Known, PinKind, Route};
 use crate::track::pipeline::Kind;
 use crate::track::prepared::{Change, Text};
 use crate::track::reading::Reading;
@@ -75,7 +75,24 @@ impl<R: Route> Session<R> {
                     .missing_by_reading(leg.index(), reading),
             );
         }
+        if intent.class == Class::Unreadable && !missing.is_empty() {
+            match self.fails_there(leg) {
+                // Nor does a setting change anything there. It may be a ROLLBACK, which what is prepared before would take along.
+                Known::Is(true) => return true,
+                Known::Is(false) => {}
+                Known::Unknown => return false,
+            }
+        }
         missing.iter().all(|name| self.repair(leg, name))
+    }
+
+    /// Whether the transaction of an upstream has failed, so that nothing can be prepared there; not known while answers are owed.
+    fn fails_there(&self, leg: LegId) -> Known<bool> {
+        match self.leg(leg).serving() {
+            Some(serving) if serving.pipeline.client_ready_owed() > 0 => Known::Unknown,
+            Some(serving) => Known::Is(serving.status == TransactionStatus::Failed),
+            None => Known::Is(false),
+        }
     }
 
     /// Keeps what an upstream has of the statements in order, before a request is sent there.

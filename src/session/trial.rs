@@ -393,7 +393,7 @@ impl<R: Route> Session<R> {
     pub(super) fn forget_refused(&mut self, leg: LegId, owed: Vec<Owed<Note>>) -> usize {
         self.refused_lost(leg);
         for item in owed {
-            self.undone(item.note, Reached::Server);
+            self.undone(item.note, Reached::Nobody);
         }
         self.requests.reader_lost(self.roles, false);
         0
