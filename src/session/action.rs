@@ -328,7 +328,7 @@ pub enum Event {
     /// A reader was lost. The requests that it owed were answered with errors.
     ReaderLost {
         /// How many requests were answered with an error for it. A batch that has begun there and not ended is one of them:
-        /// it gets its error with the next of its messages, if that is not its Sync.
+        /// it gets its error with the next of its messages, if there is one before its end by a Sync, a Query or Terminate.
         failed_requests: usize,
     },
     /// A reader has refused a request that was tried there. The writer runs it.

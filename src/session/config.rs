@@ -127,7 +127,8 @@ pub struct Limits {
     /// header has come, so nothing is buffered or sent on of it.
     pub client_message: u32,
     /// The same for the messages of an upstream. A longer one ends the session with an error, or, when it is the
-    /// reader's, the use of the reader. Logins have narrower limits; sessions that pass whole have none.
+    /// reader's, the use of the reader. Logins have narrower limits; sessions that pass whole have none. What servers answer
+    /// when a session moves has limits of its own ([`limits::PROBE_ROW_MAX`]).
     pub server_message: u32,
     /// Requests sent to one upstream and not answered, past which the client is not read.
     pub requests_in_flight: usize,
