@@ -86,12 +86,12 @@ impl<R: Route> Session<R> {
         missing.iter().all(|name| self.repair(leg, name))
     }
 
-    /// Whether the transaction of an upstream has failed, so that nothing can be prepared there; not known while answers are owed.
-    fn fails_there(&self, leg: LegId) -> Known<bool> {
+    /// Whether nothing can be prepared on an upstream, as in a transaction that has failed; not known while answers are owed.
+    pub(super) fn fails_there(&self, leg: LegId) -> Known<bool> {
         match self.leg(leg).serving() {
             Some(serving) if serving.pipeline.client_ready_owed() > 0 => Known::Unknown,
             Some(serving) => Known::Is(serving.status == TransactionStatus::Failed),
-            None => Known::Is(false),
+            None => Known::Is(true),
         }
     }
 

@@ -11,13 +11,12 @@ use super::{Demand, PeerId, Session};
 use crate::error::Malformed;
 use crate::ledger::Fate;
 use crate::limits;
-use crate::route::{Intent, Route};
+use crate::route::{Intent, Known, Route};
 use crate::track::Pin;
 use crate::track::pipeline::{Kind, Owner};
 use crate::track::prepared::{Change, Reached, key};
 use crate::wire::{
-    Close, Describe, Execute, Frontend, Header, Parse, Target, TransactionStatus,
-    tags::frontend as tag,
+    Close, Describe, Execute, Frontend, Header, Parse, Target, tags::frontend as tag,
 };
 
 /// What a message of the client is to the upstream that gets it.
@@ -370,17 +369,13 @@ impl<R: Route> Session<R> {
     /// before, since a repair behind it could bring back what it drops. In a failed transaction a repair would fail
     /// too, and take with it what does not, as ROLLBACK; so it waits until it is known whether there is one.
     fn plan_unknown(&mut self, leg: LegId, plan: Plan) -> Plan {
-        let Some(serving) = self.leg(leg).serving() else {
-            return plan;
-        };
-        let failed = serving.status == TransactionStatus::Failed;
-        let known = serving.pipeline.client_ready_owed() == 0;
-        if self.memory.statements.missing(leg.index()).is_empty() || known && failed {
+        if self.memory.statements.missing(leg.index()).is_empty() {
             return plan;
         }
-        match known && self.repair_missing(leg) {
-            true => plan,
-            false => Plan::Full,
+        match self.fails_there(leg) {
+            Known::Is(true) => plan,
+            Known::Is(false) if self.repair_missing(leg) => plan,
+            Known::Is(false) | Known::Unknown => Plan::Full,
         }
     }
 
