@@ -102,6 +102,25 @@ fn the_text_used_least_is_forgotten() {
     });
 }
 
+/// The names in a text are looked up anew when the search path has changed, and what is forgotten may be a write then.
+#[test]
+fn a_text_that_is_forgotten_may_mean_anything_by_another_search_path() {
+    each(small, |rig| {
+        full(rig);
+        run(rig, "s0", READER, "");
+        prepare_there(rig, "s5");
+        run(rig, "s1", READER, "");
+        let set = "Q(set search_path = app, pg_catalog)";
+        rig.client(set);
+        rig.see(WRITER, set);
+        rig.writer("C(SET) Z(I)");
+        rig.see(CLIENT, "C(SET) Z(I)");
+        run(rig, "s1", WRITER, "");
+        rig.client("B(,s0) E S");
+        rig.see(WRITER, "");
+    });
+}
+
 /// What the segment itself has named is not forgotten for what it prepares.
 #[test]
 fn a_batch_forgets_nothing_that_it_uses() {

@@ -451,7 +451,7 @@ fn the_next_one_of_a_chain_is_a_new_one() {
         rig.client("Q(set transaction read write)");
         moves(
             rig,
-            "Q(begin read only)",
+            "Q(begin read only) Q(commit and chain)",
             "Q(set transaction read write)",
             "C(SET) Z(T)",
         );
@@ -474,11 +474,69 @@ fn the_next_one_of_a_chain_is_a_new_one() {
         rig.client("Q(savepoint a)");
         moves(
             rig,
-            "Q(begin read only)",
+            "Q(begin read only) Q(commit and chain)",
             "Q(savepoint a)",
             "C(SAVEPOINT) Z(T)",
         );
     });
+}
+
+/// What fails under a savepoint takes nothing of the whole transaction with it.
+#[test]
+fn a_chain_behind_what_failed_under_a_savepoint_keeps_its_modes() {
+    let delete = "Q(delete from t)";
+    for [savepoints, again] in [
+        ["Q(savepoint a)", "Q(begin read only) Q(commit and chain)"],
+        [
+            "Q(savepoint a) Q(savepoint b) Q(release b)",
+            "Q(begin read only) Q(commit and chain)",
+        ],
+        ["Q(savepoint a) Q(release a)", "Q(begin)"],
+    ] {
+        each(reading, |rig| {
+            has_read(rig);
+            for savepoint in savepoints.split_inclusive(')') {
+                runs(rig, savepoint.trim(), READER, "C(SAVEPOINT) Z(T)");
+            }
+            runs(rig, "Q(select 1/0)", READER, "E(22012) Z(E)");
+            runs(rig, "Q(commit and chain)", READER, "C(ROLLBACK) Z(T)");
+            rig.client(delete);
+            moves(rig, again, delete, "C(DELETE 1) Z(T)");
+        });
+    }
+}
+
+/// One that fails has the modes again that it began with, also where another server runs it.
+#[test]
+fn the_next_one_of_a_chain_begins_again_with_what_it_was_given() {
+    let chained = "Q(begin read only) Q(commit and chain)";
+    let further = "Q(set transaction isolation level repeatable read)";
+    each(reading, |rig| {
+        begun(rig);
+        runs(rig, "Q(commit and chain)", READER, "C(COMMIT) Z(T)");
+        runs(rig, further, READER, "C(SET) Z(T)");
+        rig.client("Q(savepoint a)");
+        let all = "Q(set transaction isolation level repeatable read read only)";
+        let again = format!("{chained} {all}");
+        moves(rig, &again, "Q(savepoint a)", "C(SAVEPOINT) Z(T)");
+    });
+    for savepoint in [false, true] {
+        each(reading, |rig| {
+            has_read(rig);
+            if savepoint {
+                runs(rig, "Q(savepoint a)", READER, "C(SAVEPOINT) Z(T)");
+            }
+            runs(rig, "Q(select 1/0)", READER, "E(22012) Z(E)");
+            rig.eof(READER);
+            let again = if savepoint {
+                chained
+            } else {
+                "Q(begin read only)"
+            };
+            let shown = rig.shown(WRITER);
+            assert!(shown.starts_with(&format!("{again} Q(failed")), "{shown}");
+        });
+    }
 }
 
 /// The text of asyncpg's reset, and a pool's.
@@ -667,7 +725,7 @@ fn a_reader_that_is_lost_in_an_answer_leaves_a_failed_transaction() {
             "Q(savepoint a)",
             "C(SAVEPOINT)",
             "Z(T)",
-            "Q(begin read only)",
+            "Q(begin read only) Q(commit and chain)",
         ),
         (
             "P(,select 1) B(,) E S",

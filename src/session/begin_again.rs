@@ -20,9 +20,25 @@ const ROLLBACK: &[u8] = b"rollback";
 /// What no server takes: it makes a transaction a failed one.
 const REFUSED: &[u8] = b"failed with the connection to a replica";
 
-/// A BEGIN with these modes.
-fn begin(modes: TransactionModes) -> Vec<u8> {
-    let mut text = b"begin".to_vec();
+/// Gives the transaction that follows the modes of this one from its beginning.
+const CHAIN: &[u8] = b"commit and chain";
+
+/// What begins a transaction with these modes that has `given` again when it fails.
+fn beginning(modes: TransactionModes, given: TransactionModes) -> Vec<Vec<u8>> {
+    let none = TransactionModes::default();
+    if given == none {
+        return vec![with_modes(b"begin", modes)];
+    }
+    let mut texts = vec![with_modes(b"begin", given), CHAIN.to_vec()];
+    if modes != given {
+        texts.push(with_modes(b"set transaction", modes));
+    }
+    texts
+}
+
+/// A command with these modes.
+fn with_modes(command: &[u8], modes: TransactionModes) -> Vec<u8> {
+    let mut text = command.to_vec();
     let isolation: &[u8] = match modes.isolation {
         Some(Isolation::ReadUncommitted) => b" isolation level read uncommitted",
         Some(Isolation::ReadCommitted) => b" isolation level read committed",
@@ -55,13 +71,20 @@ impl<R: Route> Session<R> {
             self.reader_transaction = transaction;
             return;
         };
+        // What fails under a savepoint keeps the modes of the whole, and there the whole will have failed.
+        let given = match self.memory.journal.has_savepoints() {
+            true => run.modes,
+            false => run.given,
+        };
         self.memory.rolled_back();
         self.memory.portals.clear();
         let (writer, reader) = (self.writer(), self.reader());
         if self.leg(reader).serving().is_some() {
             self.ask_again(now, reader, ROLLBACK);
         }
-        self.ask_again(now, writer, &begin(run.modes));
+        for text in beginning(run.modes, given) {
+            self.ask_again(now, writer, &text);
+        }
         match then {
             Then::GoesOn => {
                 for text in &run.settings {
@@ -178,7 +201,7 @@ mod tests {
             deferral: Some(Deferral::Deferrable),
             ..TransactionModes::default()
         };
-        let text = begin(modes);
+        let text = with_modes(b"begin", modes);
         assert_eq!(
             text,
             b"begin isolation level repeatable read read only deferrable"

@@ -442,8 +442,8 @@ impl<R: Route> Session<R> {
             Effect::Prepare(_) | Effect::Deallocate(_) => self.confirm_named(effects),
             Effect::Begin(_) => self.transaction_begun(),
             Effect::Commit { chain } | Effect::Rollback { chain } => {
-                self.transaction_ended(tag);
                 self.transaction_is_over(*chain);
+                self.transaction_ended(tag);
             }
             Effect::PrepareTransaction => self.transaction_ended(tag),
             Effect::Savepoint(name) => {

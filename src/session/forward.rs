@@ -285,12 +285,9 @@ impl<R: Route> Session<R> {
             self.memory.portals.close(portal);
             return Plan::Request(Kind::Bind, Note::Nothing);
         };
-        let anew = self.named_anew(&definition);
         self.memory.sent_text(self.duty(leg), &definition.meta);
         self.may_write(leg, &definition.meta);
-        if let Some(anew) = anew {
-            self.may_write(leg, &anew);
-        }
+        self.may_write_anew(leg, &definition);
         let limit = self.config.limits.portals;
         if !self.memory.portals.bind(portal, definition, limit) {
             self.pin(Pin::Unaccounted);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-use super::effects::Note;
+use super::effects::{Note, Prepared};
 use super::leg::LegId;
 use super::{PeerId, ReadYourWrites, Session, Timer};
 use crate::route::{Class, Effect, Form, Intent, PinKind, Route, StatementEffect};
@@ -115,6 +115,16 @@ impl<R: Route> Session<R> {
         };
         if writes {
             self.may_write_unseen(leg);
+        }
+    }
+
+    /// A statement that was prepared before is on its way to an upstream.
+    pub(super) fn may_write_anew(&mut self, leg: LegId, known: &Prepared) {
+        if leg != self.writer() || self.freshness.unit == Unit::Writes {
+            return;
+        }
+        if let Some(anew) = self.named_anew(known) {
+            self.may_write(leg, &anew);
         }
     }
 

@@ -47,8 +47,9 @@ pub(super) enum Then {
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) modes: TransactionModes,
-    /// The modes that it began with, before BEGIN or SET TRANSACTION gave it others: it has them again when it fails.
-    given: TransactionModes,
+    /// The modes that it began with, before BEGIN or SET TRANSACTION gave it others: it has them again when it fails as a
+    /// whole.
+    pub(super) given: TransactionModes,
     /// The settings in it, in order, for another server.
     pub(super) settings: Vec<HiddenText>,
     pub(super) stage: Stage,
@@ -470,15 +471,20 @@ impl<R: Route> Session<R> {
     }
 
     /// A COMMIT or ROLLBACK is complete; with `chain`, another transaction with the same modes is open. Behind one that had
-    /// failed they are those that this began with: of the session, so that the next may write, or of the one before.
+    /// failed they are those that this began with: of the session, so that the next may write, or of the one before. What
+    /// failed under a savepoint did not take those of the whole with it. `CommitTransactionCommand` of PostgreSQL's `xact.c`,
+    /// as of its minor versions of 2023: earlier ones took those of some transaction before.
     pub(super) fn transaction_is_over(&mut self, chain: bool) {
         let status = self.leg(self.reader()).serving().map(|it| it.status);
+        let whole = !self.memory.journal.has_savepoints();
         if let ReaderTransaction::Runs(run) = &mut self.reader_transaction {
             match chain {
                 true => {
                     run.settings.clear();
                     run.seen = Snapshot::NotTaken;
-                    if run.unit == Unit::Failed || status == Some(TransactionStatus::Failed) {
+                    let failed =
+                        run.unit == Unit::Failed || status == Some(TransactionStatus::Failed);
+                    if failed && whole {
                         run.modes = run.given;
                     }
                     run.given = run.modes;

@@ -100,13 +100,16 @@ impl<R: Route> Session<R> {
     }
 
     /// What a statement that was prepared before asks for by its names, where these may mean something else than then: a server
-    /// looks them up again when the search path has changed. Its bytes were read by settings that may be others now.
+    /// looks them up again when the search path has changed. Its bytes were read by settings that may be others now. Of a text
+    /// that is forgotten is not known what it asks for then.
     pub(super) fn named_anew(&mut self, known: &Prepared) -> Option<Arc<Intent>> {
         if self.memory.lex().catalog_first.is(&true) {
             return None;
         }
-        let text = text_of(&known.body)?;
-        Some(self.memory.texts.get(text, &LexState::default()))
+        Some(match text_of(&known.body) {
+            Some(text) => self.memory.texts.get(text, &LexState::default()),
+            None => Arc::new(Intent::opaque(Why::Forgotten)),
+        })
     }
 
     /// What a text asks for that is sent by itself: an EXECUTE what its statement does.

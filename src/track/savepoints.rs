@@ -39,6 +39,14 @@ impl Savepoints {
         matches!(self.stack, Stack::Lost)
     }
 
+    /// Whether there is one, or may be.
+    pub(super) fn are_set(&self) -> bool {
+        match &self.stack {
+            Stack::Known(stack) => !stack.is_empty(),
+            Stack::Lost => true,
+        }
+    }
+
     /// The transaction is over.
     pub(super) fn clear(&mut self) {
         self.stack = Stack::Known(Vec::new());

@@ -314,6 +314,11 @@ impl Journal {
         self.check_savepoints()
     }
 
+    /// Whether a savepoint is open in the transaction that runs, or may be.
+    pub(crate) fn has_savepoints(&self) -> bool {
+        self.savepoints.are_set()
+    }
+
     /// `ROLLBACK TO name` succeeded: what was staged since that savepoint never happened.
     ///
     /// # Errors

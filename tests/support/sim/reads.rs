@@ -46,17 +46,27 @@ pub(crate) fn is_question(world: &World<'_>, text: &[u8]) -> bool {
 
 /// Whether a text is one by which a session of this world begins a transaction again that it took from the reader.
 pub(crate) fn begins_again(world: &World<'_>, text: &[u8]) -> bool {
-    let ours = [&b"rollback"[..], b"failed with the connection to a replica"];
-    world.setup.read_transactions && (ours.contains(&text) || is_begin(text))
+    let ours = [
+        &b"rollback"[..],
+        b"commit and chain",
+        b"failed with the connection to a replica",
+    ];
+    world.setup.read_transactions && (ours.contains(&text) || says_modes(text))
 }
 
-/// Whether a text begins a transaction and says nothing but which: none at all behind one that has failed and that is
-/// chained to.
-fn is_begin(text: &[u8]) -> bool {
-    let mut words = text.split(|byte| *byte == b' ');
+/// Whether a text begins a transaction, or gives it modes, and says nothing but which: none at all behind one that has
+/// failed and that is chained to.
+fn says_modes(text: &[u8]) -> bool {
+    let (begin, set) = (&b"begin"[..], &b"set transaction "[..]);
+    let Some(modes) = text.strip_prefix(begin).or_else(|| text.strip_prefix(set)) else {
+        return false;
+    };
+    let mut words = modes
+        .split(|byte| *byte == b' ')
+        .filter(|word| !word.is_empty());
     let modes = "isolation level serializable repeatable read committed uncommitted only write not deferrable";
     let known = |word: &[u8]| modes.split(' ').any(|mode| mode.as_bytes() == word);
-    words.next() == Some(b"begin") && words.all(known)
+    words.all(known)
 }
 
 /// The session has taken a ReadyForQuery of the writer.

@@ -346,6 +346,11 @@ impl Program<'_, '_> {
                 "rollback and chain",
                 "show statement_timeout",
                 "select 1/0",
+                "select id from t order by id",
+                "savepoint a",
+                "savepoint a",
+                "rollback to a",
+                "release a",
             ]);
             self.query(text);
         }
@@ -372,6 +377,12 @@ impl Program<'_, '_> {
             if self.choices.percent(70) {
                 self.query(&format!("show {name}"));
             }
+        }
+        if self.choices.percent(40) {
+            self.query("select 1/0");
+            self.query("rollback and chain");
+            self.query("show transaction_read_only");
+            self.query("show transaction_isolation");
         }
         let end = self.choices.one(&["commit", "rollback", "commit"]);
         self.query(end);
