@@ -173,6 +173,11 @@ fn a_search_path_counts_as_soon_as_it_is_set() {
     for (set, asks) in [
         ("set local search_path = app, pg_catalog", true),
         ("set search_path = app, pg_catalog", true),
+        (
+            "set local search_path = app, U&'!0070g_catalog' uescape '!'",
+            true,
+        ),
+        ("set local search_path to default", false),
         ("set local search_path = app", false),
     ] {
         each(replayed, |rig| {
@@ -181,6 +186,30 @@ fn a_search_path_counts_as_soon_as_it_is_set() {
             write(rig, set, "C(SET) Z(T)");
             write(rig, "select lower('A')", "T D(a) C(SELECT 1) Z(T)");
             write(rig, "rollback", "C(ROLLBACK) Z(I)");
+            rig.client("Q(select 1)");
+            match asks {
+                true => rig.see(WRITER, ASKS_THE_WRITER),
+                false => served_by(rig, READER),
+            }
+        });
+    }
+}
+
+/// What is the session's may call a function, too.
+#[test]
+fn what_a_search_path_hides_counts_beside_what_is_the_sessions() {
+    for (path, asks) in [("app, pg_catalog", true), ("app", false)] {
+        each(replayed, |rig| {
+            rig.both();
+            write(rig, "begin", "C(BEGIN) Z(T)");
+            write(
+                rig,
+                &format!("set local search_path = {path}"),
+                "C(SET) Z(T)",
+            );
+            let unlocks = "select pg_advisory_unlock(length('A'))";
+            write(rig, unlocks, "T D(f) C(SELECT 1) Z(T)");
+            write(rig, "commit", "C(COMMIT) Z(I)");
             rig.client("Q(select 1)");
             match asks {
                 true => rig.see(WRITER, ASKS_THE_WRITER),

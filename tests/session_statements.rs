@@ -642,6 +642,31 @@ fn a_procedure_finds_every_statement_on_the_writer() {
     }
 }
 
+/// So may what an EXECUTE runs, which is known by its name alone.
+#[test]
+fn an_execute_finds_what_its_statement_has_read_otherwise_on_the_writer() {
+    for (statement, behind) in [
+        ("select set_config('datestyle', 'German', false)", true),
+        ("insert into t values (1)", false),
+    ] {
+        each(config, |rig| {
+            rig.both();
+            let prepare = format!("Q(prepare q as {statement})");
+            rig.client(&prepare);
+            rig.see(WRITER, &prepare);
+            rig.writer("C(PREPARE) Z(I)");
+            rig.see(CLIENT, "C(PREPARE) Z(I)");
+            rig.client("P(s,select 'a') S");
+            rig.see(READER, "P(s,select 'a') S");
+            rig.reader("1 Z(I)");
+            rig.see(CLIENT, "1 Z(I)");
+            rig.client("Q(execute q)");
+            let before = if behind { "P(s,select 'a') S " } else { "" };
+            rig.see(WRITER, &format!("{before}Q(execute q)"));
+        });
+    }
+}
+
 /// In a failed transaction nothing can be prepared, and a text that is not read may be what ends it.
 #[test]
 fn a_text_that_is_not_read_may_end_a_failed_transaction() {

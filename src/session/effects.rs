@@ -391,7 +391,7 @@ impl<R: Route> Session<R> {
             | Effect::DiscardTemp
             | Effect::UnlistenAll
             | Effect::CloseAll => {}
-            Effect::Setting(change) => self.memory.setting_is_sent(change, text),
+            Effect::Setting(change) => self.memory.setting_is_sent(change),
         }
     }
 

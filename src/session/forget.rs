@@ -6,7 +6,7 @@ use super::requests::{Batch, SYNC};
 use super::sql_prepare::asks_for_statements;
 use super::{PeerId, Session};
 use crate::limits;
-use crate::route::{Class, Effect, Intent, Known, PinKind, Route};
+use crate::route::{Class, Effect, Intent, Known, Name, PinKind, Route};
 use crate::track::pipeline::Kind;
 use crate::track::prepared::{Change, Text};
 use crate::track::reading::Reading;
@@ -61,7 +61,13 @@ impl<R: Route> Session<R> {
         }
         let effects = intent.effects.iter();
         let mut changed: Vec<Reading> = effects
-            .flat_map(|effect| reading_changed_by(&effect.effect))
+            .flat_map(|effect| {
+                if let Effect::Execute { name, .. } = &effect.effect {
+                    self.reading_changed_by_running(name)
+                } else {
+                    reading_changed_by(&effect.effect)
+                }
+            })
             .collect();
         if intent.class == Class::Unreadable {
             // There may be a setting in it.
@@ -84,6 +90,20 @@ impl<R: Route> Session<R> {
             }
         }
         missing.iter().all(|name| self.repair(leg, name))
+    }
+
+    /// In what a text may be read in another way behind an EXECUTE of this name.
+    fn reading_changed_by_running(&self, name: &Name) -> Vec<Reading> {
+        let (known, settled) = self.executed(name);
+        match known.filter(|_| settled) {
+            Some(known) => {
+                let effects = known.meta.effects.iter();
+                effects
+                    .flat_map(|effect| reading_changed_by(&effect.effect))
+                    .collect()
+            }
+            None => Reading::ALL.to_vec(),
+        }
     }
 
     /// Whether nothing can be prepared on an upstream, as in a transaction that has failed; not known while answers are owed.
@@ -152,7 +172,9 @@ impl<R: Route> Session<R> {
 fn reading_changed_by(effect: &Effect) -> Vec<Reading> {
     match effect {
         Effect::Setting(change) => Reading::by(&change.name).into_iter().collect(),
+        // One that runs another by its name may run itself by it.
         Effect::ResetAll
+        | Effect::Execute { .. }
         | Effect::Pin(PinKind::SetConfig | PinKind::UnknownSetting | PinKind::Procedure) => {
             Reading::ALL.to_vec()
         }
@@ -171,7 +193,6 @@ fn reading_changed_by(effect: &Effect) -> Vec<Reading> {
         | Effect::Deallocate(_)
         | Effect::DeallocateAll
         | Effect::Prepare(_)
-        | Effect::Execute { .. }
         | Effect::UnlistenAll
         | Effect::CloseAll
         | Effect::Pin(_) => Vec::new(),

@@ -91,11 +91,11 @@ fn runs(kind: Kind) -> bool {
 }
 
 /// Whether a text of which the greater class is that of its transaction or its settings may write nevertheless: by a function that
-/// it calls, or by a cursor, which runs what it was declared for.
-fn may_hide_a_write(intent: &Intent) -> bool {
+/// it calls, be it a built-in one that a search path hides, or by a cursor, which runs what it was declared for.
+fn may_hide_a_write(intent: &Intent, catalog_first: bool) -> bool {
     let hidden = match intent.within {
         Class::Empty | Class::Read | Class::Transaction => false,
-        Class::Session => intent.statements > 1,
+        Class::Session => intent.statements > 1 || intent.form == Form::Read && !catalog_first,
         Class::Unproven | Class::Write | Class::Unreadable => true,
     };
     let runs_code = |effect: &StatementEffect| {
@@ -110,7 +110,9 @@ impl<R: Route> Session<R> {
     pub(super) fn may_write(&mut self, leg: LegId, intent: &Intent) {
         let writes = match intent.class {
             Class::Empty | Class::Read => false,
-            Class::Session | Class::Transaction => may_hide_a_write(intent),
+            Class::Session | Class::Transaction => {
+                may_hide_a_write(intent, self.memory.lex().catalog_first.is(&true))
+            }
             Class::Unproven | Class::Write | Class::Unreadable => true,
         };
         if writes {

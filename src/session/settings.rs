@@ -35,15 +35,18 @@ impl Memory {
         };
     }
 
-    /// A statement that changes a setting is on its way in this text. By some search paths built-in names are searched later than
-    /// first.
-    pub(super) fn setting_is_sent(&mut self, change: &SettingChange, text: &[u8]) {
+    /// A statement that changes a setting is on its way. By some search paths built-in names are searched later than first.
+    pub(super) fn setting_is_sent(&mut self, change: &SettingChange) {
         // Not even a rollback tells that it is as it was.
         if let Some(reading) = Reading::unseen_by(&change.name) {
             self.statements.reading_is_unknown(reading);
         }
-        let statement = text.get(change.statement.clone()).unwrap_or(text);
-        if *change.name == *b"search_path" && mentions_catalog(statement) {
+        let mentions = match &change.value {
+            SettingValue::Default => false,
+            SettingValue::List(items) => items.iter().any(|item| mentions_catalog(item)),
+            SettingValue::Opaque => true,
+        };
+        if *change.name == *b"search_path" && mentions {
             self.path = PathInFlight::Some;
             self.lex.catalog_first = Known::Unknown;
         }

@@ -94,7 +94,7 @@ impl<R: Route> Session<R> {
     }
 
     /// What a name in SQL means, and whether that is certain.
-    fn executed(&self, name: &Name) -> (Option<Prepared>, bool) {
+    pub(super) fn executed(&self, name: &Name) -> (Option<Prepared>, bool) {
         let meaning = self.memory.statements.meaning(key(&name.0));
         (meaning.definition.cloned(), meaning.settled)
     }
