@@ -31,6 +31,10 @@ pub(crate) enum Fault {
     HangDial(PeerId),
     /// The next TLS handshake fails.
     FailTls(PeerId),
+    /// The next TLS handshake agrees on another protocol.
+    OtherProtocol(PeerId),
+    /// The next TLS handshake agrees on no protocol, which one that nobody asked for has to.
+    NoProtocol(PeerId),
     /// The next TLS handshake is not answered until the faults end.
     HangTls(PeerId),
     /// The server does not know our password until the faults end.
@@ -209,7 +213,7 @@ pub(crate) const ANSWERS: [(TlsAnswer, &str); 4] = [
 type AtPeer = fn(PeerId) -> Fault;
 
 /// Faults of a peer without more to them.
-const AT_PEER: [(&str, AtPeer); 11] = [
+const AT_PEER: [(&str, AtPeer); 13] = [
     ("forget-settings", Fault::ForgetSettings),
     ("reset", Fault::Reset),
     ("eof", Fault::Eof),
@@ -219,6 +223,8 @@ const AT_PEER: [(&str, AtPeer); 11] = [
     ("refuse-dial", Fault::RefuseDial),
     ("hang-dial", Fault::HangDial),
     ("fail-tls", Fault::FailTls),
+    ("other-protocol", Fault::OtherProtocol),
+    ("no-protocol", Fault::NoProtocol),
     ("hang-tls", Fault::HangTls),
     ("forget-password", Fault::ForgetPassword),
 ];
@@ -248,6 +254,8 @@ impl Fault {
             Fault::RefuseDial(_) => "refuse-dial",
             Fault::HangDial(_) => "hang-dial",
             Fault::FailTls(_) => "fail-tls",
+            Fault::OtherProtocol(_) => "other-protocol",
+            Fault::NoProtocol(_) => "no-protocol",
             Fault::HangTls(_) => "hang-tls",
             Fault::ForgetPassword(_) => "forget-password",
             Fault::Shutdown(..) => "shutdown",
@@ -303,6 +311,8 @@ impl Fault {
             | Fault::RefuseDial(peer)
             | Fault::HangDial(peer)
             | Fault::FailTls(peer)
+            | Fault::OtherProtocol(peer)
+            | Fault::NoProtocol(peer)
             | Fault::HangTls(peer)
             | Fault::ForgetPassword(peer)
             | Fault::Shutdown(peer, _)
@@ -386,6 +396,8 @@ impl Fault {
             | Fault::RefuseDial(peer)
             | Fault::HangDial(peer)
             | Fault::FailTls(peer)
+            | Fault::OtherProtocol(peer)
+            | Fault::NoProtocol(peer)
             | Fault::HangTls(peer)
             | Fault::ForgetPassword(peer)
             | Fault::Shutdown(peer, _)
@@ -462,6 +474,8 @@ impl Fault {
             Fault::RefuseDial(_)
                 | Fault::HangDial(_)
                 | Fault::FailTls(_)
+                | Fault::OtherProtocol(_)
+                | Fault::NoProtocol(_)
                 | Fault::HangTls(_)
                 | Fault::ForgetPassword(_)
                 | Fault::ForgetSettings(_)
@@ -564,6 +578,8 @@ impl std::fmt::Display for Fault {
             | Fault::RefuseDial(_)
             | Fault::HangDial(_)
             | Fault::FailTls(_)
+            | Fault::OtherProtocol(_)
+            | Fault::NoProtocol(_)
             | Fault::HangTls(_)
             | Fault::ForgetPassword(_)
             | Fault::Cancel

@@ -34,11 +34,13 @@ impl Fittings {
     }
 }
 
-/// Whether the client's and the writer's streams pass, because one of them made no sense.
+/// Whether the client's and the writer's streams pass, because one of them made no sense: up to their ends, at which what has
+/// come is still taken.
 pub(crate) fn is_unread(world: &World<'_>) -> bool {
     world.config.out_of_sync == OutOfSync::Passthrough
         && !world.is_whole()
-        && world.session.activity() == Activity::Whole
+        && (world.session.activity() == Activity::Whole
+            || world.senseless.then == Some(OutOfSync::Passthrough))
 }
 
 /// The driver is told of it.

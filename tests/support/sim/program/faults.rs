@@ -16,13 +16,25 @@ pub(super) fn equipped(mut setup: Setup, events: &[Event]) -> Setup {
             continue;
         };
         match fault {
-            Fault::FailTls(PeerId::CLIENT) | Fault::HangTls(PeerId::CLIENT) => {
+            Fault::FailTls(PeerId::CLIENT)
+            | Fault::HangTls(PeerId::CLIENT)
+            | Fault::OtherProtocol(PeerId::CLIENT)
+            | Fault::NoProtocol(PeerId::CLIENT) => {
                 setup.client_asks_tls = true;
+                setup.client_begins_tls |= matches!(fault, Fault::NoProtocol(_));
                 if matches!(setup.client_tls, Offer::Disable | Offer::Passthrough) {
                     setup.client_tls = Offer::Allow;
                 }
             }
-            Fault::FailTls(_) | Fault::HangTls(_) | Fault::AnswerTls(..) => {
+            Fault::NoProtocol(_) => {
+                (setup.servers_have_tls, setup.upstream_direct) = (true, true);
+                (setup.upstream_tls, setup.servers_want_tls) = (Tls::Require, false);
+                setup.server_version = setup.server_version.max(18);
+            }
+            Fault::FailTls(_)
+            | Fault::HangTls(_)
+            | Fault::OtherProtocol(_)
+            | Fault::AnswerTls(..) => {
                 setup.servers_have_tls = true;
                 if setup.upstream_tls == Tls::Disable {
                     setup.upstream_tls = Tls::Allow;
@@ -274,7 +286,7 @@ impl Program<'_, '_> {
             true => PeerId::READER,
             false => peer,
         };
-        let fault = match self.choices.below(46) {
+        let fault = match self.choices.below(48) {
             0 | 1 => Fault::Reset(peer),
             2 | 3 => Fault::Eof(peer),
             4 => Fault::Stall(peer),
@@ -284,6 +296,8 @@ impl Program<'_, '_> {
             8 => Fault::HangDial(upstream),
             9 => Fault::FailTls(peer),
             10 => Fault::HangTls(peer),
+            46 => Fault::OtherProtocol(peer),
+            47 => Fault::NoProtocol(peer),
             11 | 12 => {
                 let state = self.choices.one(&["57P01", "57P02", "57P05"]);
                 Fault::Shutdown(upstream, state.to_owned())

@@ -2,8 +2,8 @@
 
 use pgturnout::auth::TlsEndPoint;
 use pgturnout::session::{
-    Action, CloseCause, ConnectFailed, Demand, Event as Told, PeerId, Timer, TlsFailed, TlsInfo,
-    TlsRole, Transmit,
+    Action, Activity, CloseCause, ConnectFailed, Demand, Event as Told, PeerId, Timer, TlsFailed,
+    TlsInfo, TlsRole, Transmit,
 };
 
 use pgturnout::wire::Header;
@@ -20,16 +20,20 @@ use super::super::setup::{END_POINT, Method, Tls};
 use super::super::spoken;
 use super::super::transfers;
 use super::happened::{Happened, Sent};
-use super::link::{End, Link, State};
+use super::link::{Agrees, End, Link, State};
 use super::{Chunking, World};
 
 /// What a handshake without an SSLRequest before it begins with.
 const HANDSHAKE: u8 = 0x16;
 
-/// Every handshake here agrees on the protocol. Of a server the certificate may be known.
-fn postgresql(of_a_server: bool) -> TlsInfo {
+/// What is known of a handshake that agrees so. Of a server the certificate may be known.
+fn handshake(agrees: Agrees, of_a_server: bool) -> TlsInfo {
     let mut info = TlsInfo::default();
-    info.alpn = Some(pgturnout::startup::ALPN.into());
+    info.alpn = match agrees {
+        Agrees::OnOurs => Some(pgturnout::startup::ALPN.into()),
+        Agrees::OnAnother => Some((*b"http/1.1").into()),
+        Agrees::OnNone => None,
+    };
     if of_a_server {
         info.peer_certificate = Some(vec![0x30; 2_000].into());
         info.end_point = TlsEndPoint::new(END_POINT);
@@ -496,7 +500,11 @@ impl World<'_> {
         if broken {
             self.strikes(&Fault::FailTls(peer));
         }
-        if !fails {
+        let (agrees, refused) = match fails {
+            true => (Agrees::OnOurs, None),
+            false => self.agreement(peer, unasked),
+        };
+        if !fails && refused.is_none() {
             let link = &mut self.links[peer.index()];
             self.connected[peer.index()] = now;
             link.state = State::Open;
@@ -517,10 +525,35 @@ impl World<'_> {
         self.meter.measure(|| {
             let result = match fails {
                 true => Err(TlsFailed("no common cipher".to_owned())),
-                false => Ok(postgresql(bound)),
+                false => Ok(handshake(agrees, bound)),
             };
             self.session.handle_secured(now, peer, result);
         });
+        let goes_on = match peer == PeerId::CLIENT {
+            true => self.session.activity() != Activity::Ending,
+            false => self.session.poll_transmit(peer).is_some(),
+        };
+        if refused.is_some() && goes_on {
+            self.broken(
+                Check::LoginOrder,
+                format!("{peer}: goes on in another protocol"),
+            );
+        }
+    }
+
+    /// On what the handshake agrees, and the fault if that is not enough.
+    fn agreement(&mut self, peer: PeerId, unasked: bool) -> (Agrees, Option<Fault>) {
+        let link = &mut self.links[peer.index()];
+        let agrees = std::mem::replace(&mut link.agrees, Agrees::OnOurs);
+        let fault = match agrees {
+            Agrees::OnOurs => None,
+            Agrees::OnAnother => Some(Fault::OtherProtocol(peer)),
+            Agrees::OnNone => (unasked || link.begun).then_some(Fault::NoProtocol(peer)),
+        };
+        if let Some(fault) = &fault {
+            self.strikes(fault);
+        }
+        (agrees, fault)
     }
 
     /// The first byte stands for the handshake: how much more has come depends on how it was cut.

@@ -14,7 +14,7 @@ use super::super::reads;
 use super::super::server::Server;
 use super::super::transfers;
 use super::World;
-use super::link::{End, State};
+use super::link::{Agrees, End, State};
 
 /// What somebody else says when they notify.
 pub(crate) const OUTSIDE: &str = "from outside";
@@ -81,6 +81,8 @@ impl World<'_> {
             Fault::RefuseDial(peer) => self.links[peer.index()].refuses = true,
             Fault::HangDial(peer) => self.links[peer.index()].hangs = true,
             Fault::FailTls(peer) => self.links[peer.index()].tls_fails = true,
+            Fault::OtherProtocol(peer) => self.links[peer.index()].agrees = Agrees::OnAnother,
+            Fault::NoProtocol(peer) => self.links[peer.index()].agrees = Agrees::OnNone,
             Fault::HangTls(peer) => self.links[peer.index()].tls_hangs = true,
             Fault::ForgetPassword(peer) => self.forgets_password[peer.index()] = true,
             Fault::RefuseLogin(peer, state) => {
@@ -131,6 +133,8 @@ impl World<'_> {
             Fault::RefuseDial(_)
             | Fault::HangDial(_)
             | Fault::FailTls(_)
+            | Fault::OtherProtocol(_)
+            | Fault::NoProtocol(_)
             | Fault::HangTls(_)
             | Fault::ForgetPassword(_)
             | Fault::AnswerTls(..)

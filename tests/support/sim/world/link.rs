@@ -42,9 +42,18 @@ pub(crate) struct Link {
     pub(super) hangs: bool,
     pub(super) tls_fails: bool,
     pub(super) tls_hangs: bool,
+    pub(super) agrees: Agrees,
     /// The peer began TLS without asking; what it sent behind the beginning is encrypted.
     pub(super) begun: bool,
     pub(crate) secure: bool,
+}
+
+/// On which protocol the next TLS handshake agrees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Agrees {
+    OnOurs,
+    OnAnother,
+    OnNone,
 }
 
 impl Link {
@@ -64,6 +73,7 @@ impl Link {
             hangs: false,
             tls_fails: false,
             tls_hangs: false,
+            agrees: Agrees::OnOurs,
             begun: false,
             secure: false,
         }
@@ -124,6 +134,7 @@ impl Link {
             hangs: self.hangs,
             tls_fails: self.tls_fails,
             tls_hangs: self.tls_hangs,
+            agrees: self.agrees,
             ..Link::new(State::Closed)
         }
     }

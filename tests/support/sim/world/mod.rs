@@ -60,7 +60,7 @@ use cancels::Cancels;
 pub(crate) use cancels::{PACES, Pace};
 pub(crate) use faults::OUTSIDE;
 pub(crate) use happened::{Happened, Sent};
-use link::End;
+use link::{Agrees, End};
 pub(crate) use link::{Link, State};
 use seats::{Seated, Way};
 
@@ -491,6 +491,7 @@ impl<'s> World<'s> {
             link.trickles = false;
             link.refuses = false;
             link.tls_fails = false;
+            link.agrees = Agrees::OnOurs;
             self.refuses_login[peer.index()] = None;
             self.forgets_password[peer.index()] = false;
             self.tls_answers[peer.index()] = None;
