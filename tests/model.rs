@@ -96,6 +96,22 @@ fn the_standby_is_behind_until_it_replays() {
 }
 
 #[test]
+fn standbys_replay_apart_what_sessions_see_and_what_they_do_not() {
+    let mut rig = Rig::new(&[Node::Primary, Node::Standby, Node::Second]);
+    rig.cluster.set_lag(Lag::Manual);
+    rig.cluster.upkeep(1);
+    rig.say(0, "Q(delete from t)");
+    rig.cluster.replay_at(Node::Second, 2);
+    rig.cluster.replay_at(Node::Standby, 1);
+    assert_eq!((rig.count(1), rig.count(2)), ("D(3)".into(), "D(0)".into()));
+    let stands = Node::ALL.map(|node| rig.cluster.stands_at(node));
+    assert_eq!(stands, [Some(2), Some(1), Some(2)]);
+    rig.cluster.begin_anew(Node::Second);
+    assert_eq!((rig.count(1), rig.count(2)), ("D(3)".into(), "D(3)".into()));
+    assert_eq!(rig.cluster.behind(), 2);
+}
+
+#[test]
 fn a_reader_on_the_standby_keeps_its_snapshot() {
     let mut rig = Rig::new(&[Node::Primary, Node::Standby]);
     rig.say(1, "Q(begin isolation level repeatable read; select 1)");

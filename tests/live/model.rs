@@ -324,7 +324,7 @@ fn both(cluster: &Cluster, node: Node, database: &str, before: &str) -> (Real, M
     let mut model = Modelled::new(node, cluster.version() / 10_000);
     let mut real = Real::new(match node {
         Node::Primary => cluster.primary(),
-        Node::Standby => cluster.standby(),
+        Node::Standby | Node::Second => cluster.standby(),
     });
     let modelled = begin(&mut model, &script, database, &[]);
     assert_eq!(begin(&mut real, &script, database, &modelled), modelled);

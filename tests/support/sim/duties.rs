@@ -17,7 +17,7 @@ use super::named;
 use super::oracle;
 use super::retries;
 use super::senseless;
-use super::server::ServerPhase;
+use super::server::{Node, ServerPhase};
 use super::setup::{Caller, LAG_ALLOWED, Setup, WINDOW};
 use super::world::{Happened, Sent, State, World};
 
@@ -69,10 +69,9 @@ impl Asked {
         self.to.swap(one.index(), other.index());
     }
 
-    /// Whether a peer was dialled where a reader is.
-    pub(crate) fn is_at_a_reader(&self, config: &Config, peer: PeerId) -> bool {
-        let at = self.to[peer.index()].and_then(|to| config.upstreams.get(to.0));
-        at.is_some_and(|upstream| upstream.role == Role::Reader)
+    /// What is where a peer was dialled.
+    pub(crate) fn node(&self, setup: &Setup, peer: PeerId) -> Node {
+        self.to[peer.index()].map_or(Node::Primary, |to| setup.node_at(to))
     }
 }
 

@@ -77,8 +77,12 @@ pub(crate) enum Fault {
     Deadline,
     /// So many milliseconds pass.
     Clock(u64),
-    /// The standby applies at most so many transactions.
+    /// Each standby applies at most so many transactions.
     Replay(usize),
+    /// The one at this place in the configuration does.
+    ReplayAt(usize, usize),
+    /// The primary logs so much that changes nothing, as of VACUUM.
+    Vacuum(usize),
     /// The server takes no settings from now on until the faults end, and says that it does.
     ForgetSettings(PeerId),
     /// The server's next answer about a session's transfer is not as it should be.
@@ -278,6 +282,8 @@ impl Fault {
             Fault::Deadline => "deadline",
             Fault::Clock(_) => "clock",
             Fault::Replay(_) => "replay",
+            Fault::ReplayAt(..) => "replay-at",
+            Fault::Vacuum(_) => "vacuum",
             Fault::ForgetSettings(_) => "forget-settings",
             Fault::Transfer(..) => "transfer",
             Fault::Move(_) => "move",
@@ -297,6 +303,7 @@ impl Fault {
                 let side = if is_spare(*peer) { "new" } else { "old" };
                 format!("transfer-{side}-{}", flaw.kind.name())
             }
+            Fault::ReplayAt(..) => Fault::Replay(1).counted_as(),
             other => other.kind().to_owned(),
         }
     }
@@ -339,7 +346,9 @@ impl Fault {
             | Fault::Move(_)
             | Fault::CallOff
             | Fault::Readers(_)
-            | Fault::Replay(_) => None,
+            | Fault::Replay(_)
+            | Fault::ReplayAt(..)
+            | Fault::Vacuum(_) => None,
         }
     }
 
@@ -373,6 +382,8 @@ impl Fault {
             | Fault::Mute(_)
             | Fault::Trickle(_)
             | Fault::Replay(_)
+            | Fault::ReplayAt(..)
+            | Fault::Vacuum(_)
             | Fault::Async(..)
             | Fault::Lock
             | Fault::ForgetSettings(_)
@@ -562,9 +573,11 @@ impl std::fmt::Display for Fault {
             | Fault::FailNext(_, state) => write!(f, " {state}"),
             Fault::Transfer(_, flaw) => write!(f, " {flaw}"),
             Fault::Lie(_, bytes) => write!(f, " {}", hex(bytes)),
-            Fault::Cut(_, number) | Fault::Garble(_, number) | Fault::Replay(number) => {
-                write!(f, " {number}")
-            }
+            Fault::Cut(_, number)
+            | Fault::Garble(_, number)
+            | Fault::Replay(number)
+            | Fault::Vacuum(number) => write!(f, " {number}"),
+            Fault::ReplayAt(place, number) => write!(f, " {place} {number}"),
             Fault::Clock(millis) => write!(f, " {millis}"),
             Fault::Async(_, aside) => write!(f, " {}", name_of(&Aside::ALL, *aside)),
             Fault::Misuse(_, misuse) => write!(f, " {}", name_of(&Misuse::ALL, *misuse)),
@@ -605,6 +618,8 @@ impl Fault {
         match kind {
             "clock" => return Ok(Fault::Clock(words.number()?)),
             "replay" => return Ok(Fault::Replay(words.number()?)),
+            "replay-at" => return Ok(Fault::ReplayAt(words.number()?, words.number()?)),
+            "vacuum" => return Ok(Fault::Vacuum(words.number()?)),
             "readers" => {
                 let words = words.word()?.split(',').map(|word| named(&KNOWN, word));
                 return Ok(Fault::Readers(words.collect::<Result<_, _>>()?));

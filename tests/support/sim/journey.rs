@@ -34,15 +34,19 @@ pub(crate) struct Terms {
     pub(crate) remaps: bool,
 }
 
-/// What may be put up with. A standby never is: what a session may do is another thing there.
-const ACCEPTS: [(Accept, &str); 6] = [
+/// What may be put up with.
+const ACCEPTS: [(Accept, &str); 7] = [
     (Accept::Behind, "behind"),
     (Accept::OlderTimeline, "older-timeline"),
     (Accept::Database, "database"),
     (Accept::Encoding, "encoding"),
     (Accept::Locale, "locale"),
     (Accept::OlderMajor, "older-major"),
+    STANDBY,
 ];
+
+/// What a session may do is another thing there: no journey is chosen that puts up with it.
+const STANDBY: (Accept, &str) = (Accept::Standby, "standby");
 
 /// In what the server that a session may move to differs from the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,7 +100,7 @@ impl Terms {
                 false => 0,
             },
             accepts: match choices.percent(50) {
-                true => choices.byte() % (1 << ACCEPTS.len()),
+                true => choices.byte() % (1 << (ACCEPTS.len() - 1)),
                 false => 0,
             },
             keeps_values: choices.percent(20),
@@ -106,10 +110,14 @@ impl Terms {
 
     /// Puts up with a server that is like this.
     pub(crate) fn takes(&mut self, lodging: Lodging) {
-        let wanted = lodging.accepted_as();
-        let at = ACCEPTS
-            .iter()
-            .position(|(accept, _)| Some(*accept) == wanted);
+        if let Some(wanted) = lodging.accepted_as() {
+            self.puts_up_with(wanted);
+        }
+    }
+
+    /// Puts up with this.
+    pub(crate) fn puts_up_with(&mut self, wanted: Accept) {
+        let at = ACCEPTS.iter().position(|(accept, _)| *accept == wanted);
         self.accepts |= at.map_or(0, |at| 1 << at);
     }
 

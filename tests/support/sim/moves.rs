@@ -14,9 +14,10 @@ use pgturnout::wire::{Backend, Header};
 use super::checks::Check;
 use super::client::Frame;
 use super::conduct;
+use super::distance::{self, Distance};
 use super::fault::{Damage, Fault, is_spare};
 use super::oracle;
-use super::server::ServerPhase;
+use super::server::{Node, ServerPhase};
 use super::setup::{Caller, Method, Spare};
 use super::world::{State, World};
 
@@ -50,6 +51,7 @@ pub(crate) struct Moves {
     dialled: [usize; PeerId::COUNT],
     /// How many messages of the client had been forwarded when the writer became another, each time.
     points: Vec<usize>,
+    pub(crate) distance: Distance,
 }
 
 impl Moves {
@@ -88,6 +90,16 @@ impl Moves {
         self.cut_overs
     }
 
+    /// What is where the writer is to go.
+    pub(crate) fn target(&self, world: &World<'_>) -> Option<Node> {
+        match self.order.as_ref()?.target {
+            MoveTarget::Writer(writer) | MoveTarget::Both { writer, .. } => {
+                Some(world.setup.node_at(writer))
+            }
+            MoveTarget::Reader(_) => None,
+        }
+    }
+
     /// Whether it was to move to a server that takes no writes.
     fn went_to_a_standby(&self, world: &World<'_>) -> bool {
         self.writers.iter().any(|to| {
@@ -101,8 +113,8 @@ impl Moves {
         self.lossy
     }
 
-    /// The move that is under way is in this phase, or there is none.
-    pub(crate) fn enters(&mut self, phase: Option<Phase>, now: Instant) {
+    /// The move that is under way is in this phase, or there is none. Whether that is news.
+    pub(crate) fn enters(&mut self, phase: Option<Phase>, now: Instant) -> bool {
         let held = phase.is_some_and(|phase| {
             matches!(
                 phase,
@@ -112,9 +124,11 @@ impl Moves {
         if held {
             self.held.get_or_insert(now);
         }
-        if self.phase.map(|(phase, _)| phase) != phase {
+        let is_news = self.phase.map(|(phase, _)| phase) != phase;
+        if is_news {
             self.phase = phase.map(|phase| (phase, now));
         }
+        is_news
     }
 
     /// When the phase ends at the latest in which the move is.
@@ -333,6 +347,7 @@ pub(crate) fn is_of_a_move(world: &World<'_>, tag: u8, body: &[u8]) -> bool {
 /// the old one had.
 pub(crate) fn cut_over(world: &mut World<'_>, old: PeerId) {
     world.moves.cut_overs += 1;
+    distance::cut_over(world);
     let forwarded = world.from_client.begun().len();
     world.moves.points.push(forwarded);
     // What the old one says behind its last answer nobody waits for.
@@ -419,9 +434,12 @@ fn unwelcome(world: &World<'_>, old: PeerId) -> Option<String> {
     // A server that does not say of which cluster it is does not say its timeline either.
     let is_silent = |fault: &Fault| matches!(fault, Fault::FailNext(..));
     let is_told = !world.strikes.iter().any(is_silent);
-    let mut all = old.put_up_with(new).into_iter();
+    let asked = [Accept::OlderTimeline, Accept::Behind];
+    let mut all = old.put_up_with(new);
+    all.extend(distance::is_behind(world).then_some(Accept::Behind));
     let refused = all
-        .find(|what| !order.accepts.contains(what) && (is_told || *what != Accept::OlderTimeline));
+        .into_iter()
+        .find(|what| !order.accepts.contains(what) && (is_told || !asked.contains(what)));
     refused.map(|what| format!("a session moves where nobody puts up with the {what:?}"))
 }
 
@@ -601,7 +619,11 @@ pub(crate) fn failed(world: &mut World<'_>, reason: &Reason) {
                 // Nor is what a refused password has shown to be wrong.
                 || world.setup.verifier && struck(&|it| matches!(it, Fault::ForgetPassword(_)))
                 || struck(&is_of_everybody);
+            let said = reason.to_string();
+            // Where a server is the other thing from here on, it may have said so before.
+            let turned = struck(&|it| matches!(it, Fault::Promote | Fault::Demote));
             !of_target && !other && !time && !world.moves.went_to_a_standby(world)
+                || !turned && !distance::may_be(world, &said)
         }
         Reason::Timeout | Reason::NeverSafe(_) => !time,
         // A client may take its leave, or say something else, in the middle of a COPY, for which the server ends the session.

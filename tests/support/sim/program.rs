@@ -1,6 +1,7 @@
 //! Scenarios out of choices: what a client says, how the network moves it, and what goes wrong.
 
 mod cancels;
+mod distances;
 mod door;
 mod edges;
 mod faults;

@@ -97,7 +97,7 @@ pub(crate) fn reads(world: &mut World<'_>, tag: u8) {
     }
     let written = world.cluster.committed(|backend| world.is_own(backend));
     let (replayed, since) = (
-        world.cluster.replayed(),
+        world.cluster.replayed(world.node_of(PeerId::READER)),
         world.reads.at.map(|at| world.now - at),
     );
     let stale = match world.setup.fresh {
@@ -212,7 +212,7 @@ fn first_request(buffer: &[u8]) -> (usize, Vec<u8>) {
 
 /// What the standby was asked to write and should not have been.
 pub(crate) fn wrongly_asked(world: &World<'_>) -> Option<String> {
-    let on_standby = |write: &&Write| write.node == Node::Standby && world.is_own(write.backend);
+    let on_standby = |write: &&Write| write.node != Node::Primary && world.is_own(write.backend);
     let refused: Vec<&Write> = world.cluster.refusals().iter().filter(on_standby).collect();
     let done = world.cluster.writes().iter().find(on_standby);
     // One refusal for each of which the driver was told, and one that each lost connection may have held.
@@ -234,7 +234,7 @@ pub(crate) fn wrongly_asked(world: &World<'_>) -> Option<String> {
         true => world.told.iter().filter(told).count() + lost.count(),
         false => 0,
     };
-    if door::is_read_only(world) {
+    if door::is_read_only(world) || world.moves.distance.gave_up_writing(Node::Primary) {
         return done
             .filter(|_| !door::is_promoted(world))
             .map(|write| write.text.clone());

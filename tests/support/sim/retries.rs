@@ -8,6 +8,7 @@ use pgturnout::session::{Destination, Event, Lifecycle, PeerId, Role, Timer, Wri
 use super::checks::Check;
 use super::fault::Damage;
 use super::fittings::Fittings;
+use super::server::Node;
 use super::setup::{Method, Start};
 use super::world::World;
 
@@ -110,7 +111,7 @@ pub(crate) fn told(world: &mut World<'_>) {
 pub(crate) fn absence(world: &mut World<'_>, peer: PeerId) -> Option<Absence> {
     let fittings = &world.setup.fittings;
     let nth = world.tries.dialled;
-    let at_its_own = !world.duties.is_at_a_reader(&world.config, peer);
+    let at_its_own = world.node_of(peer) == Node::Primary;
     let away = peer == PeerId::WRITER && at_its_own && (1..=fittings.absences).contains(&nth);
     if !away || is_let_in(world) {
         return None;

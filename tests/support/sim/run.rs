@@ -7,6 +7,7 @@ use pgturnout::session::{CloseCause, Event as Told, PeerId, StatementKind, Timer
 use super::alone;
 use super::catalogue::Seen;
 use super::checks::{Check, Violation};
+use super::door;
 use super::event::{Event, Scenario};
 use super::fault::{Damage, Fault, is_spare};
 use super::message::ClientMessage;
@@ -289,6 +290,8 @@ fn ordered(
     Ok(Story {
         comparable: match world.damage {
             _ if world.interjected || world.moves.is_lossy() => Comparable::Nothing,
+            // What came before the move was written, and nothing behind it.
+            _ if world.moves.distance.gave_up_writing(door::node(&world)) => Comparable::Nothing,
             _ if aims_at_readers(scenario) => Comparable::Nothing,
             Damage::None => Comparable::All,
             Damage::Anything if scenario.setup.wild => Comparable::Beginning,

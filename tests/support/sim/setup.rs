@@ -10,16 +10,16 @@ use pgturnout::auth::{AdmitPolicy, Channel, Credential, FoundUser, Methods, Upst
 use pgturnout::cancel::CancelRing;
 use pgturnout::migrate::Dialect;
 use pgturnout::session::{
-    ClientAuth, Config, Gate, Metadata, Optimistic, ReadOnlyTransactions, ReadYourWrites,
-    ReaderFailure, ReaderOpen, RelayedPassword, RequestEvents, Role, Split, Upstream, UserSource,
-    WriterFailure,
+    ClientAuth, Config, Destination, Gate, Metadata, Optimistic, ReadOnlyTransactions,
+    ReadYourWrites, ReaderFailure, ReaderOpen, RelayedPassword, RequestEvents, Role, Split,
+    Upstream, UserSource, WriterFailure,
 };
 use pgturnout::startup::{ClientTls, ProtocolVersion, TlsNegotiation, UpstreamTlsPolicy};
 
 use super::choices::Choices;
 use super::fittings::{Fittings, Kept};
 use super::needles;
-use super::server::{Lag, Login, PASSWORD, ServerOptions, TlsAnswer};
+use super::server::{Lag, Login, Node, PASSWORD, ServerOptions, TlsAnswer};
 use super::verdict::Shown;
 
 /// The hash of the servers' certificate.
@@ -88,7 +88,7 @@ pub(crate) struct Setup {
     pub(crate) start: Start,
     /// How many clients there are, each with a session.
     pub(crate) clients: usize,
-    /// How many standbys the proxy knows; they are one in the model.
+    /// How many standbys the proxy knows; they are one in the model but for [`Setup::has_standbys_apart`].
     pub(crate) readers: usize,
     /// The servers' texts hold what no log should.
     pub(crate) rude: bool,
@@ -627,6 +627,20 @@ impl Setup {
         match self.minor {
             0 => ProtocolVersion::V3_0,
             _ => ProtocolVersion::V3_2,
+        }
+    }
+
+    /// Whether each of the standbys replays on its own. A second client's reads would not know of it.
+    pub(crate) fn has_standbys_apart(&self) -> bool {
+        self.lag && self.readers > 1 && self.clients == 1
+    }
+
+    /// What is at a place of the configuration.
+    pub(crate) fn node_at(&self, place: Destination) -> Node {
+        match place.0 {
+            2 if self.has_standbys_apart() => Node::Second,
+            number if (1..=self.readers).contains(&number) => Node::Standby,
+            _ => Node::Primary,
         }
     }
 

@@ -37,7 +37,7 @@ pub(crate) fn compare(world: &mut World<'_>) {
     if world.damage >= Damage::Anything
         || !world.client.is_ready() && world.said.is_empty()
         || door::is_promoted(world)
-        || door::is_read_only(world) && world.moves.has_moved()
+        || world.moves.distance.changed_its_role(door::node(world))
         || world.moves.is_lossy()
     {
         return;

@@ -11,7 +11,7 @@ use super::super::setup::{Method, Setup};
 use super::Program;
 
 /// How many plays [`Program::staged`] chooses from.
-const PLAYS: usize = 38;
+const PLAYS: usize = 41;
 
 /// What the `nth` play needs of the set-up, as far as that is chosen behind it.
 pub(super) fn fitted(nth: usize, setup: Setup, choices: &mut Choices<'_>) -> Setup {
@@ -276,6 +276,7 @@ impl Program<'_, '_> {
             20..26 => self.at_the_edge(play - 20, setup),
             26..32 => self.prepared_otherwise(play - 26, setup),
             32..38 => self.worded_otherwise(play - 32, setup),
+            38..41 => self.at_a_distance(play - 38, setup),
             _ => {
                 setup.tight = true;
                 self.dropped_by_what_is_not_known();

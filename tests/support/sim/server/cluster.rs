@@ -1,4 +1,4 @@
-//! What the servers of a primary and of its standby share: rows, the log that the standby replays, locks and
+//! What the servers of a primary and of its standbys share: rows, the log that each standby replays, locks and
 //! notifications.
 
 use std::sync::Arc;
@@ -8,12 +8,12 @@ pub(super) use super::rows::{Op, Row, Table, Tables, Value, bare};
 use super::sql::{ColumnType, Relation, oid};
 use super::transfer::HandedOut;
 
-/// How far the standby is behind.
+/// How far standbys are behind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Lag {
     /// A commit is replayed before it is answered.
     None,
-    /// The standby replays when told to.
+    /// A standby replays when told to.
     Manual,
 }
 
@@ -43,6 +43,32 @@ enum Record {
     Commit(Vec<Op>),
     /// Which, and its value.
     Sequence(usize, i64),
+    /// What no session sees, as of VACUUM.
+    Upkeep,
+}
+
+/// What a server has.
+#[derive(Clone, Debug, Default)]
+struct Data {
+    tables: Tables,
+    sequences: [i64; SEQUENCES.len()],
+    /// How many records of the log it has applied, where it is a standby.
+    replayed: usize,
+    recovers: bool,
+}
+
+impl Data {
+    /// Applies the records of the log up to this one.
+    fn replay(&mut self, log: &[Record], end: usize) {
+        for record in log.get(self.replayed..end).unwrap_or_default() {
+            match record {
+                Record::Commit(ops) => ops.iter().for_each(|op| self.tables.apply(op)),
+                Record::Sequence(which, value) => self.sequences[*which] = *value,
+                Record::Upkeep => {}
+            }
+        }
+        self.replayed = self.replayed.max(end);
+    }
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -72,19 +98,14 @@ pub(crate) struct Cluster {
     lag: Lag,
     writes: Vec<Write>,
     refusals: Vec<Write>,
-    primary: Tables,
-    standby: Tables,
-    /// Of the primary and of the standby.
-    sequences: [[i64; SEQUENCES.len()]; 2],
-    /// Which of the two are standbys.
-    recovers: [bool; 2],
+    /// By node.
+    data: [Data; Node::ALL.len()],
     log: Vec<Record>,
-    replayed: usize,
     /// How many records the primary has made, those that nobody replays any more among them, and how many there were
     /// behind the last of each server process.
     made: usize,
     made_by: Vec<(u32, usize)>,
-    /// What the standby has before it replays anything.
+    /// What a standby has before it replays anything.
     beginning: Tables,
     next_row: u64,
     locks: Vec<Lock>,
@@ -99,7 +120,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// With tables `t` and `u` (id int, v text) of three rows each, which the standby has too.
+    /// With tables `t` and `u` (id int, v text) of three rows each, which standbys have too.
     pub(crate) fn new() -> Cluster {
         let mut tables = Tables::default();
         let mut next_row = 0;
@@ -116,17 +137,18 @@ impl Cluster {
                 tables.apply(&Op::Insert(table.into(), next_row, row.into()));
             }
         }
+        let data = |node: Node| Data {
+            tables: tables.clone(),
+            recovers: node != Node::Primary,
+            ..Data::default()
+        };
         Cluster {
             lag: Lag::None,
             writes: Vec::new(),
             refusals: Vec::new(),
-            standby: tables.clone(),
-            beginning: tables.clone(),
-            primary: tables,
-            sequences: [[0; SEQUENCES.len()]; 2],
-            recovers: [false, true],
+            data: Node::ALL.map(data),
+            beginning: tables,
             log: Vec::new(),
-            replayed: 0,
             made: 0,
             made_by: Vec::new(),
             next_row,
@@ -139,24 +161,31 @@ impl Cluster {
         }
     }
 
-    /// The standby applies at most `records` more WAL records: commits, and values of the sequence.
+    /// Each standby applies at most `records` more WAL records: commits, and values of the sequence.
     pub(crate) fn replay(&mut self, records: usize) {
-        let end = self.log.len().min(self.replayed.saturating_add(records));
-        for record in &self.log[self.replayed..end] {
-            match record {
-                Record::Commit(ops) => ops.iter().for_each(|op| self.standby.apply(op)),
-                Record::Sequence(which, value) => self.sequences[1][*which] = *value,
-            }
+        for node in Node::STANDBYS {
+            self.replay_at(node, records);
         }
-        self.replayed = end;
     }
 
-    /// In the standby's place is another one, which has replayed nothing yet.
-    pub(crate) fn begin_anew(&mut self) {
-        if self.recovers(Node::Standby) {
-            self.standby = self.beginning.clone();
-            self.sequences[1] = Default::default();
-            self.replayed = 0;
+    /// The same of one of them.
+    pub(crate) fn replay_at(&mut self, node: Node, records: usize) {
+        if node == Node::Primary {
+            return;
+        }
+        let data = &mut self.data[node as usize];
+        let end = data.replayed.saturating_add(records).min(self.log.len());
+        data.replay(&self.log, end);
+    }
+
+    /// In a standby's place is another one, which has replayed nothing yet.
+    pub(crate) fn begin_anew(&mut self, node: Node) {
+        if self.recovers(node) {
+            self.data[node as usize] = Data {
+                tables: self.beginning.clone(),
+                recovers: true,
+                ..Data::default()
+            };
             self.keep_up();
         }
     }
@@ -167,9 +196,18 @@ impl Cluster {
         own.map(|(_, made)| *made).max().unwrap_or(0)
     }
 
-    /// How many records the standby has applied.
-    pub(crate) fn replayed(&self) -> usize {
-        self.replayed
+    /// How many records a standby has applied.
+    pub(crate) fn replayed(&self, node: Node) -> usize {
+        self.data[node as usize].replayed
+    }
+
+    /// How many records of the log a server says to have, if it says so.
+    pub(crate) fn stands_at(&self, node: Node) -> Option<usize> {
+        match (self.recovers(node), node) {
+            (false, _) => Some(self.made),
+            (true, Node::Primary) => None,
+            (true, Node::Standby | Node::Second) => Some(self.replayed(node)),
+        }
     }
 
     /// Where the primary's log ends, as a server shows it.
@@ -179,12 +217,16 @@ impl Cluster {
 
     /// How far a server has replayed that log; one that was a primary from the beginning has not.
     pub(super) fn replayed_on(&self, node: Node) -> Option<String> {
-        (node == Node::Standby).then(|| position(self.replayed))
+        (node != Node::Primary).then(|| position(self.replayed(node)))
     }
 
-    /// How many records the standby has not applied.
+    /// How many records there are that some standby has not applied.
     pub(crate) fn behind(&self) -> usize {
-        self.log.len() - self.replayed
+        let least = Node::STANDBYS
+            .map(|node| self.replayed(node))
+            .into_iter()
+            .min();
+        self.log.len() - least.unwrap_or(0)
     }
 
     pub(crate) fn set_lag(&mut self, lag: Lag) {
@@ -228,56 +270,63 @@ impl Cluster {
 
     /// All rows of the primary, in the order of tables' names and then as text.
     pub(crate) fn dump(&self) -> Vec<String> {
-        self.primary.dump()
+        self.tables(Node::Primary).dump()
     }
 
-    /// All rows that the standby has.
+    /// All rows that the first standby has.
     pub(crate) fn dump_standby(&self) -> Vec<String> {
-        self.standby.dump()
+        self.tables(Node::Standby).dump()
     }
 
     pub(super) fn tables(&self, node: Node) -> &Tables {
-        match node {
-            Node::Primary => &self.primary,
-            Node::Standby => &self.standby,
-        }
+        &self.data[node as usize].tables
     }
 
     pub(super) fn commit(&mut self, node: Node, backend: u32, ops: Vec<Op>) {
-        let tables = match node {
-            Node::Primary => &mut self.primary,
-            Node::Standby => &mut self.standby,
-        };
+        let tables = &mut self.data[node as usize].tables;
         ops.iter().for_each(|op| tables.apply(op));
         self.record(node, backend, Record::Commit(ops));
+    }
+
+    /// The primary logs so many records that change nothing that a session sees.
+    pub(crate) fn upkeep(&mut self, records: usize) {
+        for _ in 0..records {
+            self.append(Record::Upkeep);
+        }
     }
 
     fn record(&mut self, node: Node, backend: u32, record: Record) {
         if node != Node::Primary {
             return;
         }
-        self.made += 1;
+        self.append(record);
         self.made_by.retain(|(other, _)| *other != backend);
         self.made_by.push((backend, self.made));
+    }
+
+    fn append(&mut self, record: Record) {
+        self.made += 1;
         if self.recovers(Node::Standby) {
             self.log.push(record);
             self.keep_up();
         }
     }
 
-    /// The standby replays all that there is and takes writes from then on; the two go apart.
+    /// Standbys replay all that there is and take writes from then on; they and the primary go apart.
     pub(crate) fn promote(&mut self) {
         self.replay(usize::MAX);
-        self.recovers[Node::Standby as usize] = false;
+        for node in Node::STANDBYS {
+            self.data[node as usize].recovers = false;
+        }
     }
 
     /// The primary becomes a standby, which replays nothing. Transactions that it has may still commit.
     pub(crate) fn demote(&mut self) {
-        self.recovers[Node::Primary as usize] = true;
+        self.data[Node::Primary as usize].recovers = true;
     }
 
     pub(crate) fn recovers(&self, node: Node) -> bool {
-        self.recovers[node as usize]
+        self.data[node as usize].recovers
     }
 
     pub(super) fn row_number(&mut self) -> u64 {
@@ -287,11 +336,11 @@ impl Cluster {
 
     /// The last value of a sequence.
     pub(super) fn value(&self, node: Node, sequence: usize) -> i64 {
-        self.sequences[node as usize][sequence]
+        self.data[node as usize].sequences[sequence]
     }
 
     pub(super) fn set_value(&mut self, node: Node, backend: u32, sequence: usize, value: i64) {
-        self.sequences[node as usize][sequence] = value;
+        self.data[node as usize].sequences[sequence] = value;
         self.record(node, backend, Record::Sequence(sequence, value));
     }
 

@@ -1,6 +1,6 @@
 //! A model of PostgreSQL: enough of its protocol and of its SQL that a client's session means something.
 //!
-//! A [`Cluster`] is what the servers of a primary and its standby share; a [`Server`] is the server's end of one
+//! A [`Cluster`] is what the servers of a primary and its standbys share; a [`Server`] is the server's end of one
 //! connection. Nothing here uses the crate under test: what both got wrong would not be noticed.
 
 mod cluster;
@@ -72,6 +72,13 @@ pub(crate) fn cancel_secret(backend: u32) -> Vec<u8> {
 pub(crate) enum Node {
     Primary,
     Standby,
+    /// Another standby, which replays on its own.
+    Second,
+}
+
+impl Node {
+    pub(crate) const ALL: [Node; 3] = [Node::Primary, Node::Standby, Node::Second];
+    pub(crate) const STANDBYS: [Node; 2] = [Node::Standby, Node::Second];
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

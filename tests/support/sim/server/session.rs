@@ -127,7 +127,7 @@ impl Session {
             flaw: None,
             spoilt: None,
             looked_at: false,
-            recovers: node == Node::Standby,
+            recovers: node != Node::Primary,
             backend,
             version,
             long_key,

@@ -415,10 +415,7 @@ impl World<'_> {
         self.links[peer.index()].state = State::Open;
         self.backends += 1;
         self.meets_another(peer);
-        let node = match self.duties.is_at_a_reader(&self.config, peer) {
-            false => Node::Primary,
-            true => Node::Standby,
-        };
+        let node = self.node_of(peer);
         let mut options = self.setup.server();
         options.end_to_end = self.is_opaque();
         options.end_point = options.end_point.filter(|_| !self.is_opaque());
@@ -431,7 +428,7 @@ impl World<'_> {
             self.strikes(&Fault::ForgetSettings(peer));
         }
         // Who takes no sessions now is the primary.
-        let stands_in = peer == PeerId::WRITER && node == Node::Standby;
+        let stands_in = peer == PeerId::WRITER && node != Node::Primary;
         if let Some(state) = self.refuses_login[peer.index()].clone()
             && !(stands_in && state == "57P03")
         {
@@ -478,11 +475,21 @@ impl World<'_> {
             .measure(|| self.session.handle_connected(now, peer, Ok(())));
     }
 
-    /// Where there are several standbys that lag, the next connection is to one that has replayed nothing yet.
+    /// What is where a peer was dialled.
+    pub(crate) fn node_of(&self, peer: PeerId) -> Node {
+        self.duties.node(&self.setup, peer)
+    }
+
+    /// Where standbys replay apart, the reader's next connection is to one that has replayed nothing yet, unless somebody sees
+    /// already how far it is.
     fn meets_another(&mut self, peer: PeerId) {
-        let several = self.setup.lag && self.setup.readers > 1 && self.setup.clients == 1;
-        if peer == PeerId::READER && several {
-            self.cluster.begin_anew();
+        let node = self.node_of(peer);
+        let stands = |other: &PeerId| {
+            *other != peer && self.servers[other.index()].is_some() && self.node_of(*other) == node
+        };
+        let seen = PeerId::ALL.iter().any(stands);
+        if peer == PeerId::READER && self.setup.has_standbys_apart() && !seen {
+            self.cluster.begin_anew(node);
         }
     }
 

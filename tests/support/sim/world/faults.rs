@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgturnout::session::{Action, Demand, Lifecycle, PeerId, Seed, Session, Timer};
+use pgturnout::session::{Action, Demand, Destination, Lifecycle, PeerId, Seed, Session, Timer};
 use pgturnout::startup::CancelKey;
 
 use super::super::checks::Check;
@@ -122,7 +122,8 @@ impl World<'_> {
             Fault::Promote | Fault::Demote | Fault::Lock => return true,
             Fault::Deadline => return self.session.poll_timeout().is_some(),
             Fault::Clock(_) => return true,
-            Fault::Replay(_) => return self.cluster.behind() > 0,
+            Fault::Replay(_) | Fault::ReplayAt(..) => return self.cluster.behind() > 0,
+            Fault::Vacuum(_) => return true,
         }
         false
     }
@@ -202,6 +203,11 @@ impl World<'_> {
             Fault::Clock(millis) => self.pass(Duration::from_millis(*millis)),
             Fault::Deadline => self.deadline(),
             Fault::Replay(count) => self.cluster.replay(*count),
+            Fault::ReplayAt(place, count) => {
+                let node = self.setup.node_at(Destination(*place));
+                self.cluster.replay_at(node, *count);
+            }
+            Fault::Vacuum(count) => self.cluster.upkeep(*count),
             Fault::Misuse(peer, misuse) => self.misuse(*peer, *misuse),
         }
     }

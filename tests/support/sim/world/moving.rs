@@ -3,6 +3,7 @@
 use pgturnout::route::{Health, ReaderFacts};
 use pgturnout::session::{Destination, MoveTarget, PeerId};
 
+use super::super::distance;
 use super::super::fates;
 use super::super::fault::Known;
 use super::super::journey::Journey;
@@ -69,7 +70,9 @@ impl World<'_> {
     pub(super) fn watch_move(&mut self) {
         let moving = self.session.migration();
         let phase = moving.map(|moving| moving.phase);
-        self.moves.enters(phase, self.now);
+        if self.moves.enters(phase, self.now) {
+            distance::enters(self, phase);
+        }
         self.seen.moves(phase);
     }
 

@@ -253,6 +253,9 @@ impl Server {
         if others.version < mine.version {
             all.push(Accept::OlderMajor);
         }
+        if others.recovers && !mine.recovers {
+            all.push(Accept::Standby);
+        }
         all
     }
 
