@@ -183,7 +183,12 @@ const KEPT_OF_ITS_TABLES: usize = 25;
 
 fn bounded(world: &mut World<'_>) {
     let messages = world.from_client.begun().len();
-    let heard = world.heard.len();
+    // A statement is remembered before it leaves the client's buffer. Of a short one that is no matter.
+    let decided = match world.setup.fittings.roomy {
+        true => world.links[PeerId::CLIENT.index()].buffer.len(),
+        false => 0,
+    };
+    let heard = world.heard.len() + decided;
     let outstanding = match world.client.is_ready() {
         true => HELD_AT_REST + 2 * heard + HELD_FOR_A_MESSAGE * messages,
         false => HELD_BEFORE_THE_LOGIN + 2 * heard,

@@ -27,6 +27,12 @@ impl<'a> Body<'a> {
         Some(usize::from(u16::from_be_bytes(bytes.try_into().ok()?)))
     }
 
+    fn oids(&mut self) -> Option<Vec<u32>> {
+        let count = self.count()?;
+        let one = |_| Some(u32::from_be_bytes(self.bytes(4)?.try_into().ok()?));
+        (0..count).map(one).collect()
+    }
+
     fn text(&mut self) -> Option<&'a [u8]> {
         let end = self.0.iter().position(|byte| *byte == 0)?;
         let text = self.bytes(end)?;
@@ -74,18 +80,31 @@ fn misread(bytes: &[u8]) -> Option<String> {
     if read.encode(&mut again).is_err() || again != bytes {
         return Some(format!("{again:?} is written"));
     }
-    let Frontend::Bind(bind) = read else {
-        return None;
-    };
     let mut body = Body(body);
-    let (portal, statement) = (body.text()?, body.text()?);
-    let (formats, values, results) = (body.formats()?, body.values()?, body.formats()?);
-    let same = bind.portal == portal
-        && bind.statement == statement
-        && bind.formats.iter().eq(formats)
-        && bind.values.iter().eq(values)
-        && bind.result_formats.iter().eq(results);
-    (!same).then(|| format!("{bind:?} is read"))
+    let same = match &read {
+        Frontend::Parse(parse) => {
+            let (name, text) = (body.text()?, body.text()?);
+            parse.name == name && parse.text == text && parse.types.iter().eq(body.oids()?)
+        }
+        Frontend::Bind(bind) => {
+            let (portal, statement) = (body.text()?, body.text()?);
+            let (formats, values, results) = (body.formats()?, body.values()?, body.formats()?);
+            bind.portal == portal
+                && bind.statement == statement
+                && bind.formats.iter().eq(formats)
+                && bind.values.iter().eq(values)
+                && bind.result_formats.iter().eq(results)
+        }
+        Frontend::FunctionCall(call) => {
+            let function = u32::from_be_bytes(body.bytes(4)?.try_into().ok()?);
+            let (formats, arguments) = (body.formats()?, body.values()?);
+            call.function == function
+                && call.formats.iter().eq(formats)
+                && call.arguments.iter().eq(arguments)
+        }
+        _ => true,
+    };
+    (!same).then(|| format!("{read:?} is read"))
 }
 
 /// The client is told this.
@@ -107,6 +126,7 @@ fn misunderstood(frame: &Frame) -> Option<String> {
     }
     let same = match read {
         Backend::DataRow { values } => values.iter().eq(Body(&frame.body).values()?),
+        Backend::ParameterDescription { types } => types.iter().eq(Body(&frame.body).oids()?),
         Backend::ErrorResponse(fields) | Backend::NoticeResponse(fields) => {
             fields.severity() == frame.severity()
                 && fields.is_fatal() == matches!(frame.severity(), Some(b"FATAL" | b"PANIC"))

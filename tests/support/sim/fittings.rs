@@ -20,6 +20,9 @@ use super::world::{PACES, Pace};
 /// A parameter that some clients name in their `options`, and that may be one of the proxy's own.
 const RESERVED: &[u8] = b"Statement_Timeout";
 
+/// How long a message may be that is held where there is room: as many parameters as there can be, and their values.
+pub(crate) const ROOM: usize = 512 << 10;
+
 /// What the proxy keeps of a user whom it checks itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
@@ -70,6 +73,8 @@ pub(crate) struct Fittings {
     pub(crate) short_sighted: bool,
     /// No longer messages are taken than have to be, of either side.
     pub(crate) short_messages: bool,
+    /// Messages are held that are longer than most buffers.
+    pub(crate) roomy: bool,
     /// A read whose reader is lost before anything of its answer came runs on the writer.
     pub(crate) again: bool,
     /// Comments say where their texts are to run.
@@ -106,6 +111,7 @@ impl Default for Fittings {
             informed: false,
             short_sighted: false,
             short_messages: false,
+            roomy: false,
             again: false,
             hints: false,
             whims: false,
@@ -217,6 +223,11 @@ impl Fittings {
             config.limits.client_message = least;
             config.limits.server_message = least;
         }
+        if self.roomy {
+            config.limits.read_buffer = ROOM;
+            config.limits.statements.body = ROOM;
+            config.limits.ledger.owned_bytes_per_queue = 2 * ROOM;
+        }
     }
 
     /// Reads a part of a set-up's text. Whether it is one of these.
@@ -273,6 +284,7 @@ impl Fittings {
             "informed" => &mut self.informed,
             "short-sighted" => &mut self.short_sighted,
             "short-messages" => &mut self.short_messages,
+            "roomy" => &mut self.roomy,
             "again" => &mut self.again,
             "hints" => &mut self.hints,
             "whims" => &mut self.whims,
@@ -294,7 +306,7 @@ impl std::fmt::Display for Fittings {
         let kept = KEPT.iter().find(|(known, _)| *known == self.kept);
         write!(
             f,
-            "cuts={} outlines={} reserved={} hasty={} informed={} short-sighted={} short-messages={} again={} hints={} whims={} cancels={} retries={} absences={} relayed={} tenant={} senseless={} lodging={} says={} kept={} blank={}",
+            "cuts={} outlines={} reserved={} hasty={} informed={} short-sighted={} short-messages={} roomy={} again={} hints={} whims={} cancels={} retries={} absences={} relayed={} tenant={} senseless={} lodging={} says={} kept={} blank={}",
             self.cuts,
             self.outlines,
             self.reserved,
@@ -302,6 +314,7 @@ impl std::fmt::Display for Fittings {
             self.informed,
             self.short_sighted,
             self.short_messages,
+            self.roomy,
             self.again,
             self.hints,
             self.whims,

@@ -2,10 +2,11 @@
 
 use bytes::BytesMut;
 use pgturnout::wire::{
-    Bind, Close, Describe, Execute, Formats, Frontend, ParamTypes, Parse, Query, Target, Values,
+    Bind, Close, Describe, Execute, Formats, Frontend, FunctionCall, ParamTypes, Parse, Query,
+    Target, Values,
 };
 
-use super::text::{Words, quote};
+use super::text::{RUN, Words, quote};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ClientMessage {
@@ -13,6 +14,12 @@ pub(crate) enum ClientMessage {
     Parse {
         name: String,
         text: String,
+    },
+    /// The same with types of parameters.
+    ParseAs {
+        name: String,
+        text: String,
+        types: Vec<u32>,
     },
     Bind {
         portal: String,
@@ -36,6 +43,12 @@ pub(crate) enum ClientMessage {
     CloseStatement(String),
     ClosePortal(String),
     FunctionCall(u32),
+    /// The same with formats and arguments, as in [`ClientMessage::BindAs`].
+    CallAs {
+        function: u32,
+        formats: Vec<i16>,
+        arguments: Vec<Option<String>>,
+    },
     Sync,
     Flush,
     Terminate,
@@ -53,12 +66,8 @@ impl ClientMessage {
                 text: text.as_bytes(),
             })
             .encode(out),
-            ClientMessage::Parse { name, text } => Frontend::Parse(Parse {
-                name: name.as_bytes(),
-                text: text.as_bytes(),
-                types: ParamTypes::new(&[]),
-            })
-            .encode(out),
+            ClientMessage::Parse { name, text } => parse(name, text, &[]).encode(out),
+            ClientMessage::ParseAs { name, text, types } => parse(name, text, types).encode(out),
             ClientMessage::Bind {
                 portal,
                 statement,
@@ -82,10 +91,7 @@ impl ClientMessage {
                 values,
                 results,
             } => {
-                let values: Vec<Option<&[u8]>> = values
-                    .iter()
-                    .map(|value| value.as_ref().map(String::as_bytes))
-                    .collect();
+                let values = optional(values);
                 Frontend::Bind(Bind {
                     portal: portal.as_bytes(),
                     statement: statement.as_bytes(),
@@ -113,6 +119,17 @@ impl ClientMessage {
                 }
                 .encode(out)
             }
+            ClientMessage::CallAs {
+                function,
+                formats,
+                arguments,
+            } => Frontend::FunctionCall(FunctionCall {
+                function: *function,
+                formats: Formats::new(formats),
+                arguments: Values::new(&optional(arguments)),
+                result_format: 0,
+            })
+            .encode(out),
             ClientMessage::Sync => Frontend::Sync.encode(out),
             ClientMessage::Flush => Frontend::Flush.encode(out),
             ClientMessage::Terminate => Frontend::Terminate.encode(out),
@@ -140,6 +157,11 @@ impl ClientMessage {
             "Parse" => ClientMessage::Parse {
                 name: words.quoted()?,
                 text: words.quoted()?,
+            },
+            "ParseAs" => ClientMessage::ParseAs {
+                name: words.quoted()?,
+                text: words.quoted()?,
+                types: counted(words, Words::number)?,
             },
             "Bind" => {
                 let portal = words.quoted()?;
@@ -170,6 +192,11 @@ impl ClientMessage {
             "CloseStatement" => ClientMessage::CloseStatement(words.quoted()?),
             "ClosePortal" => ClientMessage::ClosePortal(words.quoted()?),
             "FunctionCall" => ClientMessage::FunctionCall(words.number()?),
+            "CallAs" => ClientMessage::CallAs {
+                function: words.number()?,
+                formats: counted(words, Words::number)?,
+                arguments: counted(words, Words::quoted_or_null)?,
+            },
             "Sync" => ClientMessage::Sync,
             "Flush" => ClientMessage::Flush,
             "Terminate" => ClientMessage::Terminate,
@@ -186,22 +213,55 @@ impl ClientMessage {
 }
 
 /// A count and so many of these.
-fn counted<'w, T>(
+fn counted<'w, T: Clone>(
     words: &mut Words<'w>,
     one: impl Fn(&mut Words<'w>) -> Result<T, String>,
 ) -> Result<Vec<T>, String> {
     let count: usize = words.number()?;
-    (0..count).map(|_| one(words)).collect()
+    let mut all = Vec::new();
+    while all.len() < count {
+        let times = words.times().min(count - all.len());
+        let again = one(words)?;
+        all.extend(std::iter::repeat_n(again, times));
+    }
+    Ok(all)
 }
 
 /// What [`counted`] reads back.
-fn list<T>(
+fn list<T: PartialEq>(
     f: &mut std::fmt::Formatter<'_>,
     all: &[T],
     word: impl Fn(&T) -> String,
 ) -> std::fmt::Result {
     write!(f, " {}", all.len())?;
-    all.iter().try_for_each(|one| write!(f, " {}", word(one)))
+    for same in all.chunk_by(|one, other| one == other) {
+        let (word, times) = (word(&same[0]), same.len());
+        match times < RUN {
+            true => same.iter().try_for_each(|_| write!(f, " {word}"))?,
+            false => write!(f, " {times}*{word}")?,
+        }
+    }
+    Ok(())
+}
+
+/// Values of which some are NULL.
+fn optional(values: &[Option<String>]) -> Vec<Option<&[u8]>> {
+    let values = values.iter();
+    values
+        .map(|value| value.as_ref().map(String::as_bytes))
+        .collect()
+}
+
+fn shown(value: &Option<String>) -> String {
+    value.as_ref().map_or("null".to_owned(), |text| quote(text))
+}
+
+fn parse<'a>(name: &'a str, text: &'a str, types: &'a [u32]) -> Frontend<'a> {
+    Frontend::Parse(Parse {
+        name: name.as_bytes(),
+        text: text.as_bytes(),
+        types: ParamTypes::new(types),
+    })
 }
 
 fn describe(kind: Target, name: &str) -> Frontend<'_> {
@@ -225,6 +285,10 @@ impl std::fmt::Display for ClientMessage {
             ClientMessage::Parse { name, text } => {
                 write!(f, "Parse {} {}", quote(name), quote(text))
             }
+            ClientMessage::ParseAs { name, text, types } => {
+                write!(f, "ParseAs {} {}", quote(name), quote(text))?;
+                list(f, types, u32::to_string)
+            }
             ClientMessage::Bind {
                 portal,
                 statement,
@@ -244,9 +308,7 @@ impl std::fmt::Display for ClientMessage {
             } => {
                 write!(f, "BindAs {} {}", quote(portal), quote(statement))?;
                 list(f, formats, i16::to_string)?;
-                list(f, values, |value| {
-                    value.as_ref().map_or("null".to_owned(), |text| quote(text))
-                })?;
+                list(f, values, shown)?;
                 list(f, results, i16::to_string)
             }
             ClientMessage::DescribeStatement(name) => {
@@ -259,6 +321,15 @@ impl std::fmt::Display for ClientMessage {
             ClientMessage::CloseStatement(name) => write!(f, "CloseStatement {}", quote(name)),
             ClientMessage::ClosePortal(name) => write!(f, "ClosePortal {}", quote(name)),
             ClientMessage::FunctionCall(oid) => write!(f, "FunctionCall {oid}"),
+            ClientMessage::CallAs {
+                function,
+                formats,
+                arguments,
+            } => {
+                write!(f, "CallAs {function}")?;
+                list(f, formats, i16::to_string)?;
+                list(f, arguments, shown)
+            }
             ClientMessage::Sync => f.write_str("Sync"),
             ClientMessage::Flush => f.write_str("Flush"),
             ClientMessage::Terminate => f.write_str("Terminate"),

@@ -7,6 +7,7 @@ mod edges;
 mod faults;
 mod fitted;
 mod kinds;
+mod many;
 mod moves;
 mod prepared;
 mod reads;

@@ -17,7 +17,7 @@ use pgturnout::session::{
 use pgturnout::startup::{ClientTls, ProtocolVersion, TlsNegotiation, UpstreamTlsPolicy};
 
 use super::choices::Choices;
-use super::fittings::{Fittings, Kept};
+use super::fittings::{Fittings, Kept, ROOM};
 use super::needles;
 use super::server::{Lag, Login, Node, PASSWORD, ServerOptions, TlsAnswer};
 use super::verdict::Shown;
@@ -494,6 +494,7 @@ impl Setup {
         Shown {
             held: match self.tight {
                 true => pgturnout::limits::READ_BUFFER_MIN,
+                false if self.fittings.roomy => ROOM,
                 false => pgturnout::limits::READ_BUFFER,
             },
             strict: self.strict,
@@ -641,6 +642,15 @@ impl Setup {
             2 if self.has_standbys_apart() => Node::Second,
             number if (1..=self.readers).contains(&number) => Node::Standby,
             _ => Node::Primary,
+        }
+    }
+
+    /// How many bytes are the least that arrives or leaves at once where messages are cut: of those that are longer than most
+    /// buffers it would take too long to pass each by itself.
+    pub(crate) fn grain(&self) -> usize {
+        match self.fittings.roomy {
+            true => 1_021,
+            false => 1,
         }
     }
 

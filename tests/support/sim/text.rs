@@ -75,6 +75,19 @@ impl<'a> Words<'a> {
         }
     }
 
+    /// How often the next word stands for itself: `count*` before it says so.
+    pub(crate) fn times(&mut self) -> usize {
+        let end = self.rest.find(|c: char| !c.is_ascii_digit());
+        let (digits, behind) = self.rest.split_at(end.unwrap_or(0));
+        match (digits.parse(), behind.strip_prefix('*')) {
+            (Ok(count), Some(word)) => {
+                self.rest = word;
+                count
+            }
+            (Ok(_) | Err(_), _) => 1,
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
@@ -87,8 +100,8 @@ impl<'a> Words<'a> {
     }
 }
 
-/// A run of one character so long is told by its length.
-const RUN: usize = 100;
+/// A run of one character, or of one word in a list, so long is told by its length.
+pub(crate) const RUN: usize = 100;
 
 /// What is told of a run: `{count}` and the character. Which, how many, and how many bytes tell it.
 fn repeated(told: &str) -> Result<(char, usize, usize), String> {

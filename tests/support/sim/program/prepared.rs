@@ -149,7 +149,7 @@ impl Program<'_, '_> {
                 self.asks();
             }
         }
-        if self.choices.percent(8) {
+        if self.choices.percent(16) {
             // Whoever drives the session makes a mistake about a reader that is not there.
             let misuse = self.choices.one(&[Misuse::Found, Misuse::Answered]);
             let mistake = Fault::Misuse(PeerId::READER, misuse);

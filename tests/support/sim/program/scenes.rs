@@ -11,12 +11,16 @@ use super::super::setup::{Method, Setup};
 use super::Program;
 
 /// How many plays [`Program::staged`] chooses from.
-const PLAYS: usize = 41;
+const PLAYS: usize = 42;
+
+/// The one of messages that count more than most.
+const MANY: usize = 41;
 
 /// What the `nth` play needs of the set-up, as far as that is chosen behind it.
 pub(super) fn fitted(nth: usize, setup: Setup, choices: &mut Choices<'_>) -> Setup {
     match nth % PLAYS {
         play @ 20..26 => super::edges::fitted(play - 20, setup, choices),
+        MANY => super::many::fitted(setup),
         _ => setup,
     }
 }
@@ -277,6 +281,7 @@ impl Program<'_, '_> {
             26..32 => self.prepared_otherwise(play - 26, setup),
             32..38 => self.worded_otherwise(play - 32, setup),
             38..41 => self.at_a_distance(play - 38, setup),
+            MANY => self.many(setup),
             _ => {
                 setup.tight = true;
                 self.dropped_by_what_is_not_known();

@@ -85,7 +85,7 @@ impl Session {
     pub(super) fn parse(&mut self, fields: &mut Fields<'_>, io: &mut Io<'_>) -> Result<(), Fault> {
         let name = &*self.named(fields)?;
         let text = &*self.heard(fields.text().ok_or_else(malformed)?)?;
-        let count = fields.i16().ok_or_else(malformed)?;
+        let count = fields.count().ok_or_else(malformed)?;
         let mut types = Vec::new();
         for _ in 0..count {
             types.push(fields.i32().ok_or_else(malformed)? as u32);
@@ -128,7 +128,7 @@ impl Session {
         let mut plan = self.prepared_plan(statement)?;
         self.start_transaction();
         let formats = shorts(fields)?;
-        let count = fields.i16().ok_or_else(malformed)?.max(0) as usize;
+        let count = fields.count().ok_or_else(malformed)?;
         if formats.len() > 1 && formats.len() != count {
             return Err(Fault::protocol(
                 "bind message has parameter formats of another number",
@@ -162,8 +162,9 @@ impl Session {
         if let Some(known) = &plan {
             let fresh = self.revalidate(known, io.cluster)?;
             self.plan(&fresh.statement, &values)?;
-            let columns = fresh.columns.as_ref().map_or(0, |columns| columns.len());
-            if result_formats.len() > 1 && result_formats.len() != columns {
+            // What returns no rows has formats of any number.
+            let columns = fresh.columns.as_ref().map(|columns| columns.len());
+            if result_formats.len() > 1 && columns.is_some_and(|it| it != result_formats.len()) {
                 return Err(Fault::protocol(
                     "bind message has result formats of another number",
                 ));
@@ -389,10 +390,15 @@ impl Session {
             }
         };
         let formats = shorts(fields)?;
-        let count = fields.i16().ok_or_else(malformed)?;
+        let count = fields.count().ok_or_else(malformed)?;
         if count != 1 {
             return Err(Fault::protocol(
                 "function call message contains another number of arguments",
+            ));
+        }
+        if formats.len() > 1 {
+            return Err(Fault::protocol(
+                "function call message contains argument formats of another number",
             ));
         }
         let length = fields.i32().ok_or_else(malformed)?;
@@ -485,7 +491,7 @@ fn describe_columns(columns: Option<&[Column]>, formats: &[i16], io: &mut Io<'_>
 
 /// A count and so many 16-bit integers.
 fn shorts(fields: &mut Fields<'_>) -> Result<Vec<i16>, Fault> {
-    let count = fields.i16().ok_or_else(malformed)?;
+    let count = fields.count().ok_or_else(malformed)?;
     (0..count)
         .map(|_| fields.i16().ok_or_else(malformed))
         .collect()

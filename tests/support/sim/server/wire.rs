@@ -132,6 +132,12 @@ impl<'a> Fields<'a> {
         Some(i16::from_be_bytes(self.bytes(2)?.try_into().unwrap()))
     }
 
+    /// How many there are of what follows: no count is negative.
+    pub(super) fn count(&mut self) -> Option<usize> {
+        let bytes = self.bytes(2)?;
+        Some(usize::from(u16::from_be_bytes(bytes.try_into().unwrap())))
+    }
+
     pub(super) fn i32(&mut self) -> Option<i32> {
         Some(i32::from_be_bytes(self.bytes(4)?.try_into().unwrap()))
     }

@@ -9,11 +9,13 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use pgturnout::session::{CancelEnd, CancelTarget, CancelTicket, Lifecycle, PeerId};
+use pgturnout::wire::Header;
 
 use super::super::checks::{self, Check};
 use super::super::duties;
 use super::super::fates::{self, Whose};
 use super::super::server::{Server, ServerPhase};
+use super::super::verdict;
 use super::World;
 
 /// How long a cancel's connection takes.
@@ -324,7 +326,7 @@ impl World<'_> {
         if !known || posing {
             return;
         }
-        if early {
+        if early && !self.is_denied_next() {
             let detail = format!("a cancel comes before the {peer} has what it is for");
             self.broken(Check::CancelHome, detail);
         }
@@ -334,6 +336,24 @@ impl World<'_> {
             let detail = format!("a cancel hits what the {peer} was sent behind it");
             self.broken(Check::CancelHome, detail);
         }
+    }
+
+    /// Whether something is denied of the request that is to be answered next: it fails, and there is nothing to cancel.
+    fn is_denied_next(&self) -> bool {
+        let (mut rest, mut request) = (&self.said[..], 0);
+        while let Ok(Some(header)) = Header::parse(rest)
+            && let Some((body, behind)) = header.split(rest)
+            && request <= self.client.ready
+            && self.setup.judges()
+        {
+            if request == self.client.ready && verdict::denies(header.tag, body, self.setup.shown())
+            {
+                return true;
+            }
+            request += usize::from(matches!(header.tag, b'Q' | b'F' | b'S'));
+            rest = behind;
+        }
+        false
     }
 
     /// Its connection is closed.

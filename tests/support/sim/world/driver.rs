@@ -45,13 +45,13 @@ impl World<'_> {
     pub(super) fn piece(&mut self, left: usize) -> usize {
         match self.chunking {
             Chunking::Whole => left,
-            Chunking::Bytes => 1,
+            Chunking::Bytes => left.min(self.setup.grain()),
             Chunking::Seeded(_) => {
                 self.random = self
                     .random
                     .wrapping_mul(6_364_136_223_846_793_005)
                     .wrapping_add(1_442_695_040_888_963_407);
-                left.min(1 + (self.random >> 33) as usize % 23)
+                left.min((1 + (self.random >> 33) as usize % 23) * self.setup.grain())
             }
         }
     }
