@@ -337,3 +337,28 @@ fn ten_thousand_statements_take_the_memory_that_is_stated() {
     rig.see(READER, "");
     assert!(rig.has_event(|event| matches!(event, Event::Pinned(Pin::TooManyStatements))));
 }
+
+/// What a statement does of which nothing is remembered is done when its name is taken away.
+#[test]
+fn what_ran_of_the_forgotten_outlives_its_name() {
+    for runs in [false, true] {
+        let mut limited = config();
+        limited.limits.statements.names = 1;
+        let mut rig = Rig::new(limited, Chunk::Whole);
+        rig.both();
+        rig.client("P(a,insert into t values (1)) S");
+        rig.writer("1 Z(I)");
+        rig.client("P(b,select set_config('work_mem', '2MB', false)) S");
+        rig.writer("1 Z(I)");
+        assert!(rig.has_event(|event| matches!(event, Event::Pinned(Pin::TooManyStatements))));
+        if runs {
+            rig.client("B(,b) E S");
+            rig.writer(ROW);
+        }
+        rig.client("Q(deallocate all)");
+        rig.writer("C(DEALLOCATE ALL) Z(I)");
+        rig.client("Q(select 1)");
+        let at = if runs { WRITER } else { READER };
+        assert!(rig.shown(at).ends_with("Q(select 1)"));
+    }
+}

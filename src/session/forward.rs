@@ -283,6 +283,11 @@ impl<R: Route> Session<R> {
         statements.used(statement);
         let Some(definition) = statements.meaning(statement).definition.cloned() else {
             self.memory.portals.close(portal);
+            let forgets = |pin| pin == Pin::TooManyStatements;
+            if self.memory.pins.iter().any(forgets) {
+                // It may be one that was forgotten: what that does outlives its name.
+                self.pin(Pin::Unaccounted);
+            }
             return Plan::Request(Kind::Bind, Note::Nothing);
         };
         self.memory.sent_text(self.duty(leg), &definition.meta);
