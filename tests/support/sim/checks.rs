@@ -20,6 +20,7 @@ use super::reads;
 use super::senseless;
 use super::server::{Impostor, PASSWORD, Server, ServerPhase};
 use super::setup::{Caller, Tls};
+use super::torn;
 use super::transfers;
 use super::verdict;
 use super::world::{Chunking, Happened, Order, Sent, State, World};
@@ -327,6 +328,9 @@ pub(crate) fn need(world: &mut World<'_>, peer: PeerId, n: usize) {
 /// Bytes leave for a peer.
 pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
     conduct::leaving(world, to, sent);
+    if let Sent::Spliced(PeerId::CLIENT, _) = sent {
+        fates::told_what_was_said(world, to, world.from_client.passed());
+    }
     let whose = match sent {
         Sent::Spliced(PeerId::CLIENT, _) => Whose::Client,
         Sent::Spliced(..) | Sent::Ours(_) => Whose::Ours,
@@ -336,6 +340,7 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
         return;
     }
     if to == PeerId::CLIENT {
+        torn::leaves(world, sent);
         if world.client.reads_frames() {
             let of = match sent {
                 Sent::Ours(_) => None,
@@ -594,6 +599,7 @@ pub(crate) fn action(world: &mut World<'_>, action: &Action) {
     duties::action(world, action);
     match action {
         Action::Close { peer, cause } if peer.is_upstream() => moves::leaves(world, *peer, cause),
+        Action::Close { cause, .. } => torn::closes(world, cause),
         Action::Notify(Event::MoveBegan { .. }) => transfers::began(world),
         Action::Notify(Event::Moved { .. }) => transfers::moved(world),
         Action::Notify(Event::MoveFailed {

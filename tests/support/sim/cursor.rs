@@ -51,6 +51,15 @@ impl<P: Copy + PartialEq + std::fmt::Debug> Cursor<P> {
         self.left == 0 && self.header.is_empty()
     }
 
+    /// Where in the stream the frame begins that is passing.
+    pub(crate) fn unfinished(&self) -> Option<usize> {
+        match (self.header.len(), self.left) {
+            (0, 0) => None,
+            (0, _) => self.starts.last().copied(),
+            (header, _) => Some(self.passed - header),
+        }
+    }
+
     /// The frames so far: whose each was, and its tag.
     pub(crate) fn begun(&self) -> &[(P, u8)] {
         &self.begun

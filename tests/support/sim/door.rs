@@ -17,7 +17,7 @@ use super::introduction::Says;
 use super::oracle;
 use super::server::Node;
 use super::setup::{Caller, Finder, Logins, Method, Setup, Start, of_tenant};
-use super::verdict::Judge;
+use super::verdict::{Judge, Misled};
 use super::world::World;
 
 /// What a client is told that is put out, and one whose login is denied.
@@ -34,6 +34,8 @@ pub(crate) struct Door {
     pub(crate) expelled: bool,
     /// What the policy was told of logins.
     heard: Arc<Mutex<Vec<LoginOutcome>>>,
+    /// What it was shown that cannot be.
+    misled: Misled,
 }
 
 /// The caller's policy.
@@ -80,14 +82,20 @@ impl Door {
         let asked = setup.judged || setup.logins != Logins::Unasked || setup.has_tenants();
         asked.then(|| {
             Box::new(Doorman {
-                judge: setup.judged.then_some(Judge {
-                    strict: setup.strict,
-                }),
+                judge: setup
+                    .judged
+                    .then(|| Judge::new(setup.strict, Arc::clone(&self.misled))),
                 logins: setup.logins,
                 tenants: setup.has_tenants(),
                 heard: Arc::clone(&self.heard),
             }) as Box<dyn Policy>
         })
+    }
+
+    /// What the policy was shown that cannot be.
+    fn misled(&self) -> Option<String> {
+        let misled = self.misled.lock();
+        misled.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn heard(&self) -> Vec<LoginOutcome> {
@@ -208,6 +216,9 @@ pub(crate) fn ended(world: &mut World<'_>) {
             Check::LoginOrder,
             "a client was let in that has proven nothing",
         );
+    }
+    if let Some(detail) = world.door.misled() {
+        world.broken(Check::Told, detail);
     }
     options_are_answered(world);
     misnamed_are_told(world);

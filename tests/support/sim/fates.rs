@@ -49,6 +49,8 @@ struct Account {
     /// How much it was sent since it was connected, and whose that is, from where on.
     told: usize,
     whose: Vec<(usize, Whose)>,
+    /// Which of the client's bytes they are, where they are: from where on in what it was sent, and in what the client said.
+    said: Vec<(usize, usize)>,
     /// How much of what it said since then was taken, and the messages that are still to be.
     taken: usize,
     marks: VecDeque<Mark>,
@@ -94,6 +96,7 @@ pub(crate) fn connected(world: &mut World<'_>, peer: PeerId) {
     let account = &mut world.fates.accounts[peer.index()];
     account.told = 0;
     account.whose.clear();
+    account.said.clear();
     account.taken = 0;
     account.marks.clear();
     account.passing = None;
@@ -119,6 +122,20 @@ pub(crate) fn told(world: &mut World<'_>, to: PeerId, whose: Whose, count: usize
         account.whose.push((account.told, whose));
     }
     account.told += count;
+}
+
+/// Bytes of the client's leave for a server; it stands here in the client's stream.
+pub(crate) fn told_what_was_said(world: &mut World<'_>, to: PeerId, stands: usize) {
+    let account = &mut world.fates.accounts[to.index()];
+    account.said.push((account.told, stands));
+}
+
+/// Where in the client's stream stands what begins there in all that a server was sent, if that is the client's.
+pub(crate) fn said_at(world: &World<'_>, to: PeerId, at: usize) -> Option<usize> {
+    let said = &world.fates.accounts[to.index()].said;
+    let before = said.partition_point(|(begins, _)| *begins <= at);
+    let (begins, stands) = said.get(before.checked_sub(1)?)?;
+    is_for(world, to, at, Whose::Client).then(|| stands + (at - begins))
 }
 
 /// A message of ours to a server, of so many bytes, is known for what it is; so many more have left behind it.

@@ -8,7 +8,7 @@
 //! | `event`, `fault`, `message`, `setup`, `fittings`, `introduction`, `journey`, `text` | a scenario, and its text |
 //! | `verdict` | what the caller's policy denies in it |
 //! | `world`, `client`, `server`, `meter` | the driver and the network, the client, PostgreSQL, the heap |
-//! | `checks`, `codec`, `conduct`, `duties`, `moves`, `distance`, `transfers`, `deadlines`, `door`, `reads`, `retries`, `senseless`, `fates`, `named`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
+//! | `checks`, `codec`, `conduct`, `duties`, `moves`, `distance`, `transfers`, `deadlines`, `door`, `reads`, `retries`, `senseless`, `fates`, `torn`, `named`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
 //! | `catalogue` | which situations were seen |
 //! | `run`, `shrink` | a scenario under every chunking, and the least part of it that still fails |
 //! | `alone` | a scenario in a thread of its own |
@@ -51,6 +51,7 @@ pub(crate) mod setup;
 pub(crate) mod shrink;
 mod spoken;
 mod text;
+pub(crate) mod torn;
 pub(crate) mod transfers;
 pub(crate) mod verdict;
 pub(crate) mod world;

@@ -6,6 +6,7 @@ mod door;
 mod edges;
 mod faults;
 mod fitted;
+mod halves;
 mod kinds;
 mod many;
 mod moves;

@@ -4,6 +4,9 @@
 //! denied can be told from the message alone, by the session's policy, by the one server that stands for all, and by
 //! the servers that must never hear of it.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use pgturnout::session::{Denial, Policy, Statement, StatementFacts, StatementText, Verdict};
 use pgturnout::wire::{Frontend, Header, SqlState};
 
@@ -58,10 +61,59 @@ fn is_marked(text: &[u8]) -> bool {
     text.windows(MARK.len()).any(|part| part == MARK.as_bytes())
 }
 
+/// What a policy was shown that cannot be, in words.
+pub(crate) type Misled = Arc<Mutex<Option<String>>>;
+
 /// The session's policy.
 pub(crate) struct Judge {
     /// Whether it denies texts that it is not shown.
-    pub(crate) strict: bool,
+    strict: bool,
+    /// The portals that were bound, with the text that was shown of each.
+    bound: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    misled: Misled,
+}
+
+impl Judge {
+    pub(crate) fn new(strict: bool, misled: Misled) -> Judge {
+        Judge {
+            strict,
+            bound: BTreeMap::new(),
+            misled,
+        }
+    }
+
+    /// A Bind is let pass, or an Execute comes: the text behind that is the one of the portal's last Bind, or none is known.
+    fn follows(&mut self, statement: &Statement<'_>) {
+        match *statement {
+            // Its names may not have been shown.
+            Statement::Bind {
+                text: StatementText::TooLong,
+                ..
+            } => self.bound.clear(),
+            Statement::Bind { portal, text, .. } => {
+                self.bound.insert(portal.to_vec(), whole(text));
+            }
+            Statement::Execute { portal, text } => {
+                let known = self.bound.get(portal).cloned().flatten();
+                let shown = whole(text);
+                if shown.is_some() && shown != known && self.bound.contains_key(portal) {
+                    let shown = shown.unwrap_or_default().escape_ascii().to_string();
+                    let detail =
+                        format!("an Execute is shown to run `{shown}`, which is not bound");
+                    let mut misled = self.misled.lock().unwrap_or_else(PoisonError::into_inner);
+                    misled.get_or_insert(detail);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn whole(text: StatementText<'_>) -> Option<Vec<u8>> {
+    match text {
+        StatementText::Whole(text) => Some(text.to_vec()),
+        _ => None,
+    }
 }
 
 impl Policy for Judge {
@@ -83,7 +135,10 @@ impl Policy for Judge {
                 let state = CODE.as_bytes().try_into().expect("five bytes");
                 Verdict::Deny(Denial::new("off limits").with_sqlstate(SqlState(state)))
             }
-            false => Verdict::Allow,
+            false => {
+                self.follows(&facts.statement);
+                Verdict::Allow
+            }
         }
     }
 }

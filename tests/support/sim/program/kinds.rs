@@ -66,6 +66,11 @@ fn chosen(choices: &mut Choices<'_>) -> Scenario {
         false => super::transfers::between_nodes(scenario, choices),
     };
     let scenario = super::cancels::timed(scenario, choices);
+    let scenario = match kind {
+        6 => super::scenes::paced(nth * 2, scenario, choices),
+        15 => super::scenes::paced(nth * 2 + 1, scenario, choices),
+        _ => scenario,
+    };
     // Those that go through a list of what is to be met have no room for more.
     if matches!(kind, 0 | 3..=5 | 8..=14) {
         return scenario;

@@ -468,7 +468,7 @@ pub(super) fn has_long_messages(events: &[Event]) -> bool {
 }
 
 /// A text with a comment behind it, of so many bytes in all.
-fn padded(text: &str, length: usize) -> String {
+pub(super) fn padded(text: &str, length: usize) -> String {
     let more = length.saturating_sub(text.len() + 7);
     format!("{text} /* {}*/", "x".repeat(more))
 }

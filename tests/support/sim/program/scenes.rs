@@ -4,17 +4,21 @@ use pgturnout::session::PeerId;
 
 use super::super::catalogue::Phase;
 use super::super::choices::Choices;
-use super::super::event::Event;
+use super::super::event::{Event, Scenario};
 use super::super::fault::{Aside, Fault, PLAYERS};
 use super::super::message::ClientMessage;
 use super::super::setup::{Method, Setup};
+use super::super::world::Pace;
 use super::Program;
 
 /// How many plays [`Program::staged`] chooses from.
-const PLAYS: usize = 42;
+const PLAYS: usize = 45;
 
 /// The one of messages that count more than most.
 const MANY: usize = 41;
+
+/// The one of batches that have left in part when a cancel comes.
+const CANCELLED: usize = 44;
 
 /// What the `nth` play needs of the set-up, as far as that is chosen behind it.
 pub(super) fn fitted(nth: usize, setup: Setup, choices: &mut Choices<'_>) -> Setup {
@@ -23,6 +27,15 @@ pub(super) fn fitted(nth: usize, setup: Setup, choices: &mut Choices<'_>) -> Set
         MANY => super::many::fitted(setup),
         _ => setup,
     }
+}
+
+/// The same of how long cancels take.
+pub(super) fn paced(nth: usize, mut scenario: Scenario, choices: &mut Choices<'_>) -> Scenario {
+    // What has left in part has left as a whole when anything else is let pass.
+    if nth % PLAYS == CANCELLED && choices.percent(80) {
+        scenario.setup.fittings.cancels = Pace::Prompt;
+    }
+    scenario
 }
 
 impl Program<'_, '_> {
@@ -282,6 +295,7 @@ impl Program<'_, '_> {
             32..38 => self.worded_otherwise(play - 32, setup),
             38..41 => self.at_a_distance(play - 38, setup),
             MANY => self.many(setup),
+            42..45 => self.in_halves(play - 42, setup),
             _ => {
                 setup.tight = true;
                 self.dropped_by_what_is_not_known();

@@ -49,9 +49,31 @@ enum Stage {
     Delivered(CancelTicket),
 }
 
+/// What a cancel means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Meant {
+    /// The request of this epoch.
+    epoch: u64,
+    /// How much of the client's stream had come by then.
+    said: usize,
+}
+
+/// A cancel that has hit nothing.
+#[derive(Clone, Copy, Debug)]
+struct InVain {
+    meant: Meant,
+    /// How much of the client's stream had left when it was sent, or was found to have nothing to hit.
+    left: usize,
+}
+
 #[derive(Clone, Debug)]
 struct Cancel {
     target: CancelTarget,
+    meant: Meant,
+    /// How much of the client's stream had left when it was sent.
+    left: usize,
+    /// Whether it has hit anything.
+    hit: bool,
     /// How many answers the client had when it was known whom it means, if none was on its way.
     answered: Option<usize>,
     stage: Stage,
@@ -71,8 +93,10 @@ struct Held {
 
 #[derive(Default)]
 pub(crate) struct Cancels {
-    /// The epochs of those that have come of which nobody knows yet whom they mean.
-    waiting: VecDeque<u64>,
+    /// Those that have come of which nobody knows yet whom they mean.
+    waiting: VecDeque<Meant>,
+    /// Those that are over, and have hit nothing.
+    in_vain: Vec<InVain>,
     /// How many answers the client had when everything was last at rest, and the epoch then.
     rested: Option<(usize, u64)>,
     on_their_way: Vec<Cancel>,
@@ -94,11 +118,6 @@ impl Cancels {
     /// How many statements were hit.
     pub(crate) fn hits(&self) -> usize {
         self.hits
-    }
-
-    /// One more has come, for the request of this epoch.
-    pub(super) fn comes(&mut self, epoch: u64) {
-        self.waiting.push_back(epoch);
     }
 
     pub(super) fn has_answered(&mut self, peer: PeerId) {
@@ -143,6 +162,15 @@ impl Cancels {
 }
 
 impl World<'_> {
+    /// One more cancel has come.
+    pub(super) fn cancel_comes(&mut self) {
+        let meant = Meant {
+            epoch: self.session.cancel_epoch(),
+            said: self.from_client.passed() + self.links[0].buffer.len(),
+        };
+        self.cancels.waiting.push_back(meant);
+    }
+
     /// Whether nothing may leave for an upstream, since a cancel is under way to it, and it has what that is for.
     pub(crate) fn holds_for_a_cancel(&self, peer: PeerId) -> bool {
         let live = matches!(self.session.lifecycle(), Lifecycle::Live);
@@ -187,17 +215,24 @@ impl World<'_> {
             return;
         }
         let Some(target) = self.session.cancel_target() else {
-            self.cancels.waiting.clear();
+            let left = self.from_client.passed();
+            for meant in std::mem::take(&mut self.cancels.waiting) {
+                self.cancelled_in_vain(meant, left);
+            }
             return self.nobody_waits();
         };
-        if self.cancels.waiting.pop_front() != Some(target.epoch) {
+        let meant = self.cancels.waiting.pop_front();
+        let Some(meant) = meant.filter(|meant| meant.epoch == target.epoch) else {
             return;
-        }
+        };
         checks::cancelled(self, &target);
         duties::cancels(self, &target);
         let hears_all = self.session.poll_transmit(PeerId::CLIENT).is_none();
         self.cancels.on_their_way.push(Cancel {
             target,
+            meant,
+            left: 0,
+            hit: false,
             answered: hears_all.then_some(self.client.ready),
             stage: Stage::Dialled,
         });
@@ -246,13 +281,16 @@ impl World<'_> {
     /// A cancel's connection makes a step. Whether there are more to come.
     fn cancel_moves(&mut self, mut cancel: Cancel) -> bool {
         let next = match cancel.stage {
-            Stage::Dialled => self.cancel_begins(&cancel).map(Stage::Sent),
+            Stage::Dialled => {
+                cancel.left = self.from_client.passed();
+                self.cancel_begins(&cancel).map(Stage::Sent)
+            }
             Stage::Sent(ticket) => {
-                self.cancel_arrives(cancel.target.peer, ticket);
+                cancel.hit = self.cancel_arrives(cancel.target.peer, ticket);
                 Some(Stage::Delivered(ticket))
             }
             Stage::Delivered(ticket) => {
-                self.cancel_ends(&cancel.target, ticket);
+                self.cancel_ends(&cancel, ticket);
                 None
             }
         };
@@ -276,9 +314,13 @@ impl World<'_> {
             let hears_all = self.session.poll_transmit(PeerId::CLIENT).is_none();
             let runs = hears_all && cancel.answered == Some(self.client.ready);
             match self.session.is_holding() {
-                true => self.cancels.comes(target.epoch),
-                false if runs => self.nobody_waits(),
-                false => {}
+                true => self.cancels.waiting.push_back(cancel.meant),
+                false => {
+                    self.cancelled_in_vain(cancel.meant, cancel.left);
+                    if runs {
+                        self.nobody_waits();
+                    }
+                }
             }
             return None;
         };
@@ -305,14 +347,14 @@ impl World<'_> {
         Some(ticket)
     }
 
-    /// The server has it.
-    fn cancel_arrives(&mut self, peer: PeerId, ticket: CancelTicket) {
+    /// The server has it. Whether it hits a statement.
+    fn cancel_arrives(&mut self, peer: PeerId, ticket: CancelTicket) -> bool {
         let held = self.cancels.held[peer.index()];
         let judged = held.filter(|held| held.ticket == ticket);
         let known = self.servers_are_honest() && !self.is_whole();
         let posing = self.posing[peer.index()].is_some();
         let Some(server) = &mut self.servers[peer.index()] else {
-            return;
+            return false;
         };
         let unanswered = judged.is_some_and(|held| server.readies() == held.heard);
         let reads_on = matches!(
@@ -324,7 +366,7 @@ impl World<'_> {
         self.log(|| format!("    the {peer} is signalled, and a statement hit: {hit:?}"));
         self.cancels.hits += usize::from(hit.is_some());
         if !known || posing {
-            return;
+            return hit.is_some();
         }
         if early && !self.is_denied_next() {
             let detail = format!("a cancel comes before the {peer} has what it is for");
@@ -336,6 +378,7 @@ impl World<'_> {
             let detail = format!("a cancel hits what the {peer} was sent behind it");
             self.broken(Check::CancelHome, detail);
         }
+        hit.is_some()
     }
 
     /// Whether something is denied of the request that is to be answered next: it fails, and there is nothing to cancel.
@@ -357,8 +400,8 @@ impl World<'_> {
     }
 
     /// Its connection is closed.
-    fn cancel_ends(&mut self, target: &CancelTarget, ticket: CancelTicket) {
-        let (now, peer) = (self.now, target.peer);
+    fn cancel_ends(&mut self, cancel: &Cancel, ticket: CancelTicket) {
+        let (now, peer) = (self.now, cancel.target.peer);
         let held = &mut self.cancels.held[peer.index()];
         if held.take_if(|held| held.ticket == ticket).is_some() {
             self.clocks.let_go(peer, now);
@@ -367,8 +410,10 @@ impl World<'_> {
             .meter
             .measure(|| self.session.cancel_ended(now, ticket));
         self.log(|| format!("    a cancel at the {peer} has ended: {end:?}"));
-        if end == CancelEnd::Again {
-            self.cancels.waiting.push_back(target.epoch);
+        match end {
+            CancelEnd::Again => self.cancels.waiting.push_back(cancel.meant),
+            CancelEnd::Done if !cancel.hit => self.cancelled_in_vain(cancel.meant, cancel.left),
+            CancelEnd::Done => {}
         }
         self.digest();
     }
@@ -388,6 +433,65 @@ impl World<'_> {
             let detail = format!("a cancel is dropped, and the {peer} works for the client");
             self.broken(Check::CancelHome, detail);
         }
+    }
+
+    /// A cancel is over, or never began, and has hit nothing.
+    fn cancelled_in_vain(&mut self, meant: Meant, left: usize) {
+        self.cancels.in_vain.push(InVain { meant, left });
+    }
+
+    /// Everything is at rest: no request waits on for which a cancel came when all of it had been said, and was sent when its
+    /// server had yet to get what runs.
+    pub(super) fn cancelled_ones_rest(&mut self) {
+        let live = matches!(self.session.lifecycle(), Lifecycle::Live);
+        let epoch = self.session.cancel_epoch();
+        let known = live && self.servers_are_honest() && !self.is_whole();
+        let all = &mut self.cancels.in_vain;
+        all.retain(|cancel| known && cancel.meant.epoch == epoch);
+        if all.is_empty() {
+            return;
+        }
+        let waits = PeerId::ALL.into_iter().find(|peer| {
+            let server = self.servers[peer.index()].as_ref();
+            let newest = server.and_then(Server::waits_in);
+            let stands = newest.and_then(|at| fates::said_at(self, *peer, at));
+            stands.is_some_and(|stands| self.waits_for_ever(stands))
+        });
+        if let Some(peer) = waits {
+            let detail = format!("the {peer} works on what was cancelled while it was on its way");
+            self.broken(Check::CancelHome, detail);
+        }
+    }
+
+    /// Whether the message there in the client's stream is of a request that was cancelled in vain, but not too early.
+    fn waits_for_ever(&self, stands: usize) -> bool {
+        let stream = &self.from_client;
+        let Ok(at) = stream.starts().binary_search(&stands) else {
+            return false;
+        };
+        let tags: Vec<u8> = stream.begun().iter().map(|(_, tag)| *tag).collect();
+        let closes = |tag: &u8| b"QFS".contains(tag);
+        let (before, rest) = tags.split_at(at);
+        let answered = before.iter().filter(|tag| closes(tag)).count();
+        let batch = before.iter().rev().take_while(|tag| !closes(tag));
+        // What stands behind something that has run is another matter.
+        let is_first = batch.filter(|tag| **tag == b'E').count() == 0;
+        let end_of_next = |of: &dyn Fn(&u8) -> bool| {
+            let next = rest.iter().position(of)? + at;
+            Some(stream.starts()[next] + stream.lengths()[next])
+        };
+        let (Some(runs), Some(end)) = (
+            end_of_next(&|tag| b"QFSE".contains(tag)),
+            end_of_next(&closes),
+        ) else {
+            return false;
+        };
+        let mut all = self.cancels.in_vain.iter();
+        is_first
+            && all.any(|cancel| {
+                let meant = cancel.meant;
+                meant.epoch == answered as u64 && meant.said >= end && cancel.left < runs
+            })
     }
 
     /// Everything is at rest: with each answer that the client has had a cancel means another request, and the same as long

@@ -465,6 +465,7 @@ impl World<'_> {
         self.record(peer, Happened::Connected);
         fates::connected(self, peer);
         self.cancels.begins_anew(peer);
+        self.torn.begins_anew(peer);
         self.seen.connected(peer);
         self.arrived[peer.index()] = Cursor::default();
         self.answered[peer.index()] = false;

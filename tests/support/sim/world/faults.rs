@@ -256,7 +256,7 @@ impl World<'_> {
         if asked.as_ref() != Some(&key) {
             self.broken(Check::CancelHome, "a CancelRequest is read as another");
         }
-        self.cancels.comes(self.session.cancel_epoch());
+        self.cancel_comes();
         self.cancel_when_known();
     }
 

@@ -55,6 +55,7 @@ use super::retries::Tries;
 use super::senseless::{self, Senseless};
 use super::server::{ADDRESS, Cluster, Impostor, Server, TlsAnswer};
 use super::setup::Setup;
+use super::torn::Torn;
 use super::transfers::{self, Transfers};
 use cancels::Cancels;
 pub(crate) use cancels::{PACES, Pace};
@@ -129,6 +130,7 @@ pub(crate) struct World<'s> {
     pub(crate) senseless: Senseless,
     pub(crate) door: Door,
     pub(crate) fates: Fates,
+    pub(crate) torn: Torn,
     pub(crate) looked_at: LookedAt,
     pub(crate) happened: [Vec<Happened>; PeerId::COUNT],
     pub(crate) told: Vec<Told>,
@@ -249,6 +251,7 @@ impl<'s> World<'s> {
             senseless: Senseless::default(),
             door,
             fates: Fates::default(),
+            torn: Torn::default(),
             looked_at: LookedAt::default(),
             damage: match setup.wild {
                 true => Damage::Anything,
@@ -449,6 +452,7 @@ impl<'s> World<'s> {
                 fates::rests(self);
                 senseless::rests(self);
                 self.epoch_rests();
+                self.cancelled_ones_rest();
                 self.takes_writes[PeerId::READER.index()] |= self.says_promoted;
                 break;
             }

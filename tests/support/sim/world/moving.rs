@@ -112,6 +112,7 @@ impl World<'_> {
         self.moves.change(one, other);
         self.seen.change(one, other);
         self.cancels.change(one, other);
+        self.torn.change(one, other);
         fates::change(self, one, other);
     }
 }
