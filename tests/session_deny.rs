@@ -102,6 +102,22 @@ fn play(rows: &[Row]) {
     });
 }
 
+/// The server has yet to get what a cancel would be for.
+#[test]
+fn what_stands_in_the_place_of_a_denied_message_is_cancelled_when_it_is_there() {
+    each(config, |rig| {
+        hiding(rig);
+        rig.takes(WRITER, false);
+        rig.client("Q(delete from hidden)");
+        let nothing = |rig: &Rig| rig.session.cancel_target().is_none();
+        assert!(nothing(rig) && rig.session.is_holding());
+        rig.takes_only(WRITER, frontend(QUERY).len() - 1);
+        assert!(nothing(rig) && rig.session.is_holding());
+        rig.takes(WRITER, true);
+        assert!(!nothing(rig) && !rig.session.is_holding());
+    });
+}
+
 #[test]
 fn a_denied_query_has_one_error_and_its_ready() {
     play(&[row(

@@ -126,7 +126,9 @@ impl<R: Route> Session<R> {
             return Demand::Paused;
         };
         self.tally.client.frontend(header.tag);
-        self.note_denied(leg, &statement, *refused, again);
+        let denied = self.note_denied(leg, &statement, *refused, again);
+        let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        self.expect(leg, kind_of(&statement), denied, length);
         self.push(leg.peer(), &frame);
         Demand::Again
     }
@@ -138,14 +140,14 @@ impl<R: Route> Session<R> {
             && self.ledger.room_for(leg.peer().port(), both)
     }
 
-    /// Takes note of what is about to be sent in the place of a denied message.
+    /// The note for what is about to be sent in the place of a denied message.
     fn note_denied(
         &mut self,
         leg: LegId,
         statement: &Statement<'_>,
         refused: Refused,
         again: bool,
-    ) {
+    ) -> Note {
         let Refused {
             denial,
             intent,
@@ -171,7 +173,7 @@ impl<R: Route> Session<R> {
             denial: (!again).then_some(denial),
             unnamed,
         };
-        self.expect(leg, kind_of(statement), Note::Denied(Box::new(denied)), 0);
+        Note::Denied(Box::new(denied))
     }
 
     /// Whether an upstream is going to skip what it is sent next: behind a denied message of the same batch.
