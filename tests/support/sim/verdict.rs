@@ -4,7 +4,8 @@
 //! denied can be told from the message alone, by the session's policy, by the one server that stands for all, and by
 //! the servers that must never hear of it.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pgturnout::session::{Denial, Policy, Statement, StatementFacts, StatementText, Verdict};
@@ -68,8 +69,9 @@ pub(crate) type Misled = Arc<Mutex<Option<String>>>;
 pub(crate) struct Judge {
     /// Whether it denies texts that it is not shown.
     strict: bool,
-    /// The portals that were bound, with the text that was shown of each.
-    bound: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Of portals that were bound, the newest of them, and of the text that was shown of each the hashes: what is remembered here
+    /// is held for the session.
+    bound: VecDeque<(u64, Option<u64>)>,
     misled: Misled,
 }
 
@@ -77,7 +79,7 @@ impl Judge {
     pub(crate) fn new(strict: bool, misled: Misled) -> Judge {
         Judge {
             strict,
-            bound: BTreeMap::new(),
+            bound: VecDeque::new(),
             misled,
         }
     }
@@ -91,13 +93,18 @@ impl Judge {
                 ..
             } => self.bound.clear(),
             Statement::Bind { portal, text, .. } => {
-                self.bound.insert(portal.to_vec(), whole(text));
+                let portal = hash(portal);
+                self.bound.retain(|(known, _)| *known != portal);
+                self.bound.push_front((portal, whole(text).map(hash)));
+                self.bound.truncate(4);
             }
             Statement::Execute { portal, text } => {
-                let known = self.bound.get(portal).cloned().flatten();
+                let portal = hash(portal);
+                let bound = self.bound.iter().find(|(known, _)| *known == portal);
                 let shown = whole(text);
-                if shown.is_some() && shown != known && self.bound.contains_key(portal) {
-                    let shown = shown.unwrap_or_default().escape_ascii().to_string();
+                let other = bound.is_some_and(|(_, known)| *known != shown.map(hash));
+                if let Some(shown) = shown.filter(|_| other) {
+                    let shown = shown.escape_ascii();
                     let detail =
                         format!("an Execute is shown to run `{shown}`, which is not bound");
                     let mut misled = self.misled.lock().unwrap_or_else(PoisonError::into_inner);
@@ -109,11 +116,17 @@ impl Judge {
     }
 }
 
-fn whole(text: StatementText<'_>) -> Option<Vec<u8>> {
+fn whole(text: StatementText<'_>) -> Option<&[u8]> {
     match text {
-        StatementText::Whole(text) => Some(text.to_vec()),
+        StatementText::Whole(text) => Some(text),
         _ => None,
     }
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 impl Policy for Judge {

@@ -310,18 +310,8 @@ impl World<'_> {
             .measure(|| self.session.cancel_begins(now, target));
         self.log(|| format!("    a cancel for the {}: {ticket:?}", target.peer));
         let Some(ticket) = ticket else {
-            // Unless the client has its answer, what it was for runs on.
-            let hears_all = self.session.poll_transmit(PeerId::CLIENT).is_none();
-            let runs = hears_all && cancel.answered == Some(self.client.ready);
-            match self.session.is_holding() {
-                true => self.cancels.waiting.push_back(cancel.meant),
-                false => {
-                    self.cancelled_in_vain(cancel.meant, cancel.left);
-                    if runs {
-                        self.nobody_waits();
-                    }
-                }
-            }
+            // What it means may be elsewhere by now.
+            self.cancels.waiting.push_back(cancel.meant);
             return None;
         };
         let at = target.peer.index();
@@ -402,6 +392,8 @@ impl World<'_> {
     /// Its connection is closed.
     fn cancel_ends(&mut self, cancel: &Cancel, ticket: CancelTicket) {
         let (now, peer) = (self.now, cancel.target.peer);
+        // How much of what has left for it is the client's request nobody knows.
+        let copied = peer == PeerId::READER && self.setup.copies_requests();
         let held = &mut self.cancels.held[peer.index()];
         if held.take_if(|held| held.ticket == ticket).is_some() {
             self.clocks.let_go(peer, now);
@@ -412,7 +404,9 @@ impl World<'_> {
         self.log(|| format!("    a cancel at the {peer} has ended: {end:?}"));
         match end {
             CancelEnd::Again => self.cancels.waiting.push_back(cancel.meant),
-            CancelEnd::Done if !cancel.hit => self.cancelled_in_vain(cancel.meant, cancel.left),
+            CancelEnd::Done if !cancel.hit && !copied => {
+                self.cancelled_in_vain(cancel.meant, cancel.left);
+            }
             CancelEnd::Done => {}
         }
         self.digest();
