@@ -368,7 +368,8 @@ impl<M: Clone> Statements<M> {
         }
     }
 
-    /// The server refused or skipped a change. A refused Parse of the unnamed statement still removes the old one.
+    /// The server refused or skipped a change. A refused Parse of the unnamed statement still removes the old one: the client's
+    /// from the session, ours from that server.
     pub fn refused(&mut self, ticket: Ticket, reached: Reached) {
         let Some(change) = self.take(ticket) else {
             return;
@@ -376,14 +377,15 @@ impl<M: Clone> Statements<M> {
         if reached == Reached::Server {
             self.keep_refused(&change);
         }
-        let (Change::Define { leg, name, .. }
-        | Change::Restore { leg, name, .. }
-        | Change::Forget { leg, name }) = change
-        else {
-            return;
+        let gone = match change {
+            Change::Define { leg, name, .. } | Change::Forget { leg, name } => {
+                Change::Forget { leg, name }
+            }
+            Change::Restore { leg, name, .. } => Change::Clear { leg, name },
+            Change::Clear { .. } | Change::ForgetAll { .. } => return,
         };
-        if name.is_empty() && reached == Reached::Server {
-            self.apply(Change::Forget { leg, name });
+        if reached == Reached::Server && gone.name().is_some_and(<[u8]>::is_empty) {
+            self.apply(gone);
         }
     }
 
@@ -721,6 +723,27 @@ mod tests {
         let meaning = statements.meaning(b"s");
         assert_eq!(&*meaning.definition.unwrap().body, b"two");
         assert!(meaning.settled);
+    }
+
+    /// Where the unnamed statement cannot be prepared again the client still has it.
+    #[test]
+    fn a_repair_that_is_refused_takes_nothing_from_the_client() {
+        for name in [&b""[..], b"s"] {
+            let mut statements = statements();
+            let ticket = define(&mut statements, WRITER, name, b"one");
+            statements.confirmed(ticket);
+            let Repair::Parse(definition) = statements.repair(READER, name) else {
+                panic!("it is not there");
+            };
+            let ticket = statements.sent(Change::Restore {
+                leg: READER,
+                name: name.into(),
+                definition,
+            });
+            statements.refused(ticket, Reached::Server);
+            assert_eq!(repair(&statements, WRITER, name), "none");
+            assert_eq!(repair(&statements, READER, name), "parse one");
+        }
     }
 
     /// A repair of the same batch shares its fate with what follows it; one of an earlier batch may be skipped alone.

@@ -147,6 +147,30 @@ fn catching_up(events: Vec<Event>, choices: &mut Choices<'_>) -> Vec<Event> {
     out
 }
 
+/// What makes a transaction another than its BEGIN says, or leaves it as that is.
+const COURSES: [&[&str]; 5] = [
+    &["table t", "savepoint a", "select 1/0", "rollback and chain"],
+    &[
+        "table t",
+        "savepoint a",
+        "select 1/0",
+        "rollback to a",
+        "commit and chain",
+    ],
+    &[
+        "table t",
+        "savepoint a",
+        "release a",
+        "select 1/0",
+        "commit and chain",
+    ],
+    &[
+        "commit and chain",
+        "set transaction isolation level repeatable read",
+    ],
+    &["commit and chain", "set transaction deferrable"],
+];
+
 impl Program<'_, '_> {
     /// Reads behind a write, while the standby catches up and time passes, or on another standby.
     pub(super) fn written_and_read(&mut self, setup: &mut Setup) {
@@ -334,7 +358,15 @@ impl Program<'_, '_> {
             "start transaction read only, deferrable",
         ]);
         self.query(begin);
-        for _ in 0..self.choices.below(5) {
+        let course = match self.choices.percent(50) {
+            true => self.choices.one(&COURSES),
+            false => &[],
+        };
+        for text in course {
+            self.query(text);
+        }
+        let most = if course.is_empty() { 5 } else { 2 };
+        for _ in 0..self.choices.below(most) {
             let text = self.choices.one(&[
                 "set local statement_timeout = 1000",
                 "set local statement_timeout = 1234",
@@ -348,9 +380,6 @@ impl Program<'_, '_> {
                 "select 1/0",
                 "select id from t order by id",
                 "savepoint a",
-                "savepoint a",
-                "rollback to a",
-                "release a",
             ]);
             self.query(text);
         }
@@ -378,7 +407,7 @@ impl Program<'_, '_> {
                 self.query(&format!("show {name}"));
             }
         }
-        if self.choices.percent(40) {
+        if self.choices.percent(60) {
             self.query("select 1/0");
             self.query("rollback and chain");
             self.query("show transaction_read_only");
