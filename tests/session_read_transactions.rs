@@ -539,6 +539,127 @@ fn the_next_one_of_a_chain_begins_again_with_what_it_was_given() {
     }
 }
 
+/// What a batch has done to the transaction counts before its ReadyForQuery.
+#[test]
+fn what_goes_back_to_a_savepoint_is_sound_at_once() {
+    let fallen = |rig: &mut Rig| {
+        has_read(rig);
+        runs(rig, "Q(savepoint a)", READER, "C(SAVEPOINT) Z(T)");
+        runs(rig, "Q(select 1/0)", READER, "E(22012) Z(E)");
+        let back = "P(,rollback to a) B(,) E H";
+        runs(rig, back, READER, "1 2 C(ROLLBACK)");
+    };
+    each(reading, |rig| {
+        fallen(rig);
+        rig.client("P(,delete from t) B(,) E S");
+        is_refused(rig, READER, "P(", "25006");
+    });
+    each(reading, |rig| {
+        fallen(rig);
+        runs(
+            rig,
+            "P(,select 1) B(,) E S",
+            READER,
+            "1 2 D(1) C(SELECT 1) Z(T)",
+        );
+    });
+    each(reading, |rig| {
+        fallen(rig);
+        runs(rig, "P(,release a) B(,) E H", READER, "1 2 C(RELEASE)");
+        // It has not failed: the next one is read only, too.
+        runs(
+            rig,
+            "P(,rollback and chain) B(,) E S",
+            READER,
+            "1 2 C(ROLLBACK) Z(T)",
+        );
+        let delete = "Q(delete from t)";
+        rig.client(delete);
+        let again = "Q(begin read only) Q(commit and chain)";
+        moves(rig, again, delete, "E(25006) Z(E)");
+    });
+    each(reading, |rig| {
+        fallen(rig);
+        runs(rig, "P(,select 1/0) B(,) E S", READER, "1 E(22012) Z(E)");
+        runs(rig, "P(,select 1) B(,) E S", READER, "E(25P02) Z(E)");
+    });
+}
+
+/// As drivers do that look at a statement before they run it.
+#[test]
+fn an_end_is_prepared_and_run_with_a_flush() {
+    for (failed, end, tag) in [
+        (false, "commit", "COMMIT"),
+        (false, "rollback", "ROLLBACK"),
+        (true, "rollback", "ROLLBACK"),
+    ] {
+        let open = |rig: &mut Rig| {
+            has_read(rig);
+            if failed {
+                runs(rig, "Q(select 1/0)", READER, "E(22012) Z(E)");
+            }
+        };
+        each(reading, |rig| {
+            open(rig);
+            runs(rig, &format!("P(s,{end}) DS(s) H"), READER, "1 t n");
+            runs(rig, "B(,s) E S", READER, &format!("2 C({tag}) Z(I)"));
+            is_over(rig);
+        });
+        each(reading, |rig| {
+            open(rig);
+            let flushed = format!("P(,{end}) B(,) E H");
+            runs(rig, &flushed, READER, &format!("1 2 C({tag})"));
+            runs(rig, "S", READER, "Z(I)");
+            is_over(rig);
+        });
+        // What comes behind it in its batch is no part of the transaction.
+        each(reading, |rig| {
+            open(rig);
+            let flushed = format!("P(,{end}) B(,) E H");
+            runs(rig, &flushed, READER, &format!("1 2 C({tag})"));
+            rig.client("P(,delete from t) B(,) E S");
+            rig.see(READER, "S");
+            rig.see(WRITER, "");
+            rig.reader("Z(I)");
+            rig.see(WRITER, "P(,delete from t) B(,) E S");
+            rig.writer("1 2 C(DELETE 1) Z(I)");
+            rig.see(CLIENT, "1 2 C(DELETE 1) Z(I)");
+        });
+    }
+}
+
+/// Whether the whole has failed, or what was done since a savepoint, is not known behind more of them than are remembered.
+#[test]
+fn a_chain_behind_forgotten_savepoints_is_refused() {
+    each(reading, |rig| {
+        has_read(rig);
+        for n in 0..=limits::JOURNAL_SAVEPOINTS {
+            runs(
+                rig,
+                &format!("Q(savepoint s{n})"),
+                READER,
+                "C(SAVEPOINT) Z(T)",
+            );
+        }
+        runs(rig, "Q(release s0)", READER, "C(RELEASE) Z(T)");
+        runs(rig, "Q(commit and chain)", READER, "C(COMMIT) Z(T)");
+        runs(rig, "Q(select 1)", READER, ROW);
+        for n in 0..=limits::JOURNAL_SAVEPOINTS {
+            runs(
+                rig,
+                &format!("Q(savepoint s{n})"),
+                READER,
+                "C(SAVEPOINT) Z(T)",
+            );
+        }
+        runs(rig, "Q(select 1/0)", READER, "E(22012) Z(E)");
+        rig.client("Q(rollback and chain)");
+        is_refused(rig, READER, "Q(", "0A000");
+        runs(rig, "Q(rollback)", READER, "C(ROLLBACK) Z(I)");
+        is_over(rig);
+    });
+}
+
 /// The text of asyncpg's reset, and a pool's.
 #[test]
 fn a_text_that_first_ends_it_runs_on_the_writer() {

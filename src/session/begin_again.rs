@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use super::effects::Note;
 use super::leg::LegId;
 use super::part::Snapshot;
-use super::reader_transaction::{ReaderTransaction, Run, Stage, Then, Unit};
+use super::reader_transaction::{ReaderTransaction, Run, Stage, Standing, Then};
 use super::requests::Batch;
 use super::{CloseCause, Session, Tell, Timer};
 use crate::route::{Access, Deferral, Isolation, Route, TransactionModes};
@@ -73,8 +73,8 @@ impl<R: Route> Session<R> {
         };
         // What fails under a savepoint keeps the modes of the whole, and there the whole will have failed.
         let given = match self.memory.journal.has_savepoints() {
-            true => run.modes,
-            false => run.given,
+            Some(true) | None => run.modes,
+            Some(false) => run.given,
         };
         self.memory.rolled_back();
         self.memory.portals.clear();
@@ -141,17 +141,12 @@ impl<R: Route> Session<R> {
     }
 
     /// The reader is lost: what becomes of the transaction that it ran. `tells` when the client gets an error for it now.
-    pub(super) fn reader_transaction_lost(
-        &mut self,
-        now: Instant,
-        status: TransactionStatus,
-        tells: bool,
-    ) {
+    pub(super) fn reader_transaction_lost(&mut self, now: Instant, tells: bool) {
         let ReaderTransaction::Runs(run) = &self.reader_transaction else {
             return;
         };
         let stands = self.requests.batch == Batch::On(self.reader());
-        match fate(run, status, tells || stands) {
+        match fate(run, tells || stands) {
             Some(then) => self.begin_again(now, then),
             None => {
                 self.reader_transaction = ReaderTransaction::None;
@@ -178,12 +173,10 @@ impl<R: Route> Session<R> {
 }
 
 /// What becomes of a transaction whose reader is lost; `None` if it is over, or has not begun.
-fn fate(run: &Run, status: TransactionStatus, tells: bool) -> Option<Then> {
+fn fate(run: &Run, tells: bool) -> Option<Then> {
     match run.stage {
         Stage::Asked | Stage::Over => None,
-        Stage::Open if tells || run.unit == Unit::Failed || status == TransactionStatus::Failed => {
-            Some(Then::Fails)
-        }
+        Stage::Open if tells || run.standing == Standing::Failed => Some(Then::Fails),
         Stage::Open if run.seen == Snapshot::NotTaken => Some(Then::GoesOn),
         Stage::Open => Some(Then::Lost),
     }

@@ -292,7 +292,7 @@ impl<R: Route> Session<R> {
     }
 
     /// A batch that stands on the reader has to go on at the writer: its part there is ended with a Sync of ours.
-    fn leave_reader(&mut self, now: Instant) -> Obstacle {
+    pub(super) fn leave_reader(&mut self, now: Instant) -> Obstacle {
         let Some(serving) = self.leg(self.reader()).serving() else {
             return Obstacle::NoReader;
         };

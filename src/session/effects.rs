@@ -454,6 +454,7 @@ impl<R: Route> Session<R> {
                 self.memory.pins.rollback();
                 let known = self.memory.journal.rollback_to(&name.0);
                 self.doubt(known);
+                self.transaction_goes_back();
             }
             Effect::Release(name) => {
                 let known = self.memory.journal.release(&name.0);

@@ -169,7 +169,13 @@ impl Look {
 
     /// Whether its messages leave something in a transaction: a portal, or a batch that goes on.
     pub(super) fn leaves_trace(&self) -> bool {
-        self.trace == Trace::Left || self.bound.is_some() || self.portals == Portals::LeftOpen
+        self.trace != Trace::None || self.leaves_portals()
+    }
+
+    /// Whether they leave a portal.
+    pub(super) fn leaves_portals(&self) -> bool {
+        let named = self.trace == Trace::Portal;
+        named || self.bound.is_some() || self.portals == Portals::LeftOpen
     }
 
     /// Whether it is one Query.
@@ -226,7 +232,7 @@ impl Look {
         }
         self.bound = Some(first_field(self.len, portal));
         if !portal.is_empty() {
-            self.trace = Trace::Left;
+            self.trace = Trace::Portal;
         }
         self.binds = self.binds.saturating_add(1);
     }
@@ -349,7 +355,9 @@ impl<R: Route> Session<R> {
                 return Seen::Enough;
             }
             Frontend::Flush => {
-                look.trace = Trace::Left;
+                if look.trace == Trace::None {
+                    look.trace = Trace::Batch;
+                }
                 if look.binds > 0 {
                     // A portal ends with its batch, and an Execute begins a transaction that Sync ends: were the batch to
                     // turn into a write, neither could move.

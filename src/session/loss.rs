@@ -301,7 +301,7 @@ impl<R: Route> Session<R> {
         self.leg_down(now, leg, cause);
         let first = lost_by(cut, serving.newest, &owed);
         let tells = skips || first == Lost::Reply || owed.iter().any(fails_when_lost);
-        self.reader_transaction_lost(now, serving.status, tells);
+        self.reader_transaction_lost(now, tells);
         let failed = match self.is_refusing(leg) {
             true => self.forget_refused(leg, owed),
             false => self.answer_for_the_lost(owed, skips, first),

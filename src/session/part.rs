@@ -84,8 +84,10 @@ pub(super) enum First {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trace {
     None,
-    /// A batch that goes on, or a portal.
-    Left,
+    /// A batch that goes on.
+    Batch,
+    /// A portal that outlives its batch.
+    Portal,
 }
 
 impl First {

@@ -56,13 +56,15 @@ pub(super) struct Run {
     /// Whether something was read in it.
     pub(super) seen: Snapshot,
     pub(super) flight: Flight,
-    pub(super) unit: Unit,
+    pub(super) standing: Standing,
 }
 
-/// Whether the client was told of an error since the reader's last ReadyForQuery.
+/// What the reader takes in a transaction, as far as it has answered: a batch may have failed, or gone back to a savepoint, since
+/// its last ReadyForQuery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
-    Fine,
+pub(super) enum Standing {
+    Sound,
+    /// Nothing but what ends it, or goes back.
     Failed,
 }
 
@@ -112,7 +114,7 @@ impl Run {
             stage: Stage::Asked,
             seen: Snapshot::NotTaken,
             flight: Flight::Other,
-            unit: Unit::Fine,
+            standing: Standing::Sound,
         }
     }
 
@@ -138,7 +140,7 @@ impl Run {
                 let stays = pristine && look.snapshot == Snapshot::NotTaken && look.leaves_trace();
                 if stays { Place::Again } else { Place::Reader }
             }
-            Part::Ends(_) | Part::ReadsAndEnds | Part::Chains if look.leaves_trace() => elsewhere,
+            Part::Ends(_) | Part::ReadsAndEnds | Part::Chains if look.leaves_portals() => elsewhere,
             Part::Ends(_) | Part::ReadsAndEnds | Part::Chains => Place::Reader,
             Part::EndsFirst(_) => Place::Again,
             Part::OpensAndEnds(_) if look.leaves_trace() => elsewhere,
@@ -206,7 +208,7 @@ fn place_of_failed(look: &Look) -> Place {
         Part::EndsFirst(End::Rollback) => Place::Again,
         // The writer's transaction is no failed one: it would commit.
         Part::EndsFirst(End::Commit) => Place::Nowhere,
-        Part::Ends(_) | Part::Chains if look.leaves_trace() => Place::Nowhere,
+        Part::Ends(_) | Part::Chains if look.leaves_portals() => Place::Nowhere,
         Part::Foreign if look.first != First::Refused => Place::Nowhere,
         Part::Empty
         | Part::Reads
@@ -349,7 +351,6 @@ impl<R: Route> Session<R> {
         if serving.said_fatal() || self.leg(leg).stream != Stream::Open {
             return Demand::Paused;
         }
-        let failed = serving.status == TransactionStatus::Failed;
         let settled = serving.pipeline.is_settled();
         let setting = query_text(look, input);
         let place = match &self.reader_transaction {
@@ -370,8 +371,20 @@ impl<R: Route> Session<R> {
                 self.requests.look.restart();
                 return Demand::Again;
             }
-            ReaderTransaction::Runs(_) if failed => place_of_failed(look),
-            ReaderTransaction::Runs(run) => run.place(look, setting),
+            ReaderTransaction::Runs(run) if run.stage == Stage::Over && part != Part::Empty => {
+                // The rest of the batch belongs to another transaction.
+                self.leave_reader(now);
+                return Demand::Paused;
+            }
+            ReaderTransaction::Runs(run) => match run.standing {
+                Standing::Failed
+                    if part == Part::Chains && self.memory.journal.has_savepoints().is_none() =>
+                {
+                    Place::Nowhere
+                }
+                Standing::Failed => place_of_failed(look),
+                Standing::Sound => run.place(look, setting),
+            },
             ReaderTransaction::Lost => return self.decide_lost(input),
         };
         match place {
@@ -475,18 +488,16 @@ impl<R: Route> Session<R> {
     /// failed under a savepoint did not take those of the whole with it. `CommitTransactionCommand` of PostgreSQL's `xact.c`,
     /// as of its minor versions of 2023: earlier ones took those of some transaction before.
     pub(super) fn transaction_is_over(&mut self, chain: bool) {
-        let status = self.leg(self.reader()).serving().map(|it| it.status);
-        let whole = !self.memory.journal.has_savepoints();
+        let whole = self.memory.journal.has_savepoints() == Some(false);
         if let ReaderTransaction::Runs(run) = &mut self.reader_transaction {
             match chain {
                 true => {
                     run.settings.clear();
                     run.seen = Snapshot::NotTaken;
-                    let failed =
-                        run.unit == Unit::Failed || status == Some(TransactionStatus::Failed);
-                    if failed && whole {
+                    if run.standing == Standing::Failed && whole {
                         run.modes = run.given;
                     }
+                    run.standing = Standing::Sound;
                     run.given = run.modes;
                 }
                 false => run.stage = Stage::Over,
@@ -494,17 +505,27 @@ impl<R: Route> Session<R> {
         }
     }
 
+    /// A ROLLBACK TO SAVEPOINT is complete.
+    pub(super) fn transaction_goes_back(&mut self) {
+        if let ReaderTransaction::Runs(run) = &mut self.reader_transaction {
+            run.standing = Standing::Sound;
+        }
+    }
+
     /// The reader has refused something of the client's.
     pub(super) fn transaction_fails(&mut self) {
         if let ReaderTransaction::Runs(run) = &mut self.reader_transaction {
-            run.unit = Unit::Failed;
+            run.standing = Standing::Failed;
         }
     }
 
     /// The reader has answered a request. Whether this status of its transaction can be.
     pub(super) fn reader_ready(&mut self, status: TransactionStatus) -> bool {
         if let ReaderTransaction::Runs(run) = &mut self.reader_transaction {
-            run.unit = Unit::Fine;
+            run.standing = match status {
+                TransactionStatus::Failed => Standing::Failed,
+                TransactionStatus::Idle | TransactionStatus::InTransaction => Standing::Sound,
+            };
         }
         if status != TransactionStatus::Idle {
             return self.reader_runs_transaction();

@@ -39,11 +39,11 @@ impl Savepoints {
         matches!(self.stack, Stack::Lost)
     }
 
-    /// Whether there is one, or may be.
-    pub(super) fn are_set(&self) -> bool {
+    /// Whether there is one; `None` if that is not known.
+    pub(super) fn are_set(&self) -> Option<bool> {
         match &self.stack {
-            Stack::Known(stack) => !stack.is_empty(),
-            Stack::Lost => true,
+            Stack::Known(stack) => Some(!stack.is_empty()),
+            Stack::Lost => None,
         }
     }
 

@@ -314,8 +314,8 @@ impl Journal {
         self.check_savepoints()
     }
 
-    /// Whether a savepoint is open in the transaction that runs, or may be.
-    pub(crate) fn has_savepoints(&self) -> bool {
+    /// Whether a savepoint is open in the transaction that runs; `None` if there were more of them than are remembered.
+    pub(crate) fn has_savepoints(&self) -> Option<bool> {
         self.savepoints.are_set()
     }
 

@@ -325,12 +325,12 @@ impl Program<'_, '_> {
                     self.run("");
                     self.sync();
                 }
-                5 => self.query("savepoint a"),
-                6 => self.query("rollback to a"),
-                7 => self.query("set local statement_timeout = 1000"),
-                8 => self.query("set transaction read write"),
-                9 => self.query("select 1/0"),
-                10 => self.query("commit and chain"),
+                5 => self.put("savepoint a"),
+                6 => self.put("rollback to a"),
+                7 => self.put("set local statement_timeout = 1000"),
+                8 => self.put("set transaction read write"),
+                9 => self.put("select 1/0"),
+                10 => self.put("commit and chain"),
                 _ => {
                     let text = self.statements.any(self.choices);
                     self.query(&text);
@@ -338,10 +338,45 @@ impl Program<'_, '_> {
             }
         }
         let end = self.choices.one(&["commit", "rollback", "commit"]);
-        self.query(end);
+        self.put(end);
         let text = self.statements.write(self.choices);
         self.query(&text);
         self.query("select id from t order by id");
+    }
+
+    /// A statement, as one driver or another sends it: alone, in a batch, looked at first, or with what it says asked for before
+    /// the batch ends.
+    fn put(&mut self, text: &str) {
+        let form = self.choices.below(8);
+        if form < 4 {
+            return self.query(text);
+        }
+        let name = if form == 4 { "put" } else { "" };
+        self.parse(name, text);
+        if form == 4 || form == 5 {
+            self.say(ClientMessage::DescribeStatement(name.to_owned()));
+            self.say(ClientMessage::Flush);
+            if self.choices.percent(50) {
+                self.events.push(Event::Calm);
+            }
+        }
+        self.run(name);
+        match form {
+            6 => {
+                self.say(ClientMessage::Flush);
+                if self.choices.percent(70) {
+                    self.events.push(Event::Calm);
+                }
+                if self.choices.percent(50) {
+                    self.sync();
+                }
+            }
+            _ => self.sync(),
+        }
+        if form == 4 {
+            self.say(ClientMessage::CloseStatement(name.to_owned()));
+            self.sync();
+        }
     }
 
     /// A READ ONLY transaction that the reader has given modes and settings, and that goes on at the writer before it has read:
@@ -363,7 +398,7 @@ impl Program<'_, '_> {
             false => &[],
         };
         for text in course {
-            self.query(text);
+            self.put(text);
         }
         let most = if course.is_empty() { 5 } else { 2 };
         for _ in 0..self.choices.below(most) {
@@ -381,7 +416,7 @@ impl Program<'_, '_> {
                 "select id from t order by id",
                 "savepoint a",
             ]);
-            self.query(text);
+            self.put(text);
         }
         self.events.push(Event::Calm);
         match self.choices.below(6) {
@@ -408,8 +443,8 @@ impl Program<'_, '_> {
             }
         }
         if self.choices.percent(60) {
-            self.query("select 1/0");
-            self.query("rollback and chain");
+            self.put("select 1/0");
+            self.put("rollback and chain");
             self.query("show transaction_read_only");
             self.query("show transaction_isolation");
         }
