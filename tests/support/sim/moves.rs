@@ -30,8 +30,8 @@ pub(crate) const HELD: usize = 96 << 10;
 /// What is remembered of a session's moves.
 #[derive(Debug, Default)]
 pub(crate) struct Moves {
-    /// What was ordered last and begun.
-    order: Option<MoveOrder>,
+    /// What was ordered and begun.
+    orders: Vec<MoveOrder>,
     began: u64,
     /// How often the writer became another.
     cut_overs: usize,
@@ -90,14 +90,11 @@ impl Moves {
         self.cut_overs
     }
 
-    /// What is where the writer is to go.
-    pub(crate) fn target(&self, world: &World<'_>) -> Option<Node> {
-        match self.order.as_ref()?.target {
-            MoveTarget::Writer(writer) | MoveTarget::Both { writer, .. } => {
-                Some(world.setup.node_at(writer))
-            }
-            MoveTarget::Reader(_) => None,
-        }
+    /// What was ordered, of the moves that the driver was not told the end of: the one that began first and the last one.
+    pub(crate) fn open(&self, world: &World<'_>) -> Option<[&MoveOrder; 2]> {
+        let ends = |event: &&Event| matches!(event, Event::Moved { .. } | Event::MoveFailed { .. });
+        let ended = world.told.iter().filter(ends).count();
+        Some([self.orders.get(ended)?, self.orders.last()?])
     }
 
     /// Whether it was to move to a server that takes no writes.
@@ -133,7 +130,7 @@ impl Moves {
 
     /// When the phase ends at the latest in which the move is.
     pub(crate) fn ends(&self) -> Option<Instant> {
-        let (limits, ordered) = (self.order.as_ref()?.limits, self.ordered?);
+        let (limits, ordered) = (self.orders.last()?.limits, self.ordered?);
         let (phase, since) = self.phase?;
         let latest = ordered + limits.total;
         let end = match (phase, self.held) {
@@ -164,7 +161,7 @@ pub(crate) fn begun(world: &mut World<'_>, order: MoveOrder, result: &Result<(),
             };
             world.moves.writers.extend(writer);
             world.moves.readers.extend(reader);
-            world.moves.order = Some(order);
+            world.moves.orders.push(order);
             let now = world.now;
             let phase = world.session.migration().map(|moving| moving.phase);
             (world.moves.phase, world.moves.held) = (None, None);
@@ -396,7 +393,7 @@ pub(crate) fn cut_over(world: &mut World<'_>, old: PeerId) {
             wrong = Some(format!("the {peer} is {phase:?}, unread: {unread}"));
         }
     }
-    let order = world.moves.order.as_ref();
+    let order = world.moves.orders.last();
     let listens = order.is_some_and(|order| order.listening == Listening::Move);
     let probes = order.is_some_and(|order| order.trust == Trust::Probe);
     // CockroachDB's own transfer has all of it.
@@ -422,7 +419,7 @@ pub(crate) fn cut_over(world: &mut World<'_>, old: PeerId) {
 
 /// What of the new server is not put up with, or would be lost on the way to it that was not to be.
 fn unwelcome(world: &World<'_>, old: PeerId) -> Option<String> {
-    let order = world.moves.order.as_ref()?;
+    let order = world.moves.orders.last()?;
     let [old, new] = [old, PeerId::WRITER].map(|peer| world.servers[peer.index()].as_ref());
     let (old, new) = (old?, new?);
     if world.setup.transfers {
@@ -607,7 +604,11 @@ pub(crate) fn failed(world: &mut World<'_>, reason: &Reason) {
     let of_target = newer.any(|fault| fault.peer().is_some_and(is_spare));
     let time = struck(&|fault| matches!(fault, Fault::Clock(_) | Fault::Deadline))
         || world.cancels.ran_out();
+    // Where a server is the other thing from here on, it may have said so before.
+    let turned = struck(&|it| matches!(it, Fault::Promote | Fault::Demote));
+    let may_be = |said: &str| of_target || turned || distance::may_be(world, said);
     let wrong = match reason {
+        Reason::State(why) => !may_be(why),
         // A standby may be behind, a server may be older.
         Reason::Target(_) | Reason::Differs(_) => {
             let other = world.setup.spare == Spare::Older
@@ -619,11 +620,8 @@ pub(crate) fn failed(world: &mut World<'_>, reason: &Reason) {
                 // Nor is what a refused password has shown to be wrong.
                 || world.setup.verifier && struck(&|it| matches!(it, Fault::ForgetPassword(_)))
                 || struck(&is_of_everybody);
-            let said = reason.to_string();
-            // Where a server is the other thing from here on, it may have said so before.
-            let turned = struck(&|it| matches!(it, Fault::Promote | Fault::Demote));
             !of_target && !other && !time && !world.moves.went_to_a_standby(world)
-                || !turned && !distance::may_be(world, &said)
+                || !may_be(&reason.to_string())
         }
         Reason::Timeout | Reason::NeverSafe(_) => !time,
         // A client may take its leave, or say something else, in the middle of a COPY, for which the server ends the session.
