@@ -229,7 +229,10 @@ impl Search<'_, '_> {
             let right = theirs.get(at).map_or(&[][..], Vec::as_slice);
             let excuse = excuses.iter().find(|excuse| excuse.request == at);
             let fits = match excuse {
-                Some(excuse) => is_failure_of(ours, right, &excuse.unfailed),
+                Some(excuse) => {
+                    let is_cut = last && self.extent == Extent::Beginning && !is_whole(ours);
+                    is_failure_of(ours, right, &excuse.unfailed, is_cut)
+                }
                 None if last && !is_whole(ours) => right.starts_with(ours),
                 None => ours == right,
             };
@@ -279,9 +282,7 @@ impl Search<'_, '_> {
         let struck = |what: &dyn Fn(&Fault) -> bool| self.world.strikes.iter().any(what);
         match code {
             LOST => {
-                // Of what was meant for it nothing may have left.
-                let asked = |of| -> usize { self.world.from_client.count(of, b"QFS") };
-                lost < asked(Some(PeerId::READER)) + asked(None)
+                lost < self.of_the_reader()
                     && struck(&|fault| {
                         fault.peer() == Some(PeerId::READER) && fault.damage() > Damage::None
                     })
@@ -296,6 +297,18 @@ impl Search<'_, '_> {
 }
 
 impl Search<'_, '_> {
+    /// How many requests were the reader's, or may have been.
+    fn of_the_reader(&self) -> usize {
+        let from_client = &self.world.from_client;
+        // Of what was meant for it nothing may have left.
+        let is_its = |of: &Option<PeerId>| of.is_none_or(|of| of == PeerId::READER);
+        let asked = [Some(PeerId::READER), None].map(|of| from_client.count(of, b"QFS"));
+        // A batch fails with its reader before its Sync has come, or where none comes.
+        let last = from_client.begun().iter().rev().find(|(of, _)| is_its(of));
+        let is_open = last.is_some_and(|(_, tag)| b"PBDECH".contains(tag));
+        asked.iter().sum::<usize>() + usize::from(is_open)
+    }
+
     /// Whether the session has refused one more statement with this code, which has no place in a transaction on the reader.
     fn refuses(&self, code: &str, before: usize) -> bool {
         let refused = |event: &&Event| matches!(event, Event::StatementDenied { state, .. } if state.to_string() == code);
@@ -323,8 +336,9 @@ fn with(failures: &[Failure], one: Failure) -> Vec<Failure> {
 
 /// Whether an answer is what is left of a request that fails on the one server: `failed` is the answer there, and
 /// `unfailed` what it would have been. Some of what the failing message was about to say may have been said, but not
-/// that it was done: whoever hears that of a Parse, a Bind or a Close has its answer.
-fn is_failure_of(ours: &[String], failed: &[String], unfailed: &[String]) -> bool {
+/// that it was done: whoever hears that of a Parse, a Bind or a Close has its answer. Of one that is cut off, what comes behind
+/// may be missing.
+fn is_failure_of(ours: &[String], failed: &[String], unfailed: &[String], is_cut: bool) -> bool {
     let part = |words: &[String]| words.iter().position(|word| is_error(word));
     let (Some(at), Some(there)) = (part(ours), part(failed)) else {
         return false;
@@ -335,7 +349,8 @@ fn is_failure_of(ours: &[String], failed: &[String], unfailed: &[String]) -> boo
         return false;
     };
     let is_part = !part.iter().any(|word| is_done(word));
-    is_part && (part.is_empty() || unfailed.starts_with(said)) && rest == behind
+    let goes_on = rest == behind || is_cut && behind.starts_with(rest);
+    is_part && (part.is_empty() || unfailed.starts_with(said)) && goes_on
 }
 
 /// Whether an extended message is answered with this, and with nothing behind it.
