@@ -15,7 +15,7 @@ use super::moves;
 use super::oracle;
 use super::reads;
 use super::server::TlsAnswer;
-use super::setup::{Caller, Finder, Setup};
+use super::setup::Setup;
 use super::world::{Chunking, Happened, Order, Sent, World};
 
 /// What is compared between two runs of a scenario.
@@ -45,8 +45,8 @@ struct Story {
     knows_readers: bool,
     /// Where requests went.
     routes: Vec<PeerId>,
-    /// Whether each request was answered before the next was made. Those that wait for the login to the reader are not
-    /// where the caller whom it asks is silent up to the end.
+    /// Whether each request was answered before the next was made: none is where a server or the caller is silent up to the
+    /// end.
     paced: bool,
     comparable: Comparable,
 }
@@ -333,21 +333,12 @@ fn ordered(
                 .strikes
                 .iter()
                 .any(|fault| matches!(fault, Fault::Promote))
-            && scenario.setup.caller != Caller::Silent
-            && scenario.setup.finder != Finder::Silent
-            && !waits_for_its_writer(scenario, &world.told),
+            && !world.behind,
         happened: world.happened.to_vec(),
         told: std::mem::take(&mut world.told),
         closes: std::mem::take(&mut world.closes),
         rests: std::mem::take(&mut world.rests),
     })
-}
-
-/// Whether the writer was refused more often than the scenario passes the time for, so that requests gather meanwhile.
-fn waits_for_its_writer(scenario: &Scenario, told: &[Told]) -> bool {
-    let passed = usize::try_from(scenario.setup.fittings.absences).unwrap_or(usize::MAX);
-    let retried = |event: &&Told| matches!(event, Told::WriterRetried { .. });
-    told.iter().filter(retried).count() > passed
 }
 
 /// Whether the driver learns of readers at a moment that comes earlier or later as bytes are cut: where requests go follows it.

@@ -147,6 +147,12 @@ pub(crate) fn is_all_asked(world: &World<'_>) -> bool {
     up_to_flush(&world.said).len() == world.said.len()
 }
 
+/// Whether each request that the client has made so far was answered.
+pub(crate) fn is_all_answered(world: &World<'_>) -> bool {
+    let asks = |tag: &u8| matches!(tag, b'Q' | b'F' | b'S');
+    tags_of(&world.said).filter(asks).count() <= world.client.ready
+}
+
 /// Whether the client says that it leaves.
 pub(crate) fn says_goodbye(world: &World<'_>) -> bool {
     tags_of(&world.said).any(|tag| tag == b'X')

@@ -50,6 +50,7 @@ use super::message::ClientMessage;
 use super::meter::Meter;
 use super::moves::{self, Moves};
 use super::needles;
+use super::oracle;
 use super::reads::Reads;
 use super::retries::Tries;
 use super::senseless::{self, Senseless};
@@ -144,6 +145,8 @@ pub(crate) struct World<'s> {
     pub(crate) ahead: bool,
     /// Whether a message was put between others of the client's, at a moment that depends on how bytes are cut.
     pub(crate) interjected: bool,
+    /// Whether everything came to rest once with a request that was not answered.
+    pub(crate) behind: bool,
     /// All that the client said once it was logged in, for the one server that it is compared with.
     pub(crate) said: Vec<u8>,
     pub(crate) meter: Meter,
@@ -279,6 +282,7 @@ impl<'s> World<'s> {
             transfers: Transfers::default(),
             ahead: false,
             interjected: false,
+            behind: false,
             said: Vec::new(),
             meter,
             violation: None,
@@ -402,7 +406,10 @@ impl<'s> World<'s> {
                 }
                 self.links[0].sends(bytes);
             }
-            Event::Calm => self.calm(),
+            Event::Calm => {
+                self.calm();
+                self.behind |= !oracle::is_all_answered(self);
+            }
             Event::Arrive(peer, most) => {
                 self.arrive(*peer, *most);
             }
