@@ -601,7 +601,10 @@ pub(crate) fn action(world: &mut World<'_>, action: &Action) {
         Action::Close { peer, cause } if peer.is_upstream() => moves::leaves(world, *peer, cause),
         Action::Close { cause, .. } => torn::closes(world, cause),
         Action::Notify(Event::MoveBegan { .. }) => transfers::began(world),
-        Action::Notify(Event::Moved { .. }) => transfers::moved(world),
+        Action::Notify(Event::Moved { .. }) => {
+            moves::succeeded(world);
+            transfers::moved(world);
+        }
         Action::Notify(Event::MoveFailed {
             outcome,
             phase,

@@ -1,6 +1,7 @@
 //! Sessions that move: that the client is not told, that nothing is under way when the writer changes, and that what was
 //! begun is counted.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use pgturnout::migrate::postgres::{Listening, Sequences};
@@ -46,8 +47,9 @@ pub(crate) struct Moves {
     ordered: Option<Instant>,
     phase: Option<(Phase, Instant)>,
     held: Option<Instant>,
-    /// How many faults had struck when that began, and when the one in each seat was dialled.
-    struck: usize,
+    /// How many faults had struck when each move began of whose end the driver has not heard; and when the one in each seat
+    /// was dialled. Another move may be ordered before it hears.
+    struck: VecDeque<usize>,
     dialled: [usize; PeerId::COUNT],
     /// How many messages of the client had been forwarded when the writer became another, each time.
     points: Vec<usize>,
@@ -166,7 +168,8 @@ pub(crate) fn begun(world: &mut World<'_>, order: MoveOrder, result: &Result<(),
             let phase = world.session.migration().map(|moving| moving.phase);
             (world.moves.phase, world.moves.held) = (None, None);
             world.moves.ordered = Some(now);
-            world.moves.struck = world.strikes.len();
+            let struck = world.strikes.len();
+            world.moves.struck.push_back(struck);
             world.moves.enters(phase, now);
         }
         Err(CannotStart::NotServing) if !world.is_opaque() && !world.misused => {
@@ -596,10 +599,16 @@ pub(crate) fn leaves(world: &mut World<'_>, peer: PeerId, cause: &CloseCause) {
     }
 }
 
+/// The driver hears that a move is done.
+pub(crate) fn succeeded(world: &mut World<'_>) {
+    world.moves.struck.pop_front();
+}
+
 /// A move has failed: for something that has happened, or that the session holds.
 pub(crate) fn failed(world: &mut World<'_>, reason: &Reason) {
     let struck = |what: &dyn Fn(&Fault) -> bool| world.strikes.iter().any(what);
-    let since = world.moves.struck.min(world.strikes.len());
+    let since = world.moves.struck.pop_front().unwrap_or_default();
+    let since = since.min(world.strikes.len());
     let mut newer = world.strikes[since..].iter();
     let of_target = newer.any(|fault| fault.peer().is_some_and(is_spare));
     let time = struck(&|fault| matches!(fault, Fault::Clock(_) | Fault::Deadline))
