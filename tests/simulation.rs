@@ -142,6 +142,41 @@ fn a_fault_is_told_when_it_strikes() {
     );
 }
 
+/// What is asked with a Flush behind a failure is owed as anything else, also where the answer has no end yet.
+#[test]
+fn an_answer_that_does_not_come_is_missed() {
+    let text = |name: &str, lines: &[&str]| {
+        let lines: String = lines
+            .iter()
+            .map(|line| format!("client {line}\ncalm\n"))
+            .collect();
+        format!("setup {name}\n{lines}")
+    };
+    let failed = [
+        "Query \"begin\"",
+        "Query \"savepoint a\"",
+        "Query \"select 1/0\"",
+    ];
+    let back = [
+        "Parse \"\" \"rollback to savepoint a\"",
+        "Bind \"\" \"\"",
+        "Execute \"\" 0",
+        "Flush",
+    ];
+    let behind = ["Parse \"\" \"select 1\"", "Flush"];
+    for setup in ["split=true", "split=false"] {
+        for lines in [
+            [&failed[..], &back].concat(),
+            [&failed[..], &back, &behind].concat(),
+        ] {
+            let text = text(setup, &lines);
+            let scenario = Scenario::parse(&text).expect("a scenario");
+            let missed = run::without_its_last_answer(&scenario);
+            assert_eq!(missed.map(|it| it.check), Some(Check::Direct), "{text}");
+        }
+    }
+}
+
 #[test]
 fn each_invariant_has_its_check() {
     let mut expected = 1;

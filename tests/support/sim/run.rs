@@ -241,6 +241,18 @@ pub(crate) fn tell(scenario: &Scenario, (chunking, order): (Chunking, Order)) ->
     (lines.join("\n"), violation.is_some())
 }
 
+/// What the oracle says of a scenario if the last message that its client was told had been lost on the way.
+pub(crate) fn without_its_last_answer(scenario: &Scenario) -> Option<Violation> {
+    let mut seen = Seen::default();
+    seen.begin();
+    let mut world = World::new(&scenario.setup, Chunking::Whole, &mut seen);
+    world.play_events(scenario);
+    assert!(world.violation.is_none(), "{:?}", world.violation);
+    world.client.frames.pop().expect("the client was answered");
+    oracle::compare(&mut world);
+    world.violation
+}
+
 /// Plays a scenario with a driver that turns to its peers in another order: that changes nothing either.
 pub(crate) fn play_reordered(scenario: &Scenario, seen: &mut Seen) -> Result<(), Violation> {
     let first = ordered(scenario, Chunking::Whole, Order::ClientFirst, seen)?;

@@ -14,7 +14,7 @@ use super::super::fault::{Damage, Fault};
 use super::super::moves;
 use super::super::setup::Fresh;
 use super::super::world::World;
-use super::words::{is_ready, seen_by};
+use super::words::{has_of_the_reader, is_ready, said_by};
 use super::{Direct, Failure, Progress, direct, fatal_is_last, never_let_in, state, up_to_flush};
 
 /// How often the client's program is played to find out which messages failed. More were not seen to be needed.
@@ -54,7 +54,7 @@ pub(crate) fn compare(world: &mut World<'_>) {
         true => Extent::Beginning,
         false => Extent::Whole,
     };
-    let mut ours = answers(&seen_by(&moves::of_servers(world), world));
+    let mut ours = answers(&said_by(&moves::of_servers(world), world));
     ours.truncate(apart.unwrap_or(usize::MAX));
     let mut search = Search {
         world,
@@ -126,7 +126,7 @@ impl Search<'_, '_> {
         excuses: Vec<Excuse>,
     ) -> Result<Direct, (Check, String)> {
         let reference = self.play(&failures);
-        let theirs = answers(&seen_by(&reference.frames, self.world));
+        let theirs = answers(&said_by(&reference.frames, self.world));
         let Some((request, detail)) = self.difference(&theirs, &failures, &excuses) else {
             return Ok(reference);
         };
@@ -236,6 +236,12 @@ impl Search<'_, '_> {
                 None if last && !is_whole(ours) => right.starts_with(ours),
                 None => ours == right,
             };
+            let failed = at
+                .checked_sub(1)
+                .and_then(|before| self.ours[before].last());
+            let is_failed = failed.is_some_and(|word| word == "Z(E)");
+            let fits =
+                fits || is_failed && has_of_the_reader(self.world) && is_refused(ours, right);
             if !fits {
                 return Some((at, difference(at, ours, right)));
             }
@@ -251,7 +257,7 @@ impl Search<'_, '_> {
     fn missing(&self, failures: &[Failure]) -> Option<(usize, String)> {
         let asked = up_to_flush(&self.world.said);
         let owed = direct(self.world, asked, failures).frames;
-        let owed = answers(&seen_by(&owed, self.world));
+        let owed = answers(&said_by(&owed, self.world));
         let last = self.ours.len().saturating_sub(1);
         if owed.len() > self.ours.len() {
             let at = self.ours.len();
@@ -265,7 +271,10 @@ impl Search<'_, '_> {
             ));
         }
         let (ours, owed) = (self.ours.last()?, owed.get(last)?);
-        let short = !is_whole(ours) && ours.len() < owed.len() && !ours.iter().any(|w| is_error(w));
+        // Behind an error nothing but the end is owed.
+        let fails = ours.iter().any(|word| is_error(word));
+        let short = !is_whole(ours) && ours.len() < owed.len() && !fails;
+        let short = short || !is_whole(ours) && is_whole(owed);
         short.then(|| (last, difference(last, ours, owed)))
     }
 
@@ -351,6 +360,19 @@ fn is_failure_of(ours: &[String], failed: &[String], unfailed: &[String], is_cut
     let is_part = !part.iter().any(|word| is_done(word));
     let goes_on = rest == behind || is_cut && behind.starts_with(rest);
     is_part && (part.is_empty() || unfailed.starts_with(said)) && goes_on
+}
+
+/// Whether an answer in a failed transaction is an error, in place of which another server has one that comes later, or another
+/// error.
+fn is_refused(ours: &[String], theirs: &[String]) -> bool {
+    let error = |words: &[String]| words.iter().position(|word| is_error(word));
+    let (Some(at), Some(there)) = (error(ours), error(theirs)) else {
+        return false;
+    };
+    let (before, behind) = (&ours[..at], &theirs[there + 1..]);
+    ours[at] == "E(25P02 ERROR)"
+        && theirs[..there].starts_with(before)
+        && behind.starts_with(&ours[at + 1..])
 }
 
 /// Whether an extended message is answered with this, and with nothing behind it.

@@ -1,5 +1,6 @@
 //! What the client saw, as words that can be compared.
 
+use pgturnout::session::PeerId;
 use pgturnout::wire::Backend;
 
 use super::super::client::Frame;
@@ -8,18 +9,17 @@ use super::super::reads;
 use super::super::setup::Spare;
 use super::super::world::{OUTSIDE, World};
 
-/// A trace as words; what differs between any two servers is left out.
+/// A trace as words that are the same however its bytes are cut: whether a statement that only the reader has was there by
+/// the time that its transaction failed depends on that.
 pub(crate) fn seen_by(frames: &[Frame], world: &World<'_>) -> Vec<String> {
-    let mut out = Vec::new();
-    // Where the answer begins of what is asked in a failed transaction: a statement that only the reader has cannot be
-    // restored there, so the server may refuse what it would have looked at.
+    let words = said_by(frames, world);
+    if !has_of_the_reader(world) {
+        return words;
+    }
+    let mut out: Vec<String> = Vec::new();
+    // Where the answer begins of what is asked in a failed transaction.
     let mut failed = None;
-    // A standby that was promoted goes its own way until the session notices.
-    let lags = world.setup.lag && !reads::are_all_fresh(world);
-    let outdated = lags || world.strikes.contains(&Fault::Promote);
-    let mut access = r"S(default_transaction_read_only\x00off\x00)".to_owned();
-    for frame in frames {
-        let word = show(frame);
+    for word in words {
         if is_ready(&word) {
             if let Some(begin) = failed
                 && word == "Z(E)"
@@ -28,6 +28,29 @@ pub(crate) fn seen_by(frames: &[Frame], world: &World<'_>) -> Vec<String> {
             }
             failed = (word == "Z(E)").then_some(out.len() + 1);
         }
+        out.push(word);
+    }
+    out.truncate(failed.unwrap_or(out.len()));
+    out
+}
+
+/// Whether the reader may have statements that the writer has not. One that is asked for in a failed transaction cannot be
+/// restored there, so it is refused without being looked at.
+pub(super) fn has_of_the_reader(world: &World<'_>) -> bool {
+    let asked = |tags| world.from_client.count(Some(PeerId::READER), tags) > 0;
+    let prepares = |text: &[u8]| text.eq_ignore_ascii_case(b"prepare");
+    asked(b"P") || asked(b"Q") && world.said.windows(7).any(prepares)
+}
+
+/// A trace as words; what differs between any two servers is left out.
+pub(super) fn said_by(frames: &[Frame], world: &World<'_>) -> Vec<String> {
+    let mut out = Vec::new();
+    // A standby that was promoted goes its own way until the session notices.
+    let lags = world.setup.lag && !reads::are_all_fresh(world);
+    let outdated = lags || world.strikes.contains(&Fault::Promote);
+    let mut access = r"S(default_transaction_read_only\x00off\x00)".to_owned();
+    for frame in frames {
+        let word = show(frame);
         if outdated && matches!(frame.tag, b'D' | b'd') {
             continue;
         }
@@ -65,7 +88,6 @@ pub(crate) fn seen_by(frames: &[Frame], world: &World<'_>) -> Vec<String> {
             _ => word,
         });
     }
-    out.truncate(failed.unwrap_or(out.len()));
     out
 }
 

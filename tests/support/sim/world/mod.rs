@@ -378,6 +378,14 @@ impl<'s> World<'s> {
 
     /// Plays a scenario: its events, then a time without faults in which everything must come to its end.
     pub(crate) fn play(&mut self, scenario: &Scenario) {
+        self.play_events(scenario);
+        if self.violation.is_none() {
+            self.finish();
+        }
+    }
+
+    /// Plays it up to where the faults end.
+    pub(crate) fn play_events(&mut self, scenario: &Scenario) {
         for event in &scenario.events {
             self.happen(event);
             checks::step(self);
@@ -385,7 +393,6 @@ impl<'s> World<'s> {
                 return;
             }
         }
-        self.finish();
     }
 
     fn happen(&mut self, event: &Event) {
