@@ -177,6 +177,30 @@ fn an_answer_that_does_not_come_is_missed() {
     }
 }
 
+/// What has no place in a transaction on the reader may be refused; the end of the transaction has one.
+#[test]
+fn an_end_that_is_refused_is_wrong() {
+    let begin = "client Query \"begin read only\"\ncalm\nclient Query \"select v from t\"\ncalm\n";
+    let prepared = |text: &str| {
+        let named = format!("Parse \"s\" \"{text}\"\nclient Sync\ncalm\nclient Bind \"\" \"s\"");
+        format!("{named}\nclient Execute \"\" 0\nclient Sync")
+    };
+    let query = |text: &str| format!("Query \"{text}\"");
+    for (asked, check) in [
+        (query("select v from t"), None),
+        (query("Commit"), Some(Check::Direct)),
+        (query("rollback work and no chain;"), Some(Check::Direct)),
+        (query("commit and chain"), Some(Check::Direct)),
+        (prepared("select v from t"), None),
+        (prepared("/* it */ end transaction"), Some(Check::Direct)),
+    ] {
+        let text = format!("setup read-transactions=true\n{begin}client {asked}\ncalm\n");
+        let scenario = Scenario::parse(&text).expect("a scenario");
+        let wrong = run::with_its_last_request_refused(&scenario);
+        assert_eq!(wrong.map(|it| it.check), check, "{text}");
+    }
+}
+
 #[test]
 fn each_invariant_has_its_check() {
     let mut expected = 1;

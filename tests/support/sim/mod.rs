@@ -54,4 +54,5 @@ mod text;
 pub(crate) mod torn;
 pub(crate) mod transfers;
 pub(crate) mod verdict;
+mod visible;
 pub(crate) mod world;

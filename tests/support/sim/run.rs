@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use pgturnout::session::{CloseCause, Event as Told, PeerId, StatementKind, Timer};
+use pgturnout::wire::SqlState;
 
 use super::alone;
 use super::catalogue::Seen;
 use super::checks::{Check, Violation};
+use super::client::Frame;
 use super::door;
 use super::event::{Event, Scenario};
 use super::fault::{Damage, Fault, is_spare};
@@ -239,6 +241,33 @@ pub(crate) fn tell(scenario: &Scenario, (chunking, order): (Chunking, Order)) ->
         lines.push(format!("broken: {check:?}: {detail}"));
     }
     (lines.join("\n"), violation.is_some())
+}
+
+/// What the oracle says of a scenario if the session had refused, in a transaction on the reader, what was asked last.
+pub(crate) fn with_its_last_request_refused(scenario: &Scenario) -> Option<Violation> {
+    let mut seen = Seen::default();
+    seen.begin();
+    let mut world = World::new(&scenario.setup, Chunking::Whole, &mut seen);
+    world.play_events(scenario);
+    assert!(world.violation.is_none(), "{:?}", world.violation);
+    let frames = &mut world.client.frames;
+    let ready: Vec<usize> = (0..frames.len())
+        .filter(|at| frames[*at].tag == b'Z')
+        .collect();
+    frames.truncate(ready[ready.len() - 2] + 1);
+    let frame = |tag, body: &[u8]| Frame {
+        tag,
+        body: body.to_vec(),
+    };
+    frames.push(frame(b'E', b"SERROR\0VERROR\0C0A000\0Mhas no place\0\0"));
+    frames.push(frame(b'Z', b"E"));
+    world.told.push(Told::StatementDenied {
+        request: 3,
+        peer: PeerId::READER,
+        state: SqlState(*b"0A000"),
+    });
+    oracle::compare(&mut world);
+    world.violation
 }
 
 /// What the oracle says of a scenario if the last message that its client was told had been lost on the way.

@@ -14,6 +14,7 @@ use super::super::fault::{Damage, Fault};
 use super::super::moves;
 use super::super::setup::Fresh;
 use super::super::world::World;
+use super::ends;
 use super::words::{has_of_the_reader, is_ready, said_by};
 use super::{Direct, Failure, Progress, direct, fatal_is_last, never_let_in, state, up_to_flush};
 
@@ -149,15 +150,19 @@ impl Search<'_, '_> {
         let is_same =
             |failure: &&Failure| matches!(failure, Failure::Fails(_, state) if *state == code);
         let before = failures.iter().filter(is_same).count();
-        let explained = self.explains(&code, before)
-            || self.refuses(&code, before)
-            || self.is_serializable(&code);
-        if excused || !explained {
+        let of_a_fault = self.explains(&code, before) || self.is_serializable(&code);
+        let refused = self.refuses(&code, before);
+        if excused || !of_a_fault && !refused {
             return Err(wrong);
         }
         let unfailed = theirs.get(request).cloned().unwrap_or_default();
         let messages = reference.range_of(request, |progress| progress.messages);
-        self.try_each(messages, wrong, |message| {
+        let ends = match of_a_fault {
+            true => Vec::new(),
+            false => ends::of_transactions(self.world),
+        };
+        let may_fail = |message: &usize| !ends.get(*message).is_some_and(|is_end| *is_end);
+        self.try_each(messages.filter(may_fail), wrong, |message| {
             let failures = with(&failures, Failure::Fails(message, code.clone()));
             let mut excuses = excuses.clone();
             excuses.push(Excuse {
@@ -171,7 +176,7 @@ impl Search<'_, '_> {
     /// Tries what would be if something happened at one moment or another.
     fn try_each(
         &mut self,
-        moments: Range<usize>,
+        moments: impl Iterator<Item = usize>,
         wrong: (Check, String),
         then: impl Fn(usize) -> (Vec<Failure>, Vec<Excuse>),
     ) -> Result<Direct, (Check, String)> {
@@ -318,7 +323,8 @@ impl Search<'_, '_> {
         asked.iter().sum::<usize>() + usize::from(is_open)
     }
 
-    /// Whether the session has refused one more statement with this code, which has no place in a transaction on the reader.
+    /// Whether the session has refused one more statement with this code, which has no place in a transaction on the reader. The
+    /// end of the transaction always has.
     fn refuses(&self, code: &str, before: usize) -> bool {
         let refused = |event: &&Event| matches!(event, Event::StatementDenied { state, .. } if state.to_string() == code);
         let count = self.world.told.iter().filter(refused).count();

@@ -1,0 +1,76 @@
+//! Which of the client's messages only end a transaction: nothing that a session may refuse.
+
+use std::collections::BTreeMap;
+
+use pgturnout::wire::{Frontend, Header, Target};
+
+use super::super::visible;
+use super::super::world::World;
+
+/// For each message that can fail, as the one server counts them, whether it only ends a transaction. Of a session with data
+/// of COPY, which nobody counts, nothing is known.
+pub(super) fn of_transactions(world: &World<'_>) -> Vec<bool> {
+    match super::copies(world) {
+        true => Vec::new(),
+        false => of(&world.said),
+    }
+}
+
+/// A name stands for an end while all that it has stood for was one: who has failed to replace it does not matter then.
+type Named = BTreeMap<Vec<u8>, bool>;
+
+fn of(mut said: &[u8]) -> Vec<bool> {
+    let (mut statements, mut portals) = (Named::new(), Named::new());
+    let mut out = Vec::new();
+    while let Ok(Some(header)) = Header::parse(said) {
+        let Some((body, behind)) = header.split(said) else {
+            break;
+        };
+        said = behind;
+        if !b"QFPBDCEHS".contains(&header.tag) || header.tag == b'H' && body.is_empty() {
+            continue;
+        }
+        let is = |names: &Named, name: &[u8]| names.get(name).copied().unwrap_or(false);
+        out.push(match Frontend::parse(header.tag, body) {
+            Ok(Frontend::Query(query)) => is_end(query.text),
+            Ok(Frontend::Parse(parse)) => {
+                let ends = is_end(parse.text);
+                *statements.entry(parse.name.to_vec()).or_insert(true) &= ends;
+                ends
+            }
+            Ok(Frontend::Bind(bind)) => {
+                let ends = is(&statements, bind.statement);
+                *portals.entry(bind.portal.to_vec()).or_insert(true) &= ends;
+                ends
+            }
+            Ok(Frontend::Execute(execute)) => is(&portals, execute.portal),
+            Ok(Frontend::Describe(describe)) => match describe.kind {
+                Target::Statement => is(&statements, describe.name),
+                Target::Portal => is(&portals, describe.name),
+            },
+            Ok(_) | Err(_) => false,
+        });
+    }
+    out
+}
+
+/// Whether a text is a COMMIT or a ROLLBACK, and nothing else.
+fn is_end(text: &[u8]) -> bool {
+    let Some(code) = visible::visible(text, true) else {
+        return false;
+    };
+    let [statement] = visible::statements(&code)[..] else {
+        return false;
+    };
+    let lower = statement.to_ascii_lowercase();
+    let mut words: Vec<&[u8]> = lower.split(u8::is_ascii_whitespace).collect();
+    words.retain(|word| !word.is_empty());
+    let Some((first, mut rest)) = words.split_first() else {
+        return false;
+    };
+    if let [b"work" | b"transaction", behind @ ..] = rest {
+        rest = behind;
+    }
+    let chains = matches!(rest, [] | [b"and", b"chain"] | [b"and", b"no", b"chain"]);
+    matches!(*first, b"commit" | b"end" | b"rollback" | b"abort") && chains
+}
