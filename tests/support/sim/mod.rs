@@ -55,4 +55,5 @@ pub(crate) mod torn;
 pub(crate) mod transfers;
 pub(crate) mod verdict;
 mod visible;
+mod wants;
 pub(crate) mod world;

@@ -19,6 +19,7 @@ use super::super::server::{Judgement, Node, Server};
 use super::super::setup::{END_POINT, Method, Tls};
 use super::super::spoken;
 use super::super::transfers;
+use super::super::wants::{self, Wanted};
 use super::happened::{Happened, Sent};
 use super::link::{Agrees, End, Link, State};
 use super::{Chunking, World};
@@ -129,6 +130,7 @@ impl World<'_> {
         let now = self.now;
         let mut moved = false;
         let mut calls = 0;
+        let mut asked = None;
         loop {
             let (session, buffer) = (&mut self.session, &self.links[peer.index()].buffer);
             let demand = self
@@ -143,6 +145,7 @@ impl World<'_> {
                 }
                 Demand::Bytes(n) => {
                     checks::need(self, peer, n);
+                    asked = Some(n);
                     break;
                 }
                 Demand::Paused => break,
@@ -165,7 +168,13 @@ impl World<'_> {
             checks::taken(self, peer, None, &bytes);
             self.record(peer, Happened::Dropped(dropped));
         }
-        moved || dropped > 0
+        let decides = moved || dropped > 0;
+        if decides {
+            self.wanted[peer.index()] = Wanted::default();
+        } else if let Some(n) = asked {
+            wants::more(self, peer, n);
+        }
+        decides
     }
 
     /// The session took bytes of a peer.
@@ -471,6 +480,7 @@ impl World<'_> {
         self.answered[peer.index()] = false;
         self.passed[peer.index()] = 0;
         self.asked[peer.index()] = super::caller::Asked::default();
+        self.wanted[peer.index()] = Wanted::default();
         self.injected[peer.index()].clear();
         self.meter
             .measure(|| self.session.handle_connected(now, peer, Ok(())));

@@ -58,6 +58,7 @@ use super::server::{ADDRESS, Cluster, Impostor, Server, TlsAnswer};
 use super::setup::Setup;
 use super::torn::Torn;
 use super::transfers::{self, Transfers};
+use super::wants::Wanted;
 use cancels::Cancels;
 pub(crate) use cancels::{PACES, Pace};
 pub(crate) use faults::OUTSIDE;
@@ -145,6 +146,7 @@ pub(crate) struct World<'s> {
     pub(crate) ahead: bool,
     /// Whether a message was put between others of the client's, at a moment that depends on how bytes are cut.
     pub(crate) interjected: bool,
+    pub(crate) wanted: [Wanted; PeerId::COUNT],
     /// Whether everything came to rest once with a request that was not answered.
     pub(crate) behind: bool,
     /// All that the client said once it was logged in, for the one server that it is compared with.
@@ -282,6 +284,7 @@ impl<'s> World<'s> {
             transfers: Transfers::default(),
             ahead: false,
             interjected: false,
+            wanted: Default::default(),
             behind: false,
             said: Vec::new(),
             meter,
