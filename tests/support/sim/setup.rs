@@ -1,22 +1,15 @@
 //! What a scenario is played on: the session's configuration and the habits of its peers.
 
-use std::sync::Arc;
+mod choose;
+mod config;
+mod text;
+
 use std::time::Duration;
 
-#[cfg(feature = "scram")]
-use pgturnout::auth::Secret;
-use pgturnout::auth::{AdmitPolicy, Channel, Credential, FoundUser, Methods, UpstreamUser};
-#[cfg(feature = "scram")]
-use pgturnout::cancel::CancelRing;
-use pgturnout::migrate::Dialect;
-use pgturnout::session::{
-    ClientAuth, Config, Destination, Gate, Metadata, Optimistic, ReadOnlyTransactions,
-    ReadYourWrites, ReaderFailure, ReaderOpen, RelayedPassword, RequestEvents, Role, Split,
-    Upstream, UserSource, WriterFailure,
-};
-use pgturnout::startup::{ClientTls, ProtocolVersion, TlsNegotiation, UpstreamTlsPolicy};
+use pgturnout::auth::{Credential, FoundUser, UpstreamUser};
+use pgturnout::session::{Destination, RelayedPassword};
+use pgturnout::startup::ProtocolVersion;
 
-use super::choices::Choices;
 use super::fittings::{Fittings, Kept, ROOM};
 use super::needles;
 use super::server::{Lag, Login, Node, PASSWORD, ServerOptions, TlsAnswer};
@@ -138,13 +131,6 @@ pub(crate) enum Spare {
     Older,
 }
 
-const SPARES: [(Spare, &str); 4] = [
-    (Spare::None, "none"),
-    (Spare::Like, "like"),
-    (Spare::Newer, "newer"),
-    (Spare::Older, "older"),
-];
-
 impl Spare {
     /// Its version, where the others are of that one.
     pub(crate) fn version(self, of_others: u32) -> Option<u32> {
@@ -200,15 +186,6 @@ pub(crate) enum Caller {
     Sorry,
 }
 
-const CALLERS: [(Caller, &str); 6] = [
-    (Caller::Nobody, "nobody"),
-    (Caller::Prompt, "prompt"),
-    (Caller::Late, "late"),
-    (Caller::Silent, "silent"),
-    (Caller::Wrong, "wrong"),
-    (Caller::Sorry, "sorry"),
-];
-
 /// Who looks users up, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Finder {
@@ -224,14 +201,6 @@ pub(crate) enum Finder {
     Sorry,
 }
 
-const FINDERS: [(Finder, &str); 5] = [
-    (Finder::Listed, "listed"),
-    (Finder::Prompt, "prompt"),
-    (Finder::Late, "late"),
-    (Finder::Silent, "silent"),
-    (Finder::Sorry, "sorry"),
-];
-
 /// What the caller's policy does about logins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Logins {
@@ -242,12 +211,6 @@ pub(crate) enum Logins {
     /// It denies each, however it came out.
     Denied,
 }
-
-const LOGINS: [(Logins, &str); 3] = [
-    (Logins::Unasked, "unasked"),
-    (Logins::Allowed, "allowed"),
-    (Logins::Denied, "denied"),
-];
 
 /// What reads do behind a write of their session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,13 +224,6 @@ pub(crate) enum Fresh {
     /// They go there until the reader has replayed it.
     Replayed,
 }
-
-const FRESH: [(Fresh, &str); 4] = [
-    (Fresh::Off, "off"),
-    (Fresh::For, "for"),
-    (Fresh::Reads, "reads"),
-    (Fresh::Replayed, "replayed"),
-];
 
 /// How a client introduces itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -304,36 +260,6 @@ impl Start {
         }
     }
 }
-
-const STARTS: [(Start, &str); 8] = [
-    (Start::Plain, "plain"),
-    (Start::Options, "options"),
-    (Start::Extension, "extension"),
-    (Start::Nobody, "nobody"),
-    (Start::Nowhere, "nowhere"),
-    (Start::WrongPassword, "wrong-password"),
-    (Start::Replication, "replication"),
-    (Start::Long, "long"),
-];
-
-const OFFERS: [(Offer, &str); 4] = [
-    (Offer::Disable, "disable"),
-    (Offer::Allow, "allow"),
-    (Offer::Require, "require"),
-    (Offer::Passthrough, "passthrough"),
-];
-const TLS: [(Tls, &str); 3] = [
-    (Tls::Disable, "disable"),
-    (Tls::Allow, "allow"),
-    (Tls::Require, "require"),
-];
-const METHODS: [(Method, &str); 5] = [
-    (Method::Gss, "gss"),
-    (Method::Trust, "trust"),
-    (Method::Cleartext, "cleartext"),
-    (Method::Md5, "md5"),
-    (Method::Scram, "scram"),
-];
 
 impl Setup {
     pub(crate) fn plain() -> Setup {
@@ -379,103 +305,6 @@ impl Setup {
             transfers: false,
             fittings: Fittings::default(),
         }
-    }
-
-    pub(crate) fn choose(choices: &mut Choices<'_>) -> Setup {
-        let upstream_tls =
-            choices.weighted(&[(6, Tls::Disable), (1, Tls::Allow), (2, Tls::Require)]);
-        let servers_have_tls = match upstream_tls {
-            Tls::Require => !choices.percent(8),
-            Tls::Disable | Tls::Allow => choices.percent(30),
-        };
-        let encrypted = servers_have_tls && upstream_tls != Tls::Disable;
-        let login = choices.weighted(&[
-            (10, Method::Trust),
-            (2, Method::Scram),
-            (2, Method::Md5),
-            (1, Method::Cleartext),
-        ]);
-        let upstream_direct = upstream_tls == Tls::Require && choices.percent(25);
-        let terminate = choices.percent(25);
-        let verifier = cfg!(feature = "scram") && login == Method::Scram && choices.percent(50);
-        let caller = match terminate || verifier {
-            true => Caller::Nobody,
-            false => choices.weighted(&[
-                (10, Caller::Nobody),
-                (2, Caller::Prompt),
-                (1, Caller::Late),
-                (1, Caller::Silent),
-                (1, Caller::Wrong),
-                (1, Caller::Sorry),
-            ]),
-        };
-        // Who is checked by the proxy is checked for everything.
-        let strangers = if terminate { 3 } else { 1 };
-        let setup = Setup {
-            split: !choices.percent(8),
-            gate_is_reader: choices.percent(20),
-            reader_at_login: choices.percent(40),
-            fail_without_reader: choices.percent(15),
-            client_tls: choices.weighted(&[
-                (6, Offer::Disable),
-                (2, Offer::Allow),
-                (1, Offer::Require),
-                (2, Offer::Passthrough),
-            ]),
-            client_asks_tls: choices.percent(30),
-            client_begins_tls: choices.percent(12),
-            client_insists: choices.percent(25),
-            upstream_tls,
-            upstream_direct,
-            servers_have_tls,
-            servers_want_tls: upstream_tls == Tls::Allow && servers_have_tls && choices.percent(50),
-            login: match login {
-                // We send a password as it is over TLS only.
-                Method::Cleartext if !encrypted => Method::Md5,
-                other => other,
-            },
-            terminate,
-            verifier,
-            caller,
-            bound: false,
-            ring: choices.percent(20),
-            minor: choices.weighted(&[(3, 0), (1, 2)]),
-            start: choices.weighted(&[
-                (20, Start::Plain),
-                (3, Start::Options),
-                (2, Start::Extension),
-                (strangers, Start::Nobody),
-                (strangers, Start::Nowhere),
-                (strangers, Start::WrongPassword),
-                (2, Start::Replication),
-            ]),
-            clients: choices.weighted(&[(5, 1), (1, 2)]),
-            readers: choices.weighted(&[(3, 1), (1, 2)]),
-            rude: choices.percent(25),
-            lag: choices.percent(12),
-            tight: choices.percent(25),
-            server_version: match upstream_direct {
-                true => choices.weighted(&[(1, 15), (5, 18)]),
-                false => choices.one(&[15, 18]),
-            },
-            judged: false,
-            strict: false,
-            fresh: Fresh::Off,
-            optimistic: false,
-            read_transactions: false,
-            wild: false,
-            read_only: false,
-            finder: Finder::Listed,
-            renamed: false,
-            logins: Logins::Unasked,
-            short_startup: false,
-            spare: Spare::None,
-            transfers: false,
-            fittings: Fittings::default(),
-        };
-        // Not a choice of its own, so that what follows is chosen as before.
-        let bound = encrypted && setup.reader_at_login;
-        Setup { bound, ..setup }.sound()
     }
 
     /// Whether the client and the server encrypt with each other, if they can.
@@ -660,140 +489,6 @@ impl Setup {
     }
 
     /// How a server may let the proxy in, or whoever answers for it.
-    pub(crate) fn methods() -> Methods {
-        Methods::NONE
-            .allow_trust()
-            .allow_cleartext(Channel::Tls)
-            .allow_md5(Channel::Clear)
-            .allow_scram()
-    }
-
-    pub(crate) fn config(&self) -> Arc<Config> {
-        let upstream = |name: &str, role| Upstream {
-            name: name.to_owned(),
-            role,
-            tls: match self.upstream_tls {
-                Tls::Disable => UpstreamTlsPolicy::Disable,
-                Tls::Allow if self.servers_want_tls => UpstreamTlsPolicy::Allow,
-                Tls::Allow => UpstreamTlsPolicy::Prefer,
-                Tls::Require => UpstreamTlsPolicy::VerifyFull,
-            },
-            tls_negotiation: match self.is_direct() {
-                true => TlsNegotiation::Direct,
-                false => TlsNegotiation::Postgres,
-            },
-            methods: Some(Setup::methods().allow_external(Channel::Clear)),
-        };
-        let mut upstreams = vec![upstream("primary", Role::Writer)];
-        for number in 0..self.readers {
-            upstreams.push(upstream(&format!("standby{number}"), Role::Reader));
-        }
-        if self.spare != Spare::None {
-            upstreams.push(upstream("spare", Role::Spare));
-        }
-        let mut config = Config::new(upstreams);
-        if self.spare != Spare::None {
-            config.moves = pgturnout::session::Moves::On;
-        }
-        if self.transfers {
-            config.dialect = Dialect::Cockroach;
-        }
-        config.reader_choice.max_lag_bytes = Some(LAG_ALLOWED);
-        config.split = if self.split { Split::On } else { Split::Off };
-        if self.reader_at_login {
-            config.request_events = RequestEvents::On;
-            // The parser needs more stack than a simulated session has.
-            if !cfg!(feature = "inspect") {
-                config.metadata = Metadata::On;
-            }
-        }
-        config.gate = match self.gate_is_reader {
-            true => Gate::Reader,
-            false => Gate::Writer,
-        };
-        config.reader_open = match self.reader_at_login {
-            true => ReaderOpen::AtLogin,
-            false => ReaderOpen::OnFirstRead,
-        };
-        config.reader_failure = match self.fail_without_reader {
-            true => ReaderFailure::FailClient,
-            false => ReaderFailure::UseWriter,
-        };
-        if self.short_startup {
-            config.limits.startup_body = pgturnout::limits::STARTUP_BODY_LEAST;
-        }
-        if self.read_only {
-            config.writer_failure = WriterFailure::ReadOnly;
-        }
-        if self.finder != Finder::Listed {
-            config.user_source = UserSource::Caller;
-        } else if self.renamed {
-            let user = self.other_user();
-            config.upstream_users.insert(USER.as_bytes(), user);
-        }
-        config.read_your_writes = match self.fresh {
-            Fresh::Off => ReadYourWrites::Off,
-            Fresh::For => ReadYourWrites::For(WINDOW),
-            Fresh::Reads => ReadYourWrites::Reads(KEPT_READS),
-            Fresh::Replayed => ReadYourWrites::Replayed,
-        };
-        config.optimistic = match self.optimistic {
-            true => Optimistic::On,
-            false => Optimistic::Off,
-        };
-        if self.read_transactions {
-            config.read_only_transactions = ReadOnlyTransactions::Reader;
-        }
-        config.client_tls = match self.client_tls {
-            Offer::Disable => ClientTls::Disable,
-            Offer::Allow => ClientTls::Allow,
-            Offer::Require => ClientTls::Require,
-            Offer::Passthrough => ClientTls::Passthrough,
-        };
-        if self.login != Method::Trust {
-            config.users.insert(USER.as_bytes(), self.listed());
-        }
-        if self.terminate {
-            let policy = AdmitPolicy::new(*needles::MOCK_SECRET).iterations(1);
-            config.authentication = ClientAuth::Terminate(match self.login {
-                Method::Trust => policy.allow_trust(Channel::Clear),
-                Method::Cleartext => policy.allow_cleartext().allow_md5(Channel::Clear),
-                Method::Md5 => policy.allow_md5(Channel::Clear),
-                Method::Scram | Method::Gss => policy.allow_scram().allow_md5(Channel::Clear),
-            });
-        }
-        #[cfg(feature = "scram")]
-        if self.ring {
-            let secret = Secret::new(needles::RING_SECRET.to_vec());
-            let ring = CancelRing::new(7, secret).expect("a secret that is long enough");
-            config.cancel_ring = Some(Arc::new(ring));
-        }
-        self.fittings.apply(&mut config);
-        if self.tight {
-            tighten(&mut config);
-        }
-        config.check().expect("a sound configuration");
-        Arc::new(config)
-    }
-
-    fn listed(&self) -> Credential {
-        #[cfg(feature = "scram")]
-        if self.verifier {
-            let stored = super::server::stored_verifier();
-            return Credential::from_secret(stored.as_bytes()).expect("a verifier");
-        }
-        match (self.caller, self.fittings.kept) {
-            (Caller::Nobody, Kept::Password) => Credential::password(PASSWORD),
-            (Caller::Nobody, Kept::Digest) => {
-                let digest = super::server::stored_digest(USER);
-                Credential::from_secret(digest.as_bytes()).expect("a digest")
-            }
-            (Caller::Nobody, Kept::Blank) => Credential::password(""),
-            (Caller::Nobody, Kept::Nothing) => Credential::None,
-            (Caller::Nobody, Kept::Outside) | (_, _) => Credential::External,
-        }
-    }
-
     pub(crate) fn server(&self) -> ServerOptions {
         ServerOptions {
             login: match self.login {
@@ -850,205 +545,4 @@ pub(crate) fn of_tenant<'a>(mut pairs: Vec<(&'a [u8], &'a [u8])>) -> Vec<(&'a [u
         }
     }
     pairs
-}
-
-/// The least that a session works with: what it remembers falls out early, and queues fill.
-fn tighten(config: &mut Config) {
-    let limits = &mut config.limits;
-    limits.read_buffer = pgturnout::limits::READ_BUFFER_MIN;
-    limits.requests_in_flight = pgturnout::limits::REQUESTS_IN_FLIGHT_MIN;
-    limits.reader_requests_in_flight = 4;
-    limits.ledger.segments_per_queue = pgturnout::limits::LEDGER_SEGMENTS_MIN;
-    limits.ledger.owned_bytes_per_queue = pgturnout::limits::LEDGER_OWNED_MIN;
-    limits.statements.names = 5;
-    limits.statements.bytes = 320;
-    limits.statements.on_reader = 2;
-    limits.statements.body = 256;
-    limits.journal.entries = 4;
-    limits.journal.bytes = 512;
-    limits.journal.savepoints = 2;
-    limits.portals = 2;
-    limits.texts.texts = 4;
-    limits.texts.bytes = 512;
-}
-
-impl std::fmt::Display for Setup {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let offer = OFFERS.iter().find(|(offer, _)| *offer == self.client_tls);
-        let tls = TLS.iter().find(|(tls, _)| *tls == self.upstream_tls);
-        let login = METHODS.iter().find(|(method, _)| *method == self.login);
-        let caller = CALLERS.iter().find(|(caller, _)| *caller == self.caller);
-        let start = STARTS.iter().find(|(start, _)| *start == self.start);
-        let fresh = FRESH.iter().find(|(fresh, _)| *fresh == self.fresh);
-        let finder = FINDERS.iter().find(|(finder, _)| *finder == self.finder);
-        let logins = LOGINS.iter().find(|(logins, _)| *logins == self.logins);
-        let spare = SPARES.iter().find(|(spare, _)| *spare == self.spare);
-        write!(
-            f,
-            "split={} gate-is-reader={} reader-at-login={} fail-without-reader={} client-tls={} \
-             client-asks-tls={} client-begins-tls={} client-insists={} upstream-tls={} \
-             upstream-direct={} servers-have-tls={} servers-want-tls={} login={} terminate={} \
-             verifier={} caller={} bound={} ring={} minor={} start={} clients={} \
-             readers={} rude={} lag={} tight={} \
-             server-version={} judged={} strict={} read-your-writes={} optimistic={} read-transactions={} wild={} \
-             read-only={} finder={} renamed={} logins={} short-startup={} spare={} transfers={} {}",
-            self.split,
-            self.gate_is_reader,
-            self.reader_at_login,
-            self.fail_without_reader,
-            offer.map_or("?", |(_, name)| name),
-            self.client_asks_tls,
-            self.client_begins_tls,
-            self.client_insists,
-            tls.map_or("?", |(_, name)| name),
-            self.upstream_direct,
-            self.servers_have_tls,
-            self.servers_want_tls,
-            login.map_or("?", |(_, name)| name),
-            self.terminate,
-            self.verifier,
-            caller.map_or("?", |(_, name)| name),
-            self.bound,
-            self.ring,
-            self.minor,
-            start.map_or("?", |(_, name)| name),
-            self.clients,
-            self.readers,
-            self.rude,
-            self.lag,
-            self.tight,
-            self.server_version,
-            self.judged,
-            self.strict,
-            fresh.map_or("?", |(_, name)| name),
-            self.optimistic,
-            self.read_transactions,
-            self.wild,
-            self.read_only,
-            finder.map_or("?", |(_, name)| name),
-            self.renamed,
-            logins.map_or("?", |(_, name)| name),
-            self.short_startup,
-            spare.map_or("?", |(_, name)| name),
-            self.transfers,
-            self.fittings,
-        )
-    }
-}
-
-impl Setup {
-    /// The text of what is not as in [`Setup::plain`].
-    pub(crate) fn peculiar(&self) -> String {
-        let (all, plain) = (self.to_string(), Setup::plain().to_string());
-        let pairs = all.split_whitespace().zip(plain.split_whitespace());
-        let other: Vec<&str> = pairs.filter(|(a, b)| a != b).map(|(a, _)| a).collect();
-        other.join(" ")
-    }
-
-    /// Reads what [`Display`](std::fmt::Display) writes; what is left out is as in [`Setup::plain`].
-    pub(crate) fn parse(text: &str) -> Result<Setup, String> {
-        let mut setup = Setup::plain();
-        for pair in text.split_whitespace() {
-            let (name, value) = pair
-                .split_once('=')
-                .ok_or_else(|| format!("{pair:?} is not name=value"))?;
-            setup.set(name, value)?;
-        }
-        Ok(setup.sound())
-    }
-
-    /// The same without what no proxy may be set up with: to check clients whose encryption is not its own.
-    pub(crate) fn sound(self) -> Setup {
-        // Tokens are nothing to the proxy: somebody else answers for it, or it logs in nowhere of its own accord.
-        let handed_on = !self.split || self.caller != Caller::Nobody;
-        let login = match self.login {
-            Method::Gss if !handed_on => Method::Trust,
-            other => other,
-        };
-        let checks = self.client_tls != Offer::Passthrough && login != Method::Gss;
-        let terminate = self.terminate && checks;
-        // Whom the proxy does not check it cannot look up or know by another name.
-        let finder = match terminate {
-            true => self.finder,
-            false => Finder::Listed,
-        };
-        let renamed = self.renamed && terminate && self.caller == Caller::Nobody;
-        let verifier = self.verifier && login != Method::Gss;
-        let kept = match self.fittings.kept {
-            _ if !terminate || login == Method::Trust || verifier => Kept::Password,
-            // It serves for nothing else.
-            Kept::Digest if login != Method::Md5 => Kept::Password,
-            other => other,
-        };
-        Setup {
-            login,
-            verifier,
-            terminate,
-            finder,
-            renamed,
-            fittings: Fittings {
-                kept,
-                ..self.fittings
-            },
-            ..self
-        }
-    }
-
-    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        match name {
-            "split" => self.split = parsed(value)?,
-            "gate-is-reader" => self.gate_is_reader = parsed(value)?,
-            "reader-at-login" => self.reader_at_login = parsed(value)?,
-            "fail-without-reader" => self.fail_without_reader = parsed(value)?,
-            "client-tls" => self.client_tls = named(&OFFERS, value)?,
-            "client-insists" => self.client_insists = parsed(value)?,
-            "client-begins-tls" => self.client_begins_tls = parsed(value)?,
-            "client-asks-tls" => self.client_asks_tls = parsed(value)?,
-            "upstream-tls" => self.upstream_tls = named(&TLS, value)?,
-            "upstream-direct" => self.upstream_direct = parsed(value)?,
-            "caller" => self.caller = named(&CALLERS, value)?,
-            "servers-want-tls" => self.servers_want_tls = parsed(value)?,
-            "servers-have-tls" => self.servers_have_tls = parsed(value)?,
-            "login" => self.login = named(&METHODS, value)?,
-            "terminate" => self.terminate = parsed(value)?,
-            "verifier" => self.verifier = parsed(value)?,
-            "bound" => self.bound = parsed(value)?,
-            "ring" => self.ring = parsed(value)?,
-            "minor" => self.minor = parsed(value)?,
-            "start" => self.start = named(&STARTS, value)?,
-            "clients" => self.clients = parsed(value)?,
-            "readers" => self.readers = parsed(value)?,
-            "rude" => self.rude = parsed(value)?,
-            "lag" => self.lag = parsed(value)?,
-            "tight" => self.tight = parsed(value)?,
-            "server-version" => self.server_version = parsed(value)?,
-            "judged" => self.judged = parsed(value)?,
-            "strict" => self.strict = parsed(value)?,
-            "read-your-writes" => self.fresh = named(&FRESH, value)?,
-            "optimistic" => self.optimistic = parsed(value)?,
-            "read-transactions" => self.read_transactions = parsed(value)?,
-            "wild" => self.wild = parsed(value)?,
-            "read-only" => self.read_only = parsed(value)?,
-            "finder" => self.finder = named(&FINDERS, value)?,
-            "renamed" => self.renamed = parsed(value)?,
-            "short-startup" => self.short_startup = parsed(value)?,
-            "logins" => self.logins = named(&LOGINS, value)?,
-            "transfers" => self.transfers = parsed(value)?,
-            "spare" => self.spare = named(&SPARES, value)?,
-            other if self.fittings.set(other, value)? => {}
-            other => return Err(format!("{other:?} is no part of a set-up")),
-        }
-        Ok(())
-    }
-}
-
-fn parsed<T: std::str::FromStr>(value: &str) -> Result<T, String> {
-    value.parse().map_err(|_| format!("{value:?} is no value"))
-}
-
-fn named<T: Copy>(all: &[(T, &str)], name: &str) -> Result<T, String> {
-    all.iter()
-        .find(|(_, known)| *known == name)
-        .map(|(what, _)| *what)
-        .ok_or_else(|| format!("{name:?} is not known"))
 }
