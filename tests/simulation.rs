@@ -201,6 +201,21 @@ fn an_end_that_is_refused_is_wrong() {
     }
 }
 
+/// Who is not let in cannot be moved, and is answered so.
+#[test]
+fn an_early_move_is_refused() {
+    for phase in ["opening", "login"] {
+        let text = format!("setup spare=like\naim client {phase} 0 move 2 - journal stay\ncalm\n");
+        let scenario = Scenario::parse(&text).expect("a scenario");
+        let (told, broken) = run::tell(&scenario, run::ways(&scenario.setup)[0]);
+        assert!(
+            told.contains("it is asked to move: Err(NotServing)"),
+            "{told}"
+        );
+        assert!(!broken, "{told}");
+    }
+}
+
 #[test]
 fn each_invariant_has_its_check() {
     let mut expected = 1;

@@ -92,7 +92,7 @@ impl World<'_> {
             Fault::Pose(peer, impostor) => self.poses[peer.index()] = Some(*impostor),
             Fault::ForgetSettings(peer) => self.forgets_settings[peer.index()] = true,
             Fault::Transfer(peer, flaw) => transfers::arm(self, *peer, *flaw),
-            Fault::Move(_) => return self.client.is_ready(),
+            Fault::Move(_) => return true,
             Fault::CallOff => return self.session.migration().is_some(),
             Fault::Readers(_) => return true,
             Fault::Reset(peer)
@@ -115,7 +115,8 @@ impl World<'_> {
                 return server.is_some_and(Server::is_let_in);
             }
             Fault::Misuse(peer, misuse) => return self.is_misuse(*peer, *misuse),
-            Fault::Cancel | Fault::StrayCancel => return self.session.client_key().is_some(),
+            Fault::Cancel => return self.session.client_key().is_some(),
+            Fault::StrayCancel => return true,
             Fault::ShutDownProxy | Fault::Expel => {
                 return matches!(self.session.lifecycle(), Lifecycle::Live);
             }
@@ -260,26 +261,32 @@ impl World<'_> {
         self.cancel_when_known();
     }
 
-    /// Somebody asks to cancel with a key that differs from the client's in one bit: that is nobody's.
+    /// Somebody asks to cancel with a key that differs from the client's in one bit, or, before the client has one, with any:
+    /// that is nobody's.
     fn stray_cancel(&mut self) {
-        let Some(key) = self.session.client_key().cloned() else {
-            return;
+        let key = self.session.client_key().cloned();
+        let (process_id, mut secret) = match &key {
+            Some(key) => (key.process_id(), key.secret().to_vec()),
+            None => (1, b"none".to_vec()),
         };
-        let mut secret = key.secret().to_vec();
-        if let Some(last) = secret.last_mut() {
+        if let (Some(_), Some(last)) = (&key, secret.last_mut()) {
             *last ^= 1;
         }
-        let asked = self.asks_to_cancel(key.process_id(), &secret);
-        if asked.is_none_or(|asked| asked == key) {
+        let asked = self.asks_to_cancel(process_id, &secret);
+        let is_read = asked
+            .as_ref()
+            .is_some_and(|asked| asked.process_id() == process_id && asked.secret() == secret);
+        if !is_read || asked == key {
             self.broken(
                 Check::CancelHome,
-                "a stray CancelRequest is read as the client's",
+                "a stray CancelRequest is read as the client's, or as another",
             );
         }
     }
 
     /// What a session makes of a connection that says nothing but a CancelRequest.
-    fn asks_to_cancel(&self, process_id: i32, secret: &[u8]) -> Option<CancelKey> {
+    /// Whoever asks is told nothing, and no server hears of it.
+    fn asks_to_cancel(&mut self, process_id: i32, secret: &[u8]) -> Option<CancelKey> {
         let seed = Seed::new([0; Seed::LEN]);
         let config = Arc::clone(&self.config);
         let mut session = Session::new(config, pgturnout::route::Split, seed, self.now);
@@ -293,10 +300,24 @@ impl World<'_> {
         ]
         .concat();
         while session.handle_input(self.now, PeerId::CLIENT, &packet) == Demand::Again {}
-        std::iter::from_fn(|| session.poll_action()).find_map(|action| match action {
-            Action::Cancel(key) => Some(key),
-            _ => None,
-        })
+        let (mut asked, mut spoke) = (None, session.poll_transmit(PeerId::CLIENT).is_some());
+        while let Some(action) = session.poll_action() {
+            match action {
+                Action::Cancel(key) => asked = Some(key),
+                Action::Close {
+                    peer: PeerId::CLIENT,
+                    ..
+                } => {}
+                _ => spoke = true,
+            }
+        }
+        if spoke {
+            self.broken(
+                Check::CancelHome,
+                "a CancelRequest is answered, or does more than ask",
+            );
+        }
+        asked
     }
 
     pub(crate) fn pass(&mut self, time: Duration) {

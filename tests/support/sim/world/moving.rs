@@ -1,14 +1,16 @@
 //! A session that moves, and its readers, as its driver sees them.
 
+use pgturnout::migrate::CannotStart;
 use pgturnout::route::{Health, ReaderFacts};
-use pgturnout::session::{Destination, MoveTarget, PeerId};
+use pgturnout::session::{Destination, Lifecycle, MoveTarget, PeerId};
 
+use super::super::checks::Check;
 use super::super::distance;
 use super::super::fates;
 use super::super::fault::Known;
 use super::super::journey::Journey;
 use super::super::moves;
-use super::super::setup::{LAG_ALLOWED, WINDOW};
+use super::super::setup::{LAG_ALLOWED, Spare, WINDOW};
 use super::World;
 
 impl World<'_> {
@@ -25,13 +27,40 @@ impl World<'_> {
             (None, None) => return,
         };
         let order = journey.order(target);
+        let is_early = !self.client.is_ready() && self.session.client_key().is_none();
+        let lives = matches!(self.session.lifecycle(), Lifecycle::Live);
         let now = self.now;
         let begun = self
             .meter
             .measure(|| self.session.migrate(now, order.clone()));
         self.log(|| format!("    it is asked to move: {begun:?}"));
-        moves::begun(self, order, &begun);
+        match is_early {
+            true => self.moves_early(journey, &begun, lives),
+            false => moves::begun(self, order, &begun),
+        }
         self.digest();
+    }
+
+    /// It was to move before its client was let in: it is told that, or what is against any move of it, and nothing comes
+    /// of it.
+    fn moves_early(&mut self, journey: &Journey, begun: &Result<(), CannotStart>, lives: bool) {
+        let places = [journey.writer, journey.reader].into_iter().flatten();
+        let possible = places.max() < Some(self.config.upstreams.len());
+        let ends = !lives || self.clocks.was_shut_down();
+        let fine = match begun {
+            Ok(()) | Err(CannotStart::Running) => false,
+            Err(CannotStart::NotServing) => lives && possible,
+            Err(CannotStart::Ending) => ends,
+            Err(CannotStart::NoUpstream) => !possible,
+            Err(CannotStart::NoReader) => journey.reader.is_some(),
+            Err(CannotStart::Disabled) => self.setup.spare == Spare::None,
+            Err(CannotStart::Unsafe(_)) => self.is_whole() || self.setup.wild,
+        };
+        if !fine {
+            let detail = format!("before the client was let in it was to move: {begun:?}");
+            self.broken(Check::Live, detail);
+        }
+        moves::accounted(self);
     }
 
     /// The driver tells what it knows of the readers. What it was asked for before is done by then.
