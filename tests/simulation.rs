@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use proptest::prelude::*;
-use sim::catalogue::Unexpected;
+use sim::catalogue::{Phase, Seen, Unexpected};
 use sim::checks::Check;
 use sim::event::Scenario;
 use sim::{alone, campaign, program, run, transfers};
@@ -59,10 +59,11 @@ fn every_law_holds_in_every_session() {
     let shrunk = number("PGTURNOUT_SHRINK").unwrap_or(1);
     let mut report = outcome.report(usize::try_from(shrunk).unwrap_or(1));
     if seeds().start == 0 && seeds().end >= CATALOGUED {
+        print!("{}", outcome.seen.message_table());
         print!("{}", outcome.seen.fault_table());
         print!("{}", transfers::table(&outcome.seen));
         let unexpected = Unexpected::parse(include_str!("data/catalogue.txt")).expect("its lines");
-        for gap in outcome.seen.gaps(&unexpected) {
+        for gap in outcome.seen.gaps(&unexpected, seeds().end) {
             report.push_str(&format!("tests/data/catalogue.txt: {gap}\n"));
         }
     }
@@ -198,6 +199,33 @@ fn an_end_that_is_refused_is_wrong() {
         let scenario = Scenario::parse(&text).expect("a scenario");
         let wrong = run::with_its_last_request_refused(&scenario);
         assert_eq!(wrong.map(|it| it.check), check, "{text}");
+    }
+}
+
+#[test]
+fn a_situation_that_is_not_as_listed_is_told() {
+    let listed =
+        "@two = S,H\nnever: why\n  client login Q,!cancel\nseldom: few\n  client login @two,F\n";
+    let unexpected = Unexpected::parse(listed).expect("its lines");
+    let mut seen = Seen::default();
+    for (tag, seeds) in [(b'Q', 1), (b'S', 60), (b'H', 61), (b'P', 61)] {
+        seen.pairs.insert((0, Phase::Login, tag), seeds);
+    }
+    let gaps = seen.gaps(&unexpected, 20_000);
+    let told = |about: &str| gaps.iter().find(|gap| gap.starts_with(about));
+    let is_told = |about: &str, what: &str| told(about).is_some_and(|gap| gap.contains(what));
+    assert!(is_told("client login Q ", "never: why"), "{gaps:?}");
+    assert!(is_told("client login H ", "seldom: few"), "{gaps:?}");
+    assert!(is_told("client login B ", "was not seen"), "{gaps:?}");
+    for fine in ["S", "F", "P", "!cancel"] {
+        assert_eq!(told(&format!("client login {fine} ")), None);
+    }
+    for wrong in [
+        "  client login Q\n",
+        "never: why\n  client logon Q\n",
+        "rarely: why\n",
+    ] {
+        assert!(Unexpected::parse(wrong).is_err(), "{wrong}");
     }
 }
 

@@ -132,7 +132,10 @@ pub(crate) fn campaign(seeds: Range<u64>) -> Outcome {
 impl Outcome {
     fn play(&mut self, seed: u64) {
         let (origin, bytes) = (Origin::Seed(seed), program::expand(seed));
-        match attempt_bytes(&origin, &bytes, &mut self.seen) {
+        let mut seen = Seen::default();
+        let result = attempt_bytes(&origin, &bytes, &mut seen);
+        self.seen.add_seed(seen);
+        match result {
             Ok(Extent::Full) => self.compared[0] += 1,
             Ok(Extent::Part) => self.compared[1] += 1,
             Ok(Extent::Nothing) => {}

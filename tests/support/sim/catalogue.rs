@@ -104,7 +104,7 @@ impl Default for Watch {
     }
 }
 
-/// What was seen so far, in all worlds, with how often.
+/// What was seen so far: in the worlds of one seed with how often, of many seeds with in how many of them.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) pairs: BTreeMap<(usize, Phase, u8), u64>,
@@ -121,6 +121,16 @@ impl Seen {
         }
         for (fault, count) in other.faults {
             *self.faults.entry(fault).or_default() += count;
+        }
+    }
+
+    /// What was seen in another seed's worlds, which is one more for each situation.
+    pub(crate) fn add_seed(&mut self, seed: Seen) {
+        for pair in seed.pairs.into_keys() {
+            *self.pairs.entry(pair).or_default() += 1;
+        }
+        for fault in seed.faults.into_keys() {
+            *self.faults.entry(fault).or_default() += 1;
         }
     }
 
@@ -286,61 +296,158 @@ const FRONTEND: &[u8] = b"\0QPBDECFSHXdcfp?";
 const BACKEND: &[u8] = b"RSKZTDC123nsItENAGHVdcv?";
 
 fn known(peer: PeerId, tag: u8) -> u8 {
-    let tags = match peer {
-        PeerId::CLIENT => FRONTEND,
-        _ => BACKEND,
-    };
-    match tags.contains(&tag) {
+    match tags_of(peer).contains(&tag) {
         true => tag,
         false => b'?',
     }
 }
 
-/// Situations that are not expected, with the reason of each: lines `peer phase tags: never: reason` or `peer phase
-/// tags: seldom: reason`, where `*` stands for all phases or tags. What is seldom may be seen, what never happens may
-/// not. Faults are listed in the same way, by the name of their kind in place of a tag and with a `!` before it.
+/// Of so many seeds at most so many see what is listed as seldom. Listed is what fewer than ten see, as the plays that go
+/// through lists of faults and messages come to each a few times; what six times as many see is met some other way by now, and
+/// its absence would say something.
+const SELDOM: (u64, u64) = (20_000, 60);
+
+/// Situations that are not expected, under the reason of each.
+///
+/// A line at the margin is `never: reason` or `seldom: reason`; what never happens may not be seen, and what is seldom may
+/// be missed but not be common ([`SELDOM`]). The lines below it, behind spaces, are `peers phases whats`, with commas between
+/// those of one list: a message is named by its tag and a fault by its kind behind a `!`; `*` stands for all messages and `!*`
+/// for all faults, and what follows a `/` is left out of what is before it. A line `@name = a,b` has `@name` stand for a list.
+#[derive(Default)]
 pub(crate) struct Unexpected<'a> {
-    lines: Vec<(&'a str, &'a str, &'a str, &'a str)>,
+    groups: Vec<Group<'a>>,
+    lists: BTreeMap<&'a str, &'a str>,
+}
+
+struct Group<'a> {
+    is_never: bool,
+    reason: &'a str,
+    lines: Vec<[&'a str; 3]>,
 }
 
 impl<'a> Unexpected<'a> {
     pub(crate) fn parse(text: &'a str) -> Result<Unexpected<'a>, String> {
-        let mut lines = Vec::new();
+        let mut unexpected = Unexpected::default();
         for (at, line) in text.lines().enumerate() {
-            if line.trim().is_empty() || line.starts_with('#') {
-                continue;
+            let is_empty = line.trim().is_empty() || line.starts_with('#');
+            if !is_empty && unexpected.take(line).is_none() {
+                return Err(format!("line {}: {line:?}", at + 1));
             }
-            let parts = line.split_once(": ").and_then(|(pair, reason)| {
-                let mut words = pair.split_whitespace();
-                let found = (words.next()?, words.next()?, words.next()?, reason);
-                words.next().is_none().then_some(found)
-            });
-            lines.push(parts.ok_or_else(|| format!("line {}: {line:?}", at + 1))?);
         }
-        Ok(Unexpected { lines })
+        Ok(unexpected)
+    }
+
+    fn take(&mut self, line: &'a str) -> Option<()> {
+        if line.starts_with('@') {
+            let (name, list) = line.split_once(" = ")?;
+            return match self.lists.insert(name, list) {
+                None => Some(()),
+                Some(_) => None,
+            };
+        }
+        if line.starts_with(' ') {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let situations: [&str; 3] = words.try_into().ok()?;
+            let [peers, phases, whats] = situations;
+            let is_peer = |name: &str| fault::peer_named(name).is_ok();
+            let is_known = self.are_all(peers, is_peer)
+                && self.are_all(phases, |name| Phase::named(name).is_ok())
+                && whats.split('/').all(|list| self.are_all(list, is_what));
+            self.groups.last_mut()?.lines.push(situations);
+            return is_known.then_some(());
+        }
+        let (word, reason) = line.split_once(": ")?;
+        self.groups.push(Group {
+            is_never: match word {
+                "never" => true,
+                "seldom" => false,
+                _ => return None,
+            },
+            reason,
+            lines: Vec::new(),
+        });
+        Some(())
+    }
+
+    fn are_all(&self, list: &str, is: impl Fn(&str) -> bool) -> bool {
+        self.members(list).all(is)
+    }
+
+    fn members<'b>(&'b self, list: &'b str) -> impl Iterator<Item = &'b str> {
+        list.split(',').flat_map(|word| {
+            let list = self.lists.get(word).copied().unwrap_or(word);
+            list.split(',')
+        })
     }
 
     /// Why a situation is not expected.
-    fn reason(&self, peer: PeerId, phase: Phase, what: &str) -> Option<&str> {
+    fn group(&self, peer: PeerId, phase: Phase, what: &str) -> Option<&Group<'a>> {
         let (peer, phase) = (fault::word_for(peer), phase.to_string());
-        let among = |list: &str, one: &str| list.split(',').any(|known| known == one);
-        let line = self.lines.iter().find(|(of, during, whats, _)| {
-            (*of == "*" || among(of, &peer))
-                && (*during == "*" || among(during, &phase))
-                && (*whats == "*" && !what.starts_with('!') || among(whats, what))
-        });
-        line.map(|(_, _, _, reason)| *reason)
+        let among = |list: &str, one: &str| self.members(list).any(|known| known == one);
+        let all = if what.starts_with('!') { "!*" } else { "*" };
+        self.groups.iter().find(|group| {
+            group.lines.iter().any(|[peers, phases, whats]| {
+                let (whats, but) = whats.split_once('/').unwrap_or((whats, ""));
+                among(peers, &peer)
+                    && among(phases, &phase)
+                    && (among(whats, what) || among(whats, all))
+                    && !among(but, what)
+            })
+        })
     }
 
-    fn judge(&self, peer: PeerId, phase: Phase, what: &str, seen: bool) -> Option<String> {
+    /// What is wrong with so many of so many seeds that see it.
+    fn judge(
+        &self,
+        peer: PeerId,
+        phase: Phase,
+        what: &str,
+        (seen, seeds): (u64, u64),
+    ) -> Option<String> {
         let name = format!("{} {phase} {what}", fault::word_for(peer));
-        match self.reason(peer, phase, what) {
-            None if !seen => Some(format!("{name} was not seen")),
-            Some(why) if seen && why.starts_with("never: ") => {
-                Some(format!("{name} was seen, though {why}"))
-            }
+        let most = SELDOM.1 * seeds / SELDOM.0;
+        match self.group(peer, phase, what) {
+            None if seen == 0 => Some(format!("{name} was not seen")),
+            Some(group) if group.is_never && seen > 0 => Some(format!(
+                "{name} was seen by {seen} seeds, though never: {}",
+                group.reason
+            )),
+            Some(group) if seen > most => Some(format!(
+                "{name} was seen by {seen} seeds, though seldom: {}; more than {most} are no longer seldom",
+                group.reason
+            )),
             None | Some(_) => None,
         }
+    }
+}
+
+/// Whether a message, a fault, or all of either are named like this.
+fn is_what(name: &str) -> bool {
+    let is_tag = |tag: &u8| shown(*tag) == name;
+    match name.strip_prefix('!') {
+        None => name == "*" || FRONTEND.iter().chain(BACKEND).any(is_tag),
+        Some("*") => true,
+        Some(kind) => fault::every()
+            .iter()
+            .any(|fault| fault.counted_as() == kind),
+    }
+}
+
+/// The columns of a table of phases.
+fn head(what: &str, peer: &str) -> String {
+    let mut out = format!("{what:24} {peer:6}");
+    for (_, name) in PHASES {
+        let name = name.strip_prefix("move-").unwrap_or(name);
+        out.push_str(&format!(" {name:>8}"));
+    }
+    out.push('\n');
+    out
+}
+
+fn tags_of(peer: PeerId) -> &'static [u8] {
+    match peer {
+        PeerId::CLIENT => FRONTEND,
+        _ => BACKEND,
     }
 }
 
@@ -352,24 +459,22 @@ fn shown(tag: u8) -> String {
 }
 
 impl Seen {
-    /// Situations that were not seen although nothing says why, and ones that were although something says not.
-    pub(crate) fn gaps(&self, unexpected: &Unexpected<'_>) -> Vec<String> {
+    /// Situations that none of so many seeds saw although nothing says why, and ones that were seen although something says
+    /// not, or more often than it says.
+    pub(crate) fn gaps(&self, unexpected: &Unexpected<'_>, seeds: u64) -> Vec<String> {
         let mut out = Vec::new();
         for peer in PeerId::ALL {
-            let tags = match peer {
-                PeerId::CLIENT => FRONTEND,
-                _ => BACKEND,
-            };
             for (phase, _) in PHASES {
-                for &tag in tags {
-                    let seen = self.pairs.contains_key(&(peer.index(), phase, tag));
+                for &tag in tags_of(peer) {
+                    let seen = self.pairs.get(&(peer.index(), phase, tag));
+                    let seen = (seen.copied().unwrap_or(0), seeds);
                     out.extend(unexpected.judge(peer, phase, &shown(tag), seen));
                 }
                 for fault in fault::every() {
                     if fault.peer().unwrap_or(PeerId::CLIENT) == peer {
                         let name = fault.counted_as();
-                        let key = (name.clone(), peer.index(), phase);
-                        let seen = self.faults.contains_key(&key);
+                        let seen = self.faults.get(&(name.clone(), peer.index(), phase));
+                        let seen = (seen.copied().unwrap_or(0), seeds);
                         out.extend(unexpected.judge(peer, phase, &format!("!{name}"), seen));
                     }
                 }
@@ -378,17 +483,25 @@ impl Seen {
         out
     }
 
-    /// Every kind of fault, at every peer and in every phase, with how often it struck.
-    pub(crate) fn fault_table(&self) -> String {
-        let mut out = format!("{:24} {:6}", "fault", "at");
-        for (phase, _) in PHASES {
-            let name = phase.to_string();
-            out.push_str(&format!(
-                " {:>8}",
-                name.strip_prefix("move-").unwrap_or(&name)
-            ));
+    /// Every message, of every peer and in every phase, with in how many seeds it came.
+    pub(crate) fn message_table(&self) -> String {
+        let mut out = head("message", "of");
+        for peer in PeerId::ALL {
+            for &tag in tags_of(peer) {
+                out.push_str(&format!("{:24} {:6}", shown(tag), fault::word_for(peer)));
+                for (phase, _) in PHASES {
+                    let count = self.pairs.get(&(peer.index(), phase, tag));
+                    out.push_str(&format!(" {:>8}", count.unwrap_or(&0)));
+                }
+                out.push('\n');
+            }
         }
-        out.push('\n');
+        out
+    }
+
+    /// Every kind of fault, at every peer and in every phase, with in how many seeds it struck.
+    pub(crate) fn fault_table(&self) -> String {
+        let mut out = head("fault", "at");
         for fault in fault::every() {
             let (name, peer) = (fault.counted_as(), fault.peer().unwrap_or(PeerId::CLIENT));
             out.push_str(&format!("{name:24} {:6}", fault::word_for(peer)));
