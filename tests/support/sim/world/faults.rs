@@ -183,21 +183,7 @@ impl World<'_> {
             Fault::Async(peer, aside) => self.aside(*peer, *aside),
             Fault::Cancel => self.cancel(),
             Fault::StrayCancel => self.stray_cancel(),
-            Fault::ShutDownProxy | Fault::Expel => {
-                let now = self.now;
-                if !self.clocks.was_shut_down() {
-                    self.door.expelled = *fault == Fault::Expel;
-                }
-                self.clocks.shut_down(now);
-                let ahead = self.links[0].buffer.len();
-                let offset = self.from_client.passed() + ahead;
-                self.shut_down_at.get_or_insert(offset);
-                self.meter.measure(|| match fault {
-                    Fault::Expel => self.session.expel(now, door::expulsion()),
-                    _ => self.session.shutdown(now),
-                });
-                self.digest();
-            }
+            Fault::ShutDownProxy | Fault::Expel => self.shut_down(*fault == Fault::Expel),
             Fault::Promote => self.cluster.promote(),
             Fault::Demote => self.cluster.demote(),
             Fault::Lock => self.cluster.lock_outside("t"),
@@ -211,6 +197,23 @@ impl World<'_> {
             Fault::Vacuum(count) => self.cluster.upkeep(*count),
             Fault::Misuse(peer, misuse) => self.misuse(*peer, *misuse),
         }
+    }
+
+    /// The proxy is shut down, or puts its client out.
+    fn shut_down(&mut self, expels: bool) {
+        let now = self.now;
+        if !self.clocks.was_shut_down() {
+            self.door.expelled = expels;
+        }
+        self.clocks.shut_down(now);
+        let ahead = self.links[0].buffer.len();
+        let offset = self.from_client.passed() + ahead;
+        self.shut_down_at.get_or_insert(offset);
+        self.meter.measure(|| match expels {
+            true => self.session.expel(now, door::expulsion()),
+            false => self.session.shutdown(now),
+        });
+        self.digest();
     }
 
     pub(super) fn reset(&mut self, peer: PeerId) {
