@@ -8,6 +8,7 @@ mod faults;
 mod fitted;
 mod halves;
 mod kinds;
+mod losses;
 mod many;
 mod moves;
 mod prepared;
