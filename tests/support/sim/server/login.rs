@@ -5,9 +5,11 @@ use std::sync::Arc;
 use super::super::text::hex;
 use super::cluster::Cluster;
 use super::fault::Fault;
+use super::gss::{GSS_DONE, GSS_HELLO, GSS_MORE, gss_token, refused_by_gss};
 use super::impostor::{self, Impostor};
 use super::session::{Io, Session};
 use super::settings::Settings;
+use super::switches::switches;
 use super::transfer;
 use super::wire::{Fields, HELLO, Input, Output, text};
 use super::{Login, Node, PASSWORD, ServerOptions, ServerPhase, TlsAnswer};
@@ -424,27 +426,6 @@ fn question(out: &mut Output, place: &Place<'_>, bound: bool) -> Option<Question
     Some(question)
 }
 
-/// The tokens of an exchange: no text, with bytes in them that end texts.
-const GSS_HELLO: &[u8] = b"\x60\0hello\0";
-const GSS_MORE: &[u8] = b"\x60\x01more\0\xff";
-const GSS_DONE: &[u8] = b"\x60\x02done";
-
-/// What somebody with this password answers to a server's question of this code and data; nothing to its last word.
-pub(crate) fn gss_token(code: i32, data: &[u8], password: &str) -> Option<Vec<u8>> {
-    match (code, data) {
-        (7, b"") => Some(GSS_HELLO.to_vec()),
-        (8, GSS_MORE) => {
-            let veiled = password.bytes().map(|byte| byte ^ 0x2a);
-            Some(b"\x60\x03\0".iter().copied().chain(veiled).collect())
-        }
-        _ => None,
-    }
-}
-
-fn refused_by_gss() -> Fault {
-    Fault::new("28000", "GSSAPI authentication failed")
-}
-
 fn unsupported() -> Fault {
     Fault::new("0A000", "unsupported frontend protocol")
 }
@@ -519,39 +500,6 @@ fn startup(
         long_key: version >= V3_2 && options.version >= 18,
         parameters,
     })
-}
-
-/// `-c name=value` and `--name=value` of `options`.
-fn switches(options: &str) -> Result<Vec<(String, String)>, Fault> {
-    let mut words = Vec::new();
-    let mut word = String::new();
-    let mut chars = options.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => word.extend(chars.next()),
-            ' ' | '\t' | '\n' if word.is_empty() => {}
-            ' ' | '\t' | '\n' => words.push(std::mem::take(&mut word)),
-            c => word.push(c),
-        }
-    }
-    if !word.is_empty() {
-        words.push(word);
-    }
-    let bad = || Fault::new("42601", "invalid command-line argument for server process");
-    let mut out = Vec::new();
-    let mut words = words.into_iter();
-    while let Some(word) = words.next() {
-        let pair = if word == "-c" {
-            words.next().ok_or_else(bad)?
-        } else if let Some(pair) = word.strip_prefix("-c").or(word.strip_prefix("--")) {
-            pair.to_owned()
-        } else {
-            return Err(bad());
-        };
-        let (name, value) = pair.split_once('=').ok_or_else(bad)?;
-        out.push((name.replace('-', "_"), value.to_owned()));
-    }
-    Ok(out)
 }
 
 fn start_setting(
