@@ -7,6 +7,11 @@
     reason = "a benchmark measures time and is told how long to run"
 )]
 
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the simulation uses all of it, and this a part"
+)]
 #[path = "../tests/support/sim/mod.rs"]
 mod sim;
 

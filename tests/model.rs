@@ -8,6 +8,11 @@ mod logins;
 mod model_script;
 #[path = "support/modelled.rs"]
 mod modelled;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the simulation uses all of it, and this a part"
+)]
 #[path = "support/sim/mod.rs"]
 mod sim;
 

@@ -24,6 +24,11 @@ mod replay;
 mod scan;
 mod server;
 mod session;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the simulation uses all of it, and this a part"
+)]
 #[path = "../support/sim/mod.rs"]
 mod sim;
 mod simulation;

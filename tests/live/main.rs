@@ -19,6 +19,11 @@ mod model_script;
 mod model_words;
 #[path = "../support/modelled.rs"]
 mod modelled;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the simulation uses all of it, and this a part"
+)]
 #[path = "../support/sim/mod.rs"]
 mod sim;
 #[path = "../support/mod.rs"]

@@ -23,7 +23,7 @@ use super::setup::{Caller, Tls};
 use super::torn;
 use super::transfers;
 use super::verdict;
-use super::world::{Chunking, Happened, Order, Sent, State, World};
+use super::world::{Chunking, Order, Sent, State, World};
 
 /// A word in texts and values of statements: nothing that is shown may hold it either.
 pub(crate) const NEEDLE: &str = "n33dle";

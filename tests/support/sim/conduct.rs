@@ -1,7 +1,7 @@
 //! How a session treats its peers beside what it tells them: whom it dials and when, how it leaves them, and what it
 //! is like when everything has come to rest.
 
-use pgturnout::session::{Action, CloseCause, Lifecycle, PeerId, Timer};
+use pgturnout::session::{Action, CloseCause, PeerId, Timer};
 use pgturnout::wire::Backend;
 
 use super::catalogue::Phase;

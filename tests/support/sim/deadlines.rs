@@ -129,11 +129,6 @@ impl Clocks {
         self.given_up[peer.index()] = Some(now);
     }
 
-    /// Whether anything happened at a moment.
-    pub(crate) fn has_moment(&self, at: Option<Instant>) -> bool {
-        at.is_some_and(|at| self.moments.contains(&at))
-    }
-
     /// Time passes.
     pub(crate) fn passes(&mut self, now: Instant) {
         self.moments.push(now);

@@ -12,7 +12,7 @@ use pgturnout::track::Pin;
 use super::catalogue::Phase;
 use super::checks::Check;
 use super::door;
-use super::fault::{Damage, Fault, Known};
+use super::fault::{Damage, Known};
 use super::named;
 use super::oracle;
 use super::retries;

@@ -13,7 +13,9 @@
 //! | `run`, `shrink` | a scenario under every chunking, and the least part of it that still fails |
 //! | `alone` | a scenario in a thread of its own |
 //! | `campaign`, `report`, `spoken` | many seeds, and what is printed of a scenario that fails |
-#![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
+//!
+//! `tests/simulation.rs` uses all of it, so that what nobody uses is noticed there; whoever uses a part allows that where it
+//! has the module.
 
 pub(crate) mod alone;
 pub(crate) mod campaign;

@@ -10,7 +10,7 @@ use pgturnout::auth::{Credential, FoundUser, UpstreamUser};
 use pgturnout::session::{Destination, RelayedPassword};
 use pgturnout::startup::ProtocolVersion;
 
-use super::fittings::{Fittings, Kept, ROOM};
+use super::fittings::{Fittings, ROOM};
 use super::needles;
 use super::server::{Lag, Login, Node, PASSWORD, ServerOptions, TlsAnswer};
 use super::verdict::Shown;

@@ -274,6 +274,7 @@ impl Cluster {
     }
 
     /// All rows that the first standby has.
+    #[allow(dead_code, reason = "only the model by itself is asked this")]
     pub(crate) fn dump_standby(&self) -> Vec<String> {
         self.tables(Node::Standby).dump()
     }

@@ -70,6 +70,3 @@ impl From<Fault> for Stop {
         Stop::Fault(fault)
     }
 }
-
-/// What a client is told besides: severity, SQLSTATE, text.
-pub(super) type Notice = (&'static str, &'static str, String);

@@ -201,6 +201,7 @@ pub(crate) struct Executed {
     pub(crate) settings: Arc<Vec<(Arc<str>, Arc<str>)>>,
     pub(crate) role: Arc<str>,
     /// Names of prepared statements, in order.
+    #[allow(dead_code, reason = "only the model by itself is asked this")]
     pub(crate) prepared: Arc<Vec<Arc<str>>>,
     /// Whether in a transaction block that the client began.
     pub(crate) in_transaction: bool,
@@ -418,6 +419,7 @@ impl Server {
     }
 
     /// Process id and secret, when the connection was a CancelRequest: whoever made the server delivers it.
+    #[allow(dead_code, reason = "only the model by itself is asked this")]
     pub(crate) fn cancel_request(&self) -> Option<(i32, &[u8])> {
         let (id, secret) = self.cancels.as_ref()?;
         Some((*id, secret))

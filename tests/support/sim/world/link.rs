@@ -50,6 +50,10 @@ pub(crate) struct Link {
 
 /// On which protocol the next TLS handshake agrees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(
+    clippy::enum_variant_names,
+    reason = "they are read as sentences: it agrees on ours"
+)]
 pub(super) enum Agrees {
     OnOurs,
     OnAnother,

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::super::cluster::{Cluster, Lockable, Op, Row, Table, Value};
+use super::super::cluster::{Cluster, Lockable, Row, Table, Value};
 use super::super::fault::{Fault, Stop};
 use super::super::session::{Io, Session};
-use super::super::sql::{Change, ChangeKind, ColumnType, Expr, From, Select, Target, oid};
+use super::super::sql::{Change, ColumnType, Expr, From, Select, Target, oid};
 use super::analyze::{is_aggregate, missing_table};
 use super::eval::cast;
 use super::{Rows, Scope, Source, Sources};
