@@ -18,6 +18,7 @@
 mod beside;
 mod caller;
 mod cancels;
+mod dialling;
 mod driver;
 mod faults;
 mod happened;
