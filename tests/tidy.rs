@@ -18,17 +18,12 @@ const FUNCTION_LINES: usize = 70;
 const LONG: &[(&str, usize)] = &[
     ("tests/support/sim/checks.rs", 889),
     ("tests/support/sim/checks.rs::leaving", 113),
-    ("tests/support/sim/deadlines.rs::due", 87),
-    ("tests/support/sim/deadlines.rs::wrong", 79),
-    ("tests/support/sim/message.rs::encode", 90),
     ("tests/support/sim/moves.rs", 653),
     ("tests/support/sim/moves.rs::cut_over", 74),
     ("tests/support/sim/program/reads.rs::read_transaction", 74),
     ("tests/support/sim/run.rs::agree", 90),
     ("tests/support/sim/run.rs::ordered", 73),
     ("tests/support/sim/server/login.rs::answer", 86),
-    ("tests/support/sim/server/run/eval.rs::call", 78),
-    ("tests/support/sim/server/run/utility.rs::utility", 72),
     ("tests/support/sim/world/mod.rs::new", 113),
 ];
 

@@ -198,20 +198,7 @@ fn wrong(world: &World<'_>, timer: Timer, begun: Instant, closing: bool) -> Opti
             }
             (begun != world.start).then(|| "the client came at first".to_owned())
         }
-        Timer::Dial(peer) => {
-            let again = world.setup.servers_want_tls && !world.links[peer.index()].secure
-                || (world.setup.read_only || world.setup.fittings.retries > 0)
-                    && peer == PeerId::WRITER;
-            if state(peer) == State::Closed || again {
-                // The driver has not heard of it yet, perhaps not even of the end of a connection without TLS.
-                return None;
-            }
-            if !matches!(phase(peer), Phase::Absent | Phase::Opening) && !world.lies(peer) {
-                return Some("its login has begun".to_owned());
-            }
-            let dialled = world.dialled[peer.index()];
-            (begun > dialled).then(|| "it was dialled before".to_owned())
-        }
+        Timer::Dial(peer) => wrong_dial(world, peer, begun),
         Timer::Replay(peer) => {
             if state(peer) == State::Closed {
                 return Some("it is gone".to_owned());
@@ -260,6 +247,21 @@ fn wrong(world: &World<'_>, timer: Timer, begun: Instant, closing: bool) -> Opti
         }
         _ => Some("nobody knows it".to_owned()),
     }
+}
+
+/// The same of a dial's.
+fn wrong_dial(world: &World<'_>, peer: PeerId, begun: Instant) -> Option<String> {
+    let again = world.setup.servers_want_tls && !world.links[peer.index()].secure
+        || (world.setup.read_only || world.setup.fittings.retries > 0) && peer == PeerId::WRITER;
+    if world.links[peer.index()].state == State::Closed || again {
+        // The driver has not heard of it yet, perhaps not even of the end of a connection without TLS.
+        return None;
+    }
+    if !matches!(world.seen.phase(peer), Phase::Absent | Phase::Opening) && !world.lies(peer) {
+        return Some("its login has begun".to_owned());
+    }
+    let dialled = world.dialled[peer.index()];
+    (begun > dialled).then(|| "it was dialled before".to_owned())
 }
 
 fn remember(world: &mut World<'_>, timer: Timer, begun: Instant) {
@@ -334,43 +336,8 @@ fn due(world: &World<'_>) -> Vec<(String, Instant)> {
     if let Some(since) = clocks.shut_down {
         due.push(("the shutdown".to_owned(), since + timeouts.shutdown));
     }
-    let relays =
-        |peer: PeerId| world.is_opaque() || !world.setup.terminate && peer == conduct::gate(world);
     for peer in [PeerId::WRITER, PeerId::READER] {
-        let at = peer.index();
-        let link = &world.links[at];
-        let given_up = clocks.given_up[at];
-        match (link.state, given_up) {
-            (State::Closed, _) => {}
-            (State::Dialing | State::Securing, _) => {
-                due.push((
-                    format!("the dial of the {peer}"),
-                    world.dialled[at] + timeouts.dial,
-                ));
-            }
-            (State::Open, Some(since)) => {
-                if !link.has_ended() {
-                    due.push((format!("the leave of the {peer}"), since + timeouts.drain));
-                }
-            }
-            (State::Open, None) => {
-                let login = matches!(world.seen.phase(peer), Phase::Opening | Phase::Login);
-                if login && !relays(peer) {
-                    let dial = world.dialled[at] + timeouts.dial;
-                    let login = world.connected[at] + timeouts.replay;
-                    due.push((format!("our login to the {peer}"), dial.max(login)));
-                }
-                // Behind bytes that a client is slow to take the session may have seen the answer.
-                let held = world.cancels.since(peer).is_some();
-                let since = clocks.asked[at].filter(|_| link.buffer.is_empty() && !held);
-                if let Some(since) = since {
-                    due.push((
-                        format!("our request to the {peer}"),
-                        since + timeouts.replay,
-                    ));
-                }
-            }
-        }
+        due.extend(due_of(world, peer));
     }
     if retries::is_ahead(world) {
         due.push((
@@ -392,6 +359,50 @@ fn due(world: &World<'_>) -> Vec<(String, Instant)> {
             if link.state != State::Closed && !link.has_ended() {
                 let latest = world.now + timeouts.drain;
                 due.push((format!("the leave of the {peer}"), latest));
+            }
+        }
+    }
+    due
+}
+
+/// What one of the servers owes, and when it is due.
+fn due_of(world: &World<'_>, peer: PeerId) -> Vec<(String, Instant)> {
+    let mut due = Vec::new();
+    let relays = world.is_opaque() || !world.setup.terminate && peer == conduct::gate(world);
+    let at = peer.index();
+    let link = &world.links[at];
+    let given_up = world.clocks.given_up[at];
+    match (link.state, given_up) {
+        (State::Closed, _) => {}
+        (State::Dialing | State::Securing, _) => {
+            due.push((
+                format!("the dial of the {peer}"),
+                world.dialled[at] + world.config.timeouts.dial,
+            ));
+        }
+        (State::Open, Some(since)) => {
+            if !link.has_ended() {
+                due.push((
+                    format!("the leave of the {peer}"),
+                    since + world.config.timeouts.drain,
+                ));
+            }
+        }
+        (State::Open, None) => {
+            let login = matches!(world.seen.phase(peer), Phase::Opening | Phase::Login);
+            if login && !relays {
+                let dial = world.dialled[at] + world.config.timeouts.dial;
+                let login = world.connected[at] + world.config.timeouts.replay;
+                due.push((format!("our login to the {peer}"), dial.max(login)));
+            }
+            // Behind bytes that a client is slow to take the session may have seen the answer.
+            let held = world.cancels.since(peer).is_some();
+            let since = world.clocks.asked[at].filter(|_| link.buffer.is_empty() && !held);
+            if let Some(since) = since {
+                due.push((
+                    format!("our request to the {peer}"),
+                    since + world.config.timeouts.replay,
+                ));
             }
         }
     }

@@ -75,14 +75,7 @@ impl ClientMessage {
             } => {
                 let values: Vec<Option<&[u8]>> =
                     values.iter().map(|value| Some(value.as_bytes())).collect();
-                Frontend::Bind(Bind {
-                    portal: portal.as_bytes(),
-                    statement: statement.as_bytes(),
-                    formats: Formats::new(&[]),
-                    values: Values::new(&values),
-                    result_formats: Formats::new(&[]),
-                })
-                .encode(out)
+                bind([portal, statement], &[], &values, &[]).encode(out)
             }
             ClientMessage::BindAs {
                 portal,
@@ -90,17 +83,7 @@ impl ClientMessage {
                 formats,
                 values,
                 results,
-            } => {
-                let values = optional(values);
-                Frontend::Bind(Bind {
-                    portal: portal.as_bytes(),
-                    statement: statement.as_bytes(),
-                    formats: Formats::new(formats),
-                    values: Values::new(&values),
-                    result_formats: Formats::new(results),
-                })
-                .encode(out)
-            }
+            } => bind([portal, statement], formats, &optional(values), results).encode(out),
             ClientMessage::DescribeStatement(name) => describe(Target::Statement, name).encode(out),
             ClientMessage::DescribePortal(name) => describe(Target::Portal, name).encode(out),
             ClientMessage::Execute { portal, max_rows } => Frontend::Execute(Execute {
@@ -110,15 +93,11 @@ impl ClientMessage {
             .encode(out),
             ClientMessage::CloseStatement(name) => close(Target::Statement, name).encode(out),
             ClientMessage::ClosePortal(name) => close(Target::Portal, name).encode(out),
-            ClientMessage::FunctionCall(oid) => {
-                let mut body = oid.to_be_bytes().to_vec();
-                body.extend_from_slice(&[0; 6]);
-                Frontend::Unknown {
-                    tag: b'F',
-                    body: &body,
-                }
-                .encode(out)
+            ClientMessage::FunctionCall(oid) => Frontend::Unknown {
+                tag: b'F',
+                body: &[&oid.to_be_bytes()[..], &[0; 6]].concat(),
             }
+            .encode(out),
             ClientMessage::CallAs {
                 function,
                 formats,
@@ -261,6 +240,21 @@ fn parse<'a>(name: &'a str, text: &'a str, types: &'a [u32]) -> Frontend<'a> {
         name: name.as_bytes(),
         text: text.as_bytes(),
         types: ParamTypes::new(types),
+    })
+}
+
+fn bind<'a>(
+    [portal, statement]: [&'a String; 2],
+    formats: &'a [i16],
+    values: &'a [Option<&'a [u8]>],
+    results: &'a [i16],
+) -> Frontend<'a> {
+    Frontend::Bind(Bind {
+        portal: portal.as_bytes(),
+        statement: statement.as_bytes(),
+        formats: Formats::new(formats),
+        values: Values::new(values),
+        result_formats: Formats::new(results),
     })
 }
 

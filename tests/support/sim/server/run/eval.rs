@@ -244,18 +244,7 @@ impl Session {
                 self.sequence(name, &text(0), int(1), io)
             }
             name if name.contains("advisory") => self.advisory(name, int(0), io),
-            "f_read" => {
-                let table = self.table_now("t", io.cluster);
-                let count = table.map_or(0, |table| {
-                    let wanted = Value::Int(int(0));
-                    table
-                        .rows
-                        .iter()
-                        .filter(|(_, row)| row[0] == wanted)
-                        .count()
-                });
-                Ok(Value::Int(count as i64))
-            }
+            "f_read" => Ok(Value::Int(self.count_of(int(0), io))),
             "f_write" => self.write_marked(int(0), "w", io),
             name if writes(name) => {
                 let Value::Int(length) = pure("length", arguments)? else {
@@ -270,6 +259,20 @@ impl Session {
             }
             _ => Ok(pure(name, arguments)?),
         }
+    }
+
+    /// How many rows of the table have this number.
+    fn count_of(&mut self, number: i64, io: &mut Io<'_>) -> i64 {
+        let table = self.table_now("t", io.cluster);
+        let count = table.map_or(0, |table| {
+            let wanted = Value::Int(number);
+            table
+                .rows
+                .iter()
+                .filter(|(_, row)| row[0] == wanted)
+                .count()
+        });
+        count as i64
     }
 
     fn advisory(&mut self, name: &str, number: i64, io: &mut Io<'_>) -> Result<Value, Stop> {

@@ -86,10 +86,7 @@ impl Session {
             Utility::Fetch { name, count, moves } => self.fetch(name, *count, *moves, io),
             Utility::CloseCursor(name) => self.close_cursor(name.as_deref()),
             Utility::Listen(channel) => self.listen(channel),
-            Utility::Unlisten(channel) => {
-                self.tx.listens.push(Listen::Remove(channel.clone()));
-                tag("UNLISTEN")
-            }
+            Utility::Unlisten(channel) => self.unlisten(channel.clone()),
             Utility::Notify(channel, payload) => {
                 self.notify(channel, payload, io)?;
                 tag("NOTIFY")
@@ -112,6 +109,11 @@ impl Session {
             | Utility::Truncate(_)
             | Utility::Vacuum => self.on_tables(utility, parameters, io),
         }
+    }
+
+    fn unlisten(&mut self, channel: Option<Arc<str>>) -> Done {
+        self.tx.listens.push(Listen::Remove(channel));
+        tag("UNLISTEN")
     }
 
     /// Commands that touch tables.
