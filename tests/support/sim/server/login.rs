@@ -310,16 +310,7 @@ impl Opening {
                 }
                 finish(start, out, cluster, place)
             }
-            Question::GssFirst => {
-                if body != GSS_HELLO {
-                    return Err(refused_by_gss());
-                }
-                authentication(out, 8, GSS_MORE);
-                out.flush();
-                let question = Question::GssSecond;
-                self.waiting = Some(Waiting { start, question });
-                Ok(Next::Go)
-            }
+            Question::GssFirst => self.gss_begins(start, body, out),
             Question::GssSecond => {
                 let token = gss_token(8, GSS_MORE, PASSWORD);
                 if hopeless || token.is_none_or(|token| token != body) {
@@ -331,17 +322,7 @@ impl Opening {
             }
             Question::AnyPassword | Question::Nothing => finish(start, out, cluster, place),
             #[cfg(feature = "scram")]
-            Question::ScramFirst => {
-                let end_point = place.options.end_point.filter(|_| self.secured);
-                let (exchange, challenge) =
-                    super::scram::Exchange::begin(body, place.options.impostor, end_point)?;
-                self.learned.extend(exchange.nonce_of_client());
-                authentication(out, 11, challenge.as_bytes());
-                out.flush();
-                let question = Question::ScramFinal(exchange);
-                self.waiting = Some(Waiting { start, question });
-                Ok(Next::Go)
-            }
+            Question::ScramFirst => self.scram_begins(start, body, out, place),
             #[cfg(feature = "scram")]
             Question::ScramFinal(exchange) => {
                 if let Some(proof) = super::scram::proof(body) {
@@ -362,6 +343,36 @@ impl Opening {
                 finish(start, out, cluster, place)
             }
         }
+    }
+
+    fn gss_begins(&mut self, start: Start, body: &[u8], out: &mut Output) -> Result<Next, Fault> {
+        if body != GSS_HELLO {
+            return Err(refused_by_gss());
+        }
+        authentication(out, 8, GSS_MORE);
+        out.flush();
+        let question = Question::GssSecond;
+        self.waiting = Some(Waiting { start, question });
+        Ok(Next::Go)
+    }
+
+    #[cfg(feature = "scram")]
+    fn scram_begins(
+        &mut self,
+        start: Start,
+        body: &[u8],
+        out: &mut Output,
+        place: &Place<'_>,
+    ) -> Result<Next, Fault> {
+        let end_point = place.options.end_point.filter(|_| self.secured);
+        let (exchange, challenge) =
+            super::scram::Exchange::begin(body, place.options.impostor, end_point)?;
+        self.learned.extend(exchange.nonce_of_client());
+        authentication(out, 11, challenge.as_bytes());
+        out.flush();
+        let question = Question::ScramFinal(exchange);
+        self.waiting = Some(Waiting { start, question });
+        Ok(Next::Go)
     }
 }
 
