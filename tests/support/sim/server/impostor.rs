@@ -64,6 +64,7 @@ impl Impostor {
 }
 
 /// Minutes of work for a client that obeys.
+#[cfg(feature = "scram")]
 pub(super) const ITERATIONS: u32 = 100_000_000;
 
 /// More than anybody has to say during a login.
