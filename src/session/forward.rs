@@ -2,10 +2,11 @@
 
 use super::effects::Note;
 use super::leg::{Duty, LegId};
-use super::look::{bind_names, text_of};
+use super::look::text_of;
 use super::policy::Judged;
 use super::requests::{Batch, SYNC};
 use super::sql_prepare::asks_for_statements;
+use super::statement::bind_names;
 use super::trial::Trial;
 use super::{Demand, PeerId, Session};
 use crate::error::Malformed;

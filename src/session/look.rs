@@ -16,7 +16,7 @@ use crate::limits;
 use crate::route::{Class, Intent, LexState, Name, Route, Why};
 use crate::track::Pin;
 use crate::track::prepared::{Text, key};
-use crate::wire::{Frontend, Header, Reader, Target, tags::frontend as tag};
+use crate::wire::{Frontend, Header, Target, tags::frontend as tag};
 
 /// What was seen so far of the segment at the front of the client's unclaimed bytes.
 #[derive(Debug)]
@@ -257,6 +257,18 @@ impl Look {
         }
     }
 
+    /// The segment ends, and its batch does not.
+    fn flush(&mut self) {
+        if self.trace == Trace::None {
+            self.trace = Trace::Batch;
+        }
+        if self.binds > 0 {
+            // A portal ends with its batch, and an Execute begins a transaction that Sync ends: were the batch to turn into a
+            // write, neither could move.
+            self.join(Class::Session, Why::SessionStatement);
+        }
+    }
+
     /// The segment prepares a statement; the newest of a name counts.
     fn prepare(&mut self, input: &[u8], name: &[u8], intent: Arc<Intent>) {
         let place = first_field(self.len, name);
@@ -355,14 +367,7 @@ impl<R: Route> Session<R> {
                 return Seen::Enough;
             }
             Frontend::Flush => {
-                if look.trace == Trace::None {
-                    look.trace = Trace::Batch;
-                }
-                if look.binds > 0 {
-                    // A portal ends with its batch, and an Execute begins a transaction that Sync ends: were the batch to
-                    // turn into a write, neither could move.
-                    look.join(Class::Session, Why::SessionStatement);
-                }
+                look.flush();
                 return Seen::Enough;
             }
             Frontend::Close(close) => match close.kind {
@@ -587,14 +592,6 @@ pub(super) fn text_of(body: &[u8]) -> Option<&[u8]> {
         Ok(Frontend::Parse(parse)) => Some(parse.text),
         Ok(_) | Err(_) => None,
     }
-}
-
-/// The portal and the statement that a Bind names, though the rest of it may be missing.
-pub(super) fn bind_names(body: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut reader = Reader::new("Bind", body);
-    let portal = reader.cstr("portal").ok()?;
-    let statement = reader.cstr("statement").ok()?;
-    Some((portal, statement))
 }
 
 /// Why a decision was taken that follows what was seen.

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::leg::LegId;
-use super::look::{bind_names, text_of};
+use super::look::text_of;
+use super::statement::bind_names;
 use super::{Event, Metadata, Session};
 use crate::limits;
 use crate::route::{LexState, Route, Unparsed, View, tables};

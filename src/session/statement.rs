@@ -1,6 +1,5 @@
 //! What a policy is shown of a client's message that runs or prepares something.
 
-use super::look::bind_names;
 use crate::route::{Intent, LexState};
 use crate::wire::{Frontend, Header, Printable, Reader, tags::frontend as tag};
 
@@ -231,4 +230,12 @@ impl std::fmt::Debug for StatementFacts<'_> {
             .field("request", &self.request)
             .finish()
     }
+}
+
+/// The portal and the statement that a Bind names, though the rest of it may be missing.
+pub(super) fn bind_names(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut reader = Reader::new("Bind", body);
+    let portal = reader.cstr("portal").ok()?;
+    let statement = reader.cstr("statement").ok()?;
+    Some((portal, statement))
 }

@@ -18,7 +18,7 @@ use super::conduct;
 use super::distance::{self, Distance};
 use super::fault::{Damage, Fault, is_spare};
 use super::oracle;
-use super::server::{Node, ServerPhase};
+use super::server::ServerPhase;
 use super::setup::{Caller, Method, Spare};
 use super::world::{State, World};
 

@@ -18,7 +18,7 @@ use super::super::server::Server;
 use super::super::setup::END_POINT;
 use super::super::spoken;
 use super::super::transfers;
-use super::super::wants;
+use super::super::wants::{self, Wanted};
 use super::happened::{Happened, Sent};
 use super::link::{Agrees, End, Link, State};
 use super::{Chunking, World};
