@@ -37,8 +37,6 @@ mod stored;
 #[path = "../support/sim/texts.rs"]
 mod texts;
 mod tracker;
-#[path = "../support/sim/visible.rs"]
-mod visible;
 mod wire;
 mod world;
 

@@ -11,8 +11,8 @@ use pgturnout::route::{
 };
 
 use super::feed::Feed;
+use super::sim::visible::{statements, visible};
 use super::texts::{self, ENCODINGS};
-use super::visible::{statements, visible};
 
 /// Pieces that a lexer's states are made of, and pieces that decide a class.
 const PIECES: &[&str] = &[

@@ -71,6 +71,8 @@ struct Requests {
     began: usize,
     /// What became of the batch so far: whether anything of it was the reader's.
     batch: Option<bool>,
+    /// Whether a message of it was denied: up to its Sync a server skips whatever follows.
+    denied: bool,
     /// What was dropped for a loss that has to be told of.
     suspect: Option<String>,
 }
@@ -304,10 +306,13 @@ fn request(world: &mut World<'_>, to: Option<PeerId>, frame: &[u8]) {
     }
     let of_reader = requests.batch == Some(true) || to == Some(PeerId::READER);
     let lost = of_reader && known > requests.began;
-    let ends = matches!(tag, b'Q' | b'F' | b'S');
+    let ends = tag == b'S' || !requests.denied && matches!(tag, b'Q' | b'F');
     let denied = judged && verdict::denies(tag, body, shown);
     let reasoned = to.is_some() || goodbye || tag == b'X' || denied || lost || accepted;
-    requests.batch = (!ends).then_some(of_reader || to.is_none() && !reasoned);
+    // What stands in the place of a denied message may be with the reader.
+    let may_be = to.is_none() && (denied || !reasoned);
+    requests.batch = (!ends).then_some(of_reader || may_be);
+    requests.denied = !ends && (requests.denied || denied);
     if !reasoned && is_live(world) {
         let shown: String = frame.escape_ascii().to_string().chars().take(60).collect();
         suspects(world, &format!("`{shown}` of the client"));

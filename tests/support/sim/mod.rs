@@ -56,6 +56,6 @@ mod text;
 pub(crate) mod torn;
 pub(crate) mod transfers;
 pub(crate) mod verdict;
-mod visible;
+pub(crate) mod visible;
 mod wants;
 pub(crate) mod world;

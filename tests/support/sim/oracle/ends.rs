@@ -22,12 +22,21 @@ type Named = BTreeMap<Vec<u8>, bool>;
 fn of(mut said: &[u8]) -> Vec<bool> {
     let (mut statements, mut portals) = (Named::new(), Named::new());
     let mut out = Vec::new();
+    let mut begun = 0;
     while let Ok(Some(header)) = Header::parse(said) {
         let Some((body, behind)) = header.split(said) else {
             break;
         };
         said = behind;
-        if !b"QFPBDCEHS".contains(&header.tag) || header.tag == b'H' && body.is_empty() {
+        if matches!(header.tag, b'Q' | b'F' | b'S' | b'H') {
+            // With something else beside it an end may have no place where that has none.
+            alone(&mut out[begun..]);
+        }
+        if header.tag == b'H' && body.is_empty() {
+            begun = out.len();
+            continue;
+        }
+        if !b"QFPBDCEHS".contains(&header.tag) {
             continue;
         }
         let is = |names: &Named, name: &[u8]| names.get(name).copied().unwrap_or(false);
@@ -50,8 +59,18 @@ fn of(mut said: &[u8]) -> Vec<bool> {
             },
             Ok(_) | Err(_) => false,
         });
+        if matches!(header.tag, b'Q' | b'F' | b'S') {
+            begun = out.len();
+        }
     }
+    alone(&mut out[begun..]);
     out
+}
+
+/// Of what stands in one batch all are ends, or none counts as one.
+fn alone(batch: &mut [bool]) {
+    let all = batch.iter().all(|ends| *ends);
+    batch.fill(all);
 }
 
 /// Whether a text is a COMMIT or a ROLLBACK, and nothing else.
