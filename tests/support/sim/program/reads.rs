@@ -344,6 +344,37 @@ impl Program<'_, '_> {
         self.query("select id from t order by id");
     }
 
+    /// What a batch has gone back from it goes on behind, before any ReadyForQuery.
+    fn goes_back_in_a_batch(&mut self) {
+        for text in ["table t", "savepoint a", "select 1/0"] {
+            self.query(text);
+        }
+        self.parse("", "rollback to a");
+        self.run("");
+        self.say(ClientMessage::Flush);
+        self.events.push(Event::Calm);
+        let text = match self.choices.percent(50) {
+            true => self.statements.write(self.choices),
+            false => self
+                .choices
+                .one(&["table t", "release a", "listen a"])
+                .to_owned(),
+        };
+        self.parse("", &text);
+        self.run("");
+        self.sync();
+    }
+
+    /// Perhaps it fails, and another follows it that shows its modes.
+    fn fails_and_chains(&mut self) {
+        if self.choices.percent(60) {
+            self.put("select 1/0");
+            self.put("rollback and chain");
+            self.query("show transaction_read_only");
+            self.query("show transaction_isolation");
+        }
+    }
+
     /// A statement, as one driver or another sends it: alone, in a batch, looked at first, or with what it says asked for before
     /// the batch ends.
     fn put(&mut self, text: &str) {
@@ -397,6 +428,9 @@ impl Program<'_, '_> {
             true => self.choices.one(&COURSES),
             false => &[],
         };
+        if self.choices.percent(40) {
+            self.goes_back_in_a_batch();
+        }
         for text in course {
             self.put(text);
         }
@@ -442,12 +476,7 @@ impl Program<'_, '_> {
                 self.query(&format!("show {name}"));
             }
         }
-        if self.choices.percent(60) {
-            self.put("select 1/0");
-            self.put("rollback and chain");
-            self.query("show transaction_read_only");
-            self.query("show transaction_isolation");
-        }
+        self.fails_and_chains();
         let end = self.choices.one(&["commit", "rollback", "commit"]);
         self.query(end);
     }
