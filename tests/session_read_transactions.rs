@@ -628,6 +628,85 @@ fn an_end_is_prepared_and_run_with_a_flush() {
     }
 }
 
+/// A batch goes on behind a chain that it has asked the answer of: where the next transaction has its place.
+#[test]
+fn a_chain_is_run_with_a_flush() {
+    let chained = |rig: &mut Rig, failed: bool| {
+        has_read(rig);
+        if failed {
+            runs(rig, "Q(select 1/0)", READER, "E(22012) Z(E)");
+        }
+        let chain = "P(,rollback and chain) B(,) E H";
+        runs(rig, chain, READER, "1 2 C(ROLLBACK)");
+    };
+    for failed in [false, true] {
+        each(reading, |rig| {
+            chained(rig, failed);
+            runs(rig, "S", READER, "Z(T)");
+            if failed {
+                rig.client("Q(rollback)");
+                moves(rig, "Q(begin)", "Q(rollback)", "C(ROLLBACK) Z(I)");
+            } else {
+                runs(rig, "Q(rollback)", READER, "C(ROLLBACK) Z(I)");
+            }
+        });
+        each(reading, |rig| {
+            chained(rig, failed);
+            runs(rig, "CS(x) H", READER, "3");
+            runs(rig, "S", READER, "Z(T)");
+        });
+        for request in ["P(,savepoint a) B(,) E S", "P(,delete from t) B(,) E S"] {
+            each(reading, |rig| {
+                chained(rig, failed);
+                rig.client(request);
+                rig.see(READER, "S");
+                rig.see(WRITER, "");
+                rig.reader("Z(T)");
+                rig.see(READER, "Q(rollback)");
+                rig.reader("C(ROLLBACK) Z(I)");
+                match failed {
+                    true => {
+                        rig.see(WRITER, "Q(begin)");
+                        rig.writer("C(BEGIN) Z(T)");
+                    }
+                    false => {
+                        rig.see(WRITER, "Q(begin read only) Q(commit and chain)");
+                        rig.writer("C(BEGIN) Z(T) C(COMMIT) Z(T)");
+                    }
+                }
+                rig.see(WRITER, request);
+                rig.writer("1 2 C(SAVEPOINT) Z(T)");
+                rig.see(CLIENT, "1 2 C(SAVEPOINT) Z(T)");
+            });
+        }
+    }
+}
+
+/// Nor is anything of a batch refused whose transaction has ended before it has read.
+#[test]
+fn what_is_closed_behind_an_end_is_closed() {
+    each(reading, |rig| {
+        begun(rig);
+        runs(rig, "P(c,commit) DS(c) H", READER, "1 t n");
+        runs(rig, "B(,c) E H", READER, "2 C(COMMIT)");
+        runs(rig, "CS(c) H", READER, "3");
+        runs(rig, "S", READER, "Z(I)");
+        is_over(rig);
+    });
+}
+
+/// A reader whose transaction has ended is in none.
+#[test]
+fn a_reader_that_is_in_a_transaction_that_has_ended_is_left() {
+    each(reading, |rig| {
+        has_read(rig);
+        rig.client("Q(commit)");
+        rig.see(READER, "Q(commit)");
+        rig.reader("C(COMMIT) Z(T)");
+        assert!(!rig.is_open(READER));
+    });
+}
+
 /// Whether the whole has failed, or what was done since a savepoint, is not known behind more of them than are remembered.
 #[test]
 fn a_chain_behind_forgotten_savepoints_is_refused() {

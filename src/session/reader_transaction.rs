@@ -353,6 +353,7 @@ impl<R: Route> Session<R> {
         }
         let settled = serving.pipeline.is_settled();
         let setting = query_text(look, input);
+        let stands = self.requests.batch == Batch::On(leg);
         let place = match &self.reader_transaction {
             ReaderTransaction::Runs(run) if !settled => {
                 let reads = part == Part::Reads && certain && run.flight == Flight::Reads;
@@ -371,6 +372,8 @@ impl<R: Route> Session<R> {
                 self.requests.look.restart();
                 return Demand::Again;
             }
+            // What ends a batch, or asks for its answers, goes where the batch stands.
+            ReaderTransaction::Runs(_) if part == Part::Empty && stands => Place::Reader,
             ReaderTransaction::Runs(run) if run.stage == Stage::Over && part != Part::Empty => {
                 // The rest of the batch belongs to another transaction.
                 self.leave_reader(now);
@@ -396,8 +399,12 @@ impl<R: Route> Session<R> {
                 }
                 self.settle_within(leg, setting)
             }
-            Place::Again if self.requests.batch == Batch::None => {
+            Place::Again if matches!(self.requests.batch, Batch::None | Batch::Left) => {
                 self.begin_again(now, Then::GoesOn);
+                Demand::Paused
+            }
+            Place::Again if stands => {
+                self.leave_reader(now);
                 Demand::Paused
             }
             Place::Again | Place::Nowhere => {
@@ -528,7 +535,8 @@ impl<R: Route> Session<R> {
             };
         }
         if status != TransactionStatus::Idle {
-            return self.reader_runs_transaction();
+            let over = matches!(&self.reader_transaction, ReaderTransaction::Runs(run) if run.stage == Stage::Over);
+            return self.reader_runs_transaction() && !over;
         }
         // A Sync of ours may be answered before the BEGIN that it made way for.
         let reader = self.reader();

@@ -22,15 +22,15 @@ type Named = BTreeMap<Vec<u8>, bool>;
 fn of(mut said: &[u8]) -> Vec<bool> {
     let (mut statements, mut portals) = (Named::new(), Named::new());
     let mut out = Vec::new();
-    let mut begun = 0;
+    let (mut begun, mut bound) = (0, 0_usize);
     while let Ok(Some(header)) = Header::parse(said) {
         let Some((body, behind)) = header.split(said) else {
             break;
         };
         said = behind;
         if matches!(header.tag, b'Q' | b'F' | b'S' | b'H') {
-            // With something else beside it an end may have no place where that has none.
-            alone(&mut out[begun..]);
+            // With something else beside it, or a portal left behind, an end may have no place where that has none.
+            alone(&mut out[begun..], std::mem::take(&mut bound));
         }
         if header.tag == b'H' && body.is_empty() {
             begun = out.len();
@@ -50,9 +50,13 @@ fn of(mut said: &[u8]) -> Vec<bool> {
             Ok(Frontend::Bind(bind)) => {
                 let ends = is(&statements, bind.statement);
                 *portals.entry(bind.portal.to_vec()).or_insert(true) &= ends;
+                bound += 1;
                 ends
             }
-            Ok(Frontend::Execute(execute)) => is(&portals, execute.portal),
+            Ok(Frontend::Execute(execute)) => {
+                bound = bound.saturating_sub(1);
+                is(&portals, execute.portal)
+            }
             Ok(Frontend::Describe(describe)) => match describe.kind {
                 Target::Statement => is(&statements, describe.name),
                 Target::Portal => is(&portals, describe.name),
@@ -63,13 +67,13 @@ fn of(mut said: &[u8]) -> Vec<bool> {
             begun = out.len();
         }
     }
-    alone(&mut out[begun..]);
+    alone(&mut out[begun..], bound);
     out
 }
 
-/// Of what stands in one batch all are ends, or none counts as one.
-fn alone(batch: &mut [bool]) {
-    let all = batch.iter().all(|ends| *ends);
+/// Of what stands in one batch, with so many portals that are not run in it, all are ends, or none counts as one.
+fn alone(batch: &mut [bool], bound: usize) {
+    let all = bound == 0 && batch.iter().all(|ends| *ends);
     batch.fill(all);
 }
 
