@@ -399,18 +399,26 @@ impl<R: Route> Session<R> {
                 }
                 self.settle_within(leg, setting)
             }
-            Place::Again if matches!(self.requests.batch, Batch::None | Batch::Left) => {
-                self.begin_again(now, Then::GoesOn);
-                Demand::Paused
-            }
-            Place::Again if stands => {
-                self.leave_reader(now);
-                Demand::Paused
-            }
+            Place::Again if self.goes_again(now, leg) => Demand::Paused,
             Place::Again | Place::Nowhere => {
                 let class = self.requests.look.class;
                 self.refuse_within(leg, misplaced(class), input)
             }
+        }
+    }
+
+    /// The transaction goes to the writer, if that is possible: behind the part of an open batch that stands on the reader.
+    fn goes_again(&mut self, now: Instant, leg: LegId) -> bool {
+        match self.requests.batch {
+            Batch::None | Batch::Left => {
+                self.begin_again(now, Then::GoesOn);
+                true
+            }
+            Batch::On(on) if on == leg => {
+                self.leave_reader(now);
+                true
+            }
+            Batch::On(_) | Batch::Unseen | Batch::Leaving | Batch::Broken(_) => false,
         }
     }
 
