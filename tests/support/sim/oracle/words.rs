@@ -13,9 +13,6 @@ use super::super::world::{OUTSIDE, World};
 /// the time that its transaction failed depends on that.
 pub(crate) fn seen_by(frames: &[Frame], world: &World<'_>) -> Vec<String> {
     let words = said_by(frames, world);
-    if !has_of_the_reader(world) {
-        return words;
-    }
     let mut out: Vec<String> = Vec::new();
     // Where the answer begins of what is asked in a failed transaction.
     let mut failed = None;
