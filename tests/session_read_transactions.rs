@@ -662,21 +662,11 @@ fn a_chain_is_run_with_a_flush() {
                 rig.see(READER, "S");
                 rig.see(WRITER, "");
                 rig.reader("Z(T)");
-                rig.see(READER, "Q(rollback)");
-                rig.reader("C(ROLLBACK) Z(I)");
-                match failed {
-                    true => {
-                        rig.see(WRITER, "Q(begin)");
-                        rig.writer("C(BEGIN) Z(T)");
-                    }
-                    false => {
-                        rig.see(WRITER, "Q(begin read only) Q(commit and chain)");
-                        rig.writer("C(BEGIN) Z(T) C(COMMIT) Z(T)");
-                    }
-                }
-                rig.see(WRITER, request);
-                rig.writer("1 2 C(SAVEPOINT) Z(T)");
-                rig.see(CLIENT, "1 2 C(SAVEPOINT) Z(T)");
+                let again = match failed {
+                    true => "Q(begin)",
+                    false => "Q(begin read only) Q(commit and chain)",
+                };
+                moves(rig, again, request, "1 2 C(SAVEPOINT) Z(T)");
             });
         }
     }

@@ -1,4 +1,4 @@
-//! Which of the client's messages only end a transaction: nothing that a session may refuse.
+//! Which of the client's messages only end a transaction, or give back a name: nothing that a session may refuse.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use pgturnout::wire::{Frontend, Header, Target};
 use super::super::visible;
 use super::super::world::World;
 
-/// For each message that can fail, as the one server counts them, whether it only ends a transaction. Of a session with data
+/// For each message that can fail, as the one server counts them, whether it only does that. Of a session with data
 /// of COPY, which nobody counts, nothing is known.
 pub(super) fn of_transactions(world: &World<'_>) -> Vec<bool> {
     match super::copies(world) {
@@ -61,6 +61,7 @@ fn of(mut said: &[u8]) -> Vec<bool> {
                 Target::Statement => is(&statements, describe.name),
                 Target::Portal => is(&portals, describe.name),
             },
+            Ok(Frontend::Close(_)) => true,
             Ok(_) | Err(_) => false,
         });
         if matches!(header.tag, b'Q' | b'F' | b'S') {
