@@ -1163,3 +1163,22 @@ fn what_may_be_tried_is_tried_in_it() {
         is_over(rig);
     });
 }
+
+#[test]
+fn what_was_read_before_it_began_does_not_keep_it_there() {
+    each(optimistic, |rig| {
+        rig.both();
+        rig.client("Q(select app.f()) Q(begin read only)");
+        rig.see(READER, "Q(select app.f())");
+        rig.reader("T D(1) C(SELECT 1)");
+        rig.client("");
+        rig.reader("Z(I)");
+        rig.see(READER, "Q(begin read only)");
+        rig.reader("C(BEGIN) Z(T)");
+        rig.client("Q(reset role)");
+        rig.see(READER, "Q(rollback)");
+        rig.see(WRITER, "Q(begin read only)");
+        rig.writer("C(BEGIN) Z(T)");
+        rig.see(WRITER, "Q(reset role)");
+    });
+}

@@ -482,10 +482,11 @@ impl<R: Route> Session<R> {
         demand
     }
 
-    /// The reader has completed a statement of the client's, with this tag.
+    /// The reader has completed a statement of the client's, with this tag. What is answered while the BEGIN is on its way
+    /// was asked before it.
     pub(super) fn reader_completed(&mut self, tag: &[u8]) {
         if let ReaderTransaction::Runs(run) = &mut self.reader_transaction {
-            if took_snapshot(tag) == Snapshot::Taken {
+            if run.stage == Stage::Open && took_snapshot(tag) == Snapshot::Taken {
                 run.seen = Snapshot::Taken;
             }
         }
