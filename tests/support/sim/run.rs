@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pgturnout::session::{CloseCause, Event as Told, PeerId, StatementKind, Timer};
+use pgturnout::track::Pin;
 use pgturnout::wire::SqlState;
 
 use super::alone;
@@ -37,6 +38,8 @@ struct Story {
     moves: bool,
     /// Whether rows that a standby has not yet are left out of what the client saw.
     fresh: bool,
+    /// Whether a reader has refused a request for the session's default isolation, of which it was not asked.
+    refused: bool,
     /// How many of the client's messages were forwarded when the writer became another, each time; whether anything but moves
     /// has struck.
     points: Vec<usize>,
@@ -334,6 +337,8 @@ fn ordered(
             // What came before the move was written, and nothing behind it.
             _ if world.moves.distance.gave_up_writing(door::node(&world)) => Comparable::Nothing,
             _ if aims_at_readers(scenario) => Comparable::Nothing,
+            // Whether the writer has answered by then what a caller has sent there is the network's affair.
+            _ if ends_with_its_reader(&world) => Comparable::Nothing,
             Damage::None => Comparable::All,
             Damage::Anything if scenario.setup.wild => Comparable::Beginning,
             Damage::Requests | Damage::Session if is_paced(scenario) => Comparable::All,
@@ -349,6 +354,8 @@ fn ordered(
                 .any(|fault| matches!(fault, Fault::Async(..) | Fault::Transfer(..))),
         moves: world.moves.has_begun(),
         fresh: reads::are_all_fresh(&world),
+        refused: world.told.contains(&Told::Pinned(Pin::Serializable))
+            && !scenario.setup.fittings.asks(),
         points: world.moves.points().to_vec(),
         struck: world
             .strikes
@@ -386,6 +393,12 @@ fn ordered(
 fn aims_at_readers(scenario: &Scenario) -> bool {
     let aimed = |event: &Event| matches!(event, Event::Aim(_, _, _, Fault::Readers(_)));
     scenario.events.iter().any(aimed)
+}
+
+/// Whether a session whose caller may send reads to the writer ended because its reader could not be had.
+fn ends_with_its_reader(world: &World<'_>) -> bool {
+    let lost = CloseCause::LoginFailed(PeerId::READER);
+    world.setup.fittings.whims && world.closes.contains(&(PeerId::CLIENT, lost))
 }
 
 /// Whether nothing happens but that the client asks and is answered, one request after the other, and that something goes
@@ -456,7 +469,9 @@ fn agree(first: &Story, other: &Story, how: (Chunking, Order)) -> Result<Extent,
     let moves = first.moves || other.moves;
     // A fault that waits for its moment may have struck in one of them only.
     let comparable = first.comparable.max(other.comparable);
-    if comparable == Comparable::Nothing || first.fresh != other.fresh {
+    if comparable == Comparable::Nothing
+        || (first.fresh, first.refused) != (other.fresh, other.refused)
+    {
         return Ok(Extent::Nothing);
     }
     // What was not asked for yet may have come or not.

@@ -79,7 +79,7 @@ fn alone(batch: &mut [bool], bound: usize) {
 }
 
 /// Whether a text is a COMMIT or a ROLLBACK, and nothing else.
-fn is_end(text: &[u8]) -> bool {
+pub(super) fn is_end(text: &[u8]) -> bool {
     let Some(code) = visible::visible(text, true) else {
         return false;
     };

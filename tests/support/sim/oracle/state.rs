@@ -1,6 +1,6 @@
 //! What a session did to the database, and the sessions that its statements ran in.
 
-use pgturnout::session::PeerId;
+use pgturnout::session::{Event, PeerId};
 
 use super::super::checks::Check;
 use super::super::fault::Fault;
@@ -8,6 +8,7 @@ use super::super::reads;
 use super::super::server::{Executed, Node};
 use super::super::world::World;
 use super::Direct;
+use super::ends;
 use super::judge::Extent;
 
 /// What was written, in which order and how often: as on one server, and of a session that ended on the way at least
@@ -88,6 +89,8 @@ pub(super) fn sessions(world: &mut World<'_>, direct: &Direct, unfailed: &Direct
             let server = world.servers[peer.index()].as_ref()?;
             Some((peer, server, world.injected_texts[peer.index()].clone()))
         }));
+    let of_a_loss = |event: &Event| matches!(event, Event::ReaderLost { .. });
+    let lost = world.setup.read_transactions && world.told.iter().any(of_a_loss);
     for (peer, server, mut injected) in logs {
         let mut rest = direct.executed.iter();
         for ran in server.executed() {
@@ -111,8 +114,14 @@ pub(super) fn sessions(world: &mut World<'_>, direct: &Direct, unfailed: &Direct
                     && other.parameters == ran.parameters
                     && !other.in_transaction
             });
+            // What is lost there may stand in the program again, behind it.
+            let mut alike = direct.executed.iter().chain(&unfailed.executed);
             let reads = world.setup.read_transactions
-                && same.setting("transaction_read_only") == Some("on");
+                && alike.any(|other| {
+                    other.text == ran.text
+                        && other.parameters == ran.parameters
+                        && other.setting("transaction_read_only") == Some("on")
+                });
             if same.in_transaction && !outside && !reads && peer == PeerId::READER {
                 wrong = Some((
                     Check::Transaction,
@@ -120,6 +129,11 @@ pub(super) fn sessions(world: &mut World<'_>, direct: &Direct, unfailed: &Direct
                 ));
             }
             if let Some(what) = session_differs(same, ran) {
+                // Nothing but its end is there of a transaction that is lost with its reader.
+                if lost && ends::is_end(ran.text.as_bytes()) {
+                    rest = looked;
+                    continue;
+                }
                 // The same text may stand in the program again, in that session.
                 if !looked.chain(&unfailed.executed).any(|other| {
                     other.text == ran.text

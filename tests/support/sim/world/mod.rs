@@ -524,8 +524,10 @@ impl<'s> World<'s> {
             } else if link.state == State::Securing {
                 self.secured(peer);
             }
-            if self.posing[peer.index()] == Some(Impostor::Silent)
-                && self.links[peer.index()].end == End::Open
+            if matches!(
+                self.posing[peer.index()],
+                Some(Impostor::Silent | Impostor::UnknownMethod)
+            ) && self.links[peer.index()].end == End::Open
             {
                 self.links[peer.index()].end = End::Eof;
             }
