@@ -812,6 +812,30 @@ fn what_a_sequence_gave_is_lost_or_keeps_the_session() {
             false,
         ),
         (
+            &[(
+                "select nextval('s'); discard sequences",
+                "T D(1) C(SELECT 1) C(DISCARD SEQUENCES) Z(I)",
+            )],
+            false,
+        ),
+        (
+            &[(
+                "discard sequences; select nextval('s')",
+                "C(DISCARD SEQUENCES) T D(1) C(SELECT 1) Z(I)",
+            )],
+            true,
+        ),
+        (
+            &[
+                ("prepare n as select nextval('s')", "C(PREPARE) Z(I)"),
+                (
+                    "discard sequences; execute n",
+                    "C(DISCARD SEQUENCES) T D(1) C(SELECT 1) Z(I)",
+                ),
+            ],
+            true,
+        ),
+        (
             &[
                 ("select nextval('s')", row),
                 ("discard all", "C(DISCARD ALL) Z(I)"),

@@ -347,6 +347,10 @@ fn deallocate_all_lifts_no_pin_of_a_statement_behind_it() {
     let says = "Q(deallocate all) P(c,select 1) S";
     drop_all(&mut rig, says, "C(DEALLOCATE ALL) Z(I) 1 Z(I)");
     assert_eq!(reads_at(&mut rig), WRITER);
+    let one_text = "deallocate all; prepare d as select 1; prepare e as select 1";
+    let answer = "C(DEALLOCATE ALL) C(PREPARE) C(PREPARE) Z(I)";
+    run(&mut rig, one_text, answer);
+    assert_eq!(reads_at(&mut rig), WRITER);
     run(&mut rig, "deallocate all", "C(DEALLOCATE ALL) Z(I)");
     assert_eq!(reads_at(&mut rig), READER);
 }

@@ -429,13 +429,13 @@ impl<R: Route> Session<R> {
                 self.memory.journal.commit();
             }
             Effect::DiscardTemp => {
-                if self.nothing_runs_behind() && makes_nothing_temporary(&effects.intent) {
+                if self.nothing_runs_behind() && makes_no_more(effects, PinKind::TemporaryObject) {
                     self.memory.pins.lift(Lift::DiscardTemp);
                 }
             }
             Effect::DeallocateAll => {
                 self.confirm_named(effects);
-                if self.nothing_runs_behind() {
+                if self.nothing_runs_behind() && prepares_no_more(effects) {
                     self.memory.pins.lift_now(Lift::DeallocateAll);
                 }
             }
@@ -465,14 +465,16 @@ impl<R: Route> Session<R> {
             | Effect::Pin(_)
             | Effect::DiscardPlans
             | Effect::UnlistenAll => {}
-            Effect::CloseAll if self.nothing_runs_behind() => {
-                self.relocation.held_cursors = HeldCursors::Nothing;
+            Effect::CloseAll => {
+                if self.nothing_runs_behind() && makes_no_more(effects, PinKind::HoldCursor) {
+                    self.relocation.held_cursors = HeldCursors::Nothing;
+                }
             }
-            Effect::CloseAll => {}
-            Effect::DiscardSequences if self.nothing_runs_behind() => {
-                self.relocation.sequence_values = SequenceValues::Nothing;
+            Effect::DiscardSequences => {
+                if self.nothing_runs_behind() && makes_no_more(effects, PinKind::SequenceState) {
+                    self.relocation.sequence_values = SequenceValues::Nothing;
+                }
             }
-            Effect::DiscardSequences => {}
         }
     }
 
@@ -569,10 +571,21 @@ impl<R: Route> Session<R> {
     }
 }
 
-/// Whether no statement of a text makes a temporary object: one behind a DISCARD TEMP would outlive it.
-fn makes_nothing_temporary(intent: &Intent) -> bool {
-    let makes = Effect::Pin(PinKind::TemporaryObject);
-    intent.effects.iter().all(|effect| effect.effect != makes)
+/// What the statements of a text do that are still to complete: it outlives what one does that has.
+fn still_to_come(effects: &Effects) -> impl Iterator<Item = &Effect> {
+    let all = effects.intent.effects.iter();
+    let behind = all.filter(|effect| effect.index >= effects.complete);
+    behind.map(|effect| &effect.effect)
+}
+
+/// Whether none of these leaves what is taken away.
+fn makes_no_more(effects: &Effects, kind: PinKind) -> bool {
+    !still_to_come(effects)
+        .any(|effect| *effect == Effect::Pin(kind) || matches!(effect, Effect::Execute { .. }))
+}
+
+fn prepares_no_more(effects: &Effects) -> bool {
+    !still_to_come(effects).any(|effect| matches!(effect, Effect::Prepare(_)))
 }
 
 /// Which pins keep reads home. State that only statements which go to the writer anyway can see does not.
