@@ -1182,3 +1182,109 @@ fn what_was_read_before_it_began_does_not_keep_it_there() {
         rig.see(WRITER, "Q(reset role)");
     });
 }
+
+/// A Query that no Sync comes before goes by itself: what precedes it in its batch is answered first.
+#[test]
+fn what_no_sync_parts_from_a_query_is_not_refused_with_it() {
+    each(reading, |rig| {
+        has_read(rig);
+        runs(rig, "CS(s) Q(select 2)", READER, "3 D(2) C(SELECT 1) Z(T)");
+        rig.client("CS(s) Q(commit)");
+        rig.see(READER, "CS(s) H");
+        rig.reader("3");
+        rig.see(CLIENT, "3");
+        rig.see(READER, "Q(commit)");
+        rig.reader("C(COMMIT) Z(I)");
+        rig.see(CLIENT, "C(COMMIT) Z(I)");
+        is_over(rig);
+    });
+    each(reading, |rig| {
+        has_read(rig);
+        rig.client("CS(s) Q(delete from t)");
+        rig.see(READER, "CS(s) H");
+        rig.reader("3");
+        rig.see(READER, "Q(denied by a policy of the proxy)");
+        rig.reader("E(42601) Z(E)");
+        rig.see(CLIENT, "3 E(25006) Z(E)");
+    });
+    each(reading, |rig| {
+        begun(rig);
+        rig.client("CS(s) Q(delete from t)");
+        rig.see(READER, "CS(s) H");
+        rig.reader("3");
+        rig.see(READER, "S");
+        rig.see(CLIENT, "3");
+        rig.see(WRITER, "");
+        rig.reader("Z(T)");
+        moves(
+            rig,
+            "Q(begin read only)",
+            "Q(delete from t)",
+            "E(25006) Z(E)",
+        );
+    });
+    // A server that has refused something skips it, too.
+    each(reading, |rig| {
+        has_read(rig);
+        rig.client("P(,select nothing) Q(rollback; delete from t)");
+        rig.see(READER, "P(,select nothing) H");
+        rig.reader("E(42703)");
+        rig.see(CLIENT, "E(42703)");
+        rig.see(WRITER, "");
+        rig.client("S");
+        rig.see(READER, "Q(rollback; delete from t) S");
+        rig.reader("Z(E)");
+        rig.see(CLIENT, "Z(E)");
+        runs(rig, "Q(rollback)", READER, "C(ROLLBACK) Z(I)");
+        is_over(rig);
+    });
+}
+
+/// What a transaction may do does not depend on what was answered when a read came.
+#[test]
+fn a_read_that_follows_an_answer_is_placed_as_one_that_waits() {
+    for follows in [true, false] {
+        each(reading, |rig| {
+            has_read(rig);
+            runs(rig, "Q(select 1/0)", READER, "E(22012) Z(E)");
+            let chain = "P(,rollback and chain) B(,) E H";
+            runs(rig, chain, READER, "1 2 C(ROLLBACK)");
+            if follows {
+                rig.client("S Q(select 1)");
+                rig.see(READER, "S");
+                rig.reader("Z(T)");
+                rig.see(CLIENT, "Z(T)");
+            } else {
+                runs(rig, "S", READER, "Z(T)");
+                rig.client("Q(select 1)");
+            }
+            moves(rig, "Q(begin)", "Q(select 1)", ROW);
+            runs(rig, "Q(delete from t)", WRITER, "C(DELETE 0) Z(T)");
+        });
+    }
+    each(optimistic, |rig| {
+        has_read(rig);
+        runs(rig, "P(,commit) B(,) E H", READER, "1 2 C(COMMIT)");
+        rig.client("S Q(select app.f())");
+        rig.see(READER, "S");
+        rig.reader("Z(I)");
+        rig.see(READER, "Q(select app.f())");
+        rig.reader("E(25006) Z(I)");
+        rig.see(WRITER, "Q(select app.f())");
+    });
+}
+
+#[test]
+fn what_is_only_prepared_begins_nothing() {
+    each(reading, |rig| {
+        rig.both();
+        let request = "P(b,begin read only) P(s,select 1) H";
+        runs(rig, request, WRITER, "1 1");
+        runs(
+            rig,
+            "P(,delete from t) B(,) E S",
+            WRITER,
+            "1 2 C(DELETE 0) Z(I)",
+        );
+    });
+}

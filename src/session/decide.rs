@@ -49,6 +49,12 @@ impl<R: Route> Session<R> {
                 return Demand::Again;
             }
         };
+        let asks_alone = matches!(header.tag, tag::QUERY | tag::FUNCTION_CALL);
+        if len > 0 && asks_alone && self.has_reader_transaction() {
+            // It may have no place where what precedes it in its batch has one.
+            self.requests.look.seen = Seen::Enough;
+            return Demand::Again;
+        }
         if is_of_no_type(header.tag) {
             // The writer gets it unread: a server refuses the type without waiting for the body.
             self.requests.look.too_long();

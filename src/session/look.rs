@@ -13,7 +13,7 @@ use super::requests::Batch;
 use super::trial::can_be_tried;
 use super::{RouteReason, Session};
 use crate::limits;
-use crate::route::{Class, Intent, LexState, Name, Route, Why};
+use crate::route::{Class, Intent, LexState, Name, Route, TransactionModes, Why};
 use crate::track::Pin;
 use crate::track::prepared::{Text, key};
 use crate::wire::{Frontend, Header, Target, tags::frontend as tag};
@@ -53,6 +53,10 @@ pub(super) struct Look {
     /// What the transaction would have of it that cannot be repeated elsewhere.
     trace: Trace,
     carried: Carried,
+    /// What the statement is that was named last, and that of the portal which was bound last.
+    named_part: Part,
+    bound_part: Part,
+    begins: Begins,
     /// Whether the first of its texts is one that a failed transaction runs.
     pub(super) first: First,
 }
@@ -121,6 +125,13 @@ enum Portals {
     LeftOpen,
 }
 
+/// Whether what begins a transaction in a segment is run, and not only prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begins {
+    Nothing,
+    Transaction,
+}
+
 /// Whether what was seen holds whatever becomes of the requests in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Certainty {
@@ -163,6 +174,9 @@ impl Look {
             snapshot: Snapshot::NotTaken,
             trace: Trace::None,
             carried: Carried::Batch,
+            named_part: Part::Empty,
+            bound_part: Part::Empty,
+            begins: Begins::Nothing,
             first: First::Unknown,
         }
     }
@@ -186,6 +200,12 @@ impl Look {
     /// Whether what ends a transaction in it is run, and not only prepared.
     pub(super) fn runs_end(&self) -> bool {
         matches!(self.carried, Carried::Query | Carried::RunEnd)
+    }
+
+    /// The modes of the transaction that it opens.
+    pub(super) fn opened(&self) -> Option<TransactionModes> {
+        let runs = self.is_query() || self.begins == Begins::Transaction;
+        self.part.opened().filter(|_| runs)
     }
 
     /// Forgets what was seen, but keeps the memory for the next segment.
@@ -231,7 +251,9 @@ impl Look {
             self.portals = Portals::LeftOpen;
         }
         self.bound = Some(first_field(self.len, portal));
-        if !portal.is_empty() {
+        self.bound_part = self.named_part;
+        // What ends a transaction takes its own portal along.
+        if !portal.is_empty() && !self.bound_part.is_end() {
             self.trace = Trace::Portal;
         }
         self.binds = self.binds.saturating_add(1);
@@ -251,8 +273,11 @@ impl Look {
         let last = self.bound.clone().and_then(|name| input.get(name));
         if last == Some(portal) {
             self.bound = None;
-            if matches!(self.part, Part::Ends(_)) {
+            if matches!(self.part, Part::Ends(_)) && self.bound_part == self.part {
                 self.carried = Carried::RunEnd;
+            }
+            if self.bound_part.opened().is_some() {
+                self.begins = Begins::Transaction;
             }
         }
     }
@@ -358,7 +383,8 @@ impl<R: Route> Session<R> {
             },
             Frontend::Execute(execute) => {
                 self.look_at_portal(look, input, execute.portal);
-                if execute.max_rows <= 0 {
+                // A command that has no rows is run to its end whatever their limit.
+                if execute.max_rows <= 0 || look.bound_part.is_end() {
                     look.run(input, execute.portal);
                 }
             }
@@ -427,6 +453,7 @@ impl<R: Route> Session<R> {
             look.first = First::of(intent);
         }
         let part = Part::of(intent, unproven, self.default_access());
+        look.named_part = part;
         look.part = match (look.part, look.carried) {
             (Part::Ends(end), Carried::RunEnd) if part != look.part => Part::EndsFirst(end),
             (before, Carried::Query | Carried::Batch | Carried::RunEnd) => before.and(part),
@@ -533,6 +560,10 @@ impl<R: Route> Session<R> {
         let known = own
             || look.portals == Portals::LeftOpen
             || self.memory.portals.get(key(name)).is_some();
+        if let Some(older) = self.memory.portals.get(key(name)).filter(|_| !own) {
+            let meta = Arc::clone(&older.meta);
+            self.join_part(look, &meta);
+        }
         if !known && matches!(self.requests.batch, Batch::None) {
             // A cursor, perhaps: cursors live on the writer.
             look.join(Class::Session, Why::SessionStatement);

@@ -166,6 +166,23 @@ impl Part {
         }
     }
 
+    /// Whether it does nothing but end a transaction.
+    pub(super) fn is_end(self) -> bool {
+        match self {
+            Part::Ends(_) | Part::Chains => true,
+            Part::Empty
+            | Part::Reads
+            | Part::Opens(_)
+            | Part::OpensAndEnds(_)
+            | Part::Shapes(_)
+            | Part::Local
+            | Part::Savepoint
+            | Part::ReadsAndEnds
+            | Part::EndsFirst(_)
+            | Part::Foreign => false,
+        }
+    }
+
     /// The modes of the transaction that it opens.
     pub(super) fn opened(self) -> Option<TransactionModes> {
         match self {

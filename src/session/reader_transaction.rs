@@ -13,10 +13,11 @@ use super::look::{Certainty, Look};
 use super::loss::Stream;
 use super::part::{End, First, Part, Snapshot, Unproven, is_possible, took_snapshot};
 use super::policy::{Judged, Refused};
-use super::requests::Batch;
+use super::requests::{Batch, FLUSH};
 use super::{Demand, Denial, ReadOnlyTransactions, RouteReason, Session};
 use crate::limits;
 use crate::route::{Access, Class, Intent, Route, TransactionModes, Why};
+use crate::wire::tags::frontend as tag;
 use crate::wire::{Frontend, Header, TransactionStatus, sqlstate};
 
 /// Whether a READ ONLY transaction runs on the reader.
@@ -297,7 +298,7 @@ impl<R: Route> Session<R> {
     pub(super) fn opens_on_reader(&self) -> bool {
         let look = &self.requests.look;
         let kept = look.snapshot == Snapshot::Taken || !look.leaves_trace();
-        look.part.opened().is_some() && kept && self.requests.batch == Batch::None
+        look.opened().is_some() && kept && self.requests.batch == Batch::None
     }
 
     /// Whether a Query with this intent would.
@@ -328,11 +329,9 @@ impl<R: Route> Session<R> {
     /// What was looked at is about to be sent to the reader.
     pub(super) fn part_is_sent(&mut self, setting: Option<&[u8]>) {
         let look = &self.requests.look;
-        if let (ReaderTransaction::None, Some(modes), Batch::None) = (
-            &self.reader_transaction,
-            look.part.opened(),
-            self.requests.batch,
-        ) {
+        if let (ReaderTransaction::None, Some(modes), Batch::None) =
+            (&self.reader_transaction, look.opened(), self.requests.batch)
+        {
             self.reader_transaction = ReaderTransaction::Runs(Box::new(Run::new(modes)));
         }
         if let ReaderTransaction::Runs(run) = &mut self.reader_transaction {
@@ -343,7 +342,7 @@ impl<R: Route> Session<R> {
     /// Decides about a segment of a transaction that the reader runs or has lost.
     pub(super) fn decide_within(&mut self, now: Instant, input: &[u8]) -> Demand {
         let look = &self.requests.look;
-        let (part, certain) = (look.part, look.certainty == Certainty::Certain);
+        let part = look.part;
         let leg = self.transaction_leg();
         let Some(serving) = self.leg(leg).serving() else {
             return Demand::Paused;
@@ -355,26 +354,23 @@ impl<R: Route> Session<R> {
         let setting = query_text(look, input);
         let stands = self.requests.batch == Batch::On(leg);
         let place = match &self.reader_transaction {
-            ReaderTransaction::Runs(run) if !settled => {
-                let reads = part == Part::Reads && certain && run.flight == Flight::Reads;
-                if !reads {
-                    self.fence(leg);
-                    return Demand::Paused;
-                }
-                Place::Reader
-            }
             ReaderTransaction::None | ReaderTransaction::Again(_) => return Demand::Paused,
             ReaderTransaction::Runs(_) | ReaderTransaction::Lost if !settled => {
-                self.fence(leg);
-                return Demand::Paused;
+                return self.decide_unanswered(leg, setting, input);
             }
-            ReaderTransaction::Runs(_) | ReaderTransaction::Lost if !certain => {
+            ReaderTransaction::Runs(_) | ReaderTransaction::Lost
+                if look.certainty != Certainty::Certain =>
+            {
                 self.requests.look.restart();
                 return Demand::Again;
             }
             // What ends a batch, or asks for its answers, goes where the batch stands.
-            ReaderTransaction::Runs(_) if part == Part::Empty && stands => Place::Reader,
-            ReaderTransaction::Runs(run) if run.stage == Stage::Over && part != Part::Empty => {
+            ReaderTransaction::Runs(_)
+                if part == Part::Empty && stands && !look.leaves_portals() =>
+            {
+                Place::Reader
+            }
+            ReaderTransaction::Runs(run) if run.stage == Stage::Over => {
                 // The rest of the batch belongs to another transaction.
                 self.leave_reader(now);
                 return Demand::Paused;
@@ -392,9 +388,7 @@ impl<R: Route> Session<R> {
         };
         match place {
             Place::Reader => {
-                if let (ReaderTransaction::Runs(run), true) =
-                    (&mut self.reader_transaction, settled)
-                {
+                if let ReaderTransaction::Runs(run) = &mut self.reader_transaction {
                     run.flight = Flight::Reads;
                 }
                 self.settle_within(leg, setting)
@@ -405,6 +399,36 @@ impl<R: Route> Session<R> {
                 self.refuse_within(leg, misplaced(class), input)
             }
         }
+    }
+
+    /// The same while answers of the transaction are owed: a read may follow reads, and all else waits.
+    fn decide_unanswered(&mut self, leg: LegId, setting: Option<&[u8]>, input: &[u8]) -> Demand {
+        let look = &self.requests.look;
+        let is_read = look.part == Part::Reads && look.certainty == Certainty::Certain;
+        let follows = match &self.reader_transaction {
+            ReaderTransaction::Runs(run) => {
+                is_read
+                    && run.flight == Flight::Reads
+                    && run.stage == Stage::Open
+                    && run.place(look, setting) == Place::Reader
+            }
+            ReaderTransaction::None | ReaderTransaction::Again(_) | ReaderTransaction::Lost => {
+                false
+            }
+        };
+        if follows {
+            return self.settle_within(leg, setting);
+        }
+        let asks_alone = matches!(input.first(), Some(&(tag::QUERY | tag::FUNCTION_CALL)));
+        let stands = self.requests.batch == Batch::On(leg);
+        if asks_alone && stands && self.requests.flushed != Some(leg) {
+            // Nothing of the client's has the server answer what precedes this in its batch.
+            self.push(leg.peer(), &FLUSH);
+            self.requests.flushed = Some(leg);
+        } else {
+            self.fence(leg);
+        }
+        Demand::Paused
     }
 
     /// The transaction goes to the writer, if that is possible: behind the part of an open batch that stands on the reader.

@@ -24,6 +24,9 @@ use crate::wire::{Close, Frontend, Header, Severity, Target, TransactionStatus, 
 /// A Sync of ours.
 pub(super) const SYNC: [u8; 5] = [tag::SYNC, 0, 0, 0, 4];
 
+/// A Flush of ours.
+pub(super) const FLUSH: [u8; 5] = [tag::FLUSH, 0, 0, 0, 4];
+
 /// Where the extended batch stands that is not yet ended by Sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Batch {

@@ -161,7 +161,9 @@ impl Search<'_, '_> {
             true => Vec::new(),
             false => ends::of_transactions(self.world),
         };
-        let may_fail = |message: &usize| !ends.get(*message).is_some_and(|is_end| *is_end);
+        let is = |all: &[bool], message: usize| all.get(message).copied().unwrap_or(false);
+        let within = |message| of_a_fault || is(&reference.read_only, message);
+        let may_fail = |message: &usize| within(*message) && !is(&ends, *message);
         self.try_each(messages.filter(may_fail), wrong, |message| {
             let failures = with(&failures, Failure::Fails(message, code.clone()));
             let mut excuses = excuses.clone();

@@ -34,6 +34,8 @@ pub(crate) struct Direct {
     /// How far the server was at each ReadyForQuery, and in the end.
     ready: Vec<Progress>,
     end: Progress,
+    /// Whether each message that can fail came in a READ ONLY transaction block.
+    read_only: Vec<bool>,
 }
 
 /// How far a server has got.
@@ -101,8 +103,10 @@ pub(crate) fn direct(world: &World<'_>, said: &[u8], failures: &[Failure]) -> Di
     let mut output = Vec::new();
     let mut ready = Vec::new();
     let mut progress = Progress::default();
+    let mut read_only = Vec::new();
     let mut goes_on = true;
     while goes_on {
+        let within = server.is_in_read_only_block();
         if demoted == Some(progress.steps) {
             cluster.demote();
         }
@@ -112,6 +116,7 @@ pub(crate) fn direct(world: &World<'_>, said: &[u8], failures: &[Failure]) -> Di
             steps: progress.steps + 1,
             writes: cluster.writes().len(),
         };
+        read_only.resize(progress.messages, within);
         let new = server.output();
         // Nothing is left behind in the server when it sends this.
         if let Some([b'Z', 0, 0, 0, 5, _]) = new.last_chunk() {
@@ -130,6 +135,7 @@ pub(crate) fn direct(world: &World<'_>, said: &[u8], failures: &[Failure]) -> Di
         rows: cluster.dump(),
         ready,
         end: progress,
+        read_only,
     }
 }
 

@@ -278,6 +278,10 @@ impl Session {
     }
 
     /// The names of prepared statements are other ones now.
+    pub(super) fn is_in_read_only_block(&self) -> bool {
+        self.is_failed() || self.tx.block == Block::Explicit && self.is_read_only()
+    }
+
     pub(super) fn forget_names(&mut self) {
         self.names = None;
     }

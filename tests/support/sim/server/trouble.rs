@@ -185,6 +185,14 @@ impl Server {
         }
     }
 
+    /// Whether a READ ONLY transaction block is open, or such a one has failed.
+    pub(crate) fn is_in_read_only_block(&self) -> bool {
+        match &self.stage {
+            Stage::Session(session) => session.is_in_read_only_block(),
+            Stage::Opening(_) | Stage::Closed(_) => false,
+        }
+    }
+
     /// Whether bytes wait to be read, or a statement runs, waits or takes data of COPY. Not once it is closed.
     pub(crate) fn has_unread(&self) -> bool {
         match &self.stage {
