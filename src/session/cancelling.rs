@@ -8,7 +8,7 @@
 use std::time::Instant;
 
 use super::leg::LegId;
-use super::look::Seen;
+use super::segment::Seen;
 use super::{CancelTarget, PeerId, Session, Timer};
 use crate::route::Route;
 

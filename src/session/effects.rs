@@ -587,25 +587,3 @@ fn makes_no_more(effects: &Effects, kind: PinKind) -> bool {
 fn prepares_no_more(effects: &Effects) -> bool {
     !still_to_come(effects).any(|effect| matches!(effect, Effect::Prepare(_)))
 }
-
-/// Which pins keep reads home. State that only statements which go to the writer anyway can see does not.
-pub(super) fn pin_of(kind: PinKind) -> Option<Pin> {
-    match kind {
-        PinKind::TemporaryObject => Some(Pin::TemporaryObject),
-        PinKind::TemporarySchema => Some(Pin::TemporarySchema),
-        PinKind::UnloggedObject => Some(Pin::UnloggedObject),
-        PinKind::SetConfig => Some(Pin::SetConfig),
-        PinKind::SetSeed => Some(Pin::SetSeed),
-        PinKind::Load => Some(Pin::Load),
-        PinKind::Procedure => Some(Pin::Procedure),
-        PinKind::LoginDefaults => Some(Pin::LoginDefaults),
-        PinKind::UnknownSetting => Some(Pin::Setting),
-        PinKind::AmbiguousName => Some(Pin::Unaccounted),
-        PinKind::Listen
-        | PinKind::AdvisoryLock
-        | PinKind::HoldCursor
-        | PinKind::Cursor
-        | PinKind::SequenceState
-        | PinKind::UnknownCode => None,
-    }
-}

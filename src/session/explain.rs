@@ -1,7 +1,7 @@
 //! A dry run: where a text would go, and what it would leave behind.
 
-use super::effects::pin_of;
 use super::settings::pin_of_setting;
+use super::sql_prepare::pin_of;
 use super::trial::can_be_tried;
 use super::{RouteReason, Session};
 use crate::route::{Class, Effect, Intent, Reason, Route, Target, Why, scan};

@@ -2,9 +2,9 @@
 
 use super::effects::Note;
 use super::leg::{Duty, LegId};
-use super::look::text_of;
 use super::policy::Judged;
 use super::requests::{Batch, SYNC};
+use super::segment::text_of;
 use super::sql_prepare::asks_for_statements;
 use super::statement::bind_names;
 use super::trial::Trial;

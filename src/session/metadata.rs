@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::leg::LegId;
-use super::look::text_of;
+use super::segment::text_of;
 use super::statement::bind_names;
 use super::{Event, Metadata, Session};
 use crate::limits;

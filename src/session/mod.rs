@@ -29,7 +29,7 @@
 //! | `policy_login` | what the caller hears of a login |
 //! | `out_of_sync` | what becomes of a stream that makes no sense any more |
 //! | `parting` | the polite end of a session, at the driver's wish |
-//! | `look` | what the next request asks for, without claiming a byte of it |
+//! | `look`, `segment` | what the next request asks for, without claiming a byte of it, and what was seen of it |
 //! | `decide` | which upstream it goes to, and what has to happen first |
 //! | `explain` | where a text would go, without sending it |
 //! | `requests` | the order of requests: batches, what is forced, what is dropped |
@@ -93,6 +93,7 @@ mod reported;
 mod requests;
 mod restore;
 mod retry;
+mod segment;
 mod settings;
 mod spans;
 mod sql_prepare;

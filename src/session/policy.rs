@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use super::client::SessionKind;
 use super::effects::Prepared;
-use super::look::text_of;
 use super::policy_login::{LoginAsked, LoginFacts};
+use super::segment::text_of;
 use super::statement::{Statement, StatementFacts, StatementText};
 use super::{CloseCause, Demand, Session, Tell, TlsInfo};
 use crate::limits;

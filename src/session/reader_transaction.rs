@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::leg::LegId;
-use super::look::{Certainty, Look};
 use super::loss::Stream;
 use super::part::{End, First, Part, Snapshot, Unproven, is_possible, took_snapshot};
 use super::policy::{Judged, Refused};
 use super::requests::{Batch, FLUSH};
+use super::segment::{Certainty, Look};
 use super::{Demand, Denial, ReadOnlyTransactions, RouteReason, Session};
 use crate::limits;
 use crate::route::{Access, Class, Intent, Route, TransactionModes, Why};

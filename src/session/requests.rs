@@ -10,9 +10,9 @@ use bytes::BytesMut;
 
 use super::effects::Note;
 use super::leg::{LegId, Roles};
-use super::look::Look;
 use super::loss::{Gone, Stream};
 use super::policy::Judged;
+use super::segment::Look;
 use super::trial::Trial;
 use super::{Demand, Event, Life, PeerId, RouteReason, Session, Tell};
 use crate::ledger::Fate;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::decide::Obstacle;
-use super::effects::{Note, Prepared, pin_of};
+use super::effects::{Note, Prepared};
 use super::leg::LegId;
-use super::look::{Certainty, Look, Mirror, text_of};
 use super::moving::{HeldCursors, SequenceValues};
 use super::requests::{Batch, SYNC};
+use super::segment::{Certainty, Look, Mirror, text_of};
 use super::{PeerId, Session, Timer};
 use crate::route::{
     Class, Concerns, Effect, Intent, LexState, Name, PinKind, Preparation, Route, Why,
@@ -198,4 +198,26 @@ fn unseen() -> Intent {
         effect: Effect::Pin(PinKind::Procedure),
     });
     intent
+}
+
+/// Which pins keep reads home. State that only statements which go to the writer anyway can see does not.
+pub(super) fn pin_of(kind: PinKind) -> Option<Pin> {
+    match kind {
+        PinKind::TemporaryObject => Some(Pin::TemporaryObject),
+        PinKind::TemporarySchema => Some(Pin::TemporarySchema),
+        PinKind::UnloggedObject => Some(Pin::UnloggedObject),
+        PinKind::SetConfig => Some(Pin::SetConfig),
+        PinKind::SetSeed => Some(Pin::SetSeed),
+        PinKind::Load => Some(Pin::Load),
+        PinKind::Procedure => Some(Pin::Procedure),
+        PinKind::LoginDefaults => Some(Pin::LoginDefaults),
+        PinKind::UnknownSetting => Some(Pin::Setting),
+        PinKind::AmbiguousName => Some(Pin::Unaccounted),
+        PinKind::Listen
+        | PinKind::AdvisoryLock
+        | PinKind::HoldCursor
+        | PinKind::Cursor
+        | PinKind::SequenceState
+        | PinKind::UnknownCode => None,
+    }
 }

@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 
 use super::effects::{Note, Prepared};
 use super::leg::LegId;
-use super::look::{Look, Mirror, Seen, text_of};
 use super::requests::Batch;
 use super::restore::is_serializable;
+use super::segment::{Look, Mirror, Seen, text_of};
 use super::{CloseCause, Demand, Event, LostReads, Optimistic, PeerId, RouteReason, Session};
 use crate::ledger::Fate;
 use crate::limits;
