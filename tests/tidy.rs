@@ -22,7 +22,6 @@ const LONG: &[(&str, usize)] = &[
     ("tests/support/sim/moves.rs::cut_over", 74),
     ("tests/support/sim/program/reads.rs::read_transaction", 74),
     ("tests/support/sim/run.rs::agree", 90),
-    ("tests/support/sim/run.rs::ordered", 73),
     ("tests/support/sim/world/mod.rs::new", 115),
 ];
 

@@ -76,6 +76,14 @@ impl Story {
         closes
     }
 
+    /// How much of both can be compared: a fault that waits for its moment may have struck in one of them only.
+    fn comparable_with(&self, other: &Story) -> Comparable {
+        match (self.fresh, self.refused) == (other.fresh, other.refused) {
+            true => self.comparable.max(other.comparable),
+            false => Comparable::Nothing,
+        }
+    }
+
     /// What the driver was told, but for how the login to the reader goes: it may go on beside a request to the writer.
     fn told_in_order(&self) -> Vec<&Told> {
         let of_reader = |event: &Told| {
@@ -332,18 +340,7 @@ fn ordered(
         return Err(violation);
     }
     Ok(Story {
-        comparable: match world.damage {
-            _ if world.interjected || world.moves.is_lossy() => Comparable::Nothing,
-            // What came before the move was written, and nothing behind it.
-            _ if world.moves.distance.gave_up_writing(door::node(&world)) => Comparable::Nothing,
-            _ if aims_at_readers(scenario) => Comparable::Nothing,
-            // Whether the writer has answered by then what a caller has sent there is the network's affair.
-            _ if ends_with_its_reader(&world) => Comparable::Nothing,
-            Damage::None => Comparable::All,
-            Damage::Anything if scenario.setup.wild => Comparable::Beginning,
-            Damage::Requests | Damage::Session if is_paced(scenario) => Comparable::All,
-            Damage::Requests | Damage::Session | Damage::Anything => Comparable::Nothing,
-        },
+        comparable: comparable(&world, scenario),
         client: oracle::seen_by(&moves::of_servers(&world), &world),
         owed: oracle::owed(&world),
         varies: scenario.setup.lag
@@ -387,6 +384,22 @@ fn ordered(
         closes: std::mem::take(&mut world.closes),
         rests: std::mem::take(&mut world.rests),
     })
+}
+
+/// How much of a run can be compared with another of the same scenario.
+fn comparable(world: &World<'_>, scenario: &Scenario) -> Comparable {
+    match world.damage {
+        _ if world.interjected || world.moves.is_lossy() => Comparable::Nothing,
+        // What came before the move was written, and nothing behind it.
+        _ if world.moves.distance.gave_up_writing(door::node(world)) => Comparable::Nothing,
+        _ if aims_at_readers(scenario) => Comparable::Nothing,
+        // Whether the writer has answered by then what a caller has sent there is the network's affair.
+        _ if ends_with_its_reader(world) => Comparable::Nothing,
+        Damage::None => Comparable::All,
+        Damage::Anything if scenario.setup.wild => Comparable::Beginning,
+        Damage::Requests | Damage::Session if is_paced(scenario) => Comparable::All,
+        Damage::Requests | Damage::Session | Damage::Anything => Comparable::Nothing,
+    }
 }
 
 /// Whether the driver learns of readers at a moment that comes earlier or later as bytes are cut: where requests go follows it.
@@ -467,11 +480,8 @@ fn agree(first: &Story, other: &Story, how: (Chunking, Order)) -> Result<Extent,
         })
     };
     let moves = first.moves || other.moves;
-    // A fault that waits for its moment may have struck in one of them only.
-    let comparable = first.comparable.max(other.comparable);
-    if comparable == Comparable::Nothing
-        || (first.fresh, first.refused) != (other.fresh, other.refused)
-    {
+    let comparable = first.comparable_with(other);
+    if comparable == Comparable::Nothing {
         return Ok(Extent::Nothing);
     }
     // What was not asked for yet may have come or not.

@@ -5,7 +5,7 @@ use pgturnout::session::{Event, PeerId};
 use super::super::checks::Check;
 use super::super::fault::Fault;
 use super::super::reads;
-use super::super::server::{Executed, Node};
+use super::super::server::{Executed, Node, Server};
 use super::super::world::World;
 use super::Direct;
 use super::ends;
@@ -75,23 +75,27 @@ fn is_subsequence(part: &[String], whole: &[String]) -> bool {
     part.iter().all(|word| rest.any(|other| other == word))
 }
 
-/// Each statement of the client's ran in the session that the client made.
-///
-/// `unfailed` is what one server makes of the program if nothing fails there: a request that failed may have run on a
-/// server all the same.
-pub(super) fn sessions(world: &mut World<'_>, direct: &Direct, unfailed: &Direct) {
-    let mut wrong = None;
-    let logs = world
+/// The servers that the session has had or has, and what was sent there of our own.
+fn logs<'w>(world: &'w World<'_>) -> impl Iterator<Item = (PeerId, &'w Server, Vec<String>)> {
+    world
         .retired
         .iter()
         .map(|(peer, server, texts)| (*peer, server, texts.clone()))
         .chain(PeerId::ALL.into_iter().filter_map(|peer| {
             let server = world.servers[peer.index()].as_ref()?;
             Some((peer, server, world.injected_texts[peer.index()].clone()))
-        }));
+        }))
+}
+
+/// Each statement of the client's ran in the session that the client made.
+///
+/// `unfailed` is what one server makes of the program if nothing fails there: a request that failed may have run on a
+/// server all the same.
+pub(super) fn sessions(world: &mut World<'_>, direct: &Direct, unfailed: &Direct) {
+    let mut wrong = None;
     let of_a_loss = |event: &Event| matches!(event, Event::ReaderLost { .. });
     let lost = world.setup.read_transactions && world.told.iter().any(of_a_loss);
-    for (peer, server, mut injected) in logs {
+    for (peer, server, mut injected) in logs(world) {
         let mut rest = direct.executed.iter();
         for ran in server.executed() {
             if let Some(at) = injected
