@@ -1288,3 +1288,42 @@ fn what_is_only_prepared_begins_nothing() {
         );
     });
 }
+
+/// What ends a transaction ends its portals, and nothing that uses one goes elsewhere.
+#[test]
+fn portals_end_with_their_transaction() {
+    each(reading, |rig| {
+        begun(rig);
+        let chain = "P(,rollback and chain) B(,) E S";
+        runs(rig, chain, READER, "1 2 C(ROLLBACK) Z(T)");
+        // There is no portal of that name any more.
+        runs(rig, "P(,commit) E S", READER, "1 E(34000) Z(E)");
+    });
+    each(reading, |rig| {
+        begun(rig);
+        let show = "P(,show timezone) B(,) E S";
+        runs(rig, show, READER, "1 2 C(SHOW) Z(T)");
+        let request = "E P(,savepoint a) B(,) E S";
+        runs(rig, request, READER, "C(SHOW) 1 2 C(SAVEPOINT) Z(T)");
+        let lacks = "Q(delete from t)";
+        rig.client(lacks);
+        rig.see(READER, "Q(denied by a policy of the proxy)");
+        rig.see(WRITER, "");
+    });
+    each(reading, |rig| {
+        has_read(rig);
+        runs(rig, "E S", READER, "E(34000) Z(E)");
+    });
+}
+
+/// A name that its batch has given back means nothing but what it is given to.
+#[test]
+fn what_a_batch_has_closed_counts_for_nothing() {
+    each(reading, |rig| {
+        has_read(rig);
+        runs(rig, "P(s,select 1) S", READER, "1 Z(T)");
+        let request = "CS(s) P(s,commit) B(,s) E S";
+        runs(rig, request, READER, "3 1 2 C(COMMIT) Z(I)");
+        is_over(rig);
+    });
+}

@@ -35,6 +35,9 @@ fn read_behind(rig: &mut Rig, restored: &[&str]) {
     rig.see(CLIENT, ROW);
 }
 
+/// What lets another server know a custom setting.
+const KNOWN: &str = "select pg_catalog.set_config('app.user', '', true)";
+
 fn pinned(rig: &mut Rig, pin: Pin) -> bool {
     rig.has_event(|event| *event == Event::Pinned(pin))
 }
@@ -520,7 +523,6 @@ fn a_set_config_with_literals_is_a_set() {
 /// A custom setting is known from then on, though its value ends with the transaction.
 #[test]
 fn a_local_custom_setting_is_known_on_the_reader() {
-    const KNOWN: &str = "select pg_catalog.set_config('app.user', '', true)";
     for text in [
         "select set_config('app.user', '7', true)",
         "select set_config('app.user', $1, true)",
@@ -552,7 +554,6 @@ fn a_local_custom_setting_is_known_on_the_reader() {
 /// Nothing takes it back: not a rollback, of the whole or of a part, nor an error.
 #[test]
 fn a_custom_setting_is_known_whatever_becomes_of_it() {
-    const KNOWN: &str = "select pg_catalog.set_config('app.user', '', true)";
     for (between, answer, end) in [
         ("rollback", "C(ROLLBACK) Z(I)", ""),
         ("rollback to a", "C(ROLLBACK) Z(T)", "C(COMMIT) Z(I)"),
@@ -606,6 +607,29 @@ fn a_set_config_with_computed_arguments_pins_up_to_discard_all() {
         write(rig, "discard all", "C(DISCARD ALL) Z(I)");
         read_behind(rig, &["DISCARD ALL"]);
     });
+}
+
+/// A value that no text shows keeps the reads home up to the next one of its setting; that the setting is known outlasts it.
+#[test]
+fn a_custom_setting_of_a_parameter_pins_up_to_its_next_value() {
+    for (end, answer, restored) in [
+        (
+            "discard all",
+            "C(DISCARD ALL) Z(I)",
+            &[KNOWN, "DISCARD ALL"][..],
+        ),
+        ("set app.user = '7'", "C(SET) Z(I)", &["set app.user = '7'"]),
+    ] {
+        each(config, |rig| {
+            rig.both();
+            let text = "select set_config('app.user', $1, false)";
+            write(rig, text, "T D(x) C(SELECT 1) Z(I)");
+            assert!(pinned(rig, Pin::Setting));
+            read_on_the_writer(rig);
+            write(rig, end, answer);
+            read_behind(rig, restored);
+        });
+    }
 }
 
 #[test]

@@ -42,6 +42,9 @@ impl Scan<'_> {
         });
         let portable = text.is_ascii() && !text.contains(&b'\\');
         for call in calls {
+            // A value that is not shown cannot be said again, nor has it to where it ends with the transaction.
+            let portable =
+                portable && (call.scope == Scope::Local || call.value != SettingValue::Opaque);
             self.note_temporary_path(&call.name, call.value.single().unwrap_or_default());
             self.effect(Effect::Setting(SettingChange {
                 name: call.name.into(),
@@ -87,8 +90,8 @@ impl Scan<'_> {
         None
     }
 
-    /// `[pg_catalog.]set_config('name', 'value', true | false)`. The value may be a parameter where nothing depends on it:
-    /// a custom setting that ends with its transaction, as policies of rows have it.
+    /// `[pg_catalog.]set_config('name', 'value', true | false)`. The value may be a parameter where no text is read by it: that of
+    /// a custom setting, as policies of rows have it.
     fn one_call(&self, ahead: &mut Lexer<'_>) -> Option<Call> {
         let mut token = ahead.next();
         let folded = |token: &Token, ahead: &Lexer<'_>| Folded::new(token, ahead.text(token));
@@ -124,8 +127,7 @@ impl Scan<'_> {
         let name = names::setting(&name.to_ascii_lowercase());
         // The transaction's own settings have rules of their own, and the seed is none.
         let plain = !name.starts_with(b"transaction_") && name != b"seed";
-        let settled =
-            value != SettingValue::Opaque || scope == Scope::Local && name.contains(&b'.');
+        let settled = value != SettingValue::Opaque || name.contains(&b'.');
         (plain && settled).then_some(Call { name, value, scope })
     }
 }

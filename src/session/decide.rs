@@ -36,8 +36,11 @@ pub(super) enum Obstacle {
 impl<R: Route> Session<R> {
     /// Looks at the next message of a segment, or chooses its upstream when enough was seen.
     pub(super) fn look_ahead(&mut self, now: Instant, input: &[u8]) -> Demand {
-        if self.requests.look.seen != Seen::On {
-            return self.decide(now, input);
+        let parts = self.has_reader_transaction();
+        match self.requests.look.seen {
+            Seen::Parted if !parts => self.requests.look.seen = Seen::On,
+            Seen::On => {}
+            Seen::Enough | Seen::Parted | Seen::TooLong => return self.decide(now, input),
         }
         let len = self.requests.look.len;
         let rest = input.get(len..).unwrap_or_default();
@@ -51,9 +54,9 @@ impl<R: Route> Session<R> {
             }
         };
         let asks_alone = matches!(header.tag, tag::QUERY | tag::FUNCTION_CALL);
-        if len > 0 && asks_alone && self.has_reader_transaction() {
+        if len > 0 && asks_alone && parts {
             // It may have no place where what precedes it in its batch has one.
-            self.requests.look.seen = Seen::Enough;
+            self.requests.look.seen = Seen::Parted;
             return Demand::Again;
         }
         if is_of_no_type(header.tag) {

@@ -126,6 +126,8 @@ impl<R: Route> Session<R> {
             return Demand::Paused;
         };
         self.tally.client.frontend(header.tag);
+        // The server refuses what it gets, and with it fails the transaction that its portals are of.
+        self.memory.portals.clear();
         let denied = self.note_denied(leg, &statement, *refused, again);
         let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         self.expect(leg, kind_of(&statement), denied, length);

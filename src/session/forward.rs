@@ -12,7 +12,7 @@ use super::{Demand, PeerId, Session};
 use crate::error::Malformed;
 use crate::ledger::Fate;
 use crate::limits;
-use crate::route::{Intent, Known, Route};
+use crate::route::{Effect, Intent, Known, Route};
 use crate::track::Pin;
 use crate::track::pipeline::{Kind, Owner};
 use crate::track::prepared::{Change, Reached, key};
@@ -232,6 +232,8 @@ impl<R: Route> Session<R> {
         self.may_write(leg, &intent);
         self.memory.outline = self.outline_of(text);
         let note = self.note_effects(leg, &intent, text);
+        self.memory.portals.close(b"");
+        self.portals_end(&intent);
         // A simple Query drops the unnamed statement.
         let note = match self.forget_unnamed(leg) {
             Some(ticket) => note.and_unnamed(ticket),
@@ -310,7 +312,22 @@ impl<R: Route> Session<R> {
             return Plan::Full;
         }
         let note = self.note_effects(leg, &bound.meta, text);
+        self.portals_end(&bound.meta);
         Plan::Request(Kind::Execute, note)
+    }
+
+    /// A text is on its way: what ends a transaction ends every portal in it, and one that it fails to end is a failed one, which
+    /// runs none.
+    fn portals_end(&mut self, intent: &Intent) {
+        let ends = intent.effects.iter().any(|effect| {
+            matches!(
+                effect.effect,
+                Effect::Commit { .. } | Effect::Rollback { .. } | Effect::PrepareTransaction
+            )
+        });
+        if ends {
+            self.memory.portals.clear();
+        }
     }
 
     fn plan_close(&mut self, leg: LegId, close: Close<'_>) -> Plan {

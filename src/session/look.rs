@@ -9,7 +9,8 @@ use std::sync::Arc;
 use super::part::{Carried, First, Part, Snapshot, Unproven, takes_snapshot};
 use super::requests::Batch;
 use super::segment::{
-    Certainty, Look, Mirror, Portals, Seen, Shape, SoleText, first_field, next_field, text_of,
+    Certainty, Look, Mirror, Older, Portals, Seen, Shape, SoleText, first_field, next_field,
+    text_of,
 };
 use super::trial::can_be_tried;
 use super::{RouteReason, Session};
@@ -17,7 +18,7 @@ use crate::limits;
 use crate::route::{Class, Intent, LexState, Route, Why};
 use crate::track::Pin;
 use crate::track::prepared::{Text, key};
-use crate::wire::{Frontend, Header, Target};
+use crate::wire::{Frontend, Header, Parse, Target};
 
 impl<R: Route> Session<R> {
     /// Looks at the next message of the segment. `input` are the client's unclaimed bytes; the message begins at
@@ -77,7 +78,7 @@ impl<R: Route> Session<R> {
                 let intent = self.intent_of(parse.text);
                 let place = next_field(first_field(look.len, parse.name).end, parse.text);
                 look.text.join(SoleText::Sent(place));
-                self.look_at_parse(look, parse.name, &intent, parse.text);
+                self.look_at_parse(look, input, &parse, &intent);
                 self.outline(look, parse.text);
                 let bytes = size.saturating_add(parse.name.len());
                 let text = self.may_forget(parse.name, &intent, parse.text);
@@ -108,7 +109,10 @@ impl<R: Route> Session<R> {
                 return Seen::Enough;
             }
             Frontend::Close(close) => match close.kind {
-                Target::Statement => look.names(close.name),
+                Target::Statement => {
+                    look.names(close.name);
+                    look.close(close.name);
+                }
                 Target::Portal => {}
             },
             Frontend::CopyData { .. } | Frontend::CopyDone | Frontend::CopyFail { .. } => {}
@@ -199,15 +203,21 @@ impl<R: Route> Session<R> {
     }
 
     /// A name that is parsed again while it is known makes the server refuse it, so either text may count.
-    fn look_at_parse(&mut self, look: &mut Look, name: &[u8], intent: &Arc<Intent>, text: &[u8]) {
-        self.join_text(look, intent, text);
+    fn look_at_parse(
+        &mut self,
+        look: &mut Look,
+        input: &[u8],
+        parse: &Parse<'_>,
+        intent: &Arc<Intent>,
+    ) {
+        self.join_text(look, intent, parse.text);
         self.join_part(look, intent);
-        look.names(name);
-        if name.is_empty() {
-            // The unnamed statement is replaced, whatever it was.
+        look.names(parse.name);
+        if parse.name.is_empty() || look.has_closed(input, parse.name) {
+            // It is replaced, or nothing has the name any more.
             return;
         }
-        let meaning = self.memory.statements.meaning(key(name));
+        let meaning = self.memory.statements.meaning(key(parse.name));
         if let Some(known) = meaning.definition {
             look.join(known.meta.class, known.meta.reason.why);
             let known = Arc::clone(&known.meta);
@@ -274,8 +284,11 @@ impl<R: Route> Session<R> {
         if let Some(older) = self.memory.portals.get(key(name)).filter(|_| !own) {
             let meta = Arc::clone(&older.meta);
             self.join_part(look, &meta);
+            look.older = Older::Portal;
         }
-        if !known && matches!(self.requests.batch, Batch::None) {
+        // Cursors have names.
+        let nothing = name.is_empty() && self.reader_runs_transaction();
+        if !known && !nothing && matches!(self.requests.batch, Batch::None) {
             // A cursor, perhaps: cursors live on the writer.
             look.join(Class::Session, Why::SessionStatement);
             look.part = Part::Foreign;

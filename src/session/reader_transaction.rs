@@ -13,7 +13,7 @@ use super::loss::Stream;
 use super::part::{End, First, Part, Snapshot, Unproven, is_possible, took_snapshot};
 use super::policy::{Judged, Refused};
 use super::requests::{Batch, FLUSH};
-use super::segment::{Certainty, Look};
+use super::segment::{Certainty, Look, Older};
 use super::{Demand, Denial, ReadOnlyTransactions, RouteReason, Session};
 use crate::limits;
 use crate::route::{Access, Class, Intent, Route, TransactionModes, Why};
@@ -127,7 +127,8 @@ impl Run {
 
     /// Where a segment goes while the transaction has not failed. `setting` is its text, if it is one Query.
     fn place(&self, look: &Look, setting: Option<&[u8]>) -> Place {
-        let pristine = self.seen == Snapshot::NotTaken;
+        // What uses a portal of before has no place elsewhere.
+        let pristine = self.seen == Snapshot::NotTaken && look.older == Older::Nothing;
         if self.modes.access != Some(Access::ReadOnly) && pristine {
             return Place::Again;
         }
@@ -182,7 +183,7 @@ impl Run {
                 _ => {}
             }
         }
-        if look.snapshot == Snapshot::Taken {
+        if look.snapshot == Snapshot::Taken || look.older == Older::Portal {
             self.seen = Snapshot::Taken;
         }
     }

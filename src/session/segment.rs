@@ -25,6 +25,8 @@ pub(super) struct Look {
     /// How many times it prepares one, and what that takes to be remembered, in bytes.
     pub(super) parses: usize,
     pub(super) parsed_bytes: usize,
+    /// The name of the statement that was closed last.
+    pub(super) closed: Option<Range<usize>>,
     /// The name of the portal that was bound last and not yet run to its end.
     pub(super) bound: Option<Range<usize>>,
     pub(super) portals: Portals,
@@ -48,6 +50,7 @@ pub(super) struct Look {
     pub(super) named_part: Part,
     pub(super) bound_part: Part,
     pub(super) begins: Begins,
+    pub(super) older: Older,
     /// Whether the first of its texts is one that a failed transaction runs.
     pub(super) first: First,
 }
@@ -123,6 +126,13 @@ pub(super) enum Begins {
     Transaction,
 }
 
+/// Whether it uses what stands on one server since before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Older {
+    Nothing,
+    Portal,
+}
+
 /// Whether what was seen holds whatever becomes of the requests in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Certainty {
@@ -138,6 +148,8 @@ pub(super) enum Seen {
     On,
     /// All of it was seen, or nothing that follows can make it a read.
     Enough,
+    /// A Query follows in its batch, which a READ ONLY transaction on the reader parts from it. Elsewhere it is one with that.
+    Parted,
     /// It does not fit the read buffer.
     TooLong,
 }
@@ -154,6 +166,7 @@ impl Look {
             parsed: Vec::new(),
             parses: 0,
             parsed_bytes: 0,
+            closed: None,
             bound: None,
             portals: Portals::Finished,
             binds: 0,
@@ -168,6 +181,7 @@ impl Look {
             named_part: Part::Empty,
             bound_part: Part::Empty,
             begins: Begins::Nothing,
+            older: Older::Nothing,
             first: First::Unknown,
         }
     }
@@ -257,6 +271,19 @@ impl Look {
             self.join(Class::Session, Why::Forgotten);
             self.part = Part::Foreign;
         }
+    }
+
+    /// The segment closes a statement.
+    pub(super) fn close(&mut self, name: &[u8]) {
+        // Behind what kind it is of.
+        let place = first_field(self.len, name);
+        self.closed = Some(place.start.saturating_add(1)..place.end.saturating_add(1));
+    }
+
+    /// Whether it closed the statement of this name last.
+    pub(super) fn has_closed(&self, input: &[u8], name: &[u8]) -> bool {
+        let closed = self.closed.clone().and_then(|place| input.get(place));
+        closed == Some(name)
     }
 
     /// The segment runs a portal to its end.

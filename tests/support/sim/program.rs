@@ -1,11 +1,13 @@
 //! Scenarios out of choices: what a client says, how the network moves it, and what goes wrong.
 
+mod anew;
 mod cancels;
 mod distances;
 mod door;
 mod edges;
 mod faults;
 mod fitted;
+mod free;
 mod halves;
 mod kinds;
 mod losses;

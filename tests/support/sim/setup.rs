@@ -231,6 +231,8 @@ pub(crate) enum Start {
     Plain,
     /// With settings in `options`, and one setting named twice.
     Options,
+    /// With a search path that makes tables temporary.
+    Temporary,
     /// With a protocol option that nobody knows.
     Extension,
     /// As a user who does not exist.
@@ -253,6 +255,7 @@ impl Start {
                 (b"application_name", b"simulator"),
                 (b"TimeZone", b"Europe/Berlin"),
             ],
+            Start::Temporary => vec![(b"options", b"-c search_path=pg_temp,public")],
             Start::Long => vec![(b"options", LONG.as_bytes())],
             Start::Extension => vec![(b"_pq_.unheard_of", b"1")],
             Start::Replication => vec![(b"replication", b"database")],
@@ -389,7 +392,11 @@ impl Setup {
         let both = !self.is_opaque() && self.terminate
             || !whole && self.split && (self.gate_is_reader || self.fail_without_reader);
         let welcome = match self.start {
-            Start::Plain | Start::Options | Start::Extension | Start::Replication => true,
+            Start::Plain
+            | Start::Options
+            | Start::Temporary
+            | Start::Extension
+            | Start::Replication => true,
             Start::Nobody | Start::Nowhere => false,
             Start::WrongPassword => self.login == Method::Trust,
             Start::Long => true,
@@ -425,7 +432,10 @@ impl Setup {
 
     /// Whether servers are told of another database and of other options than the client names.
     pub(crate) fn has_tenants(&self) -> bool {
-        let named = matches!(self.start, Start::Plain | Start::Options | Start::Extension);
+        let named = matches!(
+            self.start,
+            Start::Plain | Start::Options | Start::Temporary | Start::Extension
+        );
         self.fittings.tenant && named && !self.wild && !self.is_opaque()
     }
 

@@ -22,6 +22,7 @@ type Named = BTreeMap<Vec<u8>, bool>;
 fn of(mut said: &[u8]) -> Vec<bool> {
     let (mut statements, mut portals) = (Named::new(), Named::new());
     let mut out = Vec::new();
+    let mut parsed = Vec::new();
     let (mut begun, mut bound) = (0, 0_usize);
     while let Ok(Some(header)) = Header::parse(said) {
         let Some((body, behind)) = header.split(said) else {
@@ -30,7 +31,12 @@ fn of(mut said: &[u8]) -> Vec<bool> {
         said = behind;
         if matches!(header.tag, b'Q' | b'F' | b'S' | b'H') {
             // With something else beside it, or a portal left behind, an end may have no place where that has none.
-            alone(&mut out[begun..], std::mem::take(&mut bound));
+            let all = alone(&mut out[begun..], std::mem::take(&mut bound));
+            // What may have been refused may not be there to be run.
+            for name in parsed.drain(..) {
+                *statements.entry(name).or_insert(true) &= all;
+            }
+            portals.clear();
         }
         if header.tag == b'H' && body.is_empty() {
             begun = out.len();
@@ -44,6 +50,7 @@ fn of(mut said: &[u8]) -> Vec<bool> {
             Ok(Frontend::Query(query)) => is_end(query.text),
             Ok(Frontend::Parse(parse)) => {
                 let ends = is_end(parse.text);
+                parsed.push(parse.name.to_vec());
                 *statements.entry(parse.name.to_vec()).or_insert(true) &= ends;
                 ends
             }
@@ -73,9 +80,10 @@ fn of(mut said: &[u8]) -> Vec<bool> {
 }
 
 /// Of what stands in one batch, with so many portals that are not run in it, all are ends, or none counts as one.
-fn alone(batch: &mut [bool], bound: usize) {
+fn alone(batch: &mut [bool], bound: usize) -> bool {
     let all = bound == 0 && batch.iter().all(|ends| *ends);
     batch.fill(all);
+    all
 }
 
 /// Whether a text is a COMMIT or a ROLLBACK, and nothing else.

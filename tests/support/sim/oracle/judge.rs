@@ -378,7 +378,7 @@ fn is_refused(ours: &[String], theirs: &[String]) -> bool {
         return false;
     };
     let (before, behind) = (&ours[..at], &theirs[there + 1..]);
-    ours[at] == "E(25P02 ERROR)"
+    ["E(25P02 ERROR)", "E(34000 ERROR)"].contains(&ours[at].as_str())
         && theirs[..there].starts_with(before)
         && behind.starts_with(&ours[at + 1..])
 }

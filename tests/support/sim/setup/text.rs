@@ -34,9 +34,10 @@ const FRESH: [(Fresh, &str); 4] = [
     (Fresh::Reads, "reads"),
     (Fresh::Replayed, "replayed"),
 ];
-const STARTS: [(Start, &str); 8] = [
+const STARTS: [(Start, &str); 9] = [
     (Start::Plain, "plain"),
     (Start::Options, "options"),
+    (Start::Temporary, "temporary"),
     (Start::Extension, "extension"),
     (Start::Nobody, "nobody"),
     (Start::Nowhere, "nowhere"),
