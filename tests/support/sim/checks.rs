@@ -457,6 +457,9 @@ fn injected(world: &mut World<'_>, to: PeerId, bytes: &[u8]) {
             false => Whose::Ours,
         };
         fates::told_a_message(world, to, whose, frame.len(), behind);
+        if stands_in {
+            world.client_serves = Some(to);
+        }
         if is_tried {
             world.clocks.passed_on(to);
             tries(world, to, tag);

@@ -396,10 +396,6 @@ impl World<'_> {
                 let now = self.now;
                 let since = |peer: PeerId| self.session.since(peer);
                 self.clocks.told(event, now, since);
-                if let Told::StatementDenied { peer, .. } = event {
-                    // What stands in its place serves the client.
-                    self.client_serves = Some(*peer);
-                }
                 self.told.push(event.clone());
             }
             other => self.broken(Check::Total, format!("an action nobody knows: {other:?}")),
