@@ -12,7 +12,7 @@ use super::Program;
 use super::prepared::with_a_reader;
 
 /// What makes a session another than its login did, or takes that back.
-const CHANGES: [&str; 24] = [
+const CHANGES: [&str; 25] = [
     "set role m_role",
     "set role m_role",
     "reset role",
@@ -31,6 +31,7 @@ const CHANGES: [&str; 24] = [
     "set search_path = app, public",
     "select set_config('my.a', 'x', false)",
     "select set_config('my.b', 'x', true)",
+    "select set_config('my.b', upper('abc'), false)",
     "select set_config('my.b', upper('abc'), false)",
     "select set_config('application_name', upper('abc'), false)",
     "set session characteristics as transaction read only",
@@ -95,6 +96,9 @@ impl Program<'_, '_> {
     }
 
     fn shows_itself(&mut self) {
+        if self.events.iter().any(is_computed) {
+            self.query("select current_setting('my.b', true)");
+        }
         for _ in 0..2 + self.choices.below(2) {
             let text = self.choices.one(&SHOWN);
             self.query(text);
