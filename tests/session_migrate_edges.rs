@@ -605,6 +605,43 @@ fn what_is_prepared_behind_a_move_has_the_new_types() {
     assert!(got.starts_with(&wanted), "{}", got.escape_ascii());
 }
 
+/// The types of a statement that the reader alone has are looked up, too: it is prepared beside the new server one day.
+#[test]
+fn the_types_of_what_only_the_reader_has_are_looked_up() {
+    for policy in [OtherOids::Refuse, OtherOids::Remap] {
+        let mut rig = Rig::new(movable(), Chunk::Whole);
+        rig.both();
+        rig.raw(CLIENT, &parse("r", "select $1", 16_400));
+        rig.client("S");
+        rig.take(READER);
+        rig.reader("1 Z(I)");
+        rig.take(CLIENT);
+        let mut order = both();
+        order.other_oids = policy;
+        rig.migrate(order);
+        rig.spare_in(NEW, &other_cluster());
+        rig.answer_probe(WRITER, &Had::default());
+        rig.see_probe(WRITER);
+        rig.raw(WRITER, &types("16400"));
+        rig.see_probe(NEW);
+        rig.raw(NEW, &types("17000"));
+        if policy == OtherOids::Refuse {
+            assert_eq!(rig.transfers(), [1, 0, 1, 0]);
+            continue;
+        }
+        rig.see(NEW, "S");
+        rig.say(NEW, "Z(I)");
+        rig.answer_probe(NEW, &other_cluster());
+        assert_eq!(rig.transfers(), [1, 1, 0, 0]);
+        rig.take(READER);
+        rig.client("B(,r) E S");
+        rig.reader_in();
+        let got = rig.take(READER);
+        let wanted = parse("r", "select $1", 17_000);
+        assert!(got.starts_with(&wanted), "{}", got.escape_ascii());
+    }
+}
+
 /// The readers of a cluster that the writer has left have nothing of what is written from there on.
 #[test]
 fn a_reader_of_another_cluster_serves_no_more_reads() {
