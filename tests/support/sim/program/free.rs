@@ -32,6 +32,32 @@ const READS: [&str; 5] = [
     "",
 ];
 
+/// Courses of a transaction, step by step: `P:` prepares and `Q:` asks for a text of a kind, `B` binds and `E` runs the unnamed portal,
+/// `Bp` and `Ep` one of a name, `E1` with a limit of rows; `H` flushes, `S` syncs, `C` closes what nobody has, and with `.` all come
+/// to rest.
+const COURSES: [&str; 20] = [
+    "Q:read P:chain B E H . S Q:read Q:write",
+    "Q:read Q:fail P:chain B E H . S Q:read Q:write",
+    "Q:read Q:fail P:chain B E H . C H P:read B E S . Q:write",
+    "Q:read P:chain B E H . P:empty Bp H . P:savepoint B E H . Ep S",
+    "Q:read P:end B E H . P:empty Bp H . P:write B E H . Ep S",
+    "Q:read P:chain B E H . P:read B E H . P:savepoint B E S",
+    "Q:read . P:read Bp S . Ep P:end B E P:write B E S",
+    "Q:read . P:read Bp H . Ep P:end B E P:write B E S",
+    "Q:read Q:fail . PQ:rollback P:empty B E P:write B E S",
+    "Q:read Q:fail . PQ:rollback P:empty B E P:read B E S",
+    "Q:read . C Q:end",
+    "Q:read . C Q:read Q:end",
+    "Q:end C Q:write",
+    "Q:read Q:end C Q:read",
+    "C P:read Q:end Q:write",
+    "Q:read P:end B E1 S Q:write",
+    "Q:read P:end Bp Ep S Q:write",
+    "Q:show P:show Bp H P:savepoint B E H . Ep S",
+    "P:fail B E H . Q:end S Q:write",
+    "Q:end . P:begin PQ:read H . P:write B E S Q:write",
+];
+
 /// Portals that are bound and were not run: what was run to its end is not run again, but named statements are prepared anew.
 #[derive(Default)]
 struct Names {
@@ -46,7 +72,7 @@ impl Program<'_, '_> {
         self.query("select id from t order by id");
         self.events.push(Event::Calm);
         for (text, percent) in [
-            ("begin read only", 80),
+            ("begin read only", 90),
             ("table t", 50),
             ("savepoint a", 25),
             ("select 1/0", 25),
@@ -57,7 +83,15 @@ impl Program<'_, '_> {
         }
         self.events.push(Event::Calm);
         let mut names = Names::default();
-        for _ in 0..2 + self.choices.below(7) {
+        let least = match self.choices.percent(60) {
+            true => {
+                let course = self.choices.one(&COURSES);
+                course.split(' ').for_each(|step| self.step(step));
+                0
+            }
+            false => 2,
+        };
+        for _ in 0..least + self.choices.below(least * 3 + 1) {
             self.free_message(&mut names);
         }
         self.say(ClientMessage::Sync);
@@ -66,6 +100,57 @@ impl Program<'_, '_> {
         self.query(&text);
         self.query("rollback");
         self.query("select id from t order by id");
+    }
+
+    fn step(&mut self, step: &str) {
+        let execute = |portal: &str, max_rows| ClientMessage::Execute {
+            portal: portal.to_owned(),
+            max_rows,
+        };
+        match step.split_once(':') {
+            Some((tag, kind)) => {
+                let text = self.of_kind(kind);
+                match tag {
+                    "Q" => self.say(ClientMessage::Query(text)),
+                    "PQ" => self.parse("f1", &text),
+                    _ => self.parse("", &text),
+                }
+            }
+            None => match step {
+                "B" => self.bind("", ""),
+                "Bp" => self.bind("p", ""),
+                "E" => self.say(execute("", 0)),
+                "Ep" => self.say(execute("p", 0)),
+                "E1" => self.say(execute("", 1)),
+                "H" => self.say(ClientMessage::Flush),
+                "S" => self.say(ClientMessage::Sync),
+                "C" => self.say(ClientMessage::CloseStatement("nobody".to_owned())),
+                _ => self.events.push(Event::Calm),
+            },
+        }
+    }
+
+    fn of_kind(&mut self, kind: &str) -> String {
+        let texts: &[&str] = match kind {
+            "read" => &["table t", "select id from t order by id"],
+            "show" => &["show timezone", "show transaction_isolation"],
+            "fail" => &["select 1/0"],
+            "empty" => &["", ";"],
+            "begin" => &["begin read only", "start transaction read only"],
+            "savepoint" => &[
+                "savepoint a",
+                "set transaction isolation level repeatable read",
+            ],
+            "chain" => &["commit and chain", "rollback and chain"],
+            "end" => &["commit", "rollback", "end"],
+            "rollback" => &["rollback", "abort"],
+            _ => &[
+                "insert into t values (7, 'free')",
+                "delete from t where id = 2",
+                "select pg_advisory_lock(1)",
+            ],
+        };
+        self.choices.one(texts).to_owned()
     }
 
     fn free_message(&mut self, names: &mut Names) {

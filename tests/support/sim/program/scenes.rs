@@ -12,7 +12,7 @@ use super::super::world::Pace;
 use super::Program;
 
 /// How many plays [`Program::staged`] chooses from.
-const PLAYS: usize = 51;
+const PLAYS: usize = 53;
 
 /// The one of messages that count more than most.
 const MANY: usize = 41;
@@ -258,8 +258,8 @@ impl Program<'_, '_> {
             38..41 => self.at_a_distance(play - 38, setup),
             MANY => self.many(setup),
             42..45 => self.in_halves(play - 42, setup),
-            45..47 => self.free_messages(setup),
-            47..51 => self.anew(play - 47, setup),
+            45..49 => self.free_messages(setup),
+            49..53 => self.anew(play - 49, setup),
             _ => {
                 setup.tight = true;
                 self.dropped_by_what_is_not_known();
