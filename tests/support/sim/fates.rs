@@ -306,7 +306,9 @@ fn request(world: &mut World<'_>, to: Option<PeerId>, frame: &[u8]) {
     }
     let of_reader = requests.batch == Some(true) || to == Some(PeerId::READER);
     let lost = of_reader && known > requests.began;
-    let ends = tag == b'S' || !requests.denied && matches!(tag, b'Q' | b'F');
+    // One that is dropped is skipped up to the Sync, as what failed before it has a server do.
+    let asks_alone = matches!(tag, b'Q' | b'F') && !requests.denied && (to.is_some() || !lost);
+    let ends = tag == b'S' || asks_alone;
     let denied = judged && verdict::denies(tag, body, shown);
     let reasoned = to.is_some() || goodbye || tag == b'X' || denied || lost || accepted;
     // What stands in the place of a denied message may be with the reader.

@@ -38,8 +38,6 @@ struct Story {
     moves: bool,
     /// Whether rows that a standby has not yet are left out of what the client saw.
     fresh: bool,
-    /// Whether a reader has refused a request for the session's default isolation, of which it was not asked.
-    refused: bool,
     /// How many of the client's messages were forwarded when the writer became another, each time; whether anything but moves
     /// has struck.
     points: Vec<usize>,
@@ -78,7 +76,7 @@ impl Story {
 
     /// How much of both can be compared: a fault that waits for its moment may have struck in one of them only.
     fn comparable_with(&self, other: &Story) -> Comparable {
-        match (self.fresh, self.refused) == (other.fresh, other.refused) {
+        match self.fresh == other.fresh {
             true => self.comparable.max(other.comparable),
             false => Comparable::Nothing,
         }
@@ -351,8 +349,6 @@ fn ordered(
                 .any(|fault| matches!(fault, Fault::Async(..) | Fault::Transfer(..))),
         moves: world.moves.has_begun(),
         fresh: reads::are_all_fresh(&world),
-        refused: world.told.contains(&Told::Pinned(Pin::Serializable))
-            && !scenario.setup.fittings.asks(),
         points: world.moves.points().to_vec(),
         struck: world
             .strikes
@@ -393,6 +389,7 @@ fn comparable(world: &World<'_>, scenario: &Scenario) -> Comparable {
         // What came before the move was written, and nothing behind it.
         _ if world.moves.distance.gave_up_writing(door::node(world)) => Comparable::Nothing,
         _ if aims_at_readers(scenario) => Comparable::Nothing,
+        _ if refuses_its_first(world) && !is_paced(scenario) => Comparable::Nothing,
         // Whether the writer has answered by then what a caller has sent there is the network's affair.
         _ if ends_with_its_reader(world) => Comparable::Nothing,
         Damage::None => Comparable::All,
@@ -406,6 +403,12 @@ fn comparable(world: &World<'_>, scenario: &Scenario) -> Comparable {
 fn aims_at_readers(scenario: &Scenario) -> bool {
     let aimed = |event: &Event| matches!(event, Event::Aim(_, _, _, Fault::Readers(_)));
     scenario.events.iter().any(aimed)
+}
+
+/// Whether a reader has refused a request for the session's default isolation, of which it was not asked: the first to come to it.
+fn refuses_its_first(world: &World<'_>) -> bool {
+    let pinned = Told::Pinned(Pin::Serializable);
+    world.told.contains(&pinned) && !world.setup.fittings.asks()
 }
 
 /// Whether a session whose caller may send reads to the writer ended because its reader could not be had.

@@ -115,6 +115,8 @@ pub(super) fn hinted(setup: &Setup, events: &mut [Event], choices: &mut Choices<
         };
         let begins = ["select id", "select v", "table t", "select f_read("];
         let reads = begins.iter().any(|begin| text.starts_with(begin));
+        // What else is called may be a function that writes, under some search paths.
+        let reads = reads && (!text.contains('(') || text.contains("f_read("));
         if reads && !text.contains("f_write") && !text.contains(';') && choices.percent(40) {
             let at = choices.one(&["writer", "reader"]);
             *text = format!("/* pgturnout: {at} */ {text}");
