@@ -17,7 +17,7 @@ use crate::ledger::Fate;
 use crate::limits;
 use crate::route::Route;
 use crate::track::pipeline::Kind;
-use crate::track::prepared::{Change, Reached, Ticket};
+use crate::track::prepared::{Change, Reached, Ticket, key};
 use crate::wire::{
     Bind, Execute, Formats, Frontend, Header, ParamTypes, Parse, Query, Values,
     tags::backend as reply, tags::frontend as tag,
@@ -126,8 +126,11 @@ impl<R: Route> Session<R> {
             return Demand::Paused;
         };
         self.tally.client.frontend(header.tag);
-        // The server refuses what it gets, and with it fails the transaction that its portals are of.
-        self.memory.portals.clear();
+        // With what the server refuses the transaction fails that its portals are of, or its part behind a savepoint.
+        self.memory.portals.doubt();
+        if let Statement::Bind { portal, .. } = &statement {
+            self.memory.portals.close(key(portal));
+        }
         let denied = self.note_denied(leg, &statement, *refused, again);
         let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         self.expect(leg, kind_of(&statement), denied, length);

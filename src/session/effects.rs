@@ -1,6 +1,5 @@
 //! What a finished statement changes in what the session remembers, and what the session remembers.
 
-use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -8,6 +7,7 @@ use super::deny::Denied;
 use super::fresh::Question;
 use super::leg::{Duty, LegId};
 use super::moving::{HeldCursors, SequenceValues};
+use super::portals::Portals;
 use super::restore::Restored;
 use super::settings::PathInFlight;
 use super::trial::RefusedTexts;
@@ -176,49 +176,6 @@ pub(super) enum SearchPath {
 
 /// A statement as the session remembers it.
 pub(super) type Prepared = Arc<Definition<Arc<Intent>>>;
-
-/// The statements behind the portals of the transaction that runs.
-#[derive(Debug, Default)]
-pub(super) struct Portals {
-    unnamed: Option<Prepared>,
-    named: BTreeMap<Box<[u8]>, Prepared>,
-}
-
-impl Portals {
-    pub(super) fn get(&self, name: &[u8]) -> Option<&Prepared> {
-        if name.is_empty() {
-            self.unnamed.as_ref()
-        } else {
-            self.named.get(name)
-        }
-    }
-
-    /// Remembers a portal; whether there was room.
-    pub(super) fn bind(&mut self, name: &[u8], bound: Prepared, limit: usize) -> bool {
-        if name.is_empty() {
-            self.unnamed = Some(bound);
-            return true;
-        }
-        if self.named.len() >= limit && !self.named.contains_key(name) {
-            return false;
-        }
-        self.named.insert(name.into(), bound);
-        true
-    }
-
-    pub(super) fn close(&mut self, name: &[u8]) {
-        if name.is_empty() {
-            self.unnamed = None;
-        } else {
-            self.named.remove(name);
-        }
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.unnamed = None;
-        self.named.clear();
-    }
-}
 
 impl Memory {
     pub(super) fn new(config: &Config, seed: u64) -> Memory {

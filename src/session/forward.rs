@@ -232,7 +232,7 @@ impl<R: Route> Session<R> {
         self.may_write(leg, &intent);
         self.memory.outline = self.outline_of(text);
         let note = self.note_effects(leg, &intent, text);
-        self.memory.portals.close(b"");
+        self.memory.portals.doubt_unnamed();
         self.portals_end(&intent);
         // A simple Query drops the unnamed statement.
         let note = match self.forget_unnamed(leg) {
@@ -316,8 +316,7 @@ impl<R: Route> Session<R> {
         Plan::Request(Kind::Execute, note)
     }
 
-    /// A text is on its way: what ends a transaction ends every portal in it, and one that it fails to end is a failed one, which
-    /// runs none.
+    /// A text is on its way: what ends a transaction ends every portal in it, if it is run.
     fn portals_end(&mut self, intent: &Intent) {
         let ends = intent.effects.iter().any(|effect| {
             matches!(
@@ -326,7 +325,7 @@ impl<R: Route> Session<R> {
             )
         });
         if ends {
-            self.memory.portals.clear();
+            self.memory.portals.doubt();
         }
     }
 

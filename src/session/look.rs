@@ -281,10 +281,12 @@ impl<R: Route> Session<R> {
         let known = own
             || look.portals == Portals::LeftOpen
             || self.memory.portals.get(key(name)).is_some();
-        if let Some(older) = self.memory.portals.get(key(name)).filter(|_| !own) {
+        if !own && self.memory.portals.get(key(name)).is_some() {
+            look.older = Older::Portal;
+        }
+        if let Some(older) = self.memory.portals.stands(key(name)).filter(|_| !own) {
             let meta = Arc::clone(&older.meta);
             self.join_part(look, &meta);
-            look.older = Older::Portal;
         }
         // Cursors have names.
         let nothing = name.is_empty() && self.reader_runs_transaction();

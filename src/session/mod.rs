@@ -39,6 +39,7 @@
 //! | `trial` | unproven reads, tried on the reader |
 //! | `forward` | in what order messages, ours and the client's, go there |
 //! | `replies` | what each message of an upstream means and to whom it goes |
+//! | `portals` | what the portals of a transaction run |
 //! | `effects` | what a finished statement changes in what the session remembers |
 //! | `tally` | what is counted |
 //! | `metadata` | which tables statements use, for events |
@@ -84,6 +85,7 @@ mod parting;
 mod peer;
 mod policy;
 mod policy_login;
+mod portals;
 mod read_only;
 mod reader_transaction;
 mod readers;

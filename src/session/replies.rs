@@ -8,7 +8,6 @@ use super::forward::run_of;
 use super::fresh::Question;
 use super::leg::{Answers, Duty, LegId, Restore};
 use super::loss::Cut;
-use super::requests::Batch;
 use super::restore::is_serializable;
 use super::upstream::frame_limit;
 use super::{CloseCause, Demand, PeerId, Session, Timer};
@@ -418,7 +417,8 @@ impl<R: Route> Session<R> {
             self.leg_makes_no_sense(now, leg, why.to_owned());
             return Demand::Again;
         }
-        if header.tag == tag::COMMAND_COMPLETE {
+        if matches!(header.tag, tag::COMMAND_COMPLETE | tag::PORTAL_SUSPENDED) {
+            // What a query does to the session it may have done by its first row.
             self.complete_statement(leg, body);
         }
         let Some(serving) = self.leg_mut(leg).serving_mut() else {
@@ -513,9 +513,6 @@ impl<R: Route> Session<R> {
             }
             self.answered(note);
         }
-        if empty && status == TransactionStatus::Idle && self.requests.batch == Batch::None {
-            self.memory.portals.clear();
-        }
         match self.duty(leg) {
             Duty::Writer => self.writer_ready(now, status, empty),
             Duty::Reader if self.reader_ready(status) => {}
@@ -530,6 +527,9 @@ impl<R: Route> Session<R> {
         }
         if again {
             self.asked_again(now, leg, status);
+        }
+        if empty && status == TransactionStatus::Idle {
+            self.portals_are_over();
         }
         if !self
             .leg(leg)

@@ -40,6 +40,9 @@ const CHANGES: [&str; 25] = [
     "begin; set role m_role; savepoint a; reset role; rollback to a; commit",
 ];
 
+/// What is in the texts of those that compute a value.
+const COMPUTED: &str = "upper('abc'), false";
+
 /// What shows some of that.
 const SHOWN: [&str; 7] = [
     "table t",
@@ -69,7 +72,8 @@ impl Program<'_, '_> {
         match nth {
             0 => self.brought_up_again(setup),
             1 => self.moved_with_what_it_is(setup),
-            _ => match self.choices.below(4) {
+            _ => match self.choices.below(5) {
+                4 => self.portal_behind_a_savepoint(setup),
                 0 => self.dialled_in_the_clear(setup),
                 1 => self.back_to_its_beginning(setup),
                 2 => self.prepared_with_types(),
@@ -87,11 +91,63 @@ impl Program<'_, '_> {
                 // A custom setting whose value no text has shown stays known, with none, and only there.
                 continue;
             }
+            let in_a_batch = self.choices.percent(25);
             for part in text.split("; ") {
-                self.query(part);
+                match in_a_batch {
+                    true => self.one_row_of(part),
+                    false => self.query(part),
+                }
                 self.events.push(Event::Calm);
             }
-            computes |= self.events.iter().rev().take(2).any(is_computed);
+            computes |= text.contains(COMPUTED);
+        }
+    }
+
+    /// As drivers ask that want one row.
+    fn one_row_of(&mut self, text: &str) {
+        self.parse("", text);
+        self.bind("", "");
+        self.say(ClientMessage::Execute {
+            portal: String::new(),
+            max_rows: 1,
+        });
+        self.say(ClientMessage::Sync);
+    }
+
+    /// A portal outlives what fails behind a savepoint, and what ends the transaction if that is not run.
+    fn portal_behind_a_savepoint(&mut self, setup: &mut Setup) {
+        self.query("select 1");
+        self.query("begin");
+        self.parse("kept", "set my.a = 'portal'");
+        self.bind("p", "kept");
+        self.sync();
+        self.query("savepoint a");
+        match self.choices.below(4) {
+            0 => self.query("select 1/0; commit"),
+            1 => {
+                for text in ["select 1/0", "commit"] {
+                    self.parse("", text);
+                    self.run("");
+                }
+                self.sync();
+            }
+            2 => {
+                setup.judged = true;
+                self.query("insert into t values (9, 'no') /* off limits */");
+            }
+            _ => self.query(""),
+        }
+        self.query("rollback to a");
+        self.say(ClientMessage::Execute {
+            portal: "p".to_owned(),
+            max_rows: 0,
+        });
+        self.sync();
+        self.query("commit");
+        self.events.push(Event::Calm);
+        for _ in 0..2 {
+            self.query("select current_setting('my.a', true)");
+            self.events.push(Event::Calm);
         }
     }
 
@@ -223,5 +279,10 @@ impl Program<'_, '_> {
 }
 
 fn is_computed(event: &Event) -> bool {
-    matches!(event, Event::Say(ClientMessage::Query(text)) if text.contains("upper('abc'), false"))
+    match event {
+        Event::Say(ClientMessage::Query(text) | ClientMessage::Parse { text, .. }) => {
+            text.contains(COMPUTED)
+        }
+        _ => false,
+    }
 }
