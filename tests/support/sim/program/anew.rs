@@ -91,7 +91,7 @@ impl Program<'_, '_> {
                 // A custom setting whose value no text has shown stays known, with none, and only there.
                 continue;
             }
-            let in_a_batch = self.choices.percent(25);
+            let in_a_batch = self.choices.percent(40);
             for part in text.split("; ") {
                 match in_a_batch {
                     true => self.one_row_of(part),
