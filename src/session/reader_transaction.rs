@@ -424,8 +424,10 @@ impl<R: Route> Session<R> {
         let stands = self.requests.batch == Batch::On(leg);
         if asks_alone && stands && self.requests.flushed != Some(leg) {
             // Nothing of the client's has the server answer what precedes this in its batch.
-            self.push(leg.peer(), &FLUSH);
-            self.requests.flushed = Some(leg);
+            if self.ledger.room_for(leg.peer().port(), FLUSH.len()) {
+                self.push(leg.peer(), &FLUSH);
+                self.requests.flushed = Some(leg);
+            }
         } else {
             self.fence(leg);
         }
