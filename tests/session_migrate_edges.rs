@@ -510,6 +510,19 @@ fn other_cluster() -> Had {
     }
 }
 
+/// A move to that, on which both servers are asked for the type that the client has declared.
+#[track_caller]
+fn looks_types_up(rig: &mut Rig, mut order: MoveOrder, policy: OtherOids) {
+    order.other_oids = policy;
+    rig.migrate(order);
+    rig.spare_in(NEW, &other_cluster());
+    rig.answer_probe(WRITER, &Had::default());
+    rig.see_probe(WRITER);
+    rig.raw(WRITER, &types("16400"));
+    rig.see_probe(NEW);
+    rig.raw(NEW, &types("17000"));
+}
+
 /// The unnamed statement, which no server lists, has types too.
 #[test]
 fn the_types_of_the_unnamed_statement_are_looked_up() {
@@ -521,15 +534,7 @@ fn the_types_of_the_unnamed_statement_are_looked_up() {
         rig.take(WRITER);
         rig.writer("1 Z(I)");
         rig.take(CLIENT);
-        let mut order = order();
-        order.other_oids = policy;
-        rig.migrate(order);
-        rig.spare_in(NEW, &other_cluster());
-        rig.answer_probe(WRITER, &Had::default());
-        rig.see_probe(WRITER);
-        rig.raw(WRITER, &types("16400"));
-        rig.see_probe(NEW);
-        rig.raw(NEW, &types("17000"));
+        looks_types_up(&mut rig, order(), policy);
         match policy {
             OtherOids::Refuse => assert_eq!(rig.transfers(), [1, 0, 1, 0]),
             OtherOids::Remap => {
@@ -616,15 +621,7 @@ fn the_types_of_what_only_the_reader_has_are_looked_up() {
         rig.take(READER);
         rig.reader("1 Z(I)");
         rig.take(CLIENT);
-        let mut order = both();
-        order.other_oids = policy;
-        rig.migrate(order);
-        rig.spare_in(NEW, &other_cluster());
-        rig.answer_probe(WRITER, &Had::default());
-        rig.see_probe(WRITER);
-        rig.raw(WRITER, &types("16400"));
-        rig.see_probe(NEW);
-        rig.raw(NEW, &types("17000"));
+        looks_types_up(&mut rig, both(), policy);
         if policy == OtherOids::Refuse {
             assert_eq!(rig.transfers(), [1, 0, 1, 0]);
             continue;
