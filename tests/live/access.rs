@@ -370,7 +370,7 @@ fn only_those_who_are_allowed_are_served() {
     let frames = client.rest();
     assert_eq!(tags(&frames), "E");
     refused(&frames[0], "57P01", DENIED);
-    assert!(proxy.log().contains("the allow file has changed"));
+    assert!(proxy.says("the allow file has changed"));
     assert_eq!(opened(&proxy, "u_clear").1.tag, b'R');
     denied.write("user u_clear : both");
     proxy.signal("HUP");

@@ -176,6 +176,7 @@ fn a_writer_that_is_a_standby_is_told_of_and_its_refusals_are_the_clients() {
             standby.to_string()
         );
     }
+    assert!(proxy.says("request=4"), "{}", proxy.log());
     let log = proxy.log();
     let said = format!("the writer at {writer} is a standby and refuses writes");
     assert_eq!(log.matches(&said).count(), 1, "{log}");

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use std::{env, process, thread};
 
+use super::client::eventually;
 use super::cluster::Cluster;
 
 pub(crate) struct Proxy {
@@ -95,6 +96,11 @@ impl Proxy {
     /// What it wrote on standard error: routes, and why it gave up.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Whether it writes this on standard error: a line of a request may come after the answer.
+    pub(crate) fn says(&self, what: &str) -> bool {
+        eventually(|| self.log().contains(what))
     }
 
     /// Resident memory in KiB, where the system tells.
