@@ -11,6 +11,7 @@ use pgturnout::session::{PeerId, Seed};
 use super::checks::NEEDLE;
 use super::server::{self, PASSWORD, Server};
 use super::text::hex;
+use super::transfers;
 use super::world::{Happened, World};
 
 /// No needle is longer, in bytes.
@@ -139,8 +140,8 @@ fn in_base64(secret: &[u8], behind: usize) -> String {
 
 /// A secret among all that a peer was sent that is nobody's but the proxy's, or a password on its way to the client.
 pub(crate) fn sent(world: &World<'_>, peer: PeerId) -> Option<String> {
-    static NEEDLES: OnceLock<[Needles; 2]> = OnceLock::new();
-    let [of_any, of_client] = NEEDLES.get_or_init(|| {
+    static NEEDLES: OnceLock<[Needles; 3]> = OnceLock::new();
+    let [of_any, of_client, of_moves] = NEEDLES.get_or_init(|| {
         let mut secrets = server::derived_secrets();
         for secret in [SEED[1], RING_SECRET, MOCK_SECRET] {
             secrets.push(secret.into());
@@ -149,11 +150,11 @@ pub(crate) fn sent(world: &World<'_>, peer: PeerId) -> Option<String> {
             .iter()
             .flat_map(|secret| on_the_wire(secret))
             .collect();
-        let mut of_client = vec![PASSWORD.to_owned()];
-        for secret in [server::STATE, server::TOKEN] {
-            of_client.extend(on_the_wire(secret));
-        }
-        [Needles::new(all), Needles::new(of_client)]
+        let of_moves: Vec<String> = [server::STATE, server::TOKEN]
+            .iter()
+            .flat_map(|secret| on_the_wire(secret))
+            .collect();
+        [all, vec![PASSWORD.to_owned()], of_moves].map(Needles::new)
     });
     let mut bytes = Vec::new();
     for happened in &world.happened[peer.index()] {
@@ -161,10 +162,12 @@ pub(crate) fn sent(world: &World<'_>, peer: PeerId) -> Option<String> {
             bytes.extend_from_slice(sent.bytes());
         }
     }
-    let client = (peer == PeerId::CLIENT)
-        .then(|| of_client.found(&bytes))
-        .flatten();
-    client.or_else(|| of_any.found(&bytes)).map(str::to_owned)
+    let is_client = peer == PeerId::CLIENT;
+    let moves = is_client && !transfers::tells_the_client(world);
+    let client = is_client.then(|| of_client.found(&bytes)).flatten();
+    let moves = moves.then(|| of_moves.found(&bytes)).flatten();
+    let found = client.or(moves).or_else(|| of_any.found(&bytes));
+    found.map(str::to_owned)
 }
 
 /// What of a secret's notations may go over a wire.

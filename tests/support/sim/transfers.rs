@@ -28,6 +28,8 @@ pub(crate) struct Transfers {
     wrong: Option<Flaw>,
     /// Whether the old server owed an answer to a move that was given up.
     owed: bool,
+    /// Whether the old server has handed the session out twice: once to whoever asked next.
+    again: bool,
 }
 
 /// A server's next answer will be like this.
@@ -38,6 +40,11 @@ pub(crate) fn arm(world: &mut World<'_>, peer: PeerId, flaw: Flaw) {
 /// The faults are over: answers are as they should be.
 pub(crate) fn disarm(world: &mut World<'_>) {
     world.transfers.ahead = [None; 2];
+}
+
+/// Whether the client may have been told by its server what is the proxy's alone.
+pub(crate) fn tells_the_client(world: &World<'_>) -> bool {
+    world.transfers.again
 }
 
 /// A server is about to work off a message.
@@ -55,7 +62,9 @@ pub(crate) fn behind_serving(world: &mut World<'_>, peer: PeerId) {
     if let Some(flaw) = server.and_then(|server| server.has_erred()) {
         world.transfers.ahead[usize::from(is_spare(peer))] = None;
         // What comes behind the first answer nobody can tell from the next request's.
-        world.liars[peer.index()] |= flaw.kind == FlawKind::Twice;
+        let again = flaw.kind == FlawKind::Twice;
+        world.liars[peer.index()] |= again;
+        world.transfers.again |= again && peer == PeerId::WRITER;
         world.strikes(&Fault::Transfer(peer, flaw));
         world.transfers.wrong = Some(flaw);
         let told = matches!(flaw.kind, FlawKind::Parameter | FlawKind::Notice);

@@ -3,6 +3,7 @@
 
 use pgturnout::wire::Header;
 
+use super::super::setup::Spare;
 use super::World;
 use super::link::End;
 
@@ -15,7 +16,9 @@ impl World<'_> {
         let link = &self.links[0];
         let whole = link.cut.is_none() && link.garbles.is_none() && link.end == End::Open;
         let known = self.client.is_ready() && !self.liars[0] && !self.is_whole();
-        whole && known && is_messages(bytes)
+        // Behind a copy that fails a server refuses what the copy ignores, and skips what a move asks of it then.
+        let moves = self.setup.spare != Spare::None;
+        whole && known && is_messages(bytes) && !(moves && has_refused_flush(bytes))
     }
 
     /// The client has said this, of which all but what waits in the network behind `at` came before.
@@ -25,6 +28,19 @@ impl World<'_> {
         self.said.splice(place..place, bytes.iter().copied());
         self.interjected = true;
     }
+}
+
+/// Whether there is a Flush with a body among these messages.
+fn has_refused_flush(mut bytes: &[u8]) -> bool {
+    while let Ok(Some(header)) = Header::parse(bytes)
+        && let Some((_, rest)) = header.split(bytes)
+    {
+        if header.tag == b'H' && header.body_len() > 0 {
+            return true;
+        }
+        bytes = rest;
+    }
+    false
 }
 
 fn is_messages(mut bytes: &[u8]) -> bool {
