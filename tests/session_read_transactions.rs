@@ -481,6 +481,27 @@ fn the_next_one_of_a_chain_is_a_new_one() {
     });
 }
 
+/// A name that a portal of before had means nothing of it.
+#[test]
+fn the_portals_of_a_transaction_end_with_it() {
+    each(reading, |rig| {
+        rig.both();
+        runs(rig, "P(l,lock t) S", WRITER, "1 Z(I)");
+        runs(rig, "Q(begin read only)", READER, "C(BEGIN) Z(T)");
+        let read = "P(r,select 1) B(p,r) E(p) S";
+        runs(rig, read, READER, "1 2 D(1) C(SELECT 1) Z(T)");
+        runs(rig, "Q(commit and chain)", READER, "C(COMMIT) Z(T)");
+        let batch = "B(p,r) B(q,r) E(p) B(o,l) E(o) S";
+        rig.client(batch);
+        rig.see(WRITER, "Q(begin read only) Q(commit and chain)");
+        rig.writer("C(BEGIN) Z(T) C(COMMIT) Z(T)");
+        rig.see(WRITER, &format!("P(r,select 1) {batch}"));
+        rig.see(READER, "Q(rollback)");
+        rig.writer("1 2 2 D(1) C(SELECT 1) 2 C(LOCK TABLE) Z(T)");
+        rig.see(CLIENT, "2 2 D(1) C(SELECT 1) 2 C(LOCK TABLE) Z(T)");
+    });
+}
+
 /// What fails under a savepoint takes nothing of the whole transaction with it.
 #[test]
 fn a_chain_behind_what_failed_under_a_savepoint_keeps_its_modes() {

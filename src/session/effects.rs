@@ -7,14 +7,15 @@ use super::deny::Denied;
 use super::fresh::Question;
 use super::leg::{Duty, LegId};
 use super::moving::{HeldCursors, SequenceValues};
-use super::portals::Portals;
+use super::portals::{Age, Portals};
 use super::restore::Restored;
 use super::settings::PathInFlight;
 use super::trial::RefusedTexts;
 use super::{Config, Event, Session};
 use crate::auth::Parameters;
 use crate::route::{
-    Cache, Class, Effect, Encoding, Intent, Known, LexState, PinKind, Route, Scope, StatementEffect,
+    Cache, Class, Effect, Encoding, Intent, Known, LexState, PinKind, Route, Scope, SettingKind,
+    StatementEffect,
 };
 use crate::track::pipeline::{Kind, Owed};
 use crate::track::prepared::{Change, Definition, Reached, Statements, Ticket};
@@ -25,6 +26,9 @@ use crate::track::{Lift, Pin, Pins};
 /// pending change, the name in it and that name among all of them.
 pub(super) const REQUEST_BYTES: usize =
     std::mem::size_of::<Owed<Note>>() + std::mem::size_of::<Effects>() + 512;
+
+/// The tag of a query that gives no row, or none any more.
+const NO_ROW: &[u8] = b"SELECT 0";
 
 /// What the session wants to know again when a request is answered.
 #[derive(Debug)]
@@ -60,6 +64,8 @@ pub(super) struct Effects {
     named: VecDeque<Ticket>,
     /// The unnamed statement, which a simple Query drops.
     unnamed: Option<Ticket>,
+    /// The portal that was bound last before it.
+    portals: Age,
 }
 
 /// A text that is kept while its request is in flight. `Debug` shows its length.
@@ -291,6 +297,7 @@ impl<R: Route> Session<R> {
             complete: 0,
             named,
             unnamed: None,
+            portals: self.memory.portals.newest(),
         }))
     }
 
@@ -372,6 +379,8 @@ impl<R: Route> Session<R> {
 
     fn apply(&mut self, effects: &mut Effects, happened: &StatementEffect, tag: &[u8]) {
         match &happened.effect {
+            // Its one row came before, and was all that it does.
+            Effect::Setting(change) if change.kind == SettingKind::Call && tag == NO_ROW => {}
             Effect::Setting(change) => self.setting_changed(&effects.text.0, change),
             Effect::ResetAll => self.stage_text(Topic::AllSettings, b"RESET ALL"),
             Effect::DiscardAll => {
@@ -400,9 +409,9 @@ impl<R: Route> Session<R> {
             Effect::Begin(_) => self.transaction_begun(),
             Effect::Commit { chain } | Effect::Rollback { chain } => {
                 self.transaction_is_over(*chain);
-                self.transaction_ended(tag);
+                self.transaction_ended(effects.portals, tag);
             }
-            Effect::PrepareTransaction => self.transaction_ended(tag),
+            Effect::PrepareTransaction => self.transaction_ended(effects.portals, tag),
             Effect::Savepoint(name) => {
                 let kept = self.memory.journal.savepoint(&name.0);
                 self.doubt(kept);
@@ -450,8 +459,9 @@ impl<R: Route> Session<R> {
         }
     }
 
-    /// COMMIT of a failed transaction is answered with ROLLBACK: the tag tells what happened.
-    fn transaction_ended(&mut self, tag: &[u8]) {
+    /// COMMIT of a failed transaction is answered with ROLLBACK: the tag tells what happened. So do the portals end up to this one.
+    fn transaction_ended(&mut self, newest: Age, tag: &[u8]) {
+        self.memory.portals.ended(newest);
         if tag == b"ROLLBACK" {
             self.memory.rolled_back();
         } else {

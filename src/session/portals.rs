@@ -1,6 +1,7 @@
 //! What the portals of a transaction run, as far as the session knows them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Session;
 use super::effects::Prepared;
@@ -13,13 +14,19 @@ use crate::wire::TransactionStatus;
 pub(super) struct Portals {
     unnamed: Option<Portal>,
     named: BTreeMap<Box<[u8]>, Portal>,
+    newest: Age,
 }
 
 #[derive(Debug)]
 struct Portal {
     bound: Prepared,
     stands: Stands,
+    age: Age,
 }
+
+/// How many portals were bound before and with one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Age(u64);
 
 /// Whether a portal is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +57,14 @@ impl Portals {
         }
     }
 
-    /// Remembers a portal; whether there was room.
+    /// Remembers a portal; whether it will be known what it runs. There may be no room, and a server refuses a name that another
+    /// portal has: by that the other one stands, and so it does when the transaction goes back to a savepoint.
     pub(super) fn bind(&mut self, name: &[u8], bound: Prepared, limit: usize) -> bool {
+        self.newest = Age(self.newest.0.saturating_add(1));
         let portal = Portal {
-            bound,
+            bound: Arc::clone(&bound),
             stands: Stands::Surely,
+            age: self.newest,
         };
         if name.is_empty() {
             self.unnamed = Some(portal);
@@ -63,8 +73,19 @@ impl Portals {
         if self.named.len() >= limit && !self.named.contains_key(name) {
             return false;
         }
-        self.named.insert(name.into(), portal);
-        true
+        let before = self.named.insert(name.into(), portal);
+        before.is_none_or(|Portal { bound: before, .. }| {
+            let matters = [&before, &bound].map(|either| !either.meta.effects.is_empty());
+            Arc::ptr_eq(&before, &bound) || matters == [false; 2]
+        })
+    }
+
+    /// A portal of this name may be bound to what nobody knows here; whether it will be known what it does.
+    pub(super) fn bind_unknown(&mut self, name: &[u8]) -> bool {
+        let named = self.named.get(name);
+        let known = named.is_none_or(|before| before.bound.meta.effects.is_empty());
+        self.close(name);
+        known
     }
 
     pub(super) fn close(&mut self, name: &[u8]) {
@@ -88,6 +109,18 @@ impl Portals {
         for portal in self.named.values_mut() {
             portal.stands = Stands::Perhaps;
         }
+    }
+
+    /// The portal that was bound last.
+    pub(super) fn newest(&self) -> Age {
+        self.newest
+    }
+
+    /// A transaction has ended, in which portals up to this one were bound.
+    pub(super) fn ended(&mut self, newest: Age) {
+        let is_later = |portal: &Portal| portal.age > newest;
+        self.unnamed = self.unnamed.take().filter(is_later);
+        self.named.retain(|_, portal| is_later(portal));
     }
 
     pub(super) fn clear(&mut self) {
