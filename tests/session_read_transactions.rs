@@ -917,19 +917,6 @@ fn a_reader_that_is_lost_in_an_answer_leaves_a_failed_transaction() {
             runs_alone(rig, "Q(delete from t)", "C(DELETE 0) Z(I)");
         });
     }
-    // A batch that is not ended yet.
-    each(reading, |rig| {
-        has_read(rig);
-        runs(rig, "P(,select 1) H", READER, "1");
-        rig.eof(READER);
-        rig.see(CLIENT, "");
-        let _ = rig.shown(WRITER);
-        rig.writer("C(BEGIN) Z(T) E(42601) Z(E)");
-        rig.client("B(,) E S");
-        rig.see(CLIENT, "E(08006) Z(E)");
-        rig.see(WRITER, "");
-        runs_alone(rig, "Q(rollback)", "C(ROLLBACK) Z(I)");
-    });
     // Nothing but a ReadyForQuery is missing: what was said counts.
     for (request, before, after, again) in [
         (
@@ -1346,5 +1333,72 @@ fn what_a_batch_has_closed_counts_for_nothing() {
         let request = "CS(s) P(s,commit) B(,s) E S";
         runs(rig, request, READER, "3 1 2 C(COMMIT) Z(I)");
         is_over(rig);
+    });
+}
+
+/// A server that has answered with a Flush is lost: nothing is missing of what was asked, but for the transaction.
+#[test]
+fn a_reader_that_is_lost_behind_an_answered_batch_is_told_of_by_what_is_run_next() {
+    let lost = |rig: &mut Rig| {
+        has_read(rig);
+        runs(rig, "P(,select 1) H", READER, "1");
+        rig.eof(READER);
+        rig.see(CLIENT, "");
+        rig.see(WRITER, "Q(begin read only)");
+        rig.writer("C(BEGIN) Z(T)");
+    };
+    each(reading, |rig| {
+        lost(rig);
+        runs(rig, "Q(commit)", WRITER, "C(COMMIT) Z(I)");
+    });
+    each(reading, |rig| {
+        lost(rig);
+        runs(rig, "S", WRITER, "Z(T)");
+        rig.client("Q(select 2)");
+        rig.take(WRITER);
+        rig.writer("E(42601) Z(E)");
+        rig.see(CLIENT, "E(08006) Z(E)");
+        runs(rig, "Q(rollback)", WRITER, "C(ROLLBACK) Z(I)");
+    });
+    each(reading, |rig| {
+        lost(rig);
+        rig.client("B(,) E S");
+        rig.take(WRITER);
+        rig.writer("E(26000) Z(E)");
+        rig.see(CLIENT, "E(08006) Z(E)");
+    });
+}
+
+/// What was answered before the request that fails has the status of before.
+#[test]
+fn a_sync_before_what_is_lost_fails_nothing() {
+    each(reading, |rig| {
+        begun(rig);
+        rig.client("S Q(select 1)");
+        rig.see(READER, "S Q(select 1)");
+        rig.eof(READER);
+        rig.see(CLIENT, "Z(T) E(08006) Z(E)");
+    });
+}
+
+/// As poolers of statements in clients say it, in whatever transaction is open.
+#[test]
+fn statements_are_deallocated_on_the_reader() {
+    each(reading, |rig| {
+        rig.both();
+        runs(rig, "P(s,select 1) S", READER, "1 Z(I)");
+        runs(rig, "P(w,lock t) S", WRITER, "1 Z(I)");
+        runs(rig, "Q(begin read only)", READER, "C(BEGIN) Z(T)");
+        runs(rig, "Q(select 1)", READER, ROW);
+        runs(rig, "Q(deallocate s)", READER, "C(DEALLOCATE) Z(T)");
+        rig.client("Q(deallocate w)");
+        rig.see(READER, "P(w,lock t) S Q(deallocate w)");
+        rig.reader("1 Z(T) C(DEALLOCATE) Z(T)");
+        rig.see(CLIENT, "C(DEALLOCATE) Z(T)");
+        runs(rig, "Q(deallocate all)", READER, "C(DEALLOCATE ALL) Z(T)");
+        runs(rig, "Q(commit)", READER, "C(COMMIT) Z(I)");
+        // There it is dropped when its server is asked for something.
+        rig.client("Q(delete from t)");
+        rig.see(WRITER, "CS(w) Q(delete from t)");
     });
 }

@@ -146,7 +146,7 @@ impl<R: Route> Session<R> {
             return;
         };
         let stands = self.requests.batch == Batch::On(self.reader());
-        match fate(run, tells || stands) {
+        match fate(run, tells, stands) {
             Some(then) => self.begin_again(now, then),
             None => {
                 self.reader_transaction = ReaderTransaction::None;
@@ -154,6 +154,21 @@ impl<R: Route> Session<R> {
                 self.memory.portals.clear();
             }
         }
+    }
+
+    /// Whether the reader has failed the transaction that runs there.
+    pub(super) fn reader_transaction_failed(&self) -> bool {
+        match &self.reader_transaction {
+            ReaderTransaction::Runs(run) => run.standing == Standing::Failed,
+            ReaderTransaction::None | ReaderTransaction::Again(_) | ReaderTransaction::Lost => {
+                false
+            }
+        }
+    }
+
+    /// Whether the transaction was read on a reader that is lost, and the client was not told.
+    pub(super) fn has_lost_transaction(&self) -> bool {
+        matches!(self.reader_transaction, ReaderTransaction::Lost)
     }
 
     /// The status that the client is told by a ReadyForQuery of ours: that of the transaction on the writer, which is open
@@ -172,12 +187,13 @@ impl<R: Route> Session<R> {
     }
 }
 
-/// What becomes of a transaction whose reader is lost; `None` if it is over, or has not begun.
-fn fate(run: &Run, tells: bool) -> Option<Then> {
+/// What becomes of a transaction whose reader is lost; `None` if it is over, or has not begun. `stands` where a batch is open there,
+/// which may have left portals.
+fn fate(run: &Run, tells: bool, stands: bool) -> Option<Then> {
     match run.stage {
         Stage::Asked | Stage::Over => None,
         Stage::Open if tells || run.standing == Standing::Failed => Some(Then::Fails),
-        Stage::Open if run.seen == Snapshot::NotTaken => Some(Then::GoesOn),
+        Stage::Open if run.seen == Snapshot::NotTaken && !stands => Some(Then::GoesOn),
         Stage::Open => Some(Then::Lost),
     }
 }

@@ -438,7 +438,7 @@ impl Config {
             limits.statements.bytes,
             (limits.statements.names).saturating_mul(limits::STATEMENT_HELD),
             limits.journal.bytes.saturating_mul(2),
-            (limits.journal.savepoints).saturating_mul(limits::SAVEPOINT_HELD),
+            (limits.journal.savepoints).saturating_mul(limits::SAVEPOINT_HELD.saturating_mul(2)),
             requests,
             portals,
             texts,

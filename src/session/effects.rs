@@ -14,8 +14,8 @@ use super::trial::RefusedTexts;
 use super::{Config, Event, Session};
 use crate::auth::Parameters;
 use crate::route::{
-    Cache, Class, Effect, Encoding, Intent, Known, LexState, PinKind, Route, Scope, SettingKind,
-    StatementEffect,
+    Cache, Class, Effect, Encoding, Form, Intent, Known, LexState, PinKind, Route, Scope,
+    SettingKind, StatementEffect,
 };
 use crate::track::pipeline::{Kind, Owed};
 use crate::track::prepared::{Change, Definition, Reached, Statements, Ticket};
@@ -27,8 +27,8 @@ use crate::track::{Lift, Pin, Pins};
 pub(super) const REQUEST_BYTES: usize =
     std::mem::size_of::<Owed<Note>>() + std::mem::size_of::<Effects>() + 512;
 
-/// The tag of a query that gives no row, or none any more.
-const NO_ROW: &[u8] = b"SELECT 0";
+/// The tag of a query of calls alone, which gives one row. Without a tag its portal is suspended behind that.
+const ONE_ROW: &[u8] = b"SELECT 1";
 
 /// What the session wants to know again when a request is answered.
 #[derive(Debug)]
@@ -190,7 +190,7 @@ impl Memory {
             journal: Journal::new(config.limits.journal),
             pins: Pins::default(),
             texts: Cache::new(Arc::clone(&config.rules), config.limits.texts, seed),
-            portals: Portals::default(),
+            portals: Portals::new(config.limits.journal.savepoints),
             refused: RefusedTexts::default(),
             started_with: Parameters::new(),
             lex: LexState::default(),
@@ -280,7 +280,9 @@ impl Memory {
 impl<R: Route> Session<R> {
     /// The note for a request that runs a text.
     pub(super) fn note_effects(&mut self, leg: LegId, intent: &Arc<Intent>, text: &[u8]) -> Note {
-        if intent.class == Class::Unreadable {
+        // What runs a cursor, or ends one, may do so with a portal that the client has bound.
+        let of_portals = intent.form == Form::Cursor && self.memory.portals.do_more_than_read();
+        if intent.class == Class::Unreadable || of_portals {
             self.pin(Pin::Unaccounted);
         }
         if intent.effects.is_empty() {
@@ -379,9 +381,10 @@ impl<R: Route> Session<R> {
 
     fn apply(&mut self, effects: &mut Effects, happened: &StatementEffect, tag: &[u8]) {
         match &happened.effect {
-            // Its one row came before, and was all that it does.
-            Effect::Setting(change) if change.kind == SettingKind::Call && tag == NO_ROW => {}
-            Effect::Setting(change) => self.setting_changed(&effects.text.0, change),
+            Effect::Setting(change) if is_done(change.kind, tag) => {
+                self.setting_changed(&effects.text.0, change);
+            }
+            Effect::Setting(_) => {}
             Effect::ResetAll => self.stage_text(Topic::AllSettings, b"RESET ALL"),
             Effect::DiscardAll => {
                 self.confirm_named(effects);
@@ -413,16 +416,19 @@ impl<R: Route> Session<R> {
             }
             Effect::PrepareTransaction => self.transaction_ended(effects.portals, tag),
             Effect::Savepoint(name) => {
+                self.memory.portals.savepoint(&name.0, effects.portals);
                 let kept = self.memory.journal.savepoint(&name.0);
                 self.doubt(kept);
             }
             Effect::RollbackToSavepoint(name) => {
                 self.memory.pins.rollback();
+                self.memory.portals.went_back(&name.0, effects.portals);
                 let known = self.memory.journal.rollback_to(&name.0);
                 self.doubt(known);
                 self.transaction_goes_back();
             }
             Effect::Release(name) => {
+                self.memory.portals.released(&name.0);
                 let known = self.memory.journal.release(&name.0);
                 self.doubt(known);
             }
@@ -472,6 +478,7 @@ impl<R: Route> Session<R> {
     /// An error of the writer reached a request of the client.
     pub(super) fn unit_failed(&mut self) {
         self.memory.unit = Unit::Failed;
+        self.memory.portals.failed();
     }
 
     /// The writer is outside any transaction: what was staged in an implicit one is decided.
@@ -535,6 +542,15 @@ impl<R: Route> Session<R> {
                 self.refuse_named(*effects);
             }
         }
+    }
+}
+
+/// Whether a statement that ends with this tag has changed a setting in this way: a portal may be another's, of a cursor that has
+/// its name. The one row of a call that has none any more came before, and was all that it does.
+fn is_done(kind: SettingKind, tag: &[u8]) -> bool {
+    match kind {
+        SettingKind::Set | SettingKind::Reset => matches!(tag, b"SET" | b"RESET"),
+        SettingKind::Call => tag.is_empty() || tag == ONE_ROW,
     }
 }
 

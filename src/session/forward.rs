@@ -304,6 +304,9 @@ impl<R: Route> Session<R> {
     }
 
     fn plan_execute(&mut self, leg: LegId, portal: &[u8]) -> Plan {
+        if self.memory.portals.may_be_another(key(portal)) {
+            self.pin(Pin::Unaccounted);
+        }
         let Some(bound) = self.memory.portals.get(key(portal)).cloned() else {
             return self.plan_unknown(leg, Plan::Request(Kind::Execute, Note::Nothing));
         };

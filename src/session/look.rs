@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::moving::HeldCursors;
 use super::part::{Carried, First, Part, Snapshot, Unproven, takes_snapshot};
 use super::requests::Batch;
 use super::segment::{
@@ -15,7 +16,7 @@ use super::segment::{
 use super::trial::can_be_tried;
 use super::{RouteReason, Session};
 use crate::limits;
-use crate::route::{Class, Intent, LexState, Route, Why};
+use crate::route::{Class, Effect, Intent, LexState, Route, Why};
 use crate::track::Pin;
 use crate::track::prepared::{Text, key};
 use crate::wire::{Frontend, Header, Parse, Target};
@@ -88,6 +89,7 @@ impl<R: Route> Session<R> {
             Frontend::Bind(bind) => {
                 self.look_at_statement(look, input, bind.statement);
                 look.bind(bind.portal);
+                self.look_for_cursor(look, bind.portal);
             }
             Frontend::Describe(describe) => match describe.kind {
                 Target::Statement => self.look_at_statement(look, input, describe.name),
@@ -113,7 +115,7 @@ impl<R: Route> Session<R> {
                     look.names(close.name);
                     look.close(close.name);
                 }
-                Target::Portal => {}
+                Target::Portal => self.look_for_cursor(look, close.name),
             },
             Frontend::CopyData { .. } | Frontend::CopyDone | Frontend::CopyFail { .. } => {}
             Frontend::Terminate | Frontend::Password(_) | Frontend::Unknown { .. } => {
@@ -167,7 +169,10 @@ impl<R: Route> Session<R> {
         if look.first == First::Unknown && intent.class != Class::Empty {
             look.first = First::of(intent);
         }
-        let part = Part::of(intent, unproven, self.default_access());
+        let part = match self.drops_what_is_known(intent) {
+            true => Part::Reads,
+            false => Part::of(intent, unproven, self.default_access()),
+        };
         look.named_part = part;
         look.part = match (look.part, look.carried) {
             (Part::Ends(end), Carried::RunEnd) if part != look.part => Part::EndsFirst(end),
@@ -176,6 +181,24 @@ impl<R: Route> Session<R> {
         if takes_snapshot(intent) == Snapshot::Taken {
             look.snapshot = Snapshot::Taken;
         }
+    }
+
+    /// Whether a text drops what every server has, or is given: the others drop theirs when they are asked for something again.
+    fn drops_what_is_known(&self, intent: &Intent) -> bool {
+        let [dropped] = &*intent.effects else {
+            return false;
+        };
+        let forgets = |pin| pin == Pin::TooManyStatements;
+        if intent.statements != 1 || self.memory.pins.iter().any(forgets) {
+            return false;
+        }
+        if let Effect::Deallocate(name) = &dropped.effect {
+            let statements = &self.memory.statements;
+            let meaning = statements.meaning(key(&name.0));
+            let runs = statements.can_run(self.reader().index(), key(&name.0));
+            return meaning.settled && meaning.definition.is_some() && runs;
+        }
+        dropped.effect == Effect::DeallocateAll
     }
 
     /// Whether the rest of the segment decides if it may go to a reader as a part of a transaction.
@@ -273,6 +296,15 @@ impl<R: Route> Session<R> {
         }
     }
 
+    /// A portal is named that may be a cursor of before its transaction: those live on the writer.
+    fn look_for_cursor(&self, look: &mut Look, name: &[u8]) {
+        let held = self.relocation.held_cursors == HeldCursors::Some;
+        if held && !name.is_empty() && self.memory.portals.get(key(name)).is_none() {
+            look.join(Class::Session, Why::SessionStatement);
+            look.part = Part::Foreign;
+        }
+    }
+
     fn look_at_portal(&mut self, look: &mut Look, input: &[u8], name: &[u8]) {
         let own = look
             .bound
@@ -287,6 +319,9 @@ impl<R: Route> Session<R> {
         if let Some(older) = self.memory.portals.stands(key(name)).filter(|_| !own) {
             let meta = Arc::clone(&older.meta);
             self.join_part(look, &meta);
+        }
+        if !own {
+            self.look_for_cursor(look, name);
         }
         // Cursors have names.
         let nothing = name.is_empty() && self.reader_runs_transaction();

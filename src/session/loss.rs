@@ -11,6 +11,7 @@ use crate::ledger::SourceEnd;
 use crate::route::Route;
 use crate::track::pipeline::{Kind, Owed, Owner};
 use crate::track::prepared::Reached;
+use crate::wire::TransactionStatus;
 use crate::wire::sqlstate;
 use crate::wire::tags::backend as tags;
 
@@ -301,10 +302,11 @@ impl<R: Route> Session<R> {
         self.leg_down(now, leg, cause);
         let first = lost_by(cut, serving.newest, &owed);
         let tells = skips || first == Lost::Reply || owed.iter().any(fails_when_lost);
+        let was = (!self.reader_transaction_failed()).then_some(serving.status);
         self.reader_transaction_lost(now, tells);
         let failed = match self.is_refusing(leg) {
             true => self.forget_refused(leg, owed),
-            false => self.answer_for_the_lost(owed, skips, first),
+            false => self.answer_for_the_lost(owed, skips, first, was),
         };
         self.refusal_is_over(leg);
         self.memory.statements.leg_lost(leg.index());
@@ -314,8 +316,15 @@ impl<R: Route> Session<R> {
     }
 
     /// Gives the client, for each request that a lost reader owed, what a server gives for a failed one. What such a
-    /// server does before a request can fail has happened: the unnamed statement is gone.
-    fn answer_for_the_lost(&mut self, owed: Vec<Owed<Note>>, skips: bool, first: Lost) -> usize {
+    /// server does before a request can fail has happened: the unnamed statement is gone. `was` is the status that the reader
+    /// told last, if it is the one still.
+    fn answer_for_the_lost(
+        &mut self,
+        owed: Vec<Owed<Note>>,
+        skips: bool,
+        first: Lost,
+        was: Option<TransactionStatus>,
+    ) -> usize {
         let mut failed: usize = 0;
         let mut skipping = skips;
         match first {
@@ -327,15 +336,17 @@ impl<R: Route> Session<R> {
                 skipping = true;
             }
         }
+        let mut stands = was.filter(|_| !skipping);
         for item in owed {
             let fails = fails_when_lost(&item) && !skipping;
+            stands = stands.filter(|_| item.kind == Kind::Sync);
             if fails {
                 failed = failed.saturating_add(1);
                 self.tell_reader_lost();
             }
             match item.kind {
                 Kind::Sync if item.owner == Owner::Client => {
-                    self.tell_ready();
+                    self.tell_ready_as(stands.unwrap_or(self.status_of_ours()));
                     skipping = false;
                 }
                 Kind::Query | Kind::FunctionCall if fails => self.tell_ready(),
@@ -361,21 +372,6 @@ impl<R: Route> Session<R> {
         }
         self.requests.reader_lost(self.roles, skipping);
         failed.saturating_add(usize::from(self.requests.owes_an_error()))
-    }
-
-    pub(super) fn tell_reader_lost(&mut self) {
-        self.tell(&Tell::error(
-            sqlstate::CONNECTION_FAILURE,
-            "the connection to the replica was lost before the request was answered",
-        ));
-    }
-
-    /// Sends the client a ReadyForQuery of ours. Only for requests that no upstream is going to answer: a reader's
-    /// transaction is lost with it, and the writer has what takes its place.
-    pub(super) fn tell_ready(&mut self) {
-        let status = self.status_of_ours().byte();
-        self.requests.is_answered();
-        self.push(PeerId::CLIENT, &[b'Z', 0, 0, 0, 5, status]);
     }
 
     /// Queues bytes of ours. A queue without room ends the session: what is lost would leave a hole in the

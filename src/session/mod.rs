@@ -365,6 +365,10 @@ impl<R: Route> Session<R> {
         result: Result<TlsInfo, TlsFailed>,
     ) {
         match LegId::of(peer) {
+            // The last bytes in clear have not left.
+            _ if self.outbox.plans_tls(peer) => {
+                self.end(now, CloseCause::Misuse("TLS was not asked for yet"), None);
+            }
             Some(leg) => self.leg_secured(now, leg, result),
             None => self.client_secured(now, result),
         }

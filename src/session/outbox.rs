@@ -46,6 +46,11 @@ impl Outbox {
         self.plan(peer, Plan::Secure(role));
     }
 
+    /// Whether TLS is planned on a connection and the driver was not asked for it.
+    pub(super) fn plans_tls(&self, peer: PeerId) -> bool {
+        matches!(self.plans.get(peer.index()), Some(Plan::Secure(_)))
+    }
+
     /// Plans to end our direction of a connection behind what was queued for it.
     pub(super) fn finish(&mut self, peer: PeerId) {
         self.plan(peer, Plan::Finish);

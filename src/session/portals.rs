@@ -7,14 +7,30 @@ use super::Session;
 use super::effects::Prepared;
 use super::requests::Batch;
 use crate::route::Route;
+use crate::track::savepoints::Savepoints;
 use crate::wire::TransactionStatus;
 
 /// The statements behind the portals of the transaction that runs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Portals {
     unnamed: Option<Portal>,
     named: BTreeMap<Box<[u8]>, Portal>,
     newest: Age,
+    /// Each with the portal that was bound last before it.
+    savepoints: Savepoints,
+    replaced: Replaced,
+}
+
+/// Whether there may be a portal that is taken for another one, or for none: a Bind or a Close that fails, or that is skipped behind
+/// what fails, leaves what stood before it, and that stands still when the transaction goes back to a savepoint.
+#[derive(Clone, Copy, Debug)]
+enum Replaced {
+    /// None that does more than read.
+    Nothing,
+    /// One that does, and nothing has failed.
+    Some,
+    /// One of those up to this one, if it is.
+    Perhaps(Age),
 }
 
 #[derive(Debug)]
@@ -24,9 +40,13 @@ struct Portal {
     age: Age,
 }
 
-/// How many portals were bound before and with one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Age(u64);
+/// How many portals were bound so far, and how many that have names: of those a savepoint mostly finds no new one behind the
+/// savepoint before, and takes no place beside it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Age {
+    all: usize,
+    named: usize,
+}
 
 /// Whether a portal is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +57,17 @@ enum Stands {
 }
 
 impl Portals {
+    /// With so many savepoints at most.
+    pub(super) fn new(savepoints: usize) -> Portals {
+        Portals {
+            unnamed: None,
+            named: BTreeMap::new(),
+            newest: Age::default(),
+            savepoints: Savepoints::new(savepoints),
+            replaced: Replaced::Nothing,
+        }
+    }
+
     /// What a portal runs, if it is there.
     pub(super) fn get(&self, name: &[u8]) -> Option<&Prepared> {
         self.entry(name).map(|portal| &portal.bound)
@@ -60,13 +91,17 @@ impl Portals {
     /// Remembers a portal; whether it will be known what it runs. There may be no room, and a server refuses a name that another
     /// portal has: by that the other one stands, and so it does when the transaction goes back to a savepoint.
     pub(super) fn bind(&mut self, name: &[u8], bound: Prepared, limit: usize) -> bool {
-        self.newest = Age(self.newest.0.saturating_add(1));
+        self.newest.all = self.newest.all.saturating_add(1);
+        if !name.is_empty() {
+            self.newest.named = self.newest.named.saturating_add(1);
+        }
         let portal = Portal {
             bound: Arc::clone(&bound),
             stands: Stands::Surely,
             age: self.newest,
         };
         if name.is_empty() {
+            self.replaces(name);
             self.unnamed = Some(portal);
             return true;
         }
@@ -88,7 +123,38 @@ impl Portals {
         known
     }
 
+    /// Another portal is to have this name, or none.
+    fn replaces(&mut self, name: &[u8]) {
+        let matters = self.get(name).is_some_and(|it| !it.meta.effects.is_empty());
+        if let (true, Replaced::Nothing) = (matters, self.replaced) {
+            self.replaced = Replaced::Some;
+        }
+    }
+
+    /// Whether one that has a name does more than read.
+    pub(super) fn do_more_than_read(&self) -> bool {
+        let mut named = self.named.values();
+        named.any(|portal| !portal.bound.meta.effects.is_empty())
+    }
+
+    /// Something has failed.
+    pub(super) fn failed(&mut self) {
+        if let Replaced::Some | Replaced::Perhaps(_) = self.replaced {
+            self.replaced = Replaced::Perhaps(self.newest);
+        }
+    }
+
+    /// Whether another portal may have this name than the one that is known, or than none.
+    pub(super) fn may_be_another(&self, name: &[u8]) -> bool {
+        let age = self.entry(name).map_or(0, |portal| portal.age.all);
+        match self.replaced {
+            Replaced::Nothing | Replaced::Some => false,
+            Replaced::Perhaps(newest) => age <= newest.all,
+        }
+    }
+
     pub(super) fn close(&mut self, name: &[u8]) {
+        self.replaces(name);
         if name.is_empty() {
             self.unnamed = None;
         } else {
@@ -118,12 +184,36 @@ impl Portals {
 
     /// A transaction has ended, in which portals up to this one were bound.
     pub(super) fn ended(&mut self, newest: Age) {
-        let is_later = |portal: &Portal| portal.age > newest;
+        self.savepoints.clear();
+        self.replaced = Replaced::Nothing;
+        let is_later = |portal: &Portal| portal.age.all > newest.all;
         self.unnamed = self.unnamed.take().filter(is_later);
         self.named.retain(|_, portal| is_later(portal));
     }
 
+    /// A savepoint was set behind this portal.
+    pub(super) fn savepoint(&mut self, name: &[u8], newest: Age) {
+        self.savepoints.set(name, newest.named);
+    }
+
+    /// The transaction went back to a savepoint, when this portal was the newest: with what was bound since that was set.
+    pub(super) fn went_back(&mut self, name: &[u8], newest: Age) {
+        self.doubt_unnamed();
+        let Some(mark) = self.savepoints.roll_back_to(name) else {
+            return self.doubt();
+        };
+        let outlives = |age: Age| age.named <= mark || age.all > newest.all;
+        self.named.retain(|_, portal| outlives(portal.age));
+    }
+
+    /// A savepoint is gone: what was bound since stays.
+    pub(super) fn released(&mut self, name: &[u8]) {
+        self.savepoints.release(name);
+    }
+
     pub(super) fn clear(&mut self) {
+        self.savepoints.clear();
+        self.replaced = Replaced::Nothing;
         self.unnamed = None;
         self.named.clear();
     }

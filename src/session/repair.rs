@@ -24,8 +24,11 @@ impl<R: Route> Session<R> {
         let serving = self.leg(leg).serving();
         // There is one upstream only, and nothing of ours costs it a statement but CockroachDB's Query for a session.
         let is_sole = !self.splits() && self.config.dialect == Dialect::Postgres;
-        // Or it would ignore the repair with the message that needs it.
-        if is_sole || serving.is_some_and(|serving| serving.pipeline.is_skipping()) {
+        // It would ignore the repair with the message that needs it, or takes neither within a copy.
+        let is_deaf = serving.is_some_and(|serving| {
+            serving.pipeline.is_skipping() || serving.pipeline.is_copying_in()
+        });
+        if is_sole || is_deaf {
             return Due::Nothing;
         }
         let (close, definition) = match self.memory.statements.repair(leg.index(), name) {

@@ -465,8 +465,9 @@ impl<R: Route> Session<R> {
         if header.tag == tag::TERMINATE {
             return self.terminated(header);
         }
-        if told == Told::NotYet && matches!(header.tag, tag::QUERY | tag::FUNCTION_CALL) {
-            // It ends the batch as Sync does, and nothing of it was sent anywhere.
+        let ends = matches!(header.tag, tag::QUERY | tag::FUNCTION_CALL);
+        if told == Told::NotYet && (ends || self.has_lost_transaction()) {
+            // It ends the batch as Sync does, and nothing of it was sent anywhere; or its transaction has lost what it had there.
             self.requests.batch = Batch::None;
             return Demand::Again;
         }

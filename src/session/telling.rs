@@ -3,8 +3,8 @@
 use super::leg::{Attempt, LegId};
 use super::{Life, PeerId, Session, Tell};
 use crate::route::Route;
-use crate::wire::error_response;
 use crate::wire::tags::backend as tags;
+use crate::wire::{TransactionStatus, error_response, sqlstate};
 
 impl<R: Route> Session<R> {
     /// Sends the client an error of ours, behind what was queued for it.
@@ -34,6 +34,25 @@ impl<R: Route> Session<R> {
             self.push(PeerId::CLIENT, &out);
         }
         self.scratch = out;
+    }
+
+    pub(super) fn tell_reader_lost(&mut self) {
+        self.tell(&Tell::error(
+            sqlstate::CONNECTION_FAILURE,
+            "the connection to the replica was lost before the request was answered",
+        ));
+    }
+
+    /// Sends the client a ReadyForQuery of ours. Only for requests that no upstream is going to answer: a reader's
+    /// transaction is lost with it, and the writer has what takes its place.
+    pub(super) fn tell_ready(&mut self) {
+        self.tell_ready_as(self.status_of_ours());
+    }
+
+    /// The same with this status.
+    pub(super) fn tell_ready_as(&mut self, status: TransactionStatus) {
+        self.requests.is_answered();
+        self.push(PeerId::CLIENT, &[b'Z', 0, 0, 0, 5, status.byte()]);
     }
 
     /// The connection on which a login in clear was refused is closed.

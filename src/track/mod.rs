@@ -11,7 +11,7 @@ mod forget;
 mod lsn;
 mod pending;
 mod pins;
-mod savepoints;
+pub(crate) mod savepoints;
 
 pub use lsn::Lsn;
 pub use pins::{Lift, Pin, Pins};

@@ -14,7 +14,7 @@ struct Savepoint {
 /// Drivers that set one before every statement and never release it (pgjdbc's `autosave`) use one name, which takes one
 /// place.
 #[derive(Debug)]
-pub(super) struct Savepoints {
+pub(crate) struct Savepoints {
     stack: Stack,
     limit: usize,
 }
@@ -27,7 +27,7 @@ enum Stack {
 }
 
 impl Savepoints {
-    pub(super) fn new(limit: usize) -> Savepoints {
+    pub(crate) fn new(limit: usize) -> Savepoints {
         Savepoints {
             stack: Stack::Known(Vec::new()),
             limit,
@@ -35,12 +35,12 @@ impl Savepoints {
     }
 
     /// Whether it is not known any more what a name means in this transaction.
-    pub(super) fn are_lost(&self) -> bool {
+    pub(crate) fn are_lost(&self) -> bool {
         matches!(self.stack, Stack::Lost)
     }
 
     /// Whether there is one; `None` if that is not known.
-    pub(super) fn are_set(&self) -> Option<bool> {
+    pub(crate) fn are_set(&self) -> Option<bool> {
         match &self.stack {
             Stack::Known(stack) => Some(!stack.is_empty()),
             Stack::Lost => None,
@@ -48,19 +48,19 @@ impl Savepoints {
     }
 
     /// The transaction is over.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.stack = Stack::Known(Vec::new());
     }
 
     /// The mark of the newest one; 0 if there is none.
-    pub(super) fn newest_mark(&self) -> usize {
+    pub(crate) fn newest_mark(&self) -> usize {
         match &self.stack {
             Stack::Known(stack) => stack.last().map_or(0, |newest| newest.mark),
             Stack::Lost => 0,
         }
     }
 
-    pub(super) fn set(&mut self, name: &[u8], mark: usize) {
+    pub(crate) fn set(&mut self, name: &[u8], mark: usize) {
         let Stack::Known(stack) = &mut self.stack else {
             return;
         };
@@ -79,13 +79,13 @@ impl Savepoints {
     }
 
     /// The name's mark; those set behind it are gone.
-    pub(super) fn roll_back_to(&mut self, name: &[u8]) -> Option<usize> {
+    pub(crate) fn roll_back_to(&mut self, name: &[u8]) -> Option<usize> {
         let stack = self.up_to(name)?;
         stack.last().map(|newest| newest.mark)
     }
 
     /// The name is gone, with those set behind it.
-    pub(super) fn release(&mut self, name: &[u8]) {
+    pub(crate) fn release(&mut self, name: &[u8]) {
         let Some(stack) = self.up_to(name) else {
             return;
         };

@@ -102,12 +102,20 @@ pub(crate) fn leaving(world: &mut World<'_>, to: PeerId, sent: &Sent) {
     }
 }
 
+/// Whether a READ ONLY transaction of the client's is open on the reader: it stays what it is, whatever the server becomes.
+fn stands_there(world: &World<'_>) -> bool {
+    let server = world.servers[PeerId::READER.index()].as_ref();
+    let open = [ServerPhase::InTransaction, ServerPhase::Failed];
+    world.setup.read_transactions && server.is_some_and(|server| open.contains(&server.phase()))
+}
+
 /// A message of the client's has left for an upstream.
 pub(crate) fn asks_who_writes(world: &mut World<'_>, to: PeerId) {
     if to == PeerId::READER
         && world.client.is_ready()
         && world.takes_writes[to.index()]
         && !world.lies(to)
+        && !stands_there(world)
     {
         world.broken(
             Check::WrongWrite,

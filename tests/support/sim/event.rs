@@ -74,6 +74,14 @@ impl std::fmt::Display for Event {
     }
 }
 
+impl Event {
+    /// Whether the client says what belongs to a copy.
+    pub(crate) fn is_of_a_copy(&self) -> bool {
+        use ClientMessage::{CopyData, CopyDone, CopyFail};
+        matches!(self, Event::Say(CopyData(_) | CopyDone | CopyFail(_)))
+    }
+}
+
 impl Scenario {
     /// Whether a fault waits for its moment, which depends on how bytes are cut.
     pub(crate) fn has_aims(&self) -> bool {

@@ -13,6 +13,7 @@ mod kinds;
 mod losses;
 mod many;
 mod moves;
+mod portals;
 mod prepared;
 mod reads;
 mod scenes;

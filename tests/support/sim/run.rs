@@ -36,6 +36,8 @@ struct Story {
     varies: bool,
     /// Whether the session was to move: whether it did before or behind a request depends on when bytes came.
     moves: bool,
+    /// Whether the client says what belongs to a copy: out of place it means nothing, and goes to whoever was asked last.
+    strays: bool,
     /// Whether rows that a standby has not yet are left out of what the client saw.
     fresh: bool,
     /// How many of the client's messages were forwarded when the writer became another, each time; whether anything but moves
@@ -72,6 +74,15 @@ impl Story {
         }
         closes.sort_by_key(|(peer, _)| peer.index());
         closes
+    }
+
+    /// Whether a peer may be sent something else in both.
+    fn may_part_from(&self, other: &Story, peer: usize, moves: bool) -> bool {
+        let copies = self.copies && !(self.paced && other.paced);
+        match peer == PeerId::CLIENT.index() {
+            true => self.varies,
+            false => copies && peer == PeerId::READER.index() || self.strays && moves,
+        }
     }
 
     /// How much of both can be compared: a fault that waits for its moment may have struck in one of them only.
@@ -348,6 +359,7 @@ fn ordered(
                 .iter()
                 .any(|fault| matches!(fault, Fault::Async(..) | Fault::Transfer(..))),
         moves: world.moves.has_begun(),
+        strays: scenario.events.iter().any(Event::is_of_a_copy),
         fresh: reads::are_all_fresh(&world),
         points: world.moves.points().to_vec(),
         struck: world
@@ -531,8 +543,7 @@ fn agree(first: &Story, other: &Story, how: (Chunking, Order)) -> Result<Extent,
         }
     }
     for (peer, (a, b)) in first.happened.iter().zip(&other.happened).enumerate() {
-        let copies = first.copies && !(first.paced && other.paced);
-        if peer == 0 && first.varies || peer == PeerId::READER.index() && copies {
+        if first.may_part_from(other, peer, moves) {
             continue;
         }
         let (a, b) = (sent(a, moves), sent(b, moves));

@@ -1,7 +1,7 @@
 //! What follows when a stream makes no sense any more: what the configuration says, and where two streams are to pass unread,
 //! they do, with nobody between them.
 
-use pgturnout::session::{Activity, Lifecycle, OutOfSync, PeerId};
+use pgturnout::session::{Activity, Event, Lifecycle, OutOfSync, PeerId};
 
 use super::checks::Check;
 use super::door;
@@ -145,7 +145,10 @@ pub(crate) fn ended(world: &mut World<'_>) {
         return;
     };
     let tells = world.to_client.begun().last() == Some(&(None, b'E'));
-    if then == OutOfSync::Close && tells && !door::was_disturbed(world) {
+    // What it heard last may be that a statement was denied.
+    let denied = |event: &Event| matches!(event, Event::StatementDenied { .. });
+    let other = door::was_disturbed(world) || world.told.iter().any(denied);
+    if then == OutOfSync::Close && tells && !other {
         world.broken(
             Check::OutOfSync,
             "a client that was to hear nothing is told why",

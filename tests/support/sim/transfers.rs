@@ -2,7 +2,7 @@
 //! ends then.
 
 use pgturnout::migrate::{Outcome, Phase, Reason};
-use pgturnout::session::{Event, Lifecycle, PeerId};
+use pgturnout::session::{Event, Lifecycle, PeerId, Timer};
 use pgturnout::wire::Backend;
 
 use super::catalogue::Seen;
@@ -186,8 +186,9 @@ pub(crate) fn failed(world: &mut World<'_>, outcome: Outcome, phase: Phase, reas
         _ => outcome == Outcome::Recoverable || gone && !has_no_state,
     };
     let ends = matches!(reason, Reason::Cancelled | Reason::ClientLost);
-    if !fine || outcome == Outcome::Recoverable && is_over && !ends && world.damage == Damage::None
-    {
+    let leaves = ends || world.goodbye;
+    let survives = outcome == Outcome::Recoverable && world.damage == Damage::None;
+    if !fine || survives && is_over && !leaves {
         let detail = format!("{outcome:?} in {phase:?}: {reason}; over: {is_over}");
         return world.broken(Check::Outcome, detail);
     }
@@ -258,16 +259,19 @@ pub(crate) fn answered(world: &mut World<'_>) {
             event,
             Event::MoveFailed {
                 outcome: Outcome::Fatal,
+                reason,
                 ..
-            }
+            } if !matches!(reason, Reason::ClientLost)
         )
     };
+    let drained = |event: &Event| matches!(event, Event::TimedOut(Timer::Drain));
     let hears = !world.links[PeerId::CLIENT.index()].has_ended() && world.client.is_ready();
     if !world.told.iter().any(fatal)
         || !hears
         || world.misused
         || world.damage >= Damage::Anything
         || world.goodbye
+        || world.told.iter().any(drained)
     {
         return;
     }

@@ -143,9 +143,12 @@ impl Search<'_, '_> {
             && !failures.iter().any(known)
         {
             let steps = reference.range_of(request, |progress| progress.steps);
-            return self.try_each(steps, wrong, |step| {
+            let demoted = self.try_each(steps, wrong.clone(), |step| {
                 (with(&failures, Failure::Demoted(step)), excuses.clone())
             });
+            if demoted.is_ok() || !self.is_serializable(&code) {
+                return demoted;
+            }
         }
         let is_same =
             |failure: &&Failure| matches!(failure, Failure::Fails(_, state) if *state == code);

@@ -72,8 +72,7 @@ impl Program<'_, '_> {
         match nth {
             0 => self.brought_up_again(setup),
             1 => self.moved_with_what_it_is(setup),
-            _ => match self.choices.below(5) {
-                4 => self.portal_behind_a_savepoint(setup),
+            _ => match self.choices.below(4) {
                 0 => self.dialled_in_the_clear(setup),
                 1 => self.back_to_its_beginning(setup),
                 2 => self.prepared_with_types(),
@@ -112,43 +111,6 @@ impl Program<'_, '_> {
             max_rows: 1,
         });
         self.say(ClientMessage::Sync);
-    }
-
-    /// A portal outlives what fails behind a savepoint, and what ends the transaction if that is not run.
-    fn portal_behind_a_savepoint(&mut self, setup: &mut Setup) {
-        self.query("select 1");
-        self.query("begin");
-        self.parse("kept", "set my.a = 'portal'");
-        self.bind("p", "kept");
-        self.sync();
-        self.query("savepoint a");
-        match self.choices.below(4) {
-            0 => self.query("select 1/0; commit"),
-            1 => {
-                for text in ["select 1/0", "commit"] {
-                    self.parse("", text);
-                    self.run("");
-                }
-                self.sync();
-            }
-            2 => {
-                setup.judged = true;
-                self.query("insert into t values (9, 'no') /* off limits */");
-            }
-            _ => self.query(""),
-        }
-        self.query("rollback to a");
-        self.say(ClientMessage::Execute {
-            portal: "p".to_owned(),
-            max_rows: 0,
-        });
-        self.sync();
-        self.query("commit");
-        self.events.push(Event::Calm);
-        for _ in 0..2 {
-            self.query("select current_setting('my.a', true)");
-            self.events.push(Event::Calm);
-        }
     }
 
     fn shows_itself(&mut self) {

@@ -12,7 +12,7 @@ use super::super::world::Pace;
 use super::Program;
 
 /// How many plays [`Program::staged`] chooses from.
-const PLAYS: usize = 53;
+const PLAYS: usize = 55;
 
 /// The one of messages that count more than most.
 const MANY: usize = 41;
@@ -260,6 +260,7 @@ impl Program<'_, '_> {
             42..45 => self.in_halves(play - 42, setup),
             45..49 => self.free_messages(setup),
             49..53 => self.anew(play - 49, setup),
+            53..55 => self.portals(setup),
             _ => {
                 setup.tight = true;
                 self.dropped_by_what_is_not_known();

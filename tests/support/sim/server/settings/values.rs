@@ -132,6 +132,16 @@ pub(super) fn zone(value: &str) -> Option<String> {
             let hours = hours.abs();
             (hours < 24).then(|| format!("<{sign}{hours:02}>{other}{hours:02}"))
         })
+        .or_else(|| posix_zone(value))
+}
+
+/// A name in angle brackets, and how far it is from UTC, in hours: as a zone is shown that is given as a number.
+fn posix_zone(value: &str) -> Option<String> {
+    let (name, offset) = value.strip_prefix('<')?.split_once('>')?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '+' || c == '-';
+    let hours: i32 = offset.parse().ok()?;
+    (name.len() >= 3 && name.chars().all(plain) && hours.abs() < 24)
+        .then(|| value.to_ascii_uppercase())
 }
 
 pub(in super::super) fn isolation(value: &str) -> Option<&'static str> {
