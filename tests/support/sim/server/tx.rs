@@ -111,7 +111,6 @@ impl Session {
         }
         self.tx.started = true;
         self.looked_at = false;
-        self.tx.start = Some(self.mark());
         let read_only = self.recovers || self.settings.is_on("default_transaction_read_only");
         let shown = |on| if on { "on" } else { "off" };
         let isolation = self.settings.get("default_transaction_isolation");
@@ -125,6 +124,8 @@ impl Session {
         );
         self.settings
             .write("transaction_deferrable", shown(deferrable), false);
+        // A rollback leaves the modes of this beginning, not those of the transaction before.
+        self.tx.start = Some(self.mark());
     }
 
     /// What most statements need before they are looked at. A standby has none for a serializable transaction.
