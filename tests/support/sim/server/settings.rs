@@ -148,6 +148,13 @@ pub(super) struct Layers {
     current: Values,
 }
 
+impl Layers {
+    /// What held then.
+    pub(super) fn get(&self, name: &str) -> Arc<str> {
+        find(&self.current, name).map_or_else(|_| "".into(), |at| Arc::clone(&self.current[at].1))
+    }
+}
+
 /// Where a setting is, or belongs.
 pub(super) fn find(values: &Values, name: &str) -> Result<usize, usize> {
     values.binary_search_by(|(key, _)| {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use super::cluster::{Cluster, Lockable, Op, Tables};
 use super::fault::{Fault, Stop};
 use super::session::{Io, Session};
-use super::settings::Layers;
+use super::settings::{Layers, boolean};
 use super::sql::{Access, Modes, Transaction};
+
+const ACCESS: &str = "transaction_read_only";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Block {
@@ -115,8 +117,7 @@ impl Session {
         let shown = |on| if on { "on" } else { "off" };
         let isolation = self.settings.get("default_transaction_isolation");
         let deferrable = self.settings.is_on("default_transaction_deferrable");
-        self.settings
-            .write("transaction_read_only", shown(read_only), false);
+        self.settings.write(ACCESS, shown(read_only), false);
         self.settings.write(
             "transaction_isolation",
             &isolation.unwrap_or_default(),
@@ -266,10 +267,7 @@ impl Session {
             Transaction::Release(name) => {
                 self.require_block("RELEASE SAVEPOINT")?;
                 let at = self.savepoint(name)?;
-                self.tx.savepoints.truncate(at);
-                for portal in &mut self.portals {
-                    portal.depth = portal.depth.min(at);
-                }
+                self.release(at);
                 Ok("RELEASE")
             }
             Transaction::RollbackTo(name) => self.roll_back_to(name),
@@ -296,6 +294,16 @@ impl Session {
         self.set_modes(modes)?;
         self.tx.block = Block::Explicit;
         Ok(())
+    }
+
+    fn release(&mut self, at: usize) {
+        // The access is the subtransaction's own, unlike what else was set in it.
+        let access = self.tx.savepoints[at].mark.layers.get(ACCESS);
+        self.settings.write(ACCESS, &access, false);
+        self.tx.savepoints.truncate(at);
+        for portal in &mut self.portals {
+            portal.depth = portal.depth.min(at);
+        }
     }
 
     fn roll_back_to(&mut self, name: &str) -> Result<&'static str, Stop> {
@@ -391,7 +399,7 @@ impl Session {
 
     pub(super) fn is_read_only(&self) -> bool {
         // A primary that became a standby refuses in the transactions that it has, too.
-        self.recovers || self.settings.is_on("transaction_read_only")
+        self.recovers || self.settings.is_on(ACCESS)
     }
 
     pub(super) fn set_modes(&mut self, modes: &Modes) -> Result<(), Fault> {
@@ -400,7 +408,7 @@ impl Session {
         }
         if let Some(access) = modes.access {
             let value = if access == Access::Only { "on" } else { "off" };
-            self.set_in_transaction("transaction_read_only", value)?;
+            self.set_in_transaction(ACCESS, value)?;
         }
         if let Some(deferrable) = modes.deferrable {
             let value = if deferrable { "on" } else { "off" };
@@ -412,44 +420,74 @@ impl Session {
     /// The settings of the transaction itself, which have rules of their own.
     pub(super) fn set_in_transaction(&mut self, name: &str, value: &str) -> Result<(), Fault> {
         let before = self.settings.get(name).unwrap_or_default();
-        match name {
-            "transaction_read_only" if value == "off" && *before != *"off" => {
-                if self.tx.has_snapshot {
-                    return Err(Fault::new(
-                        "25001",
-                        "transaction read-write mode must be set before any query",
-                    ));
-                }
-                if self.recovers {
-                    return Err(Fault::new(
-                        "0A000",
-                        "cannot set transaction read-write mode during recovery",
-                    ));
-                }
-            }
-            "transaction_isolation" if *before != *value => {
-                if self.tx.has_snapshot {
-                    return Err(Fault::new(
-                        "25001",
-                        "SET TRANSACTION ISOLATION LEVEL must be called before any query",
-                    ));
-                }
-                if self.tx.depth() > 0 {
-                    return Err(Fault::new(
-                        "25001",
-                        "SET TRANSACTION ISOLATION LEVEL must not be called in a subtransaction",
-                    ));
-                }
-                if self.recovers && value == "serializable" {
-                    return Err(Fault::new(
-                        "0A000",
-                        "cannot use serializable mode in a hot standby",
-                    ));
-                }
-            }
+        match (name, boolean(value)) {
+            (ACCESS, Some(false)) if *before != *"off" => self.may_write_again()?,
+            ("transaction_isolation", _) if *before != *value => self.may_isolate(value)?,
+            ("transaction_deferrable", Some(_)) => self.may_defer()?,
             _ => {}
         }
         self.settings.set(name, value, false)
+    }
+
+    fn may_write_again(&self) -> Result<(), Fault> {
+        if self.tx.depth() > 0 {
+            return Err(Fault::new(
+                "25001",
+                "cannot set transaction read-write mode inside a read-only transaction",
+            ));
+        }
+        if self.tx.has_snapshot {
+            return Err(Fault::new(
+                "25001",
+                "transaction read-write mode must be set before any query",
+            ));
+        }
+        if self.recovers {
+            return Err(Fault::new(
+                "0A000",
+                "cannot set transaction read-write mode during recovery",
+            ));
+        }
+        Ok(())
+    }
+
+    fn may_isolate(&self, level: &str) -> Result<(), Fault> {
+        if self.tx.has_snapshot {
+            return Err(Fault::new(
+                "25001",
+                "SET TRANSACTION ISOLATION LEVEL must be called before any query",
+            ));
+        }
+        if self.tx.depth() > 0 {
+            return Err(Fault::new(
+                "25001",
+                "SET TRANSACTION ISOLATION LEVEL must not be called in a subtransaction",
+            ));
+        }
+        if self.recovers && level == "serializable" {
+            return Err(Fault::new(
+                "0A000",
+                "cannot use serializable mode in a hot standby",
+            ));
+        }
+        Ok(())
+    }
+
+    /// It is refused even where it changes nothing.
+    fn may_defer(&self) -> Result<(), Fault> {
+        if self.tx.depth() > 0 {
+            return Err(Fault::new(
+                "25001",
+                "SET TRANSACTION [NOT] DEFERRABLE cannot be called within a subtransaction",
+            ));
+        }
+        if self.tx.has_snapshot {
+            return Err(Fault::new(
+                "25001",
+                "SET TRANSACTION [NOT] DEFERRABLE must be called before any query",
+            ));
+        }
+        Ok(())
     }
 
     /// Waits for a lock, or takes it.
