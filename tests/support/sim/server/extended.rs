@@ -125,7 +125,7 @@ impl Session {
     pub(super) fn bind(&mut self, fields: &mut Fields<'_>, io: &mut Io<'_>) -> Result<(), Fault> {
         let name = &*self.named(fields)?;
         let statement = &*self.named(fields)?;
-        let mut plan = self.prepared_plan(statement)?;
+        let plan = self.prepared_plan(statement)?;
         self.start_transaction();
         let formats = shorts(fields)?;
         let count = fields.count().ok_or_else(malformed)?;
@@ -154,28 +154,49 @@ impl Session {
                 format!("cursor \"{name}\" already exists"),
             ));
         }
-        let values = self.bound(fields, types, &formats)?;
-        let result_formats = shorts(fields)?;
+        let mut portal = Portal::new(name.into(), None, Vec::new());
+        portal.depth = self.tx.depth();
+        let filled = self.fill(&mut portal, plan, &formats, fields, io);
+        // What fails leaves the portal as far as it came, for as long as the transaction is a failed one.
+        self.portals.push(portal);
+        filled?;
+        io.out.message(b'2', |_| {});
+        Ok(())
+    }
+
+    /// Gives a portal its values and its statement, once this is planned.
+    fn fill(
+        &mut self,
+        portal: &mut Portal,
+        plan: Option<Arc<Plan>>,
+        formats: &[i16],
+        fields: &mut Fields<'_>,
+        io: &mut Io<'_>,
+    ) -> Result<(), Fault> {
+        let types = plan.as_ref().map_or(&[][..], |plan| &plan.parameters);
+        let values = self.bound(fields, types, formats)?;
+        portal.formats = shorts(fields)?;
         if !fields.is_empty() {
             return Err(Fault::protocol("invalid message format"));
         }
-        if let Some(known) = &plan {
-            let fresh = self.revalidate(known, io.cluster)?;
-            self.plan(&fresh.statement, &values)?;
-            // What returns no rows has formats of any number.
-            let columns = fresh.columns.as_ref().map(|columns| columns.len());
-            if result_formats.len() > 1 && columns.is_some_and(|it| it != result_formats.len()) {
-                return Err(Fault::protocol(
-                    "bind message has result formats of another number",
-                ));
-            }
-            plan = Some(fresh);
+        portal.parameters = values.into();
+        let Some(plan) = plan else {
+            return Ok(());
+        };
+        let plan = self.revalidate(&plan, io.cluster)?;
+        self.fold(&plan.statement, &portal.parameters)?;
+        portal.plan = Some(Arc::clone(&plan));
+        if let Err(fault) = self.may_start(&plan.statement) {
+            portal.finish();
+            return Err(fault);
         }
-        let mut portal = Portal::new(name.into(), plan, values);
-        portal.formats = result_formats;
-        portal.depth = self.tx.depth();
-        self.portals.push(portal);
-        io.out.message(b'2', |_| {});
+        // What returns no rows has formats of any number.
+        let columns = plan.columns.as_ref().map(|columns| columns.len());
+        if portal.formats.len() > 1 && columns.is_some_and(|it| it != portal.formats.len()) {
+            return Err(Fault::protocol(
+                "bind message has result formats of another number",
+            ));
+        }
         Ok(())
     }
 

@@ -86,8 +86,17 @@ impl Portal {
         self
     }
 
+    /// It cannot be run.
+    pub(super) fn finish(&mut self) {
+        self.state = State::Done;
+    }
+
+    /// Of one that cannot be run nobody knows them.
     pub(super) fn columns(&self) -> Option<Arc<[Column]>> {
-        self.plan.as_ref()?.columns.clone()
+        match self.state {
+            State::Done => None,
+            State::New | State::Lazy(_) | State::Stored(..) => self.plan.as_ref()?.columns.clone(),
+        }
     }
 
     /// The tag at the end of the rows, of which `sent` were given this time.

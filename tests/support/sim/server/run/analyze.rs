@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::cluster::{Cluster, SEQUENCES, Tables, Value, bare};
+use super::super::cluster::{Cluster, SEQUENCES, Tables, bare};
 use super::super::fault::Fault;
 use super::super::portal::{Column, Plan};
 use super::super::session::Session;
@@ -10,7 +10,6 @@ use super::super::sql::{
     Binary, Change, ChangeKind, ColumnType, Expr, From, Select, Statement, Target, Utility, oid,
 };
 use super::eval::input;
-use super::fold::{fold_change, fold_select};
 use super::functions::{Kind, signature};
 use super::path::label;
 
@@ -136,25 +135,6 @@ impl Session {
             "0A000",
             "cached plan must not change result type",
         ))
-    }
-
-    /// What the planner finds out: constants that cannot be computed, rows that cannot be locked.
-    pub(crate) fn plan(
-        &mut self,
-        statement: &Statement,
-        parameters: &[Value],
-    ) -> Result<(), Fault> {
-        match statement {
-            Statement::Select(select) => {
-                fold_select(select, parameters)?;
-                match select.lock {
-                    Some(what) if self.is_read_only() => Err(Fault::read_only(what)),
-                    _ => Ok(()),
-                }
-            }
-            Statement::Change(change) => fold_change(change, parameters),
-            Statement::Utility(_) => Ok(()),
-        }
     }
 }
 

@@ -2,10 +2,38 @@
 
 use super::super::cluster::Value;
 use super::super::fault::Fault;
-use super::super::sql::{Change, ChangeKind, From, Select, Target};
+use super::super::session::Session;
+use super::super::sql::{Change, ChangeKind, From, Select, Statement, Target};
 use super::eval::constant;
 
-pub(super) fn fold_select(select: &Select, parameters: &[Value]) -> Result<(), Fault> {
+impl Session {
+    /// What the planner finds out, and what the start of a statement does before it runs.
+    pub(crate) fn plan(&self, statement: &Statement, parameters: &[Value]) -> Result<(), Fault> {
+        self.fold(statement, parameters)?;
+        self.may_start(statement)
+    }
+
+    /// Constants that cannot be computed.
+    pub(crate) fn fold(&self, statement: &Statement, parameters: &[Value]) -> Result<(), Fault> {
+        match statement {
+            Statement::Select(select) => fold_select(select, parameters),
+            Statement::Change(change) => fold_change(change, parameters),
+            Statement::Utility(_) => Ok(()),
+        }
+    }
+
+    /// Rows that cannot be locked.
+    pub(crate) fn may_start(&self, statement: &Statement) -> Result<(), Fault> {
+        match statement {
+            Statement::Select(Select {
+                lock: Some(what), ..
+            }) if self.is_read_only() => Err(Fault::read_only(what)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn fold_select(select: &Select, parameters: &[Value]) -> Result<(), Fault> {
     for target in &select.targets {
         if let Target::Expr(expr, _) = target {
             constant(expr, parameters)?;
@@ -29,7 +57,7 @@ pub(super) fn fold_select(select: &Select, parameters: &[Value]) -> Result<(), F
     }
 }
 
-pub(super) fn fold_change(change: &Change, parameters: &[Value]) -> Result<(), Fault> {
+fn fold_change(change: &Change, parameters: &[Value]) -> Result<(), Fault> {
     match &change.kind {
         ChangeKind::Insert { source, .. } => fold_select(source, parameters),
         ChangeKind::Update { sets, filter } => {
