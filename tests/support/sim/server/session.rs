@@ -50,6 +50,8 @@ pub(super) struct Session {
     /// In the order of names.
     pub(super) prepared: Vec<Prepared>,
     names: Option<Arc<Vec<Arc<str>>>>,
+    /// The prepared statements that EXECUTE is running, the outermost first.
+    pub(super) executing: Vec<Arc<str>>,
     pub(super) portals: Vec<Portal>,
     pub(super) temporary: Tables,
     /// What `currval` and `lastval` give.
@@ -136,6 +138,7 @@ impl Session {
             tx: Tx::new(),
             prepared: Vec::new(),
             names: None,
+            executing: Vec::new(),
             portals: Vec::new(),
             temporary: Tables::default(),
             values: CurrentValues::default(),

@@ -251,6 +251,12 @@ impl Session {
         let Some(plan) = self.prepared_plan(name)? else {
             return Ok(Effect::Tag(String::new()));
         };
+        // What takes no parameters is given none, however many there are.
+        let values = if plan.parameters.is_empty() {
+            &[]
+        } else {
+            values
+        };
         if plan.parameters.len() != values.len() {
             return Err(Fault::new(
                 "42601",
@@ -266,9 +272,16 @@ impl Session {
             .collect::<Result<Vec<_>, _>>()?;
         let plan = self.revalidate(&plan, io.cluster)?;
         self.plan(&plan.statement, &given)?;
+        // One that executes itself would go on until there is no stack left for it.
+        if self.executing.iter().any(|outer| **outer == *name) {
+            return Err(Fault::new("54001", "stack depth limit exceeded").into());
+        }
         let returns = plan.columns.is_some();
         let mut portal = Portal::new("".into(), Some(plan), given).inner();
-        let (rows, tag) = self.rows_of(&mut portal, usize::MAX, io)?;
+        self.executing.push(name.into());
+        let ran = self.rows_of(&mut portal, usize::MAX, io);
+        self.executing.pop();
+        let (rows, tag) = ran?;
         if !returns {
             return Ok(Effect::Tag(tag));
         }

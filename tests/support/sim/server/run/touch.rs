@@ -16,6 +16,8 @@ struct Touched {
     names: Vec<Arc<str>>,
     /// Whether functions are called that touch [`OF_FUNCTIONS`].
     by_functions: bool,
+    /// Those that were looked into: one may run itself.
+    plans: Vec<Arc<Plan>>,
 }
 
 /// The table that `f_read`, `f_write` and `p_write` work on.
@@ -85,6 +87,13 @@ impl Session {
         }
     }
 
+    fn plan_runs(&self, plan: &Arc<Plan>, touched: &mut Touched) {
+        if !touched.plans.iter().any(|known| Arc::ptr_eq(known, plan)) {
+            touched.plans.push(Arc::clone(plan));
+            self.runs(&plan.statement, touched);
+        }
+    }
+
     fn utility_runs(&self, utility: &Utility, touched: &mut Touched) {
         match utility {
             Utility::Prepare { statement, .. } => analyzed(statement, touched),
@@ -96,14 +105,14 @@ impl Session {
             }
             Utility::Execute { name, .. } => {
                 if let Ok(Some(plan)) = self.prepared_plan(name) {
-                    self.runs(&plan.statement, touched);
+                    self.plan_runs(&plan, touched);
                 }
             }
             Utility::Fetch { name, .. } => {
                 let portal = self.find_portal(name).map(|at| &self.portals[at]);
                 let live = portal.filter(|portal| !portal.held);
                 if let Some(plan) = live.and_then(|portal| portal.plan.as_ref()) {
-                    self.runs(&plan.statement, touched);
+                    self.plan_runs(plan, touched);
                 }
             }
             Utility::CopyIn { table } | Utility::CopyOut(CopySource::Table(table)) => {
