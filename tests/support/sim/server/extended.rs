@@ -303,7 +303,10 @@ impl Session {
         limit: usize,
         io: &mut Io<'_>,
     ) -> Done {
-        match self.run_portal(&mut portal, limit, false, io) {
+        self.running.push(Arc::clone(&portal.name));
+        let ran = self.run_portal(&mut portal, limit, false, io);
+        self.running.pop();
+        match ran {
             Ok(Outcome::Complete(tag)) => {
                 self.finish_execute(portal, &tag, io)?;
                 Ok(None)

@@ -86,6 +86,21 @@ impl Portal {
         self
     }
 
+    pub(super) fn not_ready(name: &str) -> Fault {
+        Fault::new("55000", format!("portal \"{name}\" cannot be run"))
+    }
+
+    /// FETCH takes rows only, not a statement that has none.
+    pub(super) fn may_be_fetched_from(&self) -> Result<(), Fault> {
+        if self.failed || matches!(self.state, State::Done) {
+            return Err(Portal::not_ready(&self.name));
+        }
+        if self.columns().is_none() {
+            return Err(Fault::new("XX000", "unsupported portal strategy"));
+        }
+        Ok(())
+    }
+
     /// It cannot be run.
     pub(super) fn finish(&mut self) {
         self.state = State::Done;
@@ -214,10 +229,7 @@ impl Session {
                     return Ok(Outcome::CopyIn(copy));
                 }
             },
-            State::Done => {
-                let text = format!("portal \"{}\" cannot be run", portal.name);
-                return Err(Fault::new("55000", text).into());
-            }
+            State::Done => return Err(Portal::not_ready(&portal.name).into()),
             State::Lazy(_) | State::Stored(..) => {}
         }
         let encoding = self.encoding();

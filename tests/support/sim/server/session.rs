@@ -52,6 +52,8 @@ pub(super) struct Session {
     names: Option<Arc<Vec<Arc<str>>>>,
     /// The prepared statements that EXECUTE is running, the outermost first.
     pub(super) executing: Vec<Arc<str>>,
+    /// The names of the portals that are running, the outermost first.
+    pub(super) running: Vec<Arc<str>>,
     pub(super) portals: Vec<Portal>,
     pub(super) temporary: Tables,
     /// What `currval` and `lastval` give.
@@ -139,6 +141,7 @@ impl Session {
             prepared: Vec::new(),
             names: None,
             executing: Vec::new(),
+            running: Vec::new(),
             portals: Vec::new(),
             temporary: Tables::default(),
             values: CurrentValues::default(),

@@ -300,7 +300,7 @@ impl Session {
         if !hold {
             self.require_any_block("DECLARE CURSOR")?;
         }
-        if self.find_portal(name).is_some() {
+        if self.find_portal(name).is_some() || self.is_running(name) {
             return Err(Fault::new("42P03", format!("cursor \"{name}\" already exists")).into());
         }
         let statement = Statement::Select(select.clone());
@@ -318,6 +318,10 @@ impl Session {
         Ok(Effect::Tag("DECLARE CURSOR".to_owned()))
     }
 
+    fn is_running(&self, name: &str) -> bool {
+        self.running.iter().any(|one| **one == *name)
+    }
+
     fn missing_cursor(name: &str) -> Fault {
         Fault::new("34000", format!("cursor \"{name}\" does not exist"))
     }
@@ -329,6 +333,9 @@ impl Session {
         moves: bool,
         io: &mut Io<'_>,
     ) -> Result<Effect, Stop> {
+        if self.is_running(name) {
+            return Err(Portal::not_ready(name).into());
+        }
         let at = self
             .find_portal(name)
             .ok_or_else(|| Self::missing_cursor(name))?;
@@ -337,8 +344,12 @@ impl Session {
             Count::Some(count) => usize::try_from(count)
                 .map_err(|_| Fault::new("55000", "cursor can only scan forward"))?,
         };
+        self.portals[at].may_be_fetched_from()?;
         let mut portal = self.portals.remove(at);
+        self.running.push(Arc::clone(&portal.name));
         let rows = self.rows_of(&mut portal, limit, io);
+        self.running.pop();
+        portal.failed |= matches!(rows, Err(Stop::Fault(_)));
         self.portals.insert(at, portal);
         let (rows, _) = rows?;
         if moves {
@@ -353,6 +364,10 @@ impl Session {
             self.portals.clear();
             return Ok(Effect::Tag("CLOSE CURSOR ALL".to_owned()));
         };
+        if self.is_running(name) {
+            let text = format!("cannot drop active portal \"{name}\"");
+            return Err(Fault::new("24000", text).into());
+        }
         let at = self
             .find_portal(name)
             .ok_or_else(|| Self::missing_cursor(name))?;
