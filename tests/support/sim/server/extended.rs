@@ -6,7 +6,7 @@ use super::cluster::Value;
 use super::fault::{Fault, Stop};
 use super::portal::{Column, Outcome, Plan, Portal, describe};
 use super::session::{Done, Io, Pending, Session, malformed};
-use super::sql::{clipped, oid, statements};
+use super::sql::{Statement, clipped, oid, statements};
 use super::wire::Fields;
 
 #[derive(Clone)]
@@ -286,8 +286,12 @@ impl Session {
             .as_ref()
             .is_some_and(|plan| plan.statement.ends_transaction());
         if portal.failed || (self.is_failed() && !ends) {
+            let refusal = match self.is_failed() {
+                true => Fault::aborted(),
+                false => Portal::not_ready(name),
+            };
             self.portals.push(portal);
-            return Err(Fault::aborted());
+            return Err(refusal);
         }
         let limit = match limit {
             ..=0 => usize::MAX,
@@ -328,17 +332,16 @@ impl Session {
 
     pub(super) fn finish_execute(
         &mut self,
-        portal: Portal,
+        mut portal: Portal,
         tag: &str,
         io: &mut Io<'_>,
     ) -> Result<(), Fault> {
-        let transaction = portal
-            .plan
-            .as_ref()
-            .is_some_and(|plan| plan.statement.is_transaction());
-        // The portal of what ended the transaction went with it.
-        let outlives = !transaction
-            || (self.tx.started && !self.tx.chained && portal.depth <= self.tx.depth());
+        let statement = portal.plan.as_ref().map(|plan| &plan.statement);
+        let transaction = statement.is_some_and(Statement::is_transaction);
+        // The portal of what ended the transaction, or went back to before the portal, went with it.
+        let undone = statement.is_some_and(Statement::is_return) && portal.depth >= self.tx.depth();
+        let outlives = !transaction || (self.tx.started && !self.tx.chained && !undone);
+        portal.depth = portal.depth.min(self.tx.depth());
         if outlives && self.find_portal(&portal.name).is_none() {
             self.portals.push(portal);
         }

@@ -312,6 +312,14 @@ impl Statement {
         )
     }
 
+    /// Whether it is ROLLBACK TO.
+    pub(super) fn is_return(&self) -> bool {
+        matches!(
+            self,
+            Statement::Utility(Utility::Transaction(Transaction::RollbackTo(_)))
+        )
+    }
+
     pub(super) fn is_transaction(&self) -> bool {
         matches!(self, Statement::Utility(Utility::Transaction(_)))
     }
