@@ -129,12 +129,13 @@ pub enum Optimistic {
 /// Such a transaction runs on one server from its BEGIN to its end. What belongs to another server, or to the session, has no
 /// place in it on a reader: an unknown function (unless [`Optimistic::On`]), an advisory lock, LISTEN, a cursor in SQL, a
 /// setting that is not one of the planner's or a timeout SET LOCAL, `SET TRANSACTION READ WRITE`, a text or a batch that is longer
-/// than the buffer that is looked into ([`READ_BUFFER`](crate::limits::READ_BUFFER)). As long as nothing was read in
-/// it, the first of these has the transaction begun again on the writer, where it stays; nobody sees that. Once something was
+/// than the buffer that is looked into ([`READ_BUFFER`](crate::limits::READ_BUFFER)). As long as nothing was read in it, the
+/// first of these has the transaction begun again on the writer, where it stays; nobody sees that. Once something was
 /// read, what was read is the reader's, so such a statement is refused (`0A000`) and the transaction fails. A write fails as
 /// it does in every READ ONLY transaction, by that code or the server's. Nor has what ends the transaction a place there when it
-/// leaves a portal, or does more in the same text, or chains another to one that has failed under more savepoints than are
-/// remembered ([`JOURNAL_SAVEPOINTS`](crate::limits::JOURNAL_SAVEPOINTS)): whether that is READ ONLY is not known.
+/// leaves a portal, or does more in the same text, or stands in a batch with another end, or chains another to one that has
+/// failed under more savepoints than are remembered ([`JOURNAL_SAVEPOINTS`](crate::limits::JOURNAL_SAVEPOINTS)): whether that
+/// is READ ONLY is not known.
 ///
 /// A reader that is lost while nothing was read in the transaction, and nothing is being run, is replaced by the writer in
 /// the same way. Otherwise the client gets an error (`08006`) for what it runs or, if it runs nothing, for what it runs next,

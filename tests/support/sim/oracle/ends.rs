@@ -1,6 +1,6 @@
 //! Which of the client's messages only end a transaction, or give back a name: nothing that a session may refuse.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pgturnout::wire::{Frontend, Header, Target};
 
@@ -24,6 +24,7 @@ fn of(mut said: &[u8]) -> Vec<bool> {
     let mut out = Vec::new();
     let mut parsed = Vec::new();
     let (mut begun, mut bound) = (0, 0_usize);
+    let mut different = BTreeSet::new();
     while let Ok(Some(header)) = Header::parse(said) {
         let Some((body, behind)) = header.split(said) else {
             break;
@@ -31,7 +32,9 @@ fn of(mut said: &[u8]) -> Vec<bool> {
         said = behind;
         if matches!(header.tag, b'Q' | b'F' | b'S' | b'H') {
             // With something else beside it, or a portal left behind, an end may have no place where that has none.
-            let all = alone(&mut out[begun..], std::mem::take(&mut bound));
+            let left = std::mem::take(&mut bound) + different.len().saturating_sub(1);
+            different.clear();
+            let all = alone(&mut out[begun..], left);
             // What may have been refused may not be there to be run.
             for name in parsed.drain(..) {
                 *statements.entry(name).or_insert(true) &= all;
@@ -50,12 +53,16 @@ fn of(mut said: &[u8]) -> Vec<bool> {
             Ok(Frontend::Query(query)) => is_end(query.text),
             Ok(Frontend::Parse(parse)) => {
                 let ends = is_end(parse.text);
+                different.insert(parse.text);
                 parsed.push(parse.name.to_vec());
                 *statements.entry(parse.name.to_vec()).or_insert(true) &= ends;
                 ends
             }
             Ok(Frontend::Bind(bind)) => {
                 let ends = is(&statements, bind.statement);
+                if !parsed.iter().any(|name| name == bind.statement) {
+                    different.insert(bind.statement);
+                }
                 *portals.entry(bind.portal.to_vec()).or_insert(true) &= ends;
                 bound += 1;
                 ends
@@ -75,13 +82,14 @@ fn of(mut said: &[u8]) -> Vec<bool> {
             begun = out.len();
         }
     }
-    alone(&mut out[begun..], bound);
+    alone(&mut out[begun..], bound + different.len().saturating_sub(1));
     out
 }
 
-/// Of what stands in one batch, with so many portals that are not run in it, all are ends, or none counts as one.
-fn alone(batch: &mut [bool], bound: usize) -> bool {
-    let all = bound == 0 && batch.iter().all(|ends| *ends);
+/// Of what stands in one batch, with so many portals that are not run in it or ends beside the first, all are ends, or none counts
+/// as one.
+fn alone(batch: &mut [bool], besides: usize) -> bool {
+    let all = besides == 0 && batch.iter().all(|ends| *ends);
     batch.fill(all);
     all
 }
