@@ -525,8 +525,6 @@ fn parameter(frame: &Frame) -> Option<(Vec<u8>, Vec<u8>)> {
     }
 }
 
-const UNHEARD: [&[u8]; 2] = [b"search_path", b"scram_iterations"];
-
 /// Everything has come to rest, with a client that was let in: it knows what its writer reports, and was told of our own
 /// accord of what had changed and nothing else.
 pub(crate) fn at_rest(world: &mut World<'_>) {
@@ -544,11 +542,11 @@ pub(crate) fn at_rest(world: &mut World<'_>) {
         let before = known.iter().position(|(other, _)| *other == name);
         if of.is_none() && at >= login {
             // What an older server does not report may have been another value there.
-            let unheard = world.setup.spare == Spare::Older && UNHEARD.contains(&&*name);
+            let unheard = world.setup.spare == Spare::Older
+                && matches!(&*name, b"search_path" | b"scram_iterations");
             let same = !unheard && before.is_some_and(|before| known[before].1 == value);
             if same || !world.moves.has_moved() {
-                let told = oracle::show(frame);
-                wrong = Some(format!("it is told {told}, which is no news"));
+                wrong = Some(format!("it is told {}, no news", oracle::show(frame)));
             }
         }
         match before {
