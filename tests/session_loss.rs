@@ -314,6 +314,12 @@ fn a_commit_that_dies_with_its_writer_is_in_doubt() {
         ("Q(insert into t values(1))", "", DOUBT),
         ("Q(insert into t values(1))", "C(INSERT 0 1)", DOUBT),
         ("Q(insert into t values(1))", "C(INSERT 0 1) Z(I)", NONE),
+        // The first answer says nothing of what is behind it.
+        (
+            "Q(insert into t values(1)) Q(insert into t values(2))",
+            "C(INSERT 0 1) Z(I)",
+            DOUBT,
+        ),
         ("Q(select f())", "", DOUBT),
         ("Q(call p())", "", DOUBT),
         ("Q(commit prepared 'x')", "", DOUBT),

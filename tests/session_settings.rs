@@ -834,3 +834,35 @@ fn a_large_journal_is_replayed() {
         assert!(rig.is_open(CLIENT));
     });
 }
+
+/// What is kept of a text in flight is let go when nothing comes of it: refused, skipped, or lost.
+#[test]
+fn texts_of_settings_that_fail_take_no_room() {
+    let little = || {
+        let mut config = config();
+        config.limits.journal.bytes = 200;
+        config
+    };
+    let text = format!("set my.a = '{}'", "x".repeat(100));
+    let good = format!("P(,{text}) B(,) E S");
+    let skipped = format!("P(,select 1/0) B(,) E P(,{text}) B(,) E S");
+    for (request, answer) in [
+        (&good, "1 2 E(22023) Z(I)"),
+        (&skipped, "1 2 E(22012) Z(I)"),
+    ] {
+        each(little, |rig| {
+            rig.both();
+            for _ in 0..5 {
+                rig.client(request);
+                rig.see(WRITER, request);
+                rig.writer(answer);
+                rig.see(CLIENT, answer);
+            }
+            rig.client(&good);
+            rig.see(WRITER, &good);
+            rig.writer("1 2 C(SET) Z(I)");
+            rig.see(CLIENT, "1 2 C(SET) Z(I)");
+            read_behind(rig, &[&text]);
+        });
+    }
+}
