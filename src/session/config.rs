@@ -438,6 +438,7 @@ impl Config {
             limits.statements.bytes,
             (limits.statements.names).saturating_mul(limits::STATEMENT_HELD),
             limits.journal.bytes.saturating_mul(2),
+            // For what is set under them, and for the portals.
             (limits.journal.savepoints).saturating_mul(limits::SAVEPOINT_HELD.saturating_mul(2)),
             requests,
             portals,

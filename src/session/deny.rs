@@ -16,7 +16,6 @@ use crate::error::TooLong;
 use crate::ledger::Fate;
 use crate::limits;
 use crate::route::Route;
-use crate::track::Pin;
 use crate::track::pipeline::Kind;
 use crate::track::prepared::{Change, Reached, Ticket, key};
 use crate::wire::{
@@ -129,10 +128,8 @@ impl<R: Route> Session<R> {
         self.tally.client.frontend(header.tag);
         // With what the server refuses the transaction fails that its portals are of, or its part behind a savepoint.
         self.memory.portals.doubt();
-        if let Statement::Bind { portal, .. } = &statement
-            && !self.memory.portals.bind_unknown(key(portal))
-        {
-            self.pin(Pin::Unaccounted);
+        if let Statement::Bind { portal, .. } = &statement {
+            self.memory.portals.close(key(portal));
         }
         let denied = self.note_denied(leg, &statement, *refused, again);
         let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);

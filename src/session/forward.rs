@@ -285,10 +285,10 @@ impl<R: Route> Session<R> {
         let statements = &mut self.memory.statements;
         statements.used(statement);
         let Some(definition) = statements.meaning(statement).definition.cloned() else {
+            self.memory.portals.close(portal);
             let forgets = |pin| pin == Pin::TooManyStatements;
-            // It may be one that was forgotten: what that does outlives its name.
-            let forgotten = self.memory.pins.iter().any(forgets);
-            if !self.memory.portals.bind_unknown(portal) || forgotten {
+            if self.memory.pins.iter().any(forgets) {
+                // It may be one that was forgotten: what that does outlives its name.
                 self.pin(Pin::Unaccounted);
             }
             return Plan::Request(Kind::Bind, Note::Nothing);

@@ -22,12 +22,13 @@ pub(super) struct Portals {
 }
 
 /// Whether there may be a portal that is taken for another one, or for none: a Bind or a Close that fails, or that is skipped behind
-/// what fails, leaves what stood before it, and that stands still when the transaction goes back to a savepoint.
+/// what fails, leaves what stood before it, and that stands still when the transaction goes back to a savepoint. So does a Bind by a
+/// name that another portal has: that is refused.
 #[derive(Clone, Copy, Debug)]
 enum Replaced {
-    /// None that does more than read.
+    /// None that it matters of, as neither does more than read.
     Nothing,
-    /// One that does, and nothing has failed.
+    /// One that it does, and nothing has failed.
     Some,
     /// One of those up to this one, if it is.
     Perhaps(Age),
@@ -88,44 +89,35 @@ impl Portals {
         }
     }
 
-    /// Remembers a portal; whether it will be known what it runs. There may be no room, and a server refuses a name that another
-    /// portal has: by that the other one stands, and so it does when the transaction goes back to a savepoint.
+    /// Remembers a portal; whether there was room.
     pub(super) fn bind(&mut self, name: &[u8], bound: Prepared, limit: usize) -> bool {
+        self.replaces(name, Some(&bound));
         self.newest.all = self.newest.all.saturating_add(1);
-        if !name.is_empty() {
-            self.newest.named = self.newest.named.saturating_add(1);
-        }
+        let named = usize::from(!name.is_empty());
+        self.newest.named = self.newest.named.saturating_add(named);
         let portal = Portal {
-            bound: Arc::clone(&bound),
+            bound,
             stands: Stands::Surely,
             age: self.newest,
         };
         if name.is_empty() {
-            self.replaces(name);
             self.unnamed = Some(portal);
             return true;
         }
         if self.named.len() >= limit && !self.named.contains_key(name) {
             return false;
         }
-        let before = self.named.insert(name.into(), portal);
-        before.is_none_or(|Portal { bound: before, .. }| {
-            let matters = [&before, &bound].map(|either| !either.meta.effects.is_empty());
-            Arc::ptr_eq(&before, &bound) || matters == [false; 2]
-        })
+        self.named.insert(name.into(), portal);
+        true
     }
 
-    /// A portal of this name may be bound to what nobody knows here; whether it will be known what it does.
-    pub(super) fn bind_unknown(&mut self, name: &[u8]) -> bool {
-        let named = self.named.get(name);
-        let known = named.is_none_or(|before| before.bound.meta.effects.is_empty());
-        self.close(name);
-        known
-    }
-
-    /// Another portal is to have this name, or none.
-    fn replaces(&mut self, name: &[u8]) {
-        let matters = self.get(name).is_some_and(|it| !it.meta.effects.is_empty());
+    /// What has this name is to be another portal, or none.
+    fn replaces(&mut self, name: &[u8], by: Option<&Prepared>) {
+        let matters = self.get(name).is_some_and(|before| {
+            let other = by.is_none_or(|by| !Arc::ptr_eq(by, before));
+            let does_more = |one: &Prepared| !one.meta.effects.is_empty();
+            other && (does_more(before) || by.is_some_and(does_more))
+        });
         if let (true, Replaced::Nothing) = (matters, self.replaced) {
             self.replaced = Replaced::Some;
         }
@@ -154,7 +146,7 @@ impl Portals {
     }
 
     pub(super) fn close(&mut self, name: &[u8]) {
-        self.replaces(name);
+        self.replaces(name, None);
         if name.is_empty() {
             self.unnamed = None;
         } else {

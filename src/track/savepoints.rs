@@ -35,12 +35,12 @@ impl Savepoints {
     }
 
     /// Whether it is not known any more what a name means in this transaction.
-    pub(crate) fn are_lost(&self) -> bool {
+    pub(super) fn are_lost(&self) -> bool {
         matches!(self.stack, Stack::Lost)
     }
 
     /// Whether there is one; `None` if that is not known.
-    pub(crate) fn are_set(&self) -> Option<bool> {
+    pub(super) fn are_set(&self) -> Option<bool> {
         match &self.stack {
             Stack::Known(stack) => Some(!stack.is_empty()),
             Stack::Lost => None,
@@ -53,7 +53,7 @@ impl Savepoints {
     }
 
     /// The mark of the newest one; 0 if there is none.
-    pub(crate) fn newest_mark(&self) -> usize {
+    pub(super) fn newest_mark(&self) -> usize {
         match &self.stack {
             Stack::Known(stack) => stack.last().map_or(0, |newest| newest.mark),
             Stack::Lost => 0,

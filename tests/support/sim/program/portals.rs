@@ -89,12 +89,7 @@ impl Program<'_, '_> {
             max_rows: 0,
         });
         self.sync();
-        self.query("commit");
-        self.events.push(Event::Calm);
-        for _ in 0..2 {
-            self.query("select current_setting('my.a', true)");
-            self.events.push(Event::Calm);
-        }
+        self.commits_and_shows();
     }
 
     /// Portals that set something, in a transaction in which they may end, or be the older one of a name.
@@ -121,6 +116,10 @@ impl Program<'_, '_> {
             self.step_of_a_portal(step, rests);
         }
         self.sync();
+        self.commits_and_shows();
+    }
+
+    fn commits_and_shows(&mut self) {
         self.query("commit");
         self.events.push(Event::Calm);
         for _ in 0..2 {
