@@ -448,6 +448,10 @@ impl Session {
             if tag == b'Q' || tag == b'P' && body.first() == Some(&0) {
                 self.drop_prepared("");
             }
+            // Who begins again on another server has no portals there.
+            if code == "08006" {
+                self.portals.retain(|portal| portal.held);
+            }
             let fault = Fault::new(code, "the statement fails for no fault of its own");
             return self.fail(&fault, matches!(tag, b'Q' | b'F' | b'S'), io);
         }

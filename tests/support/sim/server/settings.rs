@@ -123,7 +123,7 @@ const REPORTED: &[&str] = &[
 ];
 
 /// Settings of one transaction, which no reset of others touches.
-const OF_TRANSACTION: [&str; 3] = [
+pub(super) const OF_TRANSACTION: [&str; 3] = [
     "transaction_deferrable",
     "transaction_isolation",
     "transaction_read_only",

@@ -7,7 +7,7 @@ use super::super::extended::Prepared;
 use super::super::fault::{Fault, Stop};
 use super::super::portal::Portal;
 use super::super::session::{Io, Session};
-use super::super::settings::Settings;
+use super::super::settings::{OF_TRANSACTION, Settings};
 use super::super::sql::{Count, Discard, Expr, Select, SetTo, Statement};
 use super::super::tx::Listen;
 use super::Effect;
@@ -85,7 +85,12 @@ impl Session {
     }
 
     pub(super) fn reset_setting(&mut self, name: &str, local: bool) -> Result<(), Fault> {
-        match name.to_ascii_lowercase().as_str() {
+        let name = &*name.to_ascii_lowercase();
+        if self.version >= 16 && OF_TRANSACTION.contains(&name) {
+            let message = format!("parameter \"{name}\" cannot be reset");
+            return Err(Fault::new("0A000", message));
+        }
+        match name {
             "role" => {
                 let role = self.settings.start_value("role");
                 self.set_role(&role, local)
