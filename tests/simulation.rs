@@ -178,21 +178,31 @@ fn an_answer_that_does_not_come_is_missed() {
     }
 }
 
-/// What has no place in a transaction on the reader may be refused; the end of the transaction has one.
+/// What has no place in a transaction on the reader may be refused; a plain read and the end of the transaction have one.
 #[test]
-fn an_end_that_is_refused_is_wrong() {
+fn an_end_or_a_read_that_is_refused_is_wrong() {
     let begin = "client Query \"begin read only\"\ncalm\nclient Query \"select v from t\"\ncalm\n";
     let prepared = |text: &str| {
         let named = format!("Parse \"s\" \"{text}\"\nclient Sync\ncalm\nclient Bind \"\" \"s\"");
         format!("{named}\nclient Execute \"\" 0\nclient Sync")
     };
+    let unnamed = |text: &str| {
+        let parsed = format!("Parse \"\" \"{text}\"\nclient Bind \"p\" \"\"");
+        format!("{parsed}\nclient Execute \"p\" 0\nclient DescribePortal \"p\"\nclient Sync")
+    };
     let query = |text: &str| format!("Query \"{text}\"");
     for (asked, check) in [
-        (query("select v from t"), None),
+        (query("select v from t"), Some(Check::Direct)),
+        (query("show work_mem;"), Some(Check::Direct)),
+        (query("select upper(v) from t"), None),
+        (query("select v from t for update"), None),
+        (query("show in_hot_standby"), None),
         (query("Commit"), Some(Check::Direct)),
         (query("rollback work and no chain;"), Some(Check::Direct)),
         (query("commit and chain"), Some(Check::Direct)),
         (prepared("select v from t"), None),
+        (unnamed("select v from t"), Some(Check::Direct)),
+        (unnamed("select upper(v) from t"), None),
         (prepared("/* it */ end transaction"), Some(Check::Direct)),
     ] {
         let text = format!("setup read-transactions=true\n{begin}client {asked}\ncalm\n");

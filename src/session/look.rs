@@ -306,10 +306,7 @@ impl<R: Route> Session<R> {
     }
 
     fn look_at_portal(&mut self, look: &mut Look, input: &[u8], name: &[u8]) {
-        let own = look
-            .bound
-            .clone()
-            .is_some_and(|bound| input.get(bound) == Some(name));
+        let own = look.bound.is(input, name);
         let known = own
             || look.portals == Portals::LeftOpen
             || self.memory.portals.get(key(name)).is_some();

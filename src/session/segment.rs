@@ -27,8 +27,7 @@ pub(super) struct Look {
     pub(super) parsed_bytes: usize,
     /// The name of the statement that was closed last.
     pub(super) closed: Option<Range<usize>>,
-    /// The name of the portal that was bound last and not yet run to its end.
-    pub(super) bound: Option<Range<usize>>,
+    pub(super) bound: Bound,
     pub(super) portals: Portals,
     /// How many portals the segment opened.
     pub(super) binds: usize,
@@ -112,6 +111,29 @@ pub(super) enum Mirror {
     Sent(Name),
 }
 
+/// The portal that the segment bound last, by where its name stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Bound {
+    Nothing,
+    Open(Range<usize>),
+    /// It was run to its end.
+    Run(Range<usize>),
+}
+
+impl Bound {
+    fn is_open(&self) -> bool {
+        matches!(self, Bound::Open(_))
+    }
+
+    /// Whether there is one, and it has this name.
+    pub(super) fn is(&self, input: &[u8], name: &[u8]) -> bool {
+        match self {
+            Bound::Nothing => false,
+            Bound::Open(place) | Bound::Run(place) => input.get(place.clone()) == Some(name),
+        }
+    }
+}
+
 /// Whether every portal that the segment opened was run to its end in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Portals {
@@ -167,7 +189,7 @@ impl Look {
             parses: 0,
             parsed_bytes: 0,
             closed: None,
-            bound: None,
+            bound: Bound::Nothing,
             portals: Portals::Finished,
             binds: 0,
             messages: 0,
@@ -194,7 +216,7 @@ impl Look {
     /// Whether they leave a portal.
     pub(super) fn leaves_portals(&self) -> bool {
         let named = self.trace == Trace::Portal;
-        named || self.bound.is_some() || self.portals == Portals::LeftOpen
+        named || self.bound.is_open() || self.portals == Portals::LeftOpen
     }
 
     /// Whether it is one Query.
@@ -252,10 +274,10 @@ impl Look {
 
     /// The segment binds a portal.
     pub(super) fn bind(&mut self, portal: &[u8]) {
-        if self.bound.is_some() {
+        if self.bound.is_open() {
             self.portals = Portals::LeftOpen;
         }
-        self.bound = Some(first_field(self.len, portal));
+        self.bound = Bound::Open(first_field(self.len, portal));
         self.bound_part = self.named_part;
         // What ends a transaction takes its own portal along.
         if !portal.is_empty() && !self.bound_part.is_end() {
@@ -288,15 +310,18 @@ impl Look {
 
     /// The segment runs a portal to its end.
     pub(super) fn run(&mut self, input: &[u8], portal: &[u8]) {
-        let last = self.bound.clone().and_then(|name| input.get(name));
-        if last == Some(portal) {
-            self.bound = None;
-            if matches!(self.part, Part::Ends(_)) && self.bound_part == self.part {
-                self.carried = Carried::RunEnd;
-            }
-            if self.bound_part.opened().is_some() {
-                self.begins = Begins::Transaction;
-            }
+        let Bound::Open(place) = &self.bound else {
+            return;
+        };
+        if input.get(place.clone()) != Some(portal) {
+            return;
+        }
+        self.bound = Bound::Run(place.clone());
+        if matches!(self.part, Part::Ends(_)) && self.bound_part == self.part {
+            self.carried = Carried::RunEnd;
+        }
+        if self.bound_part.opened().is_some() {
+            self.begins = Begins::Transaction;
         }
     }
 

@@ -14,9 +14,9 @@ use super::super::fault::{Damage, Fault};
 use super::super::moves;
 use super::super::setup::Fresh;
 use super::super::world::World;
-use super::ends;
 use super::words::{has_of_the_reader, is_ready, said_by};
 use super::{Direct, Failure, Progress, direct, fatal_is_last, never_let_in, state, up_to_flush};
+use super::{ends, plain};
 
 /// How often the client's program is played to find out which messages failed. More were not seen to be needed.
 const PLAYS: usize = 400;
@@ -160,13 +160,14 @@ impl Search<'_, '_> {
         }
         let unfailed = theirs.get(request).cloned().unwrap_or_default();
         let messages = reference.range_of(request, |progress| progress.messages);
-        let ends = match of_a_fault {
-            true => Vec::new(),
-            false => ends::of_transactions(self.world),
+        let (ends, reads) = match of_a_fault {
+            true => (Vec::new(), Vec::new()),
+            false => (ends::of_transactions(self.world), plain::reads(self.world)),
         };
         let is = |all: &[bool], message: usize| all.get(message).copied().unwrap_or(false);
         let within = |message| of_a_fault || is(&reference.read_only, message);
-        let may_fail = |message: &usize| within(*message) && !is(&ends, *message);
+        let may_fail =
+            |message: &usize| within(*message) && !is(&ends, *message) && !is(&reads, *message);
         self.try_each(messages.filter(may_fail), wrong, |message| {
             let failures = with(&failures, Failure::Fails(message, code.clone()));
             let mut excuses = excuses.clone();
@@ -329,7 +330,7 @@ impl Search<'_, '_> {
     }
 
     /// Whether the session has refused one more statement with this code, which has no place in a transaction on the reader. The
-    /// end of the transaction always has.
+    /// end of the transaction and a plain read always have.
     fn refuses(&self, code: &str, before: usize) -> bool {
         let refused = |event: &&Event| matches!(event, Event::StatementDenied { state, .. } if state.to_string() == code);
         let count = self.world.told.iter().filter(refused).count();

@@ -5,10 +5,12 @@
 //! | `words` | what a client saw, as words that can be compared |
 //! | `judge` | whether one server could have said it, with requests failing where faults explain it |
 //! | `ends` | which of the client's messages only end a transaction |
+//! | `plain` | which of them only read, so plainly that nobody may refuse it |
 //! | `state` | what was written, and in which sessions statements ran |
 
 mod ends;
 mod judge;
+mod plain;
 mod state;
 mod words;
 
