@@ -211,8 +211,11 @@ impl<R: Route> Session<R> {
             }) => Plan::Request(Kind::DescribePortal, Note::Nothing),
             Frontend::Execute(Execute { portal, .. }) => self.plan_execute(leg, portal),
             Frontend::Close(close) => self.plan_close(leg, close),
+            Frontend::Sync => {
+                self.memory.portals.request_ends();
+                untracked(header)
+            }
             Frontend::FunctionCall(_)
-            | Frontend::Sync
             | Frontend::Flush
             | Frontend::CopyDone
             | Frontend::CopyFail { .. }
@@ -233,6 +236,7 @@ impl<R: Route> Session<R> {
         self.memory.outline = self.outline_of(text);
         let note = self.note_effects(leg, &intent, text);
         self.memory.portals.doubt_unnamed();
+        self.memory.portals.request_ends();
         self.portals_end(&intent);
         // A simple Query drops the unnamed statement.
         let note = match self.forget_unnamed(leg) {
@@ -304,7 +308,9 @@ impl<R: Route> Session<R> {
     }
 
     fn plan_execute(&mut self, leg: LegId, portal: &[u8]) -> Plan {
-        if self.memory.portals.may_be_another(key(portal)) {
+        let pipeline = self.leg(leg).serving().map(|serving| &serving.pipeline);
+        let unanswered = pipeline.map_or(0, |pipeline| pipeline.client_ready_owed());
+        if self.memory.portals.may_be_another(key(portal), unanswered) {
             self.pin(Pin::Unaccounted);
         }
         let Some(bound) = self.memory.portals.get(key(portal)).cloned() else {

@@ -16,6 +16,8 @@ pub(super) struct Portals {
     unnamed: Option<Portal>,
     named: BTreeMap<Box<[u8]>, Portal>,
     newest: Age,
+    /// The newest of before the request that comes.
+    before: Age,
     /// Each with the portal that was bound last before it.
     savepoints: Savepoints,
     replaced: Replaced,
@@ -64,6 +66,7 @@ impl Portals {
             unnamed: None,
             named: BTreeMap::new(),
             newest: Age::default(),
+            before: Age::default(),
             savepoints: Savepoints::new(savepoints),
             replaced: Replaced::Nothing,
         }
@@ -136,11 +139,19 @@ impl Portals {
         }
     }
 
-    /// Whether another portal may have this name than the one that is known, or than none.
-    pub(super) fn may_be_another(&self, name: &[u8]) -> bool {
+    /// A Query or a Sync is sent. Behind what fails before it nothing of its request is run, but the next request is: before it is
+    /// known what has failed.
+    pub(super) fn request_ends(&mut self) {
+        self.before = self.newest;
+    }
+
+    /// Whether another portal may have this name than the one that is known, or than none, while of the requests before this one
+    /// so many are not answered.
+    pub(super) fn may_be_another(&self, name: &[u8], unanswered: usize) -> bool {
         let age = self.entry(name).map_or(0, |portal| portal.age.all);
         match self.replaced {
-            Replaced::Nothing | Replaced::Some => false,
+            Replaced::Nothing => false,
+            Replaced::Some => unanswered > 0 && age <= self.before.all,
             Replaced::Perhaps(newest) => age <= newest.all,
         }
     }
