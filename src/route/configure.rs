@@ -58,6 +58,26 @@ impl Scan<'_> {
         true
     }
 
+    /// At the parenthesis of any other call: the name of a custom setting is remembered if it is shown. It may be set, and no
+    /// server lists those that it has.
+    pub(super) fn name_custom(&mut self) {
+        let mut ahead = self.lexer.clone();
+        let name = literal(&mut ahead);
+        #[cfg(test)]
+        self.lexer.steps.set(ahead.steps.get());
+        let Some(name) = name.filter(|name| name.contains(&b'.')) else {
+            return;
+        };
+        self.effect(Effect::Setting(SettingChange {
+            name: names::setting(&name.to_ascii_lowercase()).into(),
+            scope: Scope::Session,
+            kind: SettingKind::Call,
+            value: SettingValue::Opaque,
+            statement: self.first.start..self.token.end,
+            portable: false,
+        }));
+    }
+
     /// The calls that follow `SELECT`, if they are all there is.
     fn calls(&self, ahead: &mut Lexer<'_>) -> Option<Vec<Call>> {
         let mut calls = Vec::new();

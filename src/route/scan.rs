@@ -526,7 +526,10 @@ impl<'a> Scan<'a> {
         match deed {
             Deed::AdvisoryLock => self.pin(PinKind::AdvisoryLock),
             Deed::Sequence => self.pin(PinKind::SequenceState),
-            Deed::SetConfig => self.pin(PinKind::SetConfig),
+            Deed::SetConfig => {
+                self.pin(PinKind::SetConfig);
+                self.name_custom();
+            }
             Deed::SetSeed => self.pin(PinKind::SetSeed),
             Deed::Effect
             | Deed::RunsSql

@@ -71,7 +71,8 @@ pub struct SettingChange {
     pub kind: SettingKind,
     /// The value, for those who must know it.
     pub value: SettingValue,
-    /// That one statement within the text, without its semicolon.
+    /// That one statement within the text, without its semicolon; its beginning, up to a call of `set_config` whose arguments the
+    /// text does not show.
     pub statement: Range<usize>,
     /// Whether that range, sent alone, means the same on another server whatever its lexing settings: ASCII, no
     /// backslash, plain literals and names only, one setting.
