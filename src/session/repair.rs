@@ -6,6 +6,7 @@ use bytes::BytesMut;
 
 use super::effects::Note;
 use super::leg::LegId;
+use super::requests::Batch;
 use super::{PeerId, Session};
 use crate::migrate::Dialect;
 use crate::route::{Intent, Route};
@@ -31,9 +32,13 @@ impl<R: Route> Session<R> {
         if is_sole || is_deaf {
             return Due::Nothing;
         }
+        // A Sync of ours would end what a server skips: the client's Query behind it would be run.
+        let may_skip = self.requests.batch == Batch::None
+            && serving.is_some_and(|serving| serving.pipeline.may_skip());
         let (close, definition) = match self.memory.statements.repair(leg.index(), name) {
             Repair::None => return Due::Nothing,
             Repair::Wait => return Due::Later,
+            Repair::Close | Repair::Parse(_) | Repair::Replace(_) if may_skip => return Due::Later,
             Repair::Close => (true, None),
             Repair::Parse(definition) => (false, Some(definition)),
             Repair::Replace(definition) => (true, Some(definition)),

@@ -205,6 +205,23 @@ impl<N> Pipeline<N> {
         self.taking == Taking::Nothing
     }
 
+    /// Whether the server may come to skip what is sent now, up to the next Sync: a message of the client's that it has not answered
+    /// has none behind it. Queries that follow it in its batch are skipped, too.
+    pub fn may_skip(&self) -> bool {
+        let newest_first = self.owed.iter().rev();
+        let mut batch = newest_first.take_while(|owed| owed.kind != Kind::Sync);
+        batch.any(|owed| match owed.kind {
+            Kind::Parse
+            | Kind::Bind
+            | Kind::DescribeStatement
+            | Kind::DescribePortal
+            | Kind::Execute
+            | Kind::Close
+            | Kind::Refused => owed.owner == Owner::Client,
+            Kind::Query | Kind::FunctionCall | Kind::Sync | Kind::CopyEnd | Kind::Fence => false,
+        })
+    }
+
     /// Whether the server reads copy data.
     pub fn is_copying_in(&self) -> bool {
         matches!(
@@ -713,6 +730,30 @@ mod tests {
             assert_eq!(take(&mut pipeline, "CZ"), "Q", "{before} {after}");
             assert!(pipeline.is_settled(), "{before} {after}");
         }
+    }
+
+    /// What stands in a batch without an end may be skipped, and so may the Queries behind it.
+    #[test]
+    fn what_has_no_sync_behind_it_may_be_skipped() {
+        for (sent, taken, may) in [
+            ("", "", false),
+            ("Q", "", false),
+            ("P", "", true),
+            ("PS", "", false),
+            ("PQ", "", true),
+            ("PQQ", "1CZ", false),
+            ("PBQ", "1", true),
+            ("PSB", "", true),
+            ("PBQ", "E", false),
+        ] {
+            let mut pipeline = Pipeline::new();
+            send(&mut pipeline, sent);
+            take(&mut pipeline, taken);
+            assert_eq!(pipeline.may_skip(), may, "{sent} {taken}");
+        }
+        let mut pipeline = Pipeline::new();
+        pipeline.sent(Kind::Parse, Owner::Injected, 'P', 0);
+        assert!(!pipeline.may_skip());
     }
 
     #[test]
