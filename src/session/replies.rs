@@ -254,12 +254,12 @@ impl<R: Route> Session<R> {
         Demand::Again
     }
 
-    /// A notice is about what is being answered. No question of ours gives rise to one.
+    /// A notice is about what is being answered. No question of ours gives rise to one, nor does what begins or ends a transaction.
     fn owner_of_notice(&self, leg: LegId) -> Owner {
         let serving = self.leg(leg).serving();
         match serving.and_then(|serving| serving.pipeline.head()) {
             Some(_) if self.is_asked_for_a_move(leg) => self.unasked(leg),
-            Some(head) if !matches!(head.note, Note::Question(_)) => head.owner,
+            Some(head) if !matches!(head.note, Note::Question(_) | Note::Again) => head.owner,
             Some(_) | None => self.unasked(leg),
         }
     }
