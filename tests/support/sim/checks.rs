@@ -601,7 +601,7 @@ pub(crate) fn action(world: &mut World<'_>, action: &Action) {
     door::action(world, action);
     duties::action(world, action);
     match action {
-        Action::Close { peer, cause } if peer.is_upstream() => moves::leaves(world, *peer, cause),
+        Action::Close { peer, cause } if peer.is_upstream() => conduct::leaves(world, *peer, cause),
         Action::Close { cause, .. } => torn::closes(world, cause),
         Action::Notify(Event::MoveBegan { .. }) => transfers::began(world),
         Action::Notify(Event::Moved { .. }) => {

@@ -1,7 +1,7 @@
 //! How a session treats its peers beside what it tells them: whom it dials and when, how it leaves them, and what it
 //! is like when everything has come to rest.
 
-use pgturnout::session::{Action, CloseCause, PeerId, Timer};
+use pgturnout::session::{Action, CloseCause, Event, PeerId, Timer};
 use pgturnout::wire::Backend;
 
 use super::catalogue::Phase;
@@ -9,13 +9,13 @@ use super::checks::{self, Check};
 use super::client::Frame;
 use super::door;
 use super::duties;
-use super::fault::{Damage, Fault};
+use super::fault::{Damage, Fault, is_spare};
 use super::moves;
 use super::oracle;
 use super::senseless;
 use super::server::ServerPhase;
 use super::transfers;
-use super::world::{Happened, OUTSIDE, Sent, World};
+use super::world::{Happened, OUTSIDE, Sent, State, World};
 
 /// The upstream that the client logs in to.
 pub(crate) fn gate(world: &World<'_>) -> PeerId {
@@ -59,6 +59,31 @@ fn knows_the_client(world: &mut World<'_>, peer: PeerId) {
             Check::LoginOrder,
             format!("the {peer} is dialled for a client that the {gate} has not let in"),
         );
+    }
+}
+
+/// Who does not take what is left for them in time is not taken leave of.
+const TOO_SLOW: Event = Event::TimedOut(Timer::Drain);
+
+/// A server that the session has left, or does not move to after all, is told so where it listens.
+pub(crate) fn leaves(world: &mut World<'_>, peer: PeerId, cause: &CloseCause) {
+    if !matches!(cause, CloseCause::Moved | CloseCause::MoveFailed) || !is_spare(peer) {
+        return;
+    }
+    let link = &world.links[peer.index()];
+    let listens = world.servers[peer.index()]
+        .as_ref()
+        .is_some_and(|server| server.phase() == ServerPhase::Idle);
+    // Of a login whose end has not come nobody knows that it is over.
+    let began = |event: &Event| matches!(event, Event::MoveBegan { .. });
+    let mut told = world.told.iter().rev().take_while(|event| !began(event));
+    let known = *cause == CloseCause::Moved
+        || told.any(|event| matches!(event, Event::UpstreamReady { peer: of, .. } if *of == peer));
+    let hears = link.state == State::Open && !link.has_ended() && !link.stalled;
+    let told = world.taken_leave[peer.index()] || world.told.contains(&TOO_SLOW);
+    if listens && known && hears && !told && !world.lies(peer) {
+        let detail = format!("the {peer} is left without a Terminate: {cause}");
+        world.broken(Check::Live, detail);
     }
 }
 

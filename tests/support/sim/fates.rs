@@ -306,8 +306,10 @@ fn request(world: &mut World<'_>, to: Option<PeerId>, frame: &[u8]) {
     }
     let of_reader = requests.batch == Some(true) || to == Some(PeerId::READER);
     let lost = of_reader && known > requests.began;
-    // One that is dropped is skipped up to the Sync, as what failed before it has a server do.
-    let asks_alone = matches!(tag, b'Q' | b'F') && !requests.denied && (to.is_some() || !lost);
+    // One that is dropped is skipped up to the Sync, as what failed before it has a server do; and so may one be in the batch of a
+    // reader, which is lost before it says so.
+    let skipped = requests.denied || requests.batch == Some(true) || to.is_none() && lost;
+    let asks_alone = matches!(tag, b'Q' | b'F') && !skipped;
     let ends = tag == b'S' || asks_alone;
     let denied = judged && verdict::denies(tag, body, shown);
     let reasoned = to.is_some() || goodbye || tag == b'X' || denied || lost || accepted;

@@ -10,7 +10,7 @@
 //! | `world`, `client`, `server`, `meter` | the driver and the network, the client, PostgreSQL, the heap |
 //! | `checks`, `codec`, `conduct`, `duties`, `moves`, `distance`, `transfers`, `deadlines`, `door`, `reads`, `retries`, `senseless`, `fates`, `torn`, `named`, `needles`, `oracle`, `cursor` | what must hold, at every step and in the end |
 //! | `catalogue` | which situations were seen |
-//! | `run`, `shrink` | a scenario under every chunking, and the least part of it that still fails |
+//! | `run`, `comparable`, `shrink` | a scenario under every chunking, how much of two runs can be compared, and the least part of it that still fails |
 //! | `alone` | a scenario in a thread of its own |
 //! | `campaign`, `report`, `spoken` | many seeds, and what is printed of a scenario that fails |
 //!
@@ -24,6 +24,7 @@ pub(crate) mod checks;
 pub(crate) mod choices;
 pub(crate) mod client;
 mod codec;
+mod comparable;
 mod conduct;
 mod cursor;
 mod deadlines;

@@ -133,6 +133,14 @@ pub(crate) fn is_tried(world: &mut World<'_>, to: PeerId, frame: &[u8]) -> bool 
     if !world.setup.copies_requests() || to != PeerId::READER {
         return false;
     }
+    // What begins or ends transactions is not tried, so it is ours, even if the client says the same.
+    let text = match Header::parse(frame) {
+        Ok(Some(header)) if header.tag == b'Q' => frame.get(Header::LEN..frame.len() - 1),
+        Ok(_) | Err(_) => None,
+    };
+    if text.is_some_and(|text| begins_again(world, text)) {
+        return false;
+    }
     let reads = &world.reads;
     let rest = &reads.request[reads.request.len() - reads.to_come..];
     if !rest.starts_with(frame) {

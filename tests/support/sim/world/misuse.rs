@@ -42,6 +42,9 @@ impl World<'_> {
     pub(super) fn misuse(&mut self, peer: PeerId, misuse: Misuse) {
         // What was asked for and not taken yet nobody can have done.
         self.act();
+        if !self.is_misuse(peer, misuse) {
+            return;
+        }
         let lived = matches!(self.session.lifecycle(), Lifecycle::Live);
         let due = self.due_to_misuse(peer, misuse);
         let before = self.session.poll_timeout();
