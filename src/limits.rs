@@ -228,6 +228,10 @@ pub const STATEMENT_HELD: usize = 768;
 /// each. Of more, those used least are closed there.
 pub const READER_STATEMENTS: usize = 1_000;
 
+/// For so many names of prepared statements at most a text is looked through: each costs a pass over it. With more of them all are
+/// taken to stand in it.
+pub const NAMES_LOOKED_FOR: usize = 32;
+
 /// Statements that only a reader has and that are prepared on the writer before one request, so that their texts may be
 /// forgotten.
 pub const LENT_STATEMENTS_AT_ONCE: usize = 32;

@@ -391,8 +391,14 @@ fn answers(asked: &str, status: &mut char) -> String {
             "Q(commit)" => 'I',
             _ => *status,
         };
+        let tag = match word {
+            "Q(begin)" => "BEGIN",
+            "Q(commit)" => "COMMIT",
+            "Q(set" => "SET",
+            _ => "SELECT 1",
+        };
         out += &match word.split('(').next().unwrap() {
-            "Q" => format!("N(00000) C({}) Z({status}) ", word.len()),
+            "Q" => format!("N(00000) C({tag}) Z({status}) "),
             "S" => format!("Z({status}) "),
             "P" => "1 ".to_owned(),
             "B" => "2 ".to_owned(),

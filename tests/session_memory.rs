@@ -44,7 +44,7 @@ fn deallocate_drops_a_statement_that_only_the_reader_has() {
         each(config, |rig| {
             prepared(rig);
             rig.client(&format!("Q({text})"));
-            rig.see(WRITER, &format!("P(s,select 1) S Q({text})"));
+            rig.see(WRITER, &format!("P(s,) S Q({text})"));
             rig.writer("1 Z(I) C(DEALLOCATE) Z(I)");
             rig.see(CLIENT, "C(DEALLOCATE) Z(I)");
             // The name is free, on the reader as well.
@@ -59,7 +59,7 @@ fn a_batch_deallocates_a_statement_that_only_the_reader_has() {
     each(config, |rig| {
         prepared(rig);
         rig.client("P(,deallocate s) B(,) E S");
-        rig.see(WRITER, "P(,deallocate s) B(,) P(s,select 1) E S");
+        rig.see(WRITER, "P(,deallocate s) B(,) P(s,) E S");
         rig.writer("1 2 1 C(DEALLOCATE) Z(I)");
         rig.see(CLIENT, "1 2 C(DEALLOCATE) Z(I)");
     });

@@ -138,12 +138,16 @@ fn a_prepare_that_fails_has_not_happened() {
 
 #[test]
 fn a_name_that_is_given_again_is_another_statement() {
-    for end in ["deallocate r", "deallocate all", "discard all"] {
+    for (end, tag) in [
+        ("deallocate r", "DEALLOCATE"),
+        ("deallocate all", "DEALLOCATE ALL"),
+        ("discard all", "DISCARD ALL"),
+    ] {
         each(config, |rig| {
             rig.both();
             write(rig, "prepare r as select 1", "C(PREPARE) Z(I)");
             mirrored(rig, "execute r", "P(r,select 1)");
-            write(rig, end, "C(OK) Z(I)");
+            write(rig, end, &format!("C({tag}) Z(I)"));
             write(rig, "prepare r as select 2", "C(PREPARE) Z(I)");
             rig.client("Q(execute r)");
             if end == "discard all" {

@@ -13,9 +13,10 @@ use super::settings::PathInFlight;
 use super::trial::RefusedTexts;
 use super::{Config, Event, Session};
 use crate::auth::Parameters;
+use crate::migrate::Dialect;
 use crate::route::{
     Cache, Class, Effect, Encoding, Form, Intent, Known, LexState, PinKind, Route, Scope,
-    SettingKind, StatementEffect,
+    SettingKind, SettingValue, StatementEffect,
 };
 use crate::track::pipeline::{Kind, Owed};
 use crate::track::prepared::{Change, Definition, Reached, Statements, Ticket};
@@ -374,17 +375,19 @@ impl<R: Route> Session<R> {
         let index = effects.complete;
         effects.complete = effects.complete.saturating_add(1);
         let intent = Arc::clone(&effects.intent);
+        let shows_tags = self.config.dialect == Dialect::Postgres;
         for effect in intent.effects.iter().filter(|effect| effect.index == index) {
-            self.apply(effects, effect, tag);
+            match shows_tags && !has_happened(&effect.effect, tag) {
+                // A portal ran that is another's, as a cursor has its name or its Bind has failed.
+                true => self.pin(Pin::Unaccounted),
+                false => self.apply(effects, effect, tag),
+            }
         }
     }
 
     fn apply(&mut self, effects: &mut Effects, happened: &StatementEffect, tag: &[u8]) {
         match &happened.effect {
-            Effect::Setting(change) if is_done(change.kind, tag) => {
-                self.setting_changed(&effects.text.0, change);
-            }
-            Effect::Setting(_) => {}
+            Effect::Setting(change) => self.setting_changed(&effects.text.0, change),
             Effect::ResetAll => self.stage_text(Topic::AllSettings, b"RESET ALL"),
             Effect::DiscardAll => {
                 self.confirm_named(effects);
@@ -545,13 +548,38 @@ impl<R: Route> Session<R> {
     }
 }
 
-/// Whether a statement that ends with this tag has changed a setting in this way: a portal may be another's, of a cursor that has
-/// its name. The one row of a call that has none any more came before, and was all that it does.
-fn is_done(kind: SettingKind, tag: &[u8]) -> bool {
-    match kind {
-        SettingKind::Set | SettingKind::Reset => matches!(tag, b"SET" | b"RESET"),
-        SettingKind::Call => tag.is_empty() || tag == ONE_ROW,
-    }
+/// Whether a statement that ends with this tag may have had an effect that shows in it: of those that PostgreSQL has, by the first
+/// word (`cmdtaglist.h`).
+fn has_happened(effect: &Effect, tag: &[u8]) -> bool {
+    let word = tag.split(|byte| *byte == b' ').next().unwrap_or_default();
+    let words: &[&[u8]] = match effect {
+        Effect::Begin(_) => &[b"BEGIN", b"START"],
+        Effect::Commit { .. } | Effect::Rollback { .. } => &[b"COMMIT", b"ROLLBACK"],
+        Effect::PrepareTransaction => &[b"PREPARE", b"ROLLBACK"],
+        Effect::Savepoint(_) => &[b"SAVEPOINT"],
+        Effect::RollbackToSavepoint(_) => &[b"ROLLBACK"],
+        Effect::Release(_) => &[b"RELEASE"],
+        Effect::Setting(change) => match (change.kind, &change.value) {
+            (SettingKind::Set | SettingKind::Reset, _) => &[b"SET", b"RESET"],
+            // That there may be such a call is all that is known.
+            (SettingKind::Call, SettingValue::Opaque) => return true,
+            // The one row of a call that has none any more came before, and was all that it does.
+            (SettingKind::Call, SettingValue::Default | SettingValue::List(_)) => {
+                return tag.is_empty() || tag == ONE_ROW;
+            }
+        },
+        Effect::ResetAll => &[b"RESET"],
+        Effect::DiscardAll | Effect::DiscardTemp | Effect::DiscardSequences => &[b"DISCARD"],
+        Effect::Deallocate(_) | Effect::DeallocateAll => &[b"DEALLOCATE"],
+        Effect::Prepare(_) => &[b"PREPARE"],
+        Effect::CloseAll => &[b"CLOSE"],
+        Effect::SetTransaction(_)
+        | Effect::Execute { .. }
+        | Effect::Pin(_)
+        | Effect::DiscardPlans
+        | Effect::UnlistenAll => return true,
+    };
+    words.contains(&word)
 }
 
 /// What the statements of a text do that are still to complete: it outlives what one does that has.

@@ -5,7 +5,7 @@ use super::leg::{Duty, LegId};
 use super::policy::Judged;
 use super::requests::{Batch, SYNC};
 use super::segment::text_of;
-use super::sql_prepare::asks_for_statements;
+use super::sql_prepare::{AskedFor, asked_for, stands_in};
 use super::statement::bind_names;
 use super::trial::Trial;
 use super::{Demand, PeerId, Session};
@@ -17,7 +17,8 @@ use crate::track::Pin;
 use crate::track::pipeline::{Kind, Owner};
 use crate::track::prepared::{Change, Reached, key};
 use crate::wire::{
-    Close, Describe, Execute, Frontend, Header, Parse, Target, tags::frontend as tag,
+    Close, Describe, Execute, Frontend, Header, Parse, Target, TransactionStatus,
+    tags::frontend as tag,
 };
 
 /// What a message of the client is to the upstream that gets it.
@@ -308,13 +309,16 @@ impl<R: Route> Session<R> {
     }
 
     fn plan_execute(&mut self, leg: LegId, portal: &[u8]) -> Plan {
-        let pipeline = self.leg(leg).serving().map(|serving| &serving.pipeline);
-        let unanswered = pipeline.map_or(0, |pipeline| pipeline.client_ready_owed());
-        if self.memory.portals.may_be_another(key(portal), unanswered) {
+        if self.may_be_another_portal(key(portal)) {
             self.pin(Pin::Unaccounted);
         }
         let Some(bound) = self.memory.portals.get(key(portal)).cloned() else {
-            return self.plan_unknown(leg, Plan::Request(Kind::Execute, Note::Nothing));
+            let plan = Plan::Request(Kind::Execute, Note::Nothing);
+            // A cursor's, most likely, which drops no statement.
+            return match self.may_be_in_transaction(leg) {
+                true => plan,
+                false => self.plan_unknown(leg, plan),
+            };
         };
         let text = text_of(&bound.body).unwrap_or_default();
         if !self.repair_for(leg, &bound.meta, text) {
@@ -397,12 +401,12 @@ impl<R: Route> Session<R> {
     /// before, since a repair behind it could bring back what it drops. In a failed transaction a repair would fail
     /// too, and take with it what does not, as ROLLBACK; so it waits until it is known whether there is one.
     fn plan_unknown(&mut self, leg: LegId, plan: Plan) -> Plan {
-        if self.memory.statements.missing(leg.index()).is_empty() {
+        if self.memory.statements.missing(leg.index()).is_empty() || self.is_deaf(leg) {
             return plan;
         }
         match self.fails_there(leg) {
             Known::Is(true) => plan,
-            Known::Is(false) if self.repair_missing(leg) => plan,
+            Known::Is(false) if self.repair_missing(leg, b"") => plan,
             Known::Is(false) | Known::Unknown => Plan::Full,
         }
     }
@@ -417,7 +421,12 @@ impl<R: Route> Session<R> {
             let Some(name) = effect.effect.statement() else {
                 continue;
             };
-            if !self.repair(leg, key(&name.0)) {
+            let drops = matches!(effect.effect, Effect::Deallocate(_)) && intent.statements == 1;
+            let repaired = match drops {
+                true => self.repair_to_drop(leg, key(&name.0)),
+                false => self.repair(leg, key(&name.0)),
+            };
+            if !repaired {
                 return false;
             }
         }
@@ -429,13 +438,29 @@ impl<R: Route> Session<R> {
         if let Some(name) = intent.sole_execute() {
             return self.repair(leg, key(&name.0));
         }
-        intent.class.is_read() || !asks_for_statements(text) || self.repair_missing(leg)
+        match asked_for(intent, text) {
+            AskedFor::Nothing => true,
+            // A Parse that fails, as that of a table which is gone, takes a transaction with it.
+            AskedFor::Named if self.may_be_in_transaction(leg) => self.repair_missing(leg, text),
+            AskedFor::Named | AskedFor::All => self.repair_missing(leg, b""),
+        }
     }
 
-    /// Makes an upstream have every statement that the client has. Whether there was room to.
-    fn repair_missing(&mut self, leg: LegId) -> bool {
-        let missing = self.memory.statements.missing(leg.index());
+    /// Makes an upstream have every statement that the client has, or those whose names stand in a text if that is not empty.
+    /// Whether there was room to.
+    fn repair_missing(&mut self, leg: LegId, text: &[u8]) -> bool {
+        let mut missing = self.memory.statements.missing(leg.index());
+        if !text.is_empty() && missing.len() <= limits::NAMES_LOOKED_FOR {
+            missing.retain(|name| stands_in(name, text));
+        }
         missing.iter().all(|name| self.repair(leg, name))
+    }
+
+    /// Whether a transaction may be open that a message for an upstream would be a part of.
+    fn may_be_in_transaction(&self, leg: LegId) -> bool {
+        self.leg(leg).serving().is_some_and(|serving| {
+            serving.status != TransactionStatus::Idle || serving.pipeline.has_client()
+        })
     }
 
     /// Ends a repair that stands outside a batch with a Sync of ours: were its Parse to fail, the server would skip

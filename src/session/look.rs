@@ -319,6 +319,10 @@ impl<R: Route> Session<R> {
         }
         if !own {
             self.look_for_cursor(look, name);
+            if self.may_be_another_portal(key(name)) {
+                look.join(Class::Session, Why::SessionStatement);
+                look.part = Part::Foreign;
+            }
         }
         // Cursors have names.
         let nothing = name.is_empty() && self.reader_runs_transaction();

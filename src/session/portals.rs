@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Session;
 use super::effects::Prepared;
+use super::leg::LegId;
 use super::requests::Batch;
 use crate::route::Route;
 use crate::track::savepoints::Savepoints;
@@ -117,9 +118,12 @@ impl Portals {
     /// What has this name is to be another portal, or none.
     fn replaces(&mut self, name: &[u8], by: Option<&Prepared>) {
         let matters = self.get(name).is_some_and(|before| {
-            let other = by.is_none_or(|by| !Arc::ptr_eq(by, before));
             let does_more = |one: &Prepared| !one.meta.effects.is_empty();
-            other && (does_more(before) || by.is_some_and(does_more))
+            match by {
+                Some(by) => !Arc::ptr_eq(by, before) && (does_more(before) || does_more(by)),
+                // What is bound next by that name may do more.
+                None => true,
+            }
         });
         if let (true, Replaced::Nothing) = (matters, self.replaced) {
             self.replaced = Replaced::Some;
@@ -151,9 +155,14 @@ impl Portals {
         let age = self.entry(name).map_or(0, |portal| portal.age.all);
         match self.replaced {
             Replaced::Nothing => false,
-            Replaced::Some => unanswered > 0 && age <= self.before.all,
-            Replaced::Perhaps(newest) => age <= newest.all,
+            Replaced::Some => self.may_have_failed(age, unanswered),
+            Replaced::Perhaps(newest) => age <= newest.all || self.may_have_failed(age, unanswered),
         }
+    }
+
+    /// Whether what was to replace one of that age may have failed, while so many requests are not answered.
+    fn may_have_failed(&self, age: usize, unanswered: usize) -> bool {
+        unanswered > 0 && age <= self.before.all
     }
 
     pub(super) fn close(&mut self, name: &[u8]) {
@@ -188,7 +197,10 @@ impl Portals {
     /// A transaction has ended, in which portals up to this one were bound.
     pub(super) fn ended(&mut self, newest: Age) {
         self.savepoints.clear();
-        self.replaced = Replaced::Nothing;
+        // What was bound behind it may have replaced something, too.
+        if self.newest.all <= newest.all {
+            self.replaced = Replaced::Nothing;
+        }
         let is_later = |portal: &Portal| portal.age.all > newest.all;
         self.unnamed = self.unnamed.take().filter(is_later);
         self.named.retain(|_, portal| is_later(portal));
@@ -223,6 +235,15 @@ impl Portals {
 }
 
 impl<R: Route> Session<R> {
+    /// Whether a portal of this name may run something else than what is known, or than nothing.
+    pub(super) fn may_be_another_portal(&self, name: &[u8]) -> bool {
+        let serving = LegId::ALL
+            .into_iter()
+            .filter_map(|leg| self.leg(leg).serving());
+        let unanswered = serving.map(|serving| serving.pipeline.client_ready_owed());
+        self.memory.portals.may_be_another(name, unanswered.sum())
+    }
+
     /// An upstream rests: there are no portals, if that ends the client's transaction and is none of our own affairs beside it.
     pub(super) fn portals_are_over(&mut self) {
         let writer = self.leg(self.writer()).serving();

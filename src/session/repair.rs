@@ -12,7 +12,7 @@ use crate::migrate::Dialect;
 use crate::route::{Intent, Route};
 use crate::track::pipeline::Kind;
 use crate::track::prepared::{Change, Definition, Repair};
-use crate::wire::{Close, Frontend, Target, tags::frontend as tag};
+use crate::wire::{Close, Frontend, ParamTypes, Parse, Target, tags::frontend as tag};
 
 impl<R: Route> Session<R> {
     /// Makes an upstream have what the client has under a statement's name. Whether there was room to.
@@ -25,11 +25,7 @@ impl<R: Route> Session<R> {
         let serving = self.leg(leg).serving();
         // There is one upstream only, and nothing of ours costs it a statement but CockroachDB's Query for a session.
         let is_sole = !self.splits() && self.config.dialect == Dialect::Postgres;
-        // It would ignore the repair with the message that needs it, or takes neither within a copy.
-        let is_deaf = serving.is_some_and(|serving| {
-            serving.pipeline.is_skipping() || serving.pipeline.is_copying_in()
-        });
-        if is_sole || is_deaf {
+        if is_sole || self.is_deaf(leg) {
             return Due::Nothing;
         }
         // A Sync of ours would end what a server skips: the client's Query behind it would be run.
@@ -53,6 +49,13 @@ impl<R: Route> Session<R> {
             },
             None => Due::Nothing,
         }
+    }
+
+    /// Whether an upstream would ignore a repair with the message that needs it, or takes neither within a copy.
+    pub(super) fn is_deaf(&self, leg: LegId) -> bool {
+        self.leg(leg).serving().is_some_and(|serving| {
+            serving.pipeline.is_skipping() || serving.pipeline.is_copying_in()
+        })
     }
 
     /// How many bytes that is; `None` while it is not known yet.
@@ -112,6 +115,46 @@ impl<R: Route> Session<R> {
             self.inject(leg, behind, Kind::Sync, Note::Nothing);
             self.memory.statements.synced();
         }
+        true
+    }
+}
+
+impl<R: Route> Session<R> {
+    /// Makes an upstream have something by a name that a DEALLOCATE is about to drop, if it has nothing: what the client has by it
+    /// may fail to be prepared, and would take the client's transaction along. Whether there was room to.
+    pub(super) fn repair_to_drop(&mut self, leg: LegId, name: &[u8]) -> bool {
+        match self.repair_due(leg, name) {
+            Due::Nothing => return true,
+            Due::Later => return false,
+            Due::Now {
+                close: true,
+                definition: Some(_),
+                ..
+            } => return true,
+            Due::Now {
+                definition: None, ..
+            } => return self.repair(leg, name),
+            Due::Now { close: false, .. } => {}
+        }
+        let mut frame = BytesMut::new();
+        let nothing = Parse {
+            name,
+            text: b"",
+            types: ParamTypes::new(&[]),
+        };
+        let (client, to) = (PeerId::CLIENT.port(), leg.peer().port());
+        if Frontend::Parse(nothing).encode(&mut frame).is_err() {
+            return true;
+        }
+        if !self.ledger.room_for_both(to, frame.len(), client) {
+            return false;
+        }
+        let change = Change::StandIn {
+            leg: leg.index(),
+            name: name.into(),
+        };
+        let ticket = self.memory.statements.sent(change);
+        self.inject(leg, &frame, Kind::Parse, Note::Statement(ticket));
         true
     }
 }

@@ -347,7 +347,10 @@ impl<R: Route> Session<R> {
         self.answered_by(leg, to, header.tag, &[]);
         match duty {
             Duty::Writer => self.unit_failed(),
-            Duty::Reader => self.transaction_fails(),
+            Duty::Reader => {
+                self.transaction_fails();
+                self.memory.portals.failed();
+            }
             Duty::Spare => {}
         }
         let mut reached = Reached::Server;

@@ -107,7 +107,7 @@ impl<R: Route> Session<R> {
 
     /// A custom setting is known to the server from now on, with the empty string for a value where asking for it was an error. On
     /// another server a set_config that ends at once leaves the same.
-    fn setting_named(&mut self, name: &[u8]) {
+    pub(super) fn setting_named(&mut self, name: &[u8]) {
         // One that is spelled otherwise is the same name in some encodings only.
         let is_plain = |byte: &u8| byte.is_ascii() && !matches!(byte, b'\'' | b'\\');
         if name.contains(&b'.') && name.iter().all(is_plain) {

@@ -12,7 +12,8 @@ use super::requests::{Batch, SYNC};
 use super::segment::{Certainty, Look, Mirror, text_of};
 use super::{PeerId, Session, Timer};
 use crate::route::{
-    Class, Concerns, Effect, Intent, LexState, Name, PinKind, Preparation, Route, Why,
+    Class, Concerns, Effect, Form, Intent, LexState, Name, PinKind, Preparation, Route,
+    StatementEffect, Why,
 };
 use crate::track::Pin;
 use crate::track::pipeline::Kind;
@@ -84,10 +85,13 @@ impl<R: Route> Session<R> {
         for effect in &definition.meta.effects {
             match effect.effect.concerns() {
                 Concerns::Pin(kind) => self.leaves(kind),
+                Concerns::Setting(change) => {
+                    self.setting_named(&change.name);
+                    self.pin(Pin::Procedure);
+                }
                 Concerns::Savepoint(_)
                 | Concerns::Statement(_)
                 | Concerns::Preparation(_)
-                | Concerns::Setting(_)
                 | Concerns::Whole => self.pin(Pin::Procedure),
             }
         }
@@ -173,11 +177,51 @@ impl<R: Route> Session<R> {
 
 /// Whether a text may run a prepared statement by its name, or show which there are.
 pub(super) fn asks_for_statements(text: &[u8]) -> bool {
-    let says = |word: &[u8]| {
-        let mut windows = text.windows(word.len());
-        windows.any(|window| window.eq_ignore_ascii_case(word))
+    stands_in(b"execute", text) || stands_in(b"pg_prepared_statement", text)
+}
+
+/// Which of the client's prepared statements a text may need.
+pub(super) enum AskedFor {
+    Nothing,
+    /// Those that it names somewhere, to code that does not show.
+    Named,
+    All,
+}
+
+/// The same, by what a text does: a GRANT EXECUTE or an INSERT runs none, unless it calls what is not known.
+pub(super) fn asked_for(intent: &Intent, text: &[u8]) -> AskedFor {
+    if intent.class.is_read() {
+        return AskedFor::Nothing;
+    }
+    let runs = |effect: &StatementEffect| {
+        let code = [PinKind::Procedure, PinKind::UnknownCode].map(Effect::Pin);
+        matches!(effect.effect, Effect::Execute { .. }) || code.contains(&effect.effect)
     };
-    says(b"execute") || says(b"pg_prepared_statement")
+    let runs = match intent.form {
+        Form::Write
+        | Form::Setting
+        | Form::Transaction
+        | Form::Notification
+        | Form::CopyIn
+        | Form::CopyOut => intent.class == Class::Unreadable || intent.effects.iter().any(runs),
+        Form::Empty
+        | Form::Read
+        | Form::Cursor
+        | Form::Prepared
+        | Form::Utility
+        | Form::Unknown => true,
+    };
+    match stands_in(b"pg_prepared_statement", text) {
+        true => AskedFor::All,
+        false if runs && stands_in(b"execute", text) => AskedFor::Named,
+        false => AskedFor::Nothing,
+    }
+}
+
+/// Whether a word, or a name as it is written, stands anywhere in a text.
+pub(super) fn stands_in(word: &[u8], text: &[u8]) -> bool {
+    let mut windows = text.windows(word.len().max(1));
+    windows.any(|window| window.eq_ignore_ascii_case(word))
 }
 
 /// The body of a Parse.

@@ -6,6 +6,7 @@ pub mod prepared;
 pub mod reading;
 pub mod settings;
 
+mod change;
 mod elsewhere;
 mod forget;
 mod lsn;

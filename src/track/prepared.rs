@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use super::change::Change;
 use super::forget::{PerLeg, lower, raise};
 use super::pending::Pending;
 use super::reading::Changed;
@@ -66,86 +67,6 @@ impl<M: std::fmt::Debug> std::fmt::Debug for Definition<M> {
             .field("meta", &self.meta)
             .field("version", &self.version)
             .finish()
-    }
-}
-
-/// A change to the set of statements, in the order in which it was sent.
-#[derive(Debug)]
-pub enum Change<M> {
-    /// The client's Parse on an upstream.
-    Define {
-        /// Which upstream.
-        leg: usize,
-        /// The statement's name; empty for the unnamed one.
-        name: Box<[u8]>,
-        /// What it is.
-        definition: Arc<Definition<M>>,
-    },
-    /// Our own Parse of a statement that the client already has.
-    Restore {
-        /// Which upstream.
-        leg: usize,
-        /// The statement's name.
-        name: Box<[u8]>,
-        /// What it is.
-        definition: Arc<Definition<M>>,
-    },
-    /// The client's Close, or a DEALLOCATE: the name is gone for the client and on that upstream. Also a Parse that
-    /// there is no room to remember: the name is nothing that we know of.
-    Forget {
-        /// Which upstream.
-        leg: usize,
-        /// The statement's name.
-        name: Box<[u8]>,
-    },
-    /// Our own Close of a definition that the client does not have any more.
-    Clear {
-        /// Which upstream.
-        leg: usize,
-        /// The statement's name.
-        name: Box<[u8]>,
-    },
-    /// DEALLOCATE ALL or DISCARD ALL on an upstream: all names are gone for the client and there. The unnamed
-    /// statement stays (PostgreSQL's `DropAllPreparedStatements` knows named ones only).
-    ForgetAll {
-        /// Which upstream.
-        leg: usize,
-    },
-}
-
-impl<M> Change<M> {
-    pub(super) fn name(&self) -> Option<&[u8]> {
-        match self {
-            Change::Define { name, .. }
-            | Change::Restore { name, .. }
-            | Change::Forget { name, .. }
-            | Change::Clear { name, .. } => Some(name),
-            Change::ForgetAll { .. } => None,
-        }
-    }
-
-    /// What the client defines by it.
-    pub(super) fn definition(&self) -> Option<&Arc<Definition<M>>> {
-        match self {
-            Change::Define { definition, .. } => Some(definition),
-            Change::Restore { .. }
-            | Change::Forget { .. }
-            | Change::Clear { .. }
-            | Change::ForgetAll { .. } => None,
-        }
-    }
-
-    /// Whether the client did not ask for it.
-    pub(super) fn is_ours(&self) -> bool {
-        match self {
-            Change::Restore { .. } | Change::Clear { .. } => true,
-            Change::Define { .. } | Change::Forget { .. } | Change::ForgetAll { .. } => false,
-        }
-    }
-
-    /// Whether it may add a name; the unnamed statement is one however often it is parsed.
-    fn names_one(&self) -> bool {
-        matches!(self, Change::Define { name, .. } if !name.is_empty())
     }
 }
 
@@ -219,6 +140,9 @@ impl<M> Entry<M> {
 
 /// The version that stands for "this upstream does not have the name"; real versions start above it.
 pub(super) const ABSENT: u64 = 0;
+
+/// What an upstream holds that stands in for a definition: none has this version, so that it is replaced if it is not dropped.
+const STANDS_IN: u64 = u64::MAX;
 
 /// The bounds of a [`Statements`].
 #[derive(Clone, Copy, Debug)]
@@ -381,7 +305,9 @@ impl<M: Clone> Statements<M> {
             Change::Define { leg, name, .. } | Change::Forget { leg, name } => {
                 Change::Forget { leg, name }
             }
-            Change::Restore { leg, name, .. } => Change::Clear { leg, name },
+            Change::Restore { leg, name, .. } | Change::StandIn { leg, name } => {
+                Change::Clear { leg, name }
+            }
             Change::Clear { .. } | Change::ForgetAll { .. } => return,
         };
         if reached == Reached::Server && gone.name().is_some_and(<[u8]>::is_empty) {
@@ -417,6 +343,9 @@ impl<M: Clone> Statements<M> {
                 definition,
             } => {
                 self.update(name, |entry| hold(entry, leg, definition.version));
+            }
+            Change::StandIn { leg, name } => {
+                self.update(name, |entry| hold(entry, leg, STANDS_IN));
             }
             Change::Forget { leg, name } => self.update(name, |entry| {
                 entry.current = None;
@@ -590,9 +519,10 @@ fn pending_cost<M>(change: &Change<M>) -> usize {
         Change::Define {
             name, definition, ..
         } => name.len().saturating_add(definition.len()),
-        Change::Restore { name, .. } | Change::Forget { name, .. } | Change::Clear { name, .. } => {
-            name.len()
-        }
+        Change::Restore { name, .. }
+        | Change::StandIn { name, .. }
+        | Change::Forget { name, .. }
+        | Change::Clear { name, .. } => name.len(),
         Change::ForgetAll { .. } => 0,
     }
 }

@@ -223,6 +223,27 @@ fn lent_statements_at_once() {
     assert_eq!(lent, limits::LENT_STATEMENTS_AT_ONCE);
 }
 
+/// What may run a statement by its name is looked through for so many of them; with more, all are prepared before it.
+#[test]
+fn names_looked_for() {
+    for (count, prepared) in [
+        (limits::NAMES_LOOKED_FOR, 1),
+        (limits::NAMES_LOOKED_FOR + 1, limits::NAMES_LOOKED_FOR + 1),
+    ] {
+        let mut rig = rig();
+        for n in 0..count {
+            rig.client(&format!("P(n{n}e,select 1) S"));
+            rig.see(READER, &format!("P(n{n}e,select 1) S"));
+            rig.reader("1 Z(I)");
+        }
+        rig.client("Q(begin)");
+        rig.writer("C(BEGIN) Z(T)");
+        rig.shown(WRITER);
+        rig.client("Q(do 'execute n0e')");
+        assert_eq!(rig.shown(WRITER).matches("P(n").count(), prepared);
+    }
+}
+
 #[test]
 fn reader_statements() {
     let mut rig = rig();
