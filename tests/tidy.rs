@@ -18,7 +18,7 @@ const FUNCTION_LINES: usize = 70;
 const LONG: &[(&str, usize)] = &[
     ("tests/support/sim/checks.rs", 895),
     ("tests/support/sim/checks.rs::leaving", 113),
-    ("tests/support/sim/moves.rs", 637),
+    ("tests/support/sim/moves.rs", 641),
     ("tests/support/sim/moves.rs::cut_over", 74),
     ("tests/support/sim/program/reads.rs::read_transaction", 74),
     ("tests/support/sim/run.rs::agree", 90),

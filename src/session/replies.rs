@@ -222,7 +222,11 @@ impl<R: Route> Session<R> {
         let others = LegId::ALL.into_iter().filter(|other| *other != leg);
         let mut busy = others.filter(|other| self.owes_client(*other));
         let heard = self.duty(leg) != Duty::Spare;
-        if heard && busy.next().is_some() && !self.owes_client(leg) {
+        let owner = match header.tag {
+            tag::NOTICE_RESPONSE => self.owner_of_notice(leg),
+            _ => self.unasked(leg),
+        };
+        if owner == Owner::Client && heard && busy.next().is_some() && !self.owes_client(leg) {
             return Demand::Paused;
         }
         // A server says what it was notified of behind the transaction.
@@ -240,10 +244,6 @@ impl<R: Route> Session<R> {
         let beginning = match beginning(header, input) {
             Ok(beginning) => beginning,
             Err(needed) => return Demand::Bytes(needed),
-        };
-        let owner = match header.tag {
-            tag::NOTICE_RESPONSE => self.owner_of_notice(leg),
-            _ => self.unasked(leg),
         };
         if !self.claim_reply(leg, header, beginning, owner) {
             return Demand::Paused;

@@ -40,10 +40,15 @@ pub(super) fn comparable(world: &World<'_>, scenario: &Scenario) -> Comparable {
     }
 }
 
-/// Whether the driver learns of readers at a moment that comes earlier or later as bytes are cut: where requests go follows it.
+/// Whether the driver learns of readers, or one stalls that has a transaction, at a moment that comes earlier or later as bytes are
+/// cut: where requests go follows it.
 fn aims_at_readers(scenario: &Scenario) -> bool {
-    let aimed = |event: &Event| matches!(event, Event::Aim(_, _, _, Fault::Readers(_)));
-    scenario.events.iter().any(aimed)
+    let stalls = scenario.setup.read_transactions;
+    scenario.events.iter().any(|event| match event {
+        Event::Aim(_, _, _, Fault::Readers(_)) => true,
+        Event::Aim(_, _, _, Fault::Stall(PeerId::READER)) => stalls,
+        _ => false,
+    })
 }
 
 /// Whether a reader has refused a request for the session's default isolation, of which it was not asked: the first to come to it.

@@ -323,10 +323,14 @@ pub(crate) fn deadline(world: &mut World<'_>, at: Instant) {
 
 /// Whether a message of ours to a server is a move's, which has a deadline of its own.
 pub(crate) fn asks(world: &World<'_>, to: PeerId) -> bool {
+    let reads = world
+        .session
+        .migration()
+        .is_some_and(|moving| moving.phase == Phase::Read);
     // The end of a probe may leave when its move is over.
     let probes = |text: &String| text.starts_with("SELECT pg_catalog.current_setting(");
     let writers = &world.injected_texts[PeerId::WRITER.index()];
-    is_spare(to) || to == PeerId::WRITER && writers.last().is_some_and(probes)
+    is_spare(to) || to == PeerId::WRITER && (reads || writers.last().is_some_and(probes))
 }
 
 /// Whether a Parse or a Close is a move's: what it asks is the servers' own, or what the client has set.

@@ -129,14 +129,23 @@ impl Story {
             .filter(|event| match event {
                 // A reader that moves is ready once more, if it is needed once more.
                 Told::UpstreamReady { .. } if moves => false,
+                // What shows no statement goes where the last did, which moves.
+                Told::RequestBegan { .. }
+                | Told::ResponseBegan { .. }
+                | Told::ResponseEnded { .. }
+                    if moves =>
+                {
+                    false
+                }
                 // A reader that is excluded is there to be left, or is not yet.
                 Told::Pinned(_) | Told::ReaderLeft { .. } => false,
                 Told::Statement { kind, .. } => {
                     !matches!(kind, StatementKind::Bind | StatementKind::Execute)
                 }
                 Told::RequestBegan { request, .. } => is_answered(request),
-                Told::UpstreamReady { peer, .. } => {
-                    *peer != PeerId::READER || self.routes.contains(peer)
+                Told::UpstreamReady { peer, .. } | Told::TlsAfterRefusal { peer, .. } => {
+                    let used = self.routes.contains(peer) && !self.knows_readers;
+                    *peer != PeerId::READER || used
                 }
                 _ => true,
             })
@@ -358,7 +367,7 @@ fn ordered(
             .strikes
             .iter()
             .any(|fault| !matches!(fault, Fault::Move(_))),
-        copies: scenario.setup.fittings.again,
+        copies: scenario.setup.copies_requests(),
         knows_readers: !is_paced(scenario)
             && world
                 .strikes
