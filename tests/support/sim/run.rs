@@ -96,6 +96,15 @@ impl Story {
         }
     }
 
+    /// Who was sent the requests, as far as the driver was told.
+    fn served(&self) -> Vec<(u64, PeerId)> {
+        let began = self.told.iter().filter_map(|event| match event {
+            Told::RequestBegan { request, peer } => Some((*request, *peer)),
+            _ => None,
+        });
+        began.collect()
+    }
+
     /// What the driver was told, but for how the login to the reader goes: it may go on beside a request to the writer.
     fn told_in_order(&self) -> Vec<&Told> {
         let of_reader = |event: &Told| {
@@ -129,14 +138,6 @@ impl Story {
             .filter(|event| match event {
                 // A reader that moves is ready once more, if it is needed once more.
                 Told::UpstreamReady { .. } if moves => false,
-                // What shows no statement goes where the last did, which moves.
-                Told::RequestBegan { .. }
-                | Told::ResponseBegan { .. }
-                | Told::ResponseEnded { .. }
-                    if moves =>
-                {
-                    false
-                }
                 // A reader that is excluded is there to be left, or is not yet.
                 Told::Pinned(_) | Told::ReaderLeft { .. } => false,
                 Told::Statement { kind, .. } => {
@@ -445,6 +446,10 @@ fn agree(first: &Story, other: &Story, how: (Chunking, Order)) -> Result<Extent,
     }
     if first.points != other.points && (first.struck || other.struck) {
         // What a fault did to a move depends on how much of it was done when it struck.
+        return Ok(Extent::Part);
+    }
+    if moves && first.served() != other.served() {
+        // What shows no statement goes where the last did, before or behind a move.
         return Ok(Extent::Part);
     }
     if first.routes != other.routes {
