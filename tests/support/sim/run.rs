@@ -448,13 +448,9 @@ fn agree(first: &Story, other: &Story, how: (Chunking, Order)) -> Result<Extent,
         // What a fault did to a move depends on how much of it was done when it struck.
         return Ok(Extent::Part);
     }
-    if moves && first.served() != other.served() {
-        // What shows no statement goes where the last did, before or behind a move.
-        return Ok(Extent::Part);
-    }
-    if first.routes != other.routes {
+    if first.routes != other.routes || moves && first.served() != other.served() {
         // A request that was decided while others were in flight may have gone to the writer for their sake; which
-        // were in flight depends on when bytes came.
+        // were in flight depends on when bytes came. What shows no statement goes where the last did, which moves.
         return Ok(Extent::Part);
     }
     if comparable == Comparable::All {
