@@ -681,6 +681,10 @@ fn a_pin_of_a_setting_ends_with_the_setting() {
             "set idle_session_timeout = 0",
         ),
     ] {
+        let tag = match end.starts_with("reset") {
+            true => "RESET",
+            false => "SET",
+        };
         each(config, |rig| {
             rig.both();
             write(rig, "begin", "C(BEGIN) Z(T)");
@@ -693,10 +697,10 @@ fn a_pin_of_a_setting_ends_with_the_setting() {
             assert!(rig.has_event(|event| matches!(event, Event::Pinned(_))));
             read_on_the_writer(rig);
             write(rig, "begin", "C(BEGIN) Z(T)");
-            write(rig, end, "C(SET) Z(T)");
+            write(rig, end, &format!("C({tag}) Z(T)"));
             write(rig, "rollback", "C(ROLLBACK) Z(I)");
             read_on_the_writer(rig);
-            write(rig, end, "C(SET) Z(I)");
+            write(rig, end, &format!("C({tag}) Z(I)"));
             read_behind(rig, &[restored]);
         });
     }
@@ -747,16 +751,16 @@ fn discard_temp_does_not_unpin_from_a_search_path() {
 /// What PostgreSQL keeps for statements that go to the writer anyway keeps no read there.
 #[test]
 fn state_that_only_the_writer_is_asked_for_pins_nothing() {
-    for text in [
-        "listen c",
-        "select pg_advisory_lock(1)",
-        "declare c cursor with hold for select 1",
-        "select nextval('s')",
-        "prepare p as select 1",
+    for (text, tag) in [
+        ("listen c", "LISTEN"),
+        ("select pg_advisory_lock(1)", "SELECT 1"),
+        ("declare c cursor with hold for select 1", "DECLARE CURSOR"),
+        ("select nextval('s')", "SELECT 1"),
+        ("prepare p as select 1", "PREPARE"),
     ] {
         each(config, |rig| {
             rig.both();
-            write(rig, text, "C(OK) Z(I)");
+            write(rig, text, &format!("C({tag}) Z(I)"));
             for asks in ["fetch c", "select pg_listening_channels()"] {
                 write(rig, asks, "C(OK) Z(I)");
             }

@@ -358,7 +358,7 @@ fn a_deallocate_is_answered_though_its_restore_fails() {
         rig.take(WRITER);
         rig.take(CLIENT);
         rig.client("Q(deallocate s)");
-        rig.see(WRITER, "P(s,select 1) S Q(deallocate s)");
+        rig.see(WRITER, "P(s,) S Q(deallocate s)");
         rig.writer("E(25P02) Z(E) E(25P02) Z(E)");
         rig.see(CLIENT, "E(25P02) Z(E)");
         rig.client("Q(rollback)");
