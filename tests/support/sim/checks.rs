@@ -169,7 +169,7 @@ pub(crate) fn step(world: &mut World<'_>) {
 }
 
 /// Bytes that a session holds beside what the client has said: its tables, the parameters of its logins, its queues.
-const HELD_AT_REST: usize = 26 << 10;
+const HELD_AT_REST: usize = 28 << 10;
 /// The same before the client is let in.
 const HELD_BEFORE_THE_LOGIN: usize = 16 << 10;
 /// What a message may cost until it is answered, its bytes not counted, and what is remembered of it behind that.
@@ -700,7 +700,7 @@ pub(crate) fn cancelled(world: &mut World<'_>, target: &CancelTarget) {
             ),
         );
     }
-    if !owed {
+    if !owed && !world.links[target.peer.index()].ends() {
         world.broken(
             Check::CancelHome,
             format!("a cancel for the {} with a key of nobody's", target.peer),

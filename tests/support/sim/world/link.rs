@@ -83,6 +83,11 @@ impl Link {
         }
     }
 
+    /// Whether its peer is gone, and the session may not have been told.
+    pub(crate) fn ends(&self) -> bool {
+        self.end != End::Open
+    }
+
     /// Whether the session knows that nothing more comes.
     pub(crate) fn has_ended(&self) -> bool {
         self.end == End::Told
