@@ -65,6 +65,39 @@ fn a_batch_deallocates_a_statement_that_only_the_reader_has() {
     });
 }
 
+/// In a transaction, which a Parse that fails would take along, a text is given those that it names; elsewhere all.
+#[test]
+fn a_text_in_a_transaction_finds_the_statements_that_it_names() {
+    let parse = "P(st_1,select 1) S";
+    for (text, is_named) in [
+        ("do 'execute st_1'", true),
+        ("insert into t values (app.f('EXECUTE ST_1'))", true),
+        ("do 'execute st_2'", false),
+        ("set work_mem = 'execute'", false),
+        ("grant execute on all functions in schema app to bob", false),
+        ("select name from pg_prepared_statements", true),
+    ] {
+        for begins in [true, false] {
+            each(config, |rig| {
+                rig.both();
+                rig.client(parse);
+                rig.see(READER, parse);
+                rig.reader("1 Z(I)");
+                rig.take(CLIENT);
+                if begins {
+                    write(rig, "begin", "C(BEGIN) Z(T)");
+                }
+                rig.client(&format!("Q({text})"));
+                let query = format!("Q({text})");
+                match is_named || !begins {
+                    true => rig.see(WRITER, &format!("{parse} {query}")),
+                    false => rig.see(WRITER, &query),
+                }
+            });
+        }
+    }
+}
+
 /// EXECUTE names a statement of the protocol, and runs on the writer where it is no read by itself.
 #[test]
 fn execute_finds_a_statement_that_only_the_reader_has() {

@@ -12,8 +12,7 @@ use super::requests::{Batch, SYNC};
 use super::segment::{Certainty, Look, Mirror, text_of};
 use super::{PeerId, Session, Timer};
 use crate::route::{
-    Class, Concerns, Effect, Form, Intent, LexState, Name, PinKind, Preparation, Route,
-    StatementEffect, Why,
+    Class, Concerns, Effect, Intent, LexState, Name, PinKind, Preparation, Route, Why,
 };
 use crate::track::Pin;
 use crate::track::pipeline::Kind;
@@ -183,37 +182,17 @@ pub(super) fn asks_for_statements(text: &[u8]) -> bool {
 /// Which of the client's prepared statements a text may need.
 pub(super) enum AskedFor {
     Nothing,
-    /// Those that it names somewhere, to code that does not show.
+    /// Those that it names somewhere.
     Named,
     All,
 }
 
-/// The same, by what a text does: a GRANT EXECUTE or an INSERT runs none, unless it calls what is not known.
+/// The same, by its words: code that a text only calls may run a statement whose name it is given.
 pub(super) fn asked_for(intent: &Intent, text: &[u8]) -> AskedFor {
-    if intent.class.is_read() {
-        return AskedFor::Nothing;
-    }
-    let runs = |effect: &StatementEffect| {
-        let code = [PinKind::Procedure, PinKind::UnknownCode].map(Effect::Pin);
-        matches!(effect.effect, Effect::Execute { .. }) || code.contains(&effect.effect)
-    };
-    let runs = match intent.form {
-        Form::Write
-        | Form::Setting
-        | Form::Transaction
-        | Form::Notification
-        | Form::CopyIn
-        | Form::CopyOut => intent.class == Class::Unreadable || intent.effects.iter().any(runs),
-        Form::Empty
-        | Form::Read
-        | Form::Cursor
-        | Form::Prepared
-        | Form::Utility
-        | Form::Unknown => true,
-    };
-    match stands_in(b"pg_prepared_statement", text) {
-        true => AskedFor::All,
-        false if runs && stands_in(b"execute", text) => AskedFor::Named,
+    match intent.class.is_read() {
+        true => AskedFor::Nothing,
+        false if stands_in(b"pg_prepared_statement", text) => AskedFor::All,
+        false if stands_in(b"execute", text) => AskedFor::Named,
         false => AskedFor::Nothing,
     }
 }
