@@ -203,9 +203,13 @@ impl World<'_> {
 
     /// Bytes have left for a peer.
     pub(super) fn cancels_see(&mut self, to: PeerId) {
-        let whole = self.has_whole(to);
-        if let Some(held) = &mut self.cancels.held[to.index()] {
-            held.whole |= whole;
+        let (whole, told) = (self.has_whole(to), fates::has_told(self, to));
+        if let Some(held) = &mut self.cancels.held[to.index()]
+            && whole
+            && !held.whole
+        {
+            // It waited for what has left now.
+            (held.whole, held.told) = (true, told);
         }
     }
 
