@@ -10,13 +10,14 @@ use super::moving::{HeldCursors, SequenceValues};
 use super::portals::{Age, Portals};
 use super::restore::Restored;
 use super::settings::PathInFlight;
+use super::tags::{Said, said_of};
 use super::trial::RefusedTexts;
 use super::{Config, Event, Session};
 use crate::auth::Parameters;
 use crate::migrate::Dialect;
 use crate::route::{
     Cache, Class, Effect, Encoding, Form, Intent, Known, LexState, PinKind, Route, Scope,
-    SettingKind, SettingValue, StatementEffect,
+    StatementEffect,
 };
 use crate::track::pipeline::{Kind, Owed};
 use crate::track::prepared::{Change, Definition, Reached, Statements, Ticket};
@@ -27,9 +28,6 @@ use crate::track::{Lift, Pin, Pins};
 /// pending change, the name in it and that name among all of them.
 pub(super) const REQUEST_BYTES: usize =
     std::mem::size_of::<Owed<Note>>() + std::mem::size_of::<Effects>() + 512;
-
-/// The tag of a query of calls alone, which gives one row. Without a tag its portal is suspended behind that.
-const ONE_ROW: &[u8] = b"SELECT 1";
 
 /// What the session wants to know again when a request is answered.
 #[derive(Debug)]
@@ -377,10 +375,11 @@ impl<R: Route> Session<R> {
         let intent = Arc::clone(&effects.intent);
         let shows_tags = self.config.dialect == Dialect::Postgres;
         for effect in intent.effects.iter().filter(|effect| effect.index == index) {
-            match shows_tags && !has_happened(&effect.effect, tag) {
+            match said_of(&effect.effect, tag) {
+                Said::Nothing if shows_tags => {}
                 // A portal ran that is another's, as a cursor has its name or its Bind has failed.
-                true => self.pin(Pin::Unaccounted),
-                false => self.apply(effects, effect, tag),
+                Said::Another if shows_tags => self.pin(Pin::Unaccounted),
+                Said::Happened | Said::Nothing | Said::Another => self.apply(effects, effect, tag),
             }
         }
     }
@@ -546,40 +545,6 @@ impl<R: Route> Session<R> {
             }
         }
     }
-}
-
-/// Whether a statement that ends with this tag may have had an effect that shows in it: of those that PostgreSQL has, by the first
-/// word (`cmdtaglist.h`).
-fn has_happened(effect: &Effect, tag: &[u8]) -> bool {
-    let word = tag.split(|byte| *byte == b' ').next().unwrap_or_default();
-    let words: &[&[u8]] = match effect {
-        Effect::Begin(_) => &[b"BEGIN", b"START"],
-        Effect::Commit { .. } | Effect::Rollback { .. } => &[b"COMMIT", b"ROLLBACK"],
-        Effect::PrepareTransaction => &[b"PREPARE", b"ROLLBACK"],
-        Effect::Savepoint(_) => &[b"SAVEPOINT"],
-        Effect::RollbackToSavepoint(_) => &[b"ROLLBACK"],
-        Effect::Release(_) => &[b"RELEASE"],
-        Effect::Setting(change) => match (change.kind, &change.value) {
-            (SettingKind::Set | SettingKind::Reset, _) => &[b"SET", b"RESET"],
-            // That there may be such a call is all that is known.
-            (SettingKind::Call, SettingValue::Opaque) => return true,
-            // The one row of a call that has none any more came before, and was all that it does.
-            (SettingKind::Call, SettingValue::Default | SettingValue::List(_)) => {
-                return tag.is_empty() || tag == ONE_ROW;
-            }
-        },
-        Effect::ResetAll => &[b"RESET"],
-        Effect::DiscardAll | Effect::DiscardTemp | Effect::DiscardSequences => &[b"DISCARD"],
-        Effect::Deallocate(_) | Effect::DeallocateAll => &[b"DEALLOCATE"],
-        Effect::Prepare(_) => &[b"PREPARE"],
-        Effect::CloseAll => &[b"CLOSE"],
-        Effect::SetTransaction(_)
-        | Effect::Execute { .. }
-        | Effect::Pin(_)
-        | Effect::DiscardPlans
-        | Effect::UnlistenAll => return true,
-    };
-    words.contains(&word)
 }
 
 /// What the statements of a text do that are still to complete: it outlives what one does that has.

@@ -46,6 +46,7 @@
 //! | `spans` | when requests begin and end, for events |
 //! | `moving` | whether the session moves to another server, and when |
 //! | `move_ask`, `move_flow`, `move_end` | what is asked for that, what follows, and how it ends |
+//! | `tags` | what the end of a statement says of it |
 //! | `telling` | messages of ours to the client, and a second dial |
 //! | `standing` | what a session is doing, for whoever operates a proxy |
 //! | `loss` | what the client sees when somebody dies, and how a session ends |
@@ -101,6 +102,7 @@ mod spans;
 mod sql_prepare;
 mod standing;
 mod statement;
+mod tags;
 mod tally;
 mod telling;
 mod timers;

@@ -206,7 +206,10 @@ impl<R: Route> Session<R> {
                 self.abort(CloseCause::Misuse("room was promised and is not there"));
                 return Demand::Again;
             }
+            // What a message needs stands in one batch with it.
+            self.requests.batch = Batch::On(leg);
         }
+        self.requests.batch = Batch::None;
         self.memory.statements.synced();
         self.requests.last = leg;
         self.requests.flushed = None;
