@@ -196,6 +196,16 @@ impl Client {
         }
     }
 
+    /// Whether what has come and is not read yet ends in these bytes. Not over TLS.
+    pub(crate) fn has_heard(&self, end: &[u8]) -> bool {
+        let mut heard = [0; 4096];
+        let tcp = self.stream.tcp();
+        tcp.set_nonblocking(true).unwrap();
+        let length = tcp.peek(&mut heard).unwrap_or(0);
+        tcp.set_nonblocking(false).unwrap();
+        heard[..length].ends_with(end)
+    }
+
     /// Frames up to the end of the connection.
     pub(crate) fn rest(&mut self) -> Vec<Frame> {
         std::iter::from_fn(|| self.frame()).collect()
