@@ -368,6 +368,65 @@ fn a_deallocate_is_answered_though_its_restore_fails() {
     });
 }
 
+/// A Query behind a batch without a Sync is answered, though the Parse of ours before it fails: nothing else would bring its
+/// ReadyForQuery. What stands behind it waits, for the server would skip that, too.
+#[test]
+fn a_query_is_answered_though_its_restore_fails_in_a_batch() {
+    each(config, |rig| {
+        prepared(rig);
+        rig.client("P(q,insert into t values (1)) Q(execute s) Q(select 2) S");
+        rig.see(
+            WRITER,
+            "P(q,insert into t values (1)) P(s,select 1) Q(execute s)",
+        );
+        rig.writer("1 E(42P01)");
+        rig.see(CLIENT, "1 E(42P01)");
+        rig.see(WRITER, "S Q(select 2) S");
+        rig.writer("Z(I)");
+        rig.writer(ROW);
+        rig.writer("Z(I)");
+        rig.see(CLIENT, &format!("Z(I) {ROW} Z(I)"));
+    });
+}
+
+/// A batch that has failed before skips the Query and what was to be prepared for it, up to a Sync of the client's.
+#[test]
+fn a_failed_batch_skips_a_query_and_its_restore() {
+    each(config, |rig| {
+        prepared(rig);
+        rig.client("P(q,insert into nowhere values (1)) Q(execute s)");
+        rig.see(
+            WRITER,
+            "P(q,insert into nowhere values (1)) P(s,select 1) Q(execute s)",
+        );
+        rig.writer("E(42P01)");
+        rig.see(CLIENT, "E(42P01)");
+        rig.see(WRITER, "");
+        rig.client("S");
+        rig.see(WRITER, "S");
+        rig.writer("Z(I)");
+        rig.see(CLIENT, "Z(I)");
+    });
+}
+
+/// What a server says of the statement that is executed is what it would say of the EXECUTE, whoever has it prepared there.
+#[test]
+fn an_error_of_an_injected_parse_is_its_executes() {
+    each(config, |rig| {
+        prepared(rig);
+        begin(rig);
+        rig.client("Q(execute s) Q(execute s)");
+        rig.see(WRITER, "P(s,select 1) Q(execute s)");
+        rig.writer("E(42P01)");
+        rig.see(CLIENT, "E(42P01)");
+        rig.see(WRITER, "S P(s,select 1) Q(execute s)");
+        rig.writer("Z(E) E(25P02)");
+        rig.see(WRITER, "S");
+        rig.writer("Z(E)");
+        rig.see(CLIENT, "Z(E) E(25P02) Z(E)");
+    });
+}
+
 /// P02: a late answer to a DEALLOCATE does not touch a name that was prepared behind it.
 #[test]
 fn a_name_prepared_behind_an_unanswered_deallocate_lives() {

@@ -131,7 +131,9 @@ impl<R: Route> Session<R> {
             }
         };
         let to = Fate::To(leg.peer().port());
-        few && serving.pipeline.len() < limits.requests_in_flight
+        // What stands behind such a Query would be skipped with it, and it is a request of its own.
+        few && !serving.pipeline.may_skip_query()
+            && serving.pipeline.len() < limits.requests_in_flight
             && self.ledger.room(PeerId::CLIENT.port(), to)
     }
 
@@ -229,7 +231,13 @@ impl<R: Route> Session<R> {
 
     fn plan_query(&mut self, leg: LegId, text: &[u8]) -> Plan {
         let intent = self.intent_of(text);
-        if !self.repair_for(leg, &intent, text) || !self.end_repair(leg) {
+        let executed = intent.sole_execute();
+        let lacks = executed.is_some_and(|name| self.repair_len(leg, key(&name.0)) != Some(0));
+        if !self.repair_for(leg, &intent, text) {
+            return Plan::Full;
+        }
+        // What the server says of the one statement that is executed is what it would say of the Query.
+        if !(lacks && self.has_repaired_one(leg)) && !self.end_repair(leg) {
             return Plan::Full;
         }
         self.memory.sent_text(self.duty(leg), &intent);

@@ -6,11 +6,11 @@ use bytes::BytesMut;
 
 use super::effects::Note;
 use super::leg::LegId;
-use super::requests::Batch;
+use super::requests::{Batch, SYNC};
 use super::{PeerId, Session};
 use crate::migrate::Dialect;
 use crate::route::{Intent, Route};
-use crate::track::pipeline::Kind;
+use crate::track::pipeline::{Kind, Owner};
 use crate::track::prepared::{Change, Definition, Repair};
 use crate::wire::{Close, Frontend, ParamTypes, Parse, Target, tags::frontend as tag};
 
@@ -116,6 +116,26 @@ impl<R: Route> Session<R> {
             self.memory.statements.synced();
         }
         true
+    }
+
+    /// Whether what was sent last to an upstream is one statement that we have it prepare, and no more.
+    pub(super) fn has_repaired_one(&self, leg: LegId) -> bool {
+        self.leg(leg).serving().is_some_and(|serving| {
+            let newest = serving.pipeline.iter().rev();
+            let ours = newest.take_while(|owed| owed.owner == Owner::Injected);
+            ours.take_while(|owed| owed.kind != Kind::Sync)
+                .filter(|owed| owed.kind == Kind::Parse)
+                .count()
+                == 1
+        })
+    }
+
+    /// A Query is skipped whose error the client has: its ReadyForQuery is that of a Sync in its place.
+    pub(super) fn end_skipped_query(&mut self, leg: LegId) {
+        let frame = u32::try_from(SYNC.len()).unwrap_or(u32::MAX);
+        self.expect(leg, Kind::Sync, Note::Nothing, frame);
+        self.push(leg.peer(), &SYNC);
+        self.memory.statements.synced();
     }
 }
 

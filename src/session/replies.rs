@@ -8,6 +8,7 @@ use super::forward::run_of;
 use super::fresh::Question;
 use super::leg::{Answers, Duty, LegId, Restore};
 use super::loss::Cut;
+use super::requests::SYNC;
 use super::restore::is_serializable;
 use super::upstream::frame_limit;
 use super::{CloseCause, Demand, PeerId, Session, Timer};
@@ -68,21 +69,6 @@ impl<R: Route> Session<R> {
             "what stands in the place of a denied message was not refused".to_owned(),
         );
         Demand::Again
-    }
-
-    pub(super) fn relay_replies(&mut self, now: Instant, leg: LegId, input: &[u8]) -> Demand {
-        let len = u64::try_from(input.len()).unwrap_or(u64::MAX);
-        match self
-            .ledger
-            .claim(leg.peer().port(), Fate::To(PeerId::CLIENT.port()), len)
-        {
-            Ok(()) if len > 0 => {
-                self.client_gets_on(now);
-                Demand::Bytes(1)
-            }
-            Ok(()) => Demand::Bytes(1),
-            Err(_) => Demand::Paused,
-        }
     }
 
     /// Rows and copy data: as many as are there, in one go.
@@ -323,6 +309,11 @@ impl<R: Route> Session<R> {
             self.take_farewell(now, leg, header, beginning);
             return Demand::Again;
         }
+        let serving = self.leg(leg).serving();
+        let skips_query = serving.is_some_and(|serving| serving.pipeline.serves_query());
+        if skips_query && !self.ledger.room_for(leg.peer().port(), SYNC.len()) {
+            return Demand::Paused;
+        }
         let denial = self.take_denial(leg);
         let Some(serving) = self.leg_mut(leg).serving_mut() else {
             return Demand::Paused;
@@ -357,6 +348,9 @@ impl<R: Route> Session<R> {
         for item in dropped {
             self.undone(item.note, reached);
             reached = Reached::Nobody;
+        }
+        if skips_query {
+            self.end_skipped_query(leg);
         }
         Demand::Again
     }

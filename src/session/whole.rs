@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use super::client::{ClientPhase, Question, SessionKind};
-use super::leg::{Passing, Phase};
+use super::leg::{LegId, Passing, Phase};
 use super::loss::Stream;
 use super::{CloseCause, Demand, Event, PeerId, Relayed, Session, Timer};
 use crate::ledger::Fate;
@@ -103,6 +103,22 @@ impl<R: Route> Session<R> {
                 self.leg_failed(now, self.writer(), why.to_owned());
                 Demand::Again
             }
+        }
+    }
+
+    /// What the server says is passed on as it comes.
+    pub(super) fn relay_replies(&mut self, now: Instant, leg: LegId, input: &[u8]) -> Demand {
+        let len = u64::try_from(input.len()).unwrap_or(u64::MAX);
+        match self
+            .ledger
+            .claim(leg.peer().port(), Fate::To(PeerId::CLIENT.port()), len)
+        {
+            Ok(()) if len > 0 => {
+                self.client_gets_on(now);
+                Demand::Bytes(1)
+            }
+            Ok(()) => Demand::Bytes(1),
+            Err(_) => Demand::Paused,
         }
     }
 

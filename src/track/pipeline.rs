@@ -222,6 +222,24 @@ impl<N> Pipeline<N> {
         })
     }
 
+    /// Whether the server skips a Query of the client's, if what we sent before it in its batch fails.
+    pub fn may_skip_query(&self) -> bool {
+        let mut ours = false;
+        self.injected > 0
+            && self.owed.iter().any(|owed| {
+                let before = std::mem::replace(&mut ours, is_repair(owed));
+                before && owed.owner == Owner::Client && owed.kind == Kind::Query
+            })
+    }
+
+    /// Whether what is answered next was sent for a Query of the client's, in one batch with it.
+    pub fn serves_query(&self) -> bool {
+        let mut ends = self.owed.iter().skip_while(|owed| is_repair(owed));
+        let first = ends.next();
+        self.owed.front().is_some_and(is_repair)
+            && first.is_some_and(|owed| owed.owner == Owner::Client && owed.kind == Kind::Query)
+    }
+
     /// Whether the server reads copy data.
     pub fn is_copying_in(&self) -> bool {
         matches!(
@@ -512,6 +530,11 @@ impl<N> Pipeline<N> {
         self.client_ready = 0;
         self.owed.drain(..).collect()
     }
+}
+
+/// Whether that is of what we have a server prepare, or drop, for a message of the client's.
+fn is_repair<N>(owed: &Owed<N>) -> bool {
+    owed.owner == Owner::Injected && matches!(owed.kind, Kind::Parse | Kind::Close)
 }
 
 fn owes_client_ready<N>(owed: &Owed<N>) -> bool {

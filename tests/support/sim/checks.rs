@@ -446,7 +446,8 @@ fn injected(world: &mut World<'_>, to: PeerId, bytes: &[u8]) {
     world.injected[to.index()].extend_from_slice(bytes);
     while let Some((tag, body)) = next_frame(&mut world.injected[to.index()]) {
         let refuses = world.setup.judges() || world.setup.read_transactions;
-        let stands_in = refuses && verdict::stands_in(tag, &body);
+        let ends = fates::ends_a_query(world, to, tag);
+        let stands_in = ends || refuses && verdict::stands_in(tag, &body);
         let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
         let frame = [&[tag][..], &length.to_be_bytes(), &body].concat();
         let behind = world.injected[to.index()].len();
@@ -484,9 +485,8 @@ fn injected(world: &mut World<'_>, to: PeerId, bytes: &[u8]) {
             || is_of_the_client(world, tag, &body)
             || moves::is_of_a_move(world, tag, &body);
         if !known || !allowed {
-            let tag = char::from(tag);
-            let shown = body.escape_ascii();
-            world.broken(Check::Injected, format!("to the {to}: {tag} {shown}"));
+            let shown = format!("{} {}", char::from(tag), body.escape_ascii());
+            world.broken(Check::Injected, format!("to the {to}: {shown}"));
         }
     }
 }

@@ -56,8 +56,21 @@ struct Account {
     marks: VecDeque<Mark>,
     /// Where the message goes that is passing.
     passing: Option<PeerId>,
+    /// Where the last error stands that answered us and went to the client, if nothing of the client's was sent there since; and the
+    /// last one behind which a Sync of ours stood in the place of a Query.
+    told_of_ours: Option<usize>,
+    ended: Option<usize>,
     /// What was dropped although it is the client's: everything behind it must be dropped too.
     given_up: Option<String>,
+}
+
+impl Account {
+    /// On whose behalf the peer was sent what it answers with this.
+    fn whose(&self, answer: Mark) -> Option<Whose> {
+        let cause = answer.cause?;
+        let at = self.whose.partition_point(|(begins, _)| *begins <= cause);
+        Some(self.whose.get(at.checked_sub(1)?)?.1)
+    }
 }
 
 /// The client's messages once it is logged in.
@@ -102,6 +115,8 @@ pub(crate) fn connected(world: &mut World<'_>, peer: PeerId) {
     account.taken = 0;
     account.marks.clear();
     account.passing = None;
+    account.told_of_ours = None;
+    account.ended = None;
     account.given_up = None;
 }
 
@@ -124,6 +139,26 @@ pub(crate) fn told(world: &mut World<'_>, to: PeerId, whose: Whose, count: usize
         account.whose.push((account.told, whose));
     }
     account.told += count;
+    if whose == Whose::Client {
+        account.told_of_ours = None;
+    }
+}
+
+/// Whether a Sync of ours for a server stands in the place of a Query of the client's, which the server skips behind what we prepared
+/// for it: the client has the error of that.
+pub(crate) fn ends_a_query(world: &mut World<'_>, to: PeerId, tag: u8) -> bool {
+    learn(world, to);
+    let account = &mut world.fates.accounts[to.index()];
+    let mut to_come = account.marks.iter().rev();
+    let error = to_come.find(|mark| {
+        mark.tag == b'E' && !mark.of_login && account.whose(**mark) == Some(Whose::Ours)
+    });
+    let error = error.map(|mark| mark.at).or(account.told_of_ours);
+    let ends = tag == b'S' && error > account.ended;
+    if ends {
+        account.ended = error;
+    }
+    ends
 }
 
 /// Bytes of the client's leave for a server; it stands here in the client's stream.
@@ -354,12 +389,19 @@ pub(crate) fn rests(world: &mut World<'_>) {
     }
 }
 
-/// So many bytes of a server are taken.
-fn answers(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, count: usize) {
+/// Hears from a server what its messages answer.
+fn learn(world: &mut World<'_>, from: PeerId) {
     let at = from.index();
     let marks = world.servers[at].as_mut().map(|server| server.marks());
     let account = &mut world.fates.accounts[at];
     account.marks.extend(marks.into_iter().flatten());
+}
+
+/// So many bytes of a server are taken.
+fn answers(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, count: usize) {
+    let at = from.index();
+    learn(world, from);
+    let account = &mut world.fates.accounts[at];
     let begins = account.taken;
     account.taken += count;
     let ends = account.taken;
@@ -385,12 +427,7 @@ fn answers(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, count: usize
 
 fn answer(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, mark: Mark) {
     let account = &world.fates.accounts[from.index()];
-    let whose = mark.cause.and_then(|cause| {
-        let at = account
-            .whose
-            .partition_point(|(begins, _)| *begins <= cause);
-        Some(account.whose.get(at.checked_sub(1)?)?.1)
-    });
+    let whose = account.whose(mark);
     let due = match mark.of_login {
         true => due_in_login(world, from, mark),
         false if world.is_whole() => Due::Client,
@@ -424,6 +461,11 @@ fn answer(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, mark: Mark) {
             }
         }
         (Some(_), Due::Client | Due::Either) => {
+            let ours = mark.tag == b'E' && whose == Some(Whose::Ours);
+            if ours {
+                world.fates.accounts[from.index()].told_of_ours = Some(mark.at);
+            }
+            let account = &world.fates.accounts[from.index()];
             // Who has been given up says nothing more.
             if let Some(what) = account.given_up.clone()
                 && !world.lies(from)

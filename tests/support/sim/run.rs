@@ -62,7 +62,14 @@ impl Story {
         let needed = self.routes.contains(&PeerId::READER);
         let excluded = |cause: &CloseCause| matches!(cause, CloseCause::ReaderExcluded(_));
         closes.retain(|(_, cause)| !excluded(cause));
-        closes.retain(|close| needed || *close != (PeerId::READER, CloseCause::SessionOver));
+        // Whether it had refused us before the session ended is the network's affair.
+        let of_reader = [
+            CloseCause::SessionOver,
+            CloseCause::LoginFailed(PeerId::READER),
+        ];
+        closes.retain(|(peer, cause)| {
+            needed || *peer != PeerId::READER || !of_reader.contains(cause)
+        });
         if moves {
             closes.retain(|(peer, _)| *peer == PeerId::CLIENT);
         }
