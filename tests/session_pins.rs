@@ -400,3 +400,56 @@ fn a_portal_that_ended_is_no_reason_for_a_pin() {
         assert_eq!(pins, expected, "{how}");
     }
 }
+
+/// What a failure leaves of the portals of one name says nothing of those of others.
+#[test]
+fn a_portal_of_another_name_is_no_reason_for_a_pin() {
+    for (closed, pinned) in [("CP(o) S", false), ("CP(p) S", true)] {
+        let mut rig = Rig::new(config(), Chunk::Whole);
+        rig.both();
+        for (request, answer) in [
+            ("P(,begin) B(,) E S", "1 2 C(BEGIN) Z(T)"),
+            ("P(r,select 1) B(o,r) B(p,r) E(p,1) S", "1 2 2 D(1) s Z(T)"),
+            ("P(,savepoint a) B(,) E S", "1 2 C(SAVEPOINT) Z(T)"),
+            (closed, "3 Z(T)"),
+            ("Q(select 1/0)", "E(22012) Z(E)"),
+            ("P(,rollback to a) B(,) E S", "1 2 C(ROLLBACK) Z(T)"),
+            ("E(p,1) S", "D(1) s Z(T)"),
+        ] {
+            rig.client(request);
+            rig.see(WRITER, request);
+            rig.writer(answer);
+            rig.see(CLIENT, answer);
+        }
+        let pins: Vec<Pin> = rig.session.pins().collect();
+        let expected = if pinned { &[Pin::Unaccounted][..] } else { &[] };
+        assert_eq!(pins, expected, "{closed}");
+    }
+}
+
+/// So it is where more names are closed than portals are remembered.
+#[test]
+fn a_closed_portal_is_in_doubt_without_room_for_its_name() {
+    let few = || {
+        let mut config: Config = config();
+        config.limits.portals = 1;
+        config
+    };
+    for (name, pinned) in [("o", true), ("p", true)] {
+        let mut rig = Rig::new(few(), Chunk::Whole);
+        rig.both();
+        for (request, answer) in [
+            ("Q(begin)", "C(BEGIN) Z(T)"),
+            ("P(r,select 1) B(o,r) CP(o) B(p,r) S", "1 2 3 2 Z(T)"),
+            ("Q(select 1/0)", "E(22012) Z(E)"),
+            (&format!("E({name},1) S"), "E(25P02) Z(E)"),
+        ] {
+            rig.client(request);
+            rig.see(WRITER, request);
+            rig.writer(answer);
+            rig.see(CLIENT, answer);
+        }
+        let pins = rig.session.pins().count();
+        assert_eq!(pins, usize::from(pinned), "{name}");
+    }
+}

@@ -519,6 +519,31 @@ fn the_portals_of_a_transaction_end_with_it() {
     });
 }
 
+/// A driver runs its BEGIN and its savepoints by the unnamed portal: behind a failure these say nothing of a cursor by another name.
+#[test]
+fn a_portal_outlives_a_failure_behind_a_savepoint() {
+    each(reading, |rig| {
+        rig.both();
+        runs(
+            rig,
+            "P(,begin read only) B(,) E S",
+            READER,
+            "1 2 C(BEGIN) Z(T)",
+        );
+        let opens = "P(r,select 1) B(p,r) E(p,1) S";
+        runs(rig, opens, READER, "1 2 D(1) s Z(T)");
+        let savepoint = "P(,savepoint a) B(,) E S";
+        runs(rig, savepoint, READER, "1 2 C(SAVEPOINT) Z(T)");
+        runs(rig, "P(,select 1/0) B(,) E S", READER, "1 2 E(22012) Z(E)");
+        let back = "P(,rollback to a) B(,) E S";
+        runs(rig, back, READER, "1 2 C(ROLLBACK) Z(T)");
+        runs(rig, "E(p,1) S", READER, "D(1) s Z(T)");
+        runs(rig, "E(p,1) CP(p) S", READER, "C(SELECT 0) 3 Z(T)");
+        runs(rig, "Q(commit)", READER, "C(COMMIT) Z(I)");
+        assert_eq!(rig.session.pins().count(), 0);
+    });
+}
+
 /// What fails under a savepoint takes nothing of the whole transaction with it.
 #[test]
 fn a_chain_behind_what_failed_under_a_savepoint_keeps_its_modes() {

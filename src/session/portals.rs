@@ -14,27 +14,67 @@ use crate::wire::TransactionStatus;
 /// The statements behind the portals of the transaction that runs.
 #[derive(Debug)]
 pub(super) struct Portals {
-    unnamed: Option<Portal>,
-    named: BTreeMap<Box<[u8]>, Portal>,
+    unnamed: Place,
+    named: BTreeMap<Box<[u8]>, Place>,
+    /// Of names that there was no room for.
+    unknown: Replaced,
     newest: Age,
     /// The newest of before the request that comes.
     before: Age,
     /// Each with the portal that was bound last before it.
     savepoints: Savepoints,
+}
+
+/// What is known by one name.
+#[derive(Debug, Default)]
+struct Place {
+    portal: Option<Portal>,
     replaced: Replaced,
 }
 
 /// Whether there may be a portal that is taken for another one, or for none: a Bind or a Close that fails, or that is skipped behind
 /// what fails, leaves what stood before it, and that stands still when the transaction goes back to a savepoint. So does a Bind by a
 /// name that another portal has: that is refused.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 enum Replaced {
     /// None that it matters of, as neither does more than read.
+    #[default]
     Nothing,
     /// One that it does, and nothing has failed.
     Some,
     /// One of those up to this one, if it is.
     Perhaps(Age),
+}
+
+impl Replaced {
+    /// Another has the name, or none.
+    fn replaced(&mut self) {
+        if let Replaced::Nothing = self {
+            *self = Replaced::Some;
+        }
+    }
+
+    /// Something has failed, when this portal was the newest.
+    fn failed(&mut self, newest: Age) {
+        match self {
+            Replaced::Nothing => {}
+            Replaced::Some | Replaced::Perhaps(_) => *self = Replaced::Perhaps(newest),
+        }
+    }
+
+    /// What holds of names of which either does.
+    fn or(self, other: Replaced) -> Replaced {
+        match (self, other) {
+            (Replaced::Perhaps(one), Replaced::Perhaps(two)) if one.all < two.all => {
+                Replaced::Perhaps(two)
+            }
+            (Replaced::Perhaps(newest), _) | (_, Replaced::Perhaps(newest)) => {
+                Replaced::Perhaps(newest)
+            }
+            (Replaced::Some, _) | (_, Replaced::Some) => Replaced::Some,
+            (Replaced::Nothing, Replaced::Nothing) => Replaced::Nothing,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -64,12 +104,12 @@ impl Portals {
     /// With so many savepoints at most.
     pub(super) fn new(savepoints: usize) -> Portals {
         Portals {
-            unnamed: None,
+            unnamed: Place::default(),
             named: BTreeMap::new(),
+            unknown: Replaced::Nothing,
             newest: Age::default(),
             before: Age::default(),
             savepoints: Savepoints::new(savepoints),
-            replaced: Replaced::Nothing,
         }
     }
 
@@ -86,16 +126,52 @@ impl Portals {
     }
 
     fn entry(&self, name: &[u8]) -> Option<&Portal> {
-        if name.is_empty() {
-            self.unnamed.as_ref()
-        } else {
-            self.named.get(name)
+        self.place(name).and_then(|place| place.portal.as_ref())
+    }
+
+    fn place(&self, name: &[u8]) -> Option<&Place> {
+        match name.is_empty() {
+            true => Some(&self.unnamed),
+            false => self.named.get(name),
         }
+    }
+
+    /// The same; a place is made for a name if there is room for one more.
+    fn place_mut(&mut self, name: &[u8], limit: usize) -> Option<&mut Place> {
+        if name.is_empty() {
+            return Some(&mut self.unnamed);
+        }
+        if self.named.len() >= limit && !self.named.contains_key(name) {
+            self.forget_the_closed();
+        }
+        if self.named.len() >= limit && !self.named.contains_key(name) {
+            return None;
+        }
+        let replaced = self.unknown;
+        let place = self.named.entry(name.into());
+        Some(place.or_insert(Place {
+            portal: None,
+            replaced,
+        }))
+    }
+
+    /// Makes room: of a name that no portal has only the doubt is left.
+    fn forget_the_closed(&mut self) {
+        let unknown = &mut self.unknown;
+        self.named.retain(|_, place| {
+            if place.portal.is_none() {
+                *unknown = unknown.or(place.replaced);
+            }
+            place.portal.is_some()
+        });
     }
 
     /// Remembers a portal; whether there was room.
     pub(super) fn bind(&mut self, name: &[u8], bound: Prepared, limit: usize) -> bool {
-        self.replaces(name, Some(&bound));
+        let matters = self.get(name).is_some_and(|before| {
+            let does_more = |one: &Prepared| !one.meta.effects.is_empty();
+            !Arc::ptr_eq(&bound, before) && (does_more(before) || does_more(&bound))
+        });
         self.newest.all = self.newest.all.saturating_add(1);
         let named = usize::from(!name.is_empty());
         self.newest.named = self.newest.named.saturating_add(named);
@@ -104,42 +180,30 @@ impl Portals {
             stands: Stands::Surely,
             age: self.newest,
         };
-        if name.is_empty() {
-            self.unnamed = Some(portal);
-            return true;
-        }
-        if self.named.len() >= limit && !self.named.contains_key(name) {
+        let Some(place) = self.place_mut(name, limit) else {
             return false;
+        };
+        if matters {
+            place.replaced.replaced();
         }
-        self.named.insert(name.into(), portal);
+        place.portal = Some(portal);
         true
-    }
-
-    /// What has this name is to be another portal, or none.
-    fn replaces(&mut self, name: &[u8], by: Option<&Prepared>) {
-        let matters = self.get(name).is_some_and(|before| {
-            let does_more = |one: &Prepared| !one.meta.effects.is_empty();
-            match by {
-                Some(by) => !Arc::ptr_eq(by, before) && (does_more(before) || does_more(by)),
-                // What is bound next by that name may do more.
-                None => true,
-            }
-        });
-        if let (true, Replaced::Nothing) = (matters, self.replaced) {
-            self.replaced = Replaced::Some;
-        }
     }
 
     /// Whether one that has a name does more than read.
     pub(super) fn do_more_than_read(&self) -> bool {
-        let mut named = self.named.values();
-        named.any(|portal| !portal.bound.meta.effects.is_empty())
+        let named = self.named.values();
+        let mut portals = named.filter_map(|place| place.portal.as_ref());
+        portals.any(|portal| !portal.bound.meta.effects.is_empty())
     }
 
     /// Something has failed.
     pub(super) fn failed(&mut self) {
-        if let Replaced::Some | Replaced::Perhaps(_) = self.replaced {
-            self.replaced = Replaced::Perhaps(self.newest);
+        let newest = self.newest;
+        self.unnamed.replaced.failed(newest);
+        self.unknown.failed(newest);
+        for place in self.named.values_mut() {
+            place.replaced.failed(newest);
         }
     }
 
@@ -153,7 +217,10 @@ impl Portals {
     /// so many are not answered.
     pub(super) fn may_be_another(&self, name: &[u8], unanswered: usize) -> bool {
         let age = self.entry(name).map_or(0, |portal| portal.age.all);
-        match self.replaced {
+        let replaced = self
+            .place(name)
+            .map_or(self.unknown, |place| place.replaced);
+        match replaced {
             Replaced::Nothing => false,
             Replaced::Some => self.may_have_failed(age, unanswered),
             Replaced::Perhaps(newest) => age <= newest.all || self.may_have_failed(age, unanswered),
@@ -166,27 +233,27 @@ impl Portals {
     }
 
     pub(super) fn close(&mut self, name: &[u8]) {
-        self.replaces(name, None);
-        if name.is_empty() {
-            self.unnamed = None;
-        } else {
-            self.named.remove(name);
+        let place = match name.is_empty() {
+            true => Some(&mut self.unnamed),
+            false => self.named.get_mut(name),
+        };
+        if let Some(place) = place {
+            // What is bound next by that name may do more than this one.
+            if place.portal.take().is_some() {
+                place.replaced.replaced();
+            }
         }
     }
 
     /// The unnamed portal may end.
     pub(super) fn doubt_unnamed(&mut self) {
-        if let Some(portal) = &mut self.unnamed {
-            portal.stands = Stands::Perhaps;
-        }
+        self.unnamed.doubt();
     }
 
     /// Every portal may end.
     pub(super) fn doubt(&mut self) {
         self.doubt_unnamed();
-        for portal in self.named.values_mut() {
-            portal.stands = Stands::Perhaps;
-        }
+        self.named.values_mut().for_each(Place::doubt);
     }
 
     /// The portal that was bound last.
@@ -198,12 +265,15 @@ impl Portals {
     pub(super) fn ended(&mut self, newest: Age) {
         self.savepoints.clear();
         // What was bound behind it may have replaced something, too.
-        if self.newest.all <= newest.all {
-            self.replaced = Replaced::Nothing;
+        let is_last = self.newest.all <= newest.all;
+        if is_last {
+            self.unknown = Replaced::Nothing;
         }
-        let is_later = |portal: &Portal| portal.age.all > newest.all;
-        self.unnamed = self.unnamed.take().filter(is_later);
-        self.named.retain(|_, portal| is_later(portal));
+        self.unnamed.end(newest, is_last);
+        self.named.retain(|_, place| {
+            place.end(newest, is_last);
+            place.is_known()
+        });
     }
 
     /// A savepoint was set behind this portal.
@@ -218,7 +288,10 @@ impl Portals {
             return self.doubt();
         };
         let outlives = |age: Age| age.named <= mark || age.all > newest.all;
-        self.named.retain(|_, portal| outlives(portal.age));
+        self.named.retain(|_, place| {
+            place.portal.take_if(|portal| !outlives(portal.age));
+            place.is_known()
+        });
     }
 
     /// A savepoint is gone: what was bound since stays.
@@ -228,9 +301,30 @@ impl Portals {
 
     pub(super) fn clear(&mut self) {
         self.savepoints.clear();
-        self.replaced = Replaced::Nothing;
-        self.unnamed = None;
+        self.unknown = Replaced::Nothing;
+        self.unnamed = Place::default();
         self.named.clear();
+    }
+}
+
+impl Place {
+    /// Whether there is anything to know.
+    fn is_known(&self) -> bool {
+        self.portal.is_some() || !matches!(self.replaced, Replaced::Nothing)
+    }
+
+    fn doubt(&mut self) {
+        if let Some(portal) = &mut self.portal {
+            portal.stands = Stands::Perhaps;
+        }
+    }
+
+    /// A transaction has ended in which portals up to this one were bound, and maybe none since.
+    fn end(&mut self, newest: Age, is_last: bool) {
+        self.portal.take_if(|portal| portal.age.all <= newest.all);
+        if is_last {
+            self.replaced = Replaced::Nothing;
+        }
     }
 }
 
