@@ -56,7 +56,7 @@ impl<R: Route> Session<R> {
     /// Makes the writer have the statements that could not be prepared there any more behind this text, since it changes how
     /// texts are read. Whether there was room to.
     pub(super) fn repair_before_reading(&mut self, leg: LegId, intent: &Intent) -> bool {
-        if leg != self.writer() {
+        if leg != self.writer() || self.is_deaf(leg) {
             return true;
         }
         let effects = intent.effects.iter();
@@ -80,9 +80,6 @@ impl<R: Route> Session<R> {
                     .statements
                     .missing_by_reading(leg.index(), reading),
             );
-        }
-        if self.is_deaf(leg) {
-            return true;
         }
         if intent.class == Class::Unreadable && !missing.is_empty() {
             match self.fails_there(leg) {
