@@ -278,8 +278,8 @@ fn an_execute_of_nothing_known_finds_every_statement() {
         rig.reader("1 Z(I)");
         rig.see(CLIENT, "1 Z(I)");
         rig.client("E(c,0) S");
-        rig.see(WRITER, "P(s,select 1) E(c) S");
-        rig.writer("1 E(34000) Z(I)");
+        rig.see(WRITER, "P(s,select 1) S E(c) S");
+        rig.writer("1 Z(I) E(34000) Z(I)");
         rig.see(CLIENT, "E(34000) Z(I)");
     });
 }

@@ -5,6 +5,7 @@ mod session_support;
 use std::sync::Arc;
 
 use pgturnout::ledger::LedgerLimits;
+use pgturnout::limits;
 use pgturnout::route::Rules;
 use pgturnout::session::{Config, PeerId};
 use session_support::{Rig, config, each};
@@ -386,6 +387,25 @@ fn a_query_is_answered_though_its_restore_fails_in_a_batch() {
         rig.writer(ROW);
         rig.writer("Z(I)");
         rig.see(CLIENT, &format!("Z(I) {ROW} Z(I)"));
+    });
+}
+
+/// Nor does one that fails before a Query too long to be looked into, which may need it or not.
+#[test]
+fn a_query_that_is_not_read_is_run_though_a_restore_fails() {
+    each(config, |rig| {
+        prepared(rig);
+        let text = format!("select '{}'", "x".repeat(limits::READ_BUFFER));
+        rig.client(&format!("Q({text})"));
+        let sent = rig.shown(WRITER);
+        assert!(
+            sent.starts_with("P(s,select 1) S Q(select 'x"),
+            "{:.60}",
+            sent
+        );
+        rig.writer("E(42P01) Z(I)");
+        rig.writer(ROW);
+        rig.see(CLIENT, ROW);
     });
 }
 

@@ -414,7 +414,7 @@ impl<R: Route> Session<R> {
         }
         match self.fails_there(leg) {
             Known::Is(true) => plan,
-            Known::Is(false) if self.repair_missing(leg, b"") => plan,
+            Known::Is(false) if self.repair_missing(leg, b"") && self.end_repair(leg) => plan,
             Known::Is(false) | Known::Unknown => Plan::Full,
         }
     }
@@ -472,9 +472,9 @@ impl<R: Route> Session<R> {
     }
 
     /// Ends a repair that stands outside a batch with a Sync of ours: were its Parse to fail, the server would skip
-    /// the Query behind it, and no Sync of the client's is to come. Whether there was room to.
+    /// what is behind it, which may not need it, and for a Query no Sync of the client's is to come. Whether there was room to.
     pub(super) fn end_repair(&mut self, leg: LegId) -> bool {
-        let is_open = self.requests.batch == Batch::None
+        let is_open = self.requests.begins_there()
             && self.leg(leg).serving().is_some_and(|serving| {
                 let newest = serving.pipeline.iter().last();
                 newest.is_some_and(|owed| owed.owner == Owner::Injected && owed.kind == Kind::Parse)

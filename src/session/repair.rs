@@ -6,7 +6,7 @@ use bytes::BytesMut;
 
 use super::effects::Note;
 use super::leg::LegId;
-use super::requests::{Batch, SYNC};
+use super::requests::SYNC;
 use super::{PeerId, Session};
 use crate::migrate::Dialect;
 use crate::route::{Intent, Route};
@@ -29,7 +29,7 @@ impl<R: Route> Session<R> {
             return Due::Nothing;
         }
         // A Sync of ours would end what a server skips: the client's Query behind it would be run.
-        let may_skip = self.requests.batch == Batch::None
+        let may_skip = self.requests.begins_there()
             && serving.is_some_and(|serving| serving.pipeline.may_skip());
         let (close, definition) = match self.memory.statements.repair(leg.index(), name) {
             Repair::None => return Due::Nothing,

@@ -167,6 +167,14 @@ impl Requests {
         };
     }
 
+    /// Whether nothing of the client's batch stands on the upstream that takes its next message.
+    pub(super) fn begins_there(&self) -> bool {
+        match self.batch {
+            Batch::None | Batch::Left | Batch::Unseen => true,
+            Batch::On(_) | Batch::Leaving | Batch::Broken(_) => false,
+        }
+    }
+
     /// Whether the batch that stands is broken, and its error waits for what comes next of it.
     pub(super) fn owes_an_error(&self) -> bool {
         match self.batch {
