@@ -519,6 +519,30 @@ fn the_portals_of_a_transaction_end_with_it() {
     });
 }
 
+/// What a lost reader would have told at a Sync is what it has answered before, not what it told last.
+#[test]
+fn a_lost_reader_has_begun_or_ended_what_it_has_answered() {
+    each(reading, |rig| {
+        rig.both();
+        rig.client("P(,begin read only) B(,) E S");
+        rig.take(READER);
+        rig.reader("1 2 C(BEGIN)");
+        rig.eof(READER);
+        rig.see(WRITER, "Q(begin read only)");
+        rig.writer("C(BEGIN) Z(T)");
+        rig.see(CLIENT, "1 2 C(BEGIN) Z(T)");
+    });
+    each(reading, |rig| {
+        begun(rig);
+        rig.client("P(,commit) B(,) E S");
+        rig.take(READER);
+        rig.reader("1 2 C(COMMIT)");
+        rig.eof(READER);
+        rig.see(CLIENT, "1 2 C(COMMIT) Z(I)");
+        rig.see(WRITER, "");
+    });
+}
+
 /// A driver runs its BEGIN and its savepoints by the unnamed portal: behind a failure these say nothing of a cursor by another name.
 #[test]
 fn a_portal_outlives_a_failure_behind_a_savepoint() {

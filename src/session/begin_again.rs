@@ -156,12 +156,17 @@ impl<R: Route> Session<R> {
         }
     }
 
-    /// Whether the reader has failed the transaction that runs there.
-    pub(super) fn reader_transaction_failed(&self) -> bool {
+    /// The status that a reader would tell behind what it has answered; `told` is the last that it has. Not known of a transaction
+    /// that has failed there.
+    pub(super) fn status_there(&self, told: TransactionStatus) -> Option<TransactionStatus> {
         match &self.reader_transaction {
-            ReaderTransaction::Runs(run) => run.standing == Standing::Failed,
+            ReaderTransaction::Runs(run) if run.standing == Standing::Failed => None,
+            ReaderTransaction::Runs(run) => Some(match run.stage {
+                Stage::Asked | Stage::Over => TransactionStatus::Idle,
+                Stage::Open => TransactionStatus::InTransaction,
+            }),
             ReaderTransaction::None | ReaderTransaction::Again(_) | ReaderTransaction::Lost => {
-                false
+                Some(told)
             }
         }
     }

@@ -171,6 +171,7 @@ impl<R: Route> Session<R> {
     /// and says so before it closes. Whether there is one.
     fn pass_terminate(&mut self) -> bool {
         for id in LegId::ALL {
+            let has_room = self.ledger.room_for(id.peer().port(), TERMINATE.len());
             let leg = self.leg_mut(id);
             let open = leg.stream == Stream::Open;
             let Some(serving) = leg.serving_mut() else {
@@ -180,6 +181,10 @@ impl<R: Route> Session<R> {
                 return true;
             }
             if open && serving.pipeline.has_client() && !serving.said_fatal() {
+                if !has_room {
+                    // Behind what is queued there, when some of it has left.
+                    return true;
+                }
                 serving.terminate();
                 self.push(id.peer(), &TERMINATE);
                 return true;
@@ -302,7 +307,7 @@ impl<R: Route> Session<R> {
         self.leg_down(now, leg, cause);
         let first = lost_by(cut, serving.newest, &owed);
         let tells = skips || first == Lost::Reply || owed.iter().any(fails_when_lost);
-        let was = (!self.reader_transaction_failed()).then_some(serving.status);
+        let was = self.status_there(serving.status);
         self.reader_transaction_lost(now, tells);
         let failed = match self.is_refusing(leg) {
             true => self.forget_refused(leg, owed),
@@ -316,8 +321,8 @@ impl<R: Route> Session<R> {
     }
 
     /// Gives the client, for each request that a lost reader owed, what a server gives for a failed one. What such a
-    /// server does before a request can fail has happened: the unnamed statement is gone. `was` is the status that the reader
-    /// told last, if it is the one still.
+    /// server does before a request can fail has happened: the unnamed statement is gone. `was` is the status that the
+    /// reader would have told, if it is known.
     fn answer_for_the_lost(
         &mut self,
         owed: Vec<Owed<Note>>,
