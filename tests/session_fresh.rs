@@ -224,7 +224,7 @@ fn what_a_search_path_hides_counts_beside_what_is_the_sessions() {
 fn a_function_call_counts_as_a_write() {
     each(replayed, |rig| {
         rig.both();
-        rig.raw(CLIENT, &raw(b'F', &[0; 10]));
+        rig.raw(CLIENT, &raw(b'F', b"\0\0\x40\0\0\0\0\0\0\0"));
         assert_eq!(rig.take(WRITER).first(), Some(&b'F'));
         rig.raw(WRITER, &raw(b'V', &[0xff; 4]));
         rig.writer("Z(I)");

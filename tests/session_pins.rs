@@ -453,3 +453,29 @@ fn a_closed_portal_is_in_doubt_without_room_for_its_name() {
         assert_eq!(pins, usize::from(pinned), "{name}");
     }
 }
+
+/// A function that is called by its number may leave anything in the session, but for those of large objects; one of the user's
+/// counts as it does in a text.
+#[test]
+fn a_function_called_by_its_number_is_not_looked_into() {
+    for (function, before, at) in [
+        // set_config, lo_open, and the first number that a function of the user's may have.
+        (2_078_u32, "", WRITER),
+        (952, "", READER),
+        (16_383, "", WRITER),
+        (16_384, "", READER),
+        // What lifts a pin takes nothing from what runs behind it.
+        (2_078, "Q(discard all) ", WRITER),
+    ] {
+        let mut rig = Rig::new(config(), Chunk::Whole);
+        rig.both();
+        let body = [&function.to_be_bytes()[..], b"\0\0\0\0\0\0"].concat();
+        rig.client(before);
+        rig.raw(CLIENT, &session_support::frames::raw(b'F', &body));
+        rig.take(WRITER);
+        let answers = before.replace("Q(discard all)", "C(DISCARD ALL) Z(I)");
+        rig.writer(&format!("{answers}V Z(I)"));
+        rig.take(CLIENT);
+        assert_eq!(reads_at(&mut rig), at, "{before}{function}");
+    }
+}

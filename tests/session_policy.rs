@@ -552,6 +552,8 @@ fn the_policy_sees_what_is_bound_and_run() {
         let long = vec![b'x'; limits::READ_BUFFER];
         rig.raw(CLIENT, &raw(b'P', &[b"\0", &long[..], b"\0\0\0"].concat()));
         rig.client("B(,) E S");
+        // What the reader alone has is prepared here before.
+        rig.writer("1 Z(I)");
         rig.writer("1 2 C(SELECT 0) Z(I)");
         assert_eq!(
             asked.take(),
@@ -574,9 +576,9 @@ fn the_policy_sees_function_calls_and_what_is_malformed_or_too_long() {
     each(config, |rig| {
         let asked = both_judged(rig);
         let long = vec![b'x'; limits::READ_BUFFER];
-        rig.raw(CLIENT, &raw(b'F', b"\0\0\x1a\x85\0\0\0\0\0\0"));
+        rig.raw(CLIENT, &raw(b'F', b"\0\0\x6a\x85\0\0\0\0\0\0"));
         rig.writer("V Z(I)");
-        rig.raw(CLIENT, &raw(b'F', &[b"\0\0\0\x07", &long[..]].concat()));
+        rig.raw(CLIENT, &raw(b'F', &[b"\0\x01\0\x07", &long[..]].concat()));
         rig.writer("V Z(I)");
         rig.raw(CLIENT, &raw(b'F', b"\0\0"));
         rig.writer("E(08P01) Z(I)");
@@ -592,8 +594,8 @@ fn the_policy_sees_function_calls_and_what_is_malformed_or_too_long() {
         assert_eq!(
             asked.take(),
             [
-                "2 Write F(Some(6789))",
-                "3 Write F(Some(7))",
+                "2 Write F(Some(27269))",
+                "3 Write F(Some(65543))",
                 "4 Write F(None)",
                 "5 Read P(s) select 1",
                 "6 Read B(p,s) select 1",

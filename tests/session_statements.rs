@@ -8,7 +8,7 @@ use pgturnout::ledger::LedgerLimits;
 use pgturnout::limits;
 use pgturnout::route::Rules;
 use pgturnout::session::{Config, PeerId};
-use session_support::{Rig, config, each};
+use session_support::{Chunk, Rig, config, each};
 
 const CLIENT: PeerId = PeerId::CLIENT;
 const WRITER: PeerId = PeerId::WRITER;
@@ -406,6 +406,78 @@ fn a_query_that_is_not_read_is_run_though_a_restore_fails() {
         rig.writer("E(42P01) Z(I)");
         rig.writer(ROW);
         rig.see(CLIENT, ROW);
+    });
+}
+
+/// What fails before the text that needs it is sent, since more of what that needs has to be waited for, is nothing to that text.
+#[test]
+fn a_restore_that_fails_ahead_of_its_query_is_ended() {
+    // Both answers come at once: else the Query goes between them.
+    let rig = &mut Rig::new(config(), Chunk::Whole);
+    prepared(rig);
+    rig.client("P(a,select 2) S");
+    rig.take(READER);
+    rig.reader("1 Z(I)");
+    rig.take(CLIENT);
+    let both = "Q(execute a; execute s)";
+    rig.client(&format!(
+        "P(i,insert into t values (1)) B(,i) E B(,s) E S {both}"
+    ));
+    rig.see(
+        WRITER,
+        "P(i,insert into t values (1)) B(,i) E P(s,select 1) B(,s) E S P(a,select 2)",
+    );
+    rig.writer("1 2 C(INSERT 0 1) 1 2 D(1) C(SELECT 1) Z(I) E(42P01)");
+    rig.see(CLIENT, "1 2 C(INSERT 0 1) 2 D(1) C(SELECT 1) Z(I)");
+    rig.see(WRITER, &format!("S P(a,select 2) S {both}"));
+    rig.writer("Z(I) E(42P01) Z(I) E(26000) Z(I)");
+    rig.see(CLIENT, "E(26000) Z(I)");
+}
+
+/// In a batch of the client's it is the error of that text, which the server skips; a Query is ended all the same.
+#[test]
+fn a_restore_that_fails_ahead_of_its_query_in_a_batch_is_its_error() {
+    each(config, |rig| {
+        prepared(rig);
+        rig.client("P(a,select 2) S");
+        rig.take(READER);
+        rig.reader("1 Z(I)");
+        rig.take(CLIENT);
+        let insert = "P(i,insert into t values (1)) B(,i) E";
+        rig.client(&format!(
+            "{insert} B(,s) E S {insert} Q(execute a; execute s)"
+        ));
+        rig.see(
+            WRITER,
+            &format!("{insert} P(s,select 1) B(,s) E S {insert} P(a,select 2)"),
+        );
+        rig.writer("1 2 C(INSERT 0 1) 1 2 D(1) C(SELECT 1) Z(I) 1 2 C(INSERT 0 1) E(42P01)");
+        let first = "1 2 C(INSERT 0 1) 2 D(1) C(SELECT 1) Z(I)";
+        rig.see(CLIENT, &format!("{first} 1 2 C(INSERT 0 1) E(42P01)"));
+        rig.see(WRITER, "Q(execute a; execute s) S");
+        rig.writer("Z(I)");
+        rig.see(CLIENT, "Z(I)");
+        rig.client("Q(select 1)");
+        rig.see(READER, "Q(select 1)");
+    });
+}
+
+/// A Query drops the unnamed statement, also where the server skips it with what was prepared for it.
+#[test]
+fn a_query_that_is_skipped_drops_the_unnamed_statement() {
+    each(config, |rig| {
+        prepared(rig);
+        begin(rig);
+        rig.client("P(,select 3) S");
+        rig.take(WRITER);
+        rig.writer("1 Z(T)");
+        rig.take(CLIENT);
+        rig.client("Q(execute s)");
+        rig.see(WRITER, "P(s,select 1) Q(execute s)");
+        rig.writer("E(42P01)");
+        rig.see(WRITER, "S CS S");
+        rig.writer("Z(E) 3 Z(E)");
+        rig.see(CLIENT, "E(42P01) Z(E)");
     });
 }
 

@@ -23,6 +23,7 @@ mod cache;
 mod configure;
 mod encoding;
 mod facts;
+mod fast_path;
 mod form;
 mod hint;
 #[cfg(feature = "inspect")]
@@ -49,6 +50,7 @@ pub use boundaries::statements;
 pub use cache::{Cache, CacheLimits};
 pub use encoding::{Encoding, Known, LexState};
 pub use facts::{BadFact, Facts};
+pub(crate) use fast_path::may_leave_something;
 pub use form::Form;
 pub use hint::{Hint, hint};
 pub use intent::{

@@ -77,6 +77,21 @@ impl std::fmt::Debug for KeptText {
 }
 
 impl Note {
+    /// Of a Query: that it drops the unnamed statement.
+    pub(super) fn unnamed(&self) -> Option<Ticket> {
+        match self {
+            Note::Effects(effects) => effects.unnamed,
+            Note::Statement(ticket) => Some(*ticket),
+            Note::Nothing
+            | Note::Restore(_)
+            | Note::Leave
+            | Note::Question(_)
+            | Note::Denied(_)
+            | Note::Mirror
+            | Note::Again => None,
+        }
+    }
+
     fn effects(&self) -> Option<&Effects> {
         match self {
             Note::Effects(effects) => Some(effects),
@@ -457,7 +472,17 @@ impl<R: Route> Session<R> {
     fn nothing_runs_behind(&self) -> bool {
         self.leg(self.writer()).serving().is_none_or(|serving| {
             let mut behind = serving.pipeline.iter().skip(1);
-            !behind.any(|owed| matches!(owed.kind, Kind::Query | Kind::Parse | Kind::Execute))
+            !behind.any(|owed| match owed.kind {
+                Kind::Query | Kind::Parse | Kind::Execute | Kind::FunctionCall => true,
+                Kind::Bind
+                | Kind::DescribeStatement
+                | Kind::DescribePortal
+                | Kind::Close
+                | Kind::Sync
+                | Kind::CopyEnd
+                | Kind::Refused
+                | Kind::Fence => false,
+            })
         })
     }
 

@@ -12,7 +12,7 @@ use super::{Demand, PeerId, Session};
 use crate::error::Malformed;
 use crate::ledger::Fate;
 use crate::limits;
-use crate::route::{Effect, Intent, Known, Route};
+use crate::route::{Effect, Intent, Known, Route, may_leave_something};
 use crate::track::Pin;
 use crate::track::pipeline::{Kind, Owner};
 use crate::track::prepared::{Change, Reached, key};
@@ -78,12 +78,24 @@ impl<R: Route> Session<R> {
         }
         self.tally.request(leg, header.tag, 1);
         let body = whole.unwrap_or(input.get(Header::LEN..).unwrap_or_default());
+        if header.tag == tag::FUNCTION_CALL {
+            self.calls(body);
+        }
         self.note_tables(leg, header.tag, body, whole.is_some());
         self.went(leg, header.tag)
     }
 
+    /// A FunctionCall is on its way: what it leaves in the session is not known. One without a number is refused.
+    fn calls(&mut self, body: &[u8]) {
+        let function = body.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
+        if function.is_some_and(may_leave_something) {
+            self.pin(Pin::Procedure);
+        }
+    }
+
     /// A message of the client's with this tag was forwarded, or what stands in its place.
     fn went(&mut self, leg: LegId, frame: u8) -> Demand {
+        self.answer_skipped(leg, frame);
         if matches!(frame, tag::SYNC | tag::QUERY | tag::FUNCTION_CALL) {
             self.memory.statements.synced();
         }
@@ -133,6 +145,7 @@ impl<R: Route> Session<R> {
         let to = Fate::To(leg.peer().port());
         // What stands behind such a Query would be skipped with it, and it is a request of its own.
         few && !serving.pipeline.may_skip_query()
+            && (self.requests.failed_ahead != Some(leg) || self.has_room_to_end(leg))
             && serving.pipeline.len() < limits.requests_in_flight
             && self.ledger.room(PeerId::CLIENT.port(), to)
     }
@@ -237,7 +250,8 @@ impl<R: Route> Session<R> {
             return Plan::Full;
         }
         // What the server says of the one statement that is executed is what it would say of the Query.
-        if !(lacks && self.has_repaired_one(leg)) && !self.end_repair(leg) {
+        let says_it = lacks && self.has_repaired_one(leg);
+        if !says_it && !self.end_repair(leg) {
             return Plan::Full;
         }
         self.memory.sent_text(self.duty(leg), &intent);
@@ -256,12 +270,12 @@ impl<R: Route> Session<R> {
     }
 
     fn plan_parse(&mut self, leg: LegId, body: &[u8], parse: Parse<'_>) -> Plan {
-        if !parse.name.is_empty() && !self.repair(leg, key(parse.name)) {
-            return Plan::Full;
-        }
         let intent = self.intent_of(parse.text);
         // What an EXECUTE returns is looked up when it is parsed.
         if !self.repair_executed(leg, &intent, parse.text) {
+            return Plan::Full;
+        }
+        if !parse.name.is_empty() && !self.repair(leg, key(parse.name)) {
             return Plan::Full;
         }
         self.memory.sent_text(self.duty(leg), &intent);
@@ -292,7 +306,7 @@ impl<R: Route> Session<R> {
     }
 
     fn plan_bind(&mut self, leg: LegId, portal: &[u8], statement: &[u8]) -> Plan {
-        if !self.repair(leg, statement) {
+        if !self.repair_bound(leg, statement) || !self.repair(leg, statement) {
             return Plan::Full;
         }
         let statements = &mut self.memory.statements;
@@ -409,12 +423,13 @@ impl<R: Route> Session<R> {
     /// before, since a repair behind it could bring back what it drops. In a failed transaction a repair would fail
     /// too, and take with it what does not, as ROLLBACK; so it waits until it is known whether there is one.
     fn plan_unknown(&mut self, leg: LegId, plan: Plan) -> Plan {
-        if self.memory.statements.missing(leg.index()).is_empty() || self.is_deaf(leg) {
+        let takes_it = self.requests.begins_there() && !self.is_deaf(leg);
+        if !takes_it || self.memory.statements.missing(leg.index()).is_empty() {
             return plan;
         }
         match self.fails_there(leg) {
             Known::Is(true) => plan,
-            Known::Is(false) if self.repair_missing(leg, b"") && self.end_repair(leg) => plan,
+            Known::Is(false) if self.repair_missing(leg, b"") => plan,
             Known::Is(false) | Known::Unknown => Plan::Full,
         }
     }
@@ -446,12 +461,28 @@ impl<R: Route> Session<R> {
         if let Some(name) = intent.sole_execute() {
             return self.repair(leg, key(&name.0));
         }
+        if !self.requests.begins_there() {
+            // In the middle of a batch its failure would be that of the text, which may not need it.
+            return true;
+        }
         match asked_for(intent, text) {
             AskedFor::Nothing => true,
             // A Parse that fails, as that of a table which is gone, takes a transaction with it.
             AskedFor::Named if self.may_be_in_transaction(leg) => self.repair_missing(leg, text),
             AskedFor::Named | AskedFor::All => self.repair_missing(leg, b""),
         }
+    }
+
+    /// The same on the writer for what a Bind is about to run, apart from it.
+    fn repair_bound(&mut self, leg: LegId, statement: &[u8]) -> bool {
+        let begins = leg == self.writer() && self.requests.begins_there();
+        let known = self.memory.statements.meaning(statement).definition;
+        let bound = known.filter(|known| begins && known.meta.sole_execute().is_none());
+        let Some(definition) = bound.cloned() else {
+            return true;
+        };
+        let text = text_of(&definition.body).unwrap_or_default();
+        self.repair_executed(leg, &definition.meta, text)
     }
 
     /// Makes an upstream have every statement that the client has, or those whose names stand in a text if that is not empty.
@@ -461,7 +492,9 @@ impl<R: Route> Session<R> {
         if !text.is_empty() && missing.len() <= limits::NAMES_LOOKED_FOR {
             missing.retain(|name| stands_in(name, text));
         }
-        missing.iter().all(|name| self.repair(leg, name))
+        // What is tried on a reader stands in one batch with what it needs.
+        let apart = leg == self.writer() && !missing.is_empty();
+        missing.iter().all(|name| self.repair(leg, name)) && (!apart || self.end_repair(leg))
     }
 
     /// Whether a transaction may be open that a message for an upstream would be a part of.

@@ -6,13 +6,16 @@ use bytes::BytesMut;
 
 use super::effects::Note;
 use super::leg::LegId;
-use super::requests::SYNC;
+use super::requests::{Batch, SYNC};
 use super::{PeerId, Session};
 use crate::migrate::Dialect;
 use crate::route::{Intent, Route};
-use crate::track::pipeline::{Kind, Owner};
-use crate::track::prepared::{Change, Definition, Repair};
+use crate::track::pipeline::{Kind, Owner, is_repair};
+use crate::track::prepared::{Change, Definition, Repair, Ticket};
 use crate::wire::{Close, Frontend, ParamTypes, Parse, Target, tags::frontend as tag};
+
+/// A Close of the unnamed statement.
+const CLOSE_UNNAMED: [u8; 7] = [tag::CLOSE, 0, 0, 0, 6, b'S', 0];
 
 impl<R: Route> Session<R> {
     /// Makes an upstream have what the client has under a statement's name. Whether there was room to.
@@ -130,12 +133,70 @@ impl<R: Route> Session<R> {
         })
     }
 
-    /// A Query is skipped whose error the client has: its ReadyForQuery is that of a Sync in its place.
-    pub(super) fn end_skipped_query(&mut self, leg: LegId) {
+    /// A Query is skipped whose error the client has: its ReadyForQuery is that of a Sync in its place. A server drops the unnamed
+    /// statement before it reads a Query; `unnamed` is the client's, if this one has not.
+    pub(super) fn end_skipped_query(&mut self, leg: LegId, unnamed: Option<Ticket>) {
         let frame = u32::try_from(SYNC.len()).unwrap_or(u32::MAX);
         self.expect(leg, Kind::Sync, Note::Nothing, frame);
         self.push(leg.peer(), &SYNC);
+        if let Some(ticket) = unnamed {
+            self.memory.statements.confirmed(ticket);
+            self.inject(leg, &CLOSE_UNNAMED, Kind::Close, Note::Nothing);
+            self.inject(leg, &SYNC, Kind::Sync, Note::Nothing);
+        }
         self.memory.statements.synced();
+    }
+
+    /// Whether a Query is skipped if an upstream answers with an error now; `None` while what would end it cannot be queued. It will
+    /// be: a server that skips takes whatever is queued for it.
+    pub(super) fn skips_query(&self, leg: LegId) -> Option<bool> {
+        let pipeline = &self.leg(leg).serving()?.pipeline;
+        if pipeline.head().is_some_and(is_repair) && !self.has_room_to_end(leg) {
+            return None;
+        }
+        Some(pipeline.serves_query())
+    }
+
+    /// Whether what ends a skipped Query can be queued for an upstream.
+    pub(super) fn has_room_to_end(&self, leg: LegId) -> bool {
+        let len = CLOSE_UNNAMED
+            .len()
+            .saturating_add(SYNC.len().saturating_mul(2));
+        self.ledger.room_for(leg.peer().port(), len)
+    }
+
+    /// What we prepare for a message of the client's has failed before that was sent. In a batch of the client's the error is that
+    /// message's, which is skipped; where none stands a Sync of ours lets it be run. Whether the client has to be told.
+    pub(super) fn failed_ahead(&mut self, leg: LegId) -> bool {
+        if !self.is_deaf(leg) {
+            return false;
+        }
+        if self.requests.begins_there() {
+            self.inject(leg, &SYNC, Kind::Sync, Note::Nothing);
+            self.memory.statements.synced();
+            return false;
+        }
+        let skips = self.requests.batch == Batch::On(leg);
+        if skips {
+            self.requests.failed_ahead = Some(leg);
+        }
+        skips
+    }
+
+    /// A message is sent to an upstream that skips it, as its error came before it: a Query has yet to be ended.
+    pub(super) fn answer_skipped(&mut self, leg: LegId, frame: u8) {
+        if self.requests.failed_ahead != Some(leg) {
+            return;
+        }
+        match frame {
+            tag::QUERY | tag::FUNCTION_CALL => {
+                self.requests.failed_ahead = None;
+                let unnamed = self.forget_unnamed(leg);
+                self.end_skipped_query(leg, unnamed);
+            }
+            tag::SYNC => self.requests.failed_ahead = None,
+            _ => {}
+        }
     }
 }
 

@@ -8,7 +8,6 @@ use super::forward::run_of;
 use super::fresh::Question;
 use super::leg::{Answers, Duty, LegId, Restore};
 use super::loss::Cut;
-use super::requests::SYNC;
 use super::restore::is_serializable;
 use super::upstream::frame_limit;
 use super::{CloseCause, Demand, PeerId, Session, Timer};
@@ -16,7 +15,7 @@ use crate::ledger::Fate;
 use crate::limits;
 use crate::route::Route;
 use crate::track::Pin;
-use crate::track::pipeline::{Owed, Owner};
+use crate::track::pipeline::{Kind, Owed, Owner, is_repair};
 use crate::track::prepared::Reached;
 use crate::track::reading::Reading;
 use crate::wire::{Backend, Header, TransactionStatus, tags::backend as tag};
@@ -309,11 +308,9 @@ impl<R: Route> Session<R> {
             self.take_farewell(now, leg, header, beginning);
             return Demand::Again;
         }
-        let serving = self.leg(leg).serving();
-        let skips_query = serving.is_some_and(|serving| serving.pipeline.serves_query());
-        if skips_query && !self.ledger.room_for(leg.peer().port(), SYNC.len()) {
+        let Some(skips_query) = self.skips_query(leg) else {
             return Demand::Paused;
-        }
+        };
         let denial = self.take_denial(leg);
         let Some(serving) = self.leg_mut(leg).serving_mut() else {
             return Demand::Paused;
@@ -344,13 +341,14 @@ impl<R: Route> Session<R> {
             }
             Duty::Spare => {}
         }
+        if skips_query {
+            let query = dropped.iter().find(|item| item.kind == Kind::Query);
+            self.end_skipped_query(leg, query.and_then(|query| query.note.unnamed()));
+        }
         let mut reached = Reached::Server;
         for item in dropped {
             self.undone(item.note, reached);
             reached = Reached::Nobody;
-        }
-        if skips_query {
-            self.end_skipped_query(leg);
         }
         Demand::Again
     }
@@ -380,6 +378,9 @@ impl<R: Route> Session<R> {
     /// is skipped because of it.
     fn owner_of_error(&mut self, leg: LegId, owner: Owner, dropped: &[Owed<Note>]) -> Owner {
         if owner == Owner::Client || dropped.iter().any(|item| item.owner == Owner::Client) {
+            return Owner::Client;
+        }
+        if dropped.first().is_some_and(is_repair) && self.failed_ahead(leg) {
             return Owner::Client;
         }
         self.restore_refused(leg);

@@ -66,6 +66,8 @@ pub(super) struct Requests {
     pub(super) answered: u64,
     /// Which upstream the next one had to leave, and how many were answered by then.
     pub(super) left: Option<(LegId, u64)>,
+    /// The upstream that skips the rest of a batch, as what was to be prepared for a message that waits has failed.
+    pub(super) failed_ahead: Option<LegId>,
     /// Whether a request is tried on the reader.
     pub(super) trial: Trial,
     /// What the caller's policy says of the client's next message.
@@ -93,6 +95,7 @@ impl Requests {
             last: writer,
             answered: 0,
             left: None,
+            failed_ahead: None,
             trial: Trial::None,
             judged: Judged::NotYet,
             count: 0,
@@ -156,6 +159,7 @@ impl Requests {
     pub(super) fn reader_lost(&mut self, roles: Roles, skipping: bool) {
         self.look.restart();
         self.decided = None;
+        self.failed_ahead = self.failed_ahead.filter(|leg| *leg != roles.reader);
         self.last = roles.writer;
         self.batch = match self.batch {
             _ if skipping => Batch::Broken(Told::Yes),

@@ -533,7 +533,7 @@ impl<N> Pipeline<N> {
 }
 
 /// Whether that is of what we have a server prepare, or drop, for a message of the client's.
-fn is_repair<N>(owed: &Owed<N>) -> bool {
+pub fn is_repair<N>(owed: &Owed<N>) -> bool {
     owed.owner == Owner::Injected && matches!(owed.kind, Kind::Parse | Kind::Close)
 }
 
