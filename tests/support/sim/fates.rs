@@ -56,10 +56,10 @@ struct Account {
     marks: VecDeque<Mark>,
     /// Where the message goes that is passing.
     passing: Option<PeerId>,
-    /// Where the last error stands that answered us and went to the client, if nothing of the client's was sent there since; and the
-    /// last one behind which a Sync of ours stood in the place of a Query.
-    told_of_ours: Option<usize>,
-    ended: Option<usize>,
+    /// What the last error answers that answered us and went to the client: where that stands in what the peer was sent. And where
+    /// the last Sync of ours ends there.
+    failed: Option<usize>,
+    synced: Option<usize>,
     /// What was dropped although it is the client's: everything behind it must be dropped too.
     given_up: Option<String>,
 }
@@ -70,6 +70,13 @@ impl Account {
         let cause = answer.cause?;
         let at = self.whose.partition_point(|(begins, _)| *begins <= cause);
         Some(self.whose.get(at.checked_sub(1)?)?.1)
+    }
+
+    /// Where in what the peer was sent stands what stands there in the client's stream.
+    fn told_at(&self, stands: usize) -> Option<usize> {
+        let before = self.said.partition_point(|(_, begins)| *begins <= stands);
+        let (told, begins) = self.said.get(before.checked_sub(1)?)?;
+        Some(told + (stands - begins))
     }
 }
 
@@ -115,8 +122,8 @@ pub(crate) fn connected(world: &mut World<'_>, peer: PeerId) {
     account.taken = 0;
     account.marks.clear();
     account.passing = None;
-    account.told_of_ours = None;
-    account.ended = None;
+    account.failed = None;
+    account.synced = None;
     account.given_up = None;
 }
 
@@ -139,26 +146,39 @@ pub(crate) fn told(world: &mut World<'_>, to: PeerId, whose: Whose, count: usize
         account.whose.push((account.told, whose));
     }
     account.told += count;
-    if whose == Whose::Client {
-        account.told_of_ours = None;
-    }
 }
 
 /// Whether a Sync of ours for a server stands in the place of a Query of the client's, which the server skips behind what we prepared
 /// for it: the client has the error of that.
 pub(crate) fn ends_a_query(world: &mut World<'_>, to: PeerId, tag: u8) -> bool {
-    learn(world, to);
-    let account = &mut world.fates.accounts[to.index()];
-    let mut to_come = account.marks.iter().rev();
-    let error = to_come.find(|mark| {
-        mark.tag == b'E' && !mark.of_login && account.whose(**mark) == Some(Whose::Ours)
-    });
-    let error = error.map(|mark| mark.at).or(account.told_of_ours);
-    let ends = tag == b'S' && error > account.ended;
-    if ends {
-        account.ended = error;
+    if tag != b'S' {
+        return false;
     }
-    ends
+    learn(world, to);
+    let behind = world.injected[to.index()].len();
+    let account = &mut world.fates.accounts[to.index()];
+    let begins = account.told.saturating_sub(behind + Header::LEN);
+    let synced = account.synced.replace(begins);
+    let to_come = account.marks.iter().rev();
+    let mut errors = to_come.filter(|mark| mark.tag == b'E' && !mark.of_login);
+    let error = errors.find(|mark| account.whose(**mark) == Some(Whose::Ours));
+    let cause = error.map_or(account.failed, |mark| mark.cause);
+    let Some(cause) = cause.filter(|cause| Some(*cause) > synced) else {
+        return false;
+    };
+    let frames = world
+        .from_client
+        .begun()
+        .iter()
+        .zip(world.from_client.starts());
+    let told_there = frames.rev().filter(|((party, _), _)| *party == Some(to));
+    // What follows may have been decided already.
+    let behind: Vec<u8> = told_there
+        .skip_while(|(_, start)| account.told_at(**start) >= Some(begins))
+        .take_while(|(_, start)| account.told_at(**start) > Some(cause))
+        .map(|((_, tag), _)| *tag)
+        .collect();
+    behind.first() == Some(&b'Q') && !behind.contains(&b'S')
 }
 
 /// Bytes of the client's leave for a server; it stands here in the client's stream.
@@ -463,7 +483,7 @@ fn answer(world: &mut World<'_>, from: PeerId, to: Option<PeerId>, mark: Mark) {
         (Some(_), Due::Client | Due::Either) => {
             let ours = mark.tag == b'E' && whose == Some(Whose::Ours);
             if ours {
-                world.fates.accounts[from.index()].told_of_ours = Some(mark.at);
+                world.fates.accounts[from.index()].failed = mark.cause;
             }
             let account = &world.fates.accounts[from.index()];
             // Who has been given up says nothing more.

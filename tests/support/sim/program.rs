@@ -9,6 +9,7 @@ mod faults;
 mod fitted;
 mod free;
 mod halves;
+mod interludes;
 mod kinds;
 mod losses;
 mod many;

@@ -79,11 +79,12 @@ fn chosen(choices: &mut Choices<'_>) -> Scenario {
     let scenario = super::fitted::awaited(scenario, choices);
     let scenario = super::fitted::counted(scenario, choices);
     let scenario = super::fitted::passed(scenario, choices);
-    match kind {
+    let scenario = match kind {
         1 | 2 | 7 => {
             let scenario = super::fitted::shown(scenario, choices);
             super::fitted::broken(scenario, choices)
         }
         _ => scenario,
-    }
+    };
+    super::interludes::met(scenario, choices)
 }
