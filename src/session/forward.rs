@@ -145,7 +145,7 @@ impl<R: Route> Session<R> {
         let to = Fate::To(leg.peer().port());
         // What stands behind such a Query would be skipped with it, and it is a request of its own.
         few && !serving.pipeline.may_skip_query()
-            && (self.requests.failed_ahead != Some(leg) || self.has_room_to_end(leg))
+            && (self.requests.failed_ahead != Some(leg) || self.has_room_before_end(leg))
             && serving.pipeline.len() < limits.requests_in_flight
             && self.ledger.room(PeerId::CLIENT.port(), to)
     }

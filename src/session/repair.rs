@@ -165,6 +165,12 @@ impl<R: Route> Session<R> {
         self.ledger.room_for(leg.peer().port(), len)
     }
 
+    /// The same behind a message of the client's.
+    pub(super) fn has_room_before_end(&self, leg: LegId) -> bool {
+        let (client, to) = (PeerId::CLIENT.port(), leg.peer().port());
+        self.has_room_to_end(leg) && self.ledger.room_before_push(client, to)
+    }
+
     /// What we prepare for a message of the client's has failed before that was sent. In a batch of the client's the error is that
     /// message's, which is skipped; where none stands a Sync of ours lets it be run. Whether the client has to be told.
     pub(super) fn failed_ahead(&mut self, leg: LegId) -> bool {
@@ -188,13 +194,16 @@ impl<R: Route> Session<R> {
         if self.requests.failed_ahead != Some(leg) {
             return;
         }
+        let serving = self.leg(leg).serving();
+        let skips = serving.is_some_and(|serving| serving.pipeline.is_skipping());
         match frame {
+            // A Sync has ended that, or the connection is another one.
+            _ if !skips => self.requests.failed_ahead = None,
             tag::QUERY | tag::FUNCTION_CALL => {
                 self.requests.failed_ahead = None;
                 let unnamed = self.forget_unnamed(leg);
                 self.end_skipped_query(leg, unnamed);
             }
-            tag::SYNC => self.requests.failed_ahead = None,
             _ => {}
         }
     }

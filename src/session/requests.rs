@@ -159,7 +159,6 @@ impl Requests {
     pub(super) fn reader_lost(&mut self, roles: Roles, skipping: bool) {
         self.look.restart();
         self.decided = None;
-        self.failed_ahead = self.failed_ahead.filter(|leg| *leg != roles.reader);
         self.last = roles.writer;
         self.batch = match self.batch {
             _ if skipping => Batch::Broken(Told::Yes),

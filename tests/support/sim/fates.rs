@@ -57,7 +57,7 @@ struct Account {
     /// Where the message goes that is passing.
     passing: Option<PeerId>,
     /// What the last error answers that answered us and went to the client: where that stands in what the peer was sent. And where
-    /// the last Sync of ours ends there.
+    /// the last Sync of ours begins there.
     failed: Option<usize>,
     synced: Option<usize>,
     /// What was dropped although it is the client's: everything behind it must be dropped too.

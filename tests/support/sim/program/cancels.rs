@@ -64,13 +64,21 @@ pub(super) fn hurried(mut scenario: Scenario, choices: &mut Choices<'_>) -> Scen
 }
 
 pub(super) fn says(text: &str, events: &mut Vec<Event>, choices: &mut Choices<'_>) {
-    let text = text.to_owned();
     if choices.percent(65) {
-        return events.push(Event::Say(ClientMessage::Query(text)));
+        return events.push(Event::Say(ClientMessage::Query(text.to_owned())));
     }
+    events.extend(part(text).map(Event::Say));
+    events.push(Event::Say(ClientMessage::Sync));
+}
+
+/// A text in a batch that goes on.
+pub(super) fn part(text: &str) -> [ClientMessage; 3] {
     let name = String::new;
-    let messages = [
-        ClientMessage::Parse { name: name(), text },
+    [
+        ClientMessage::Parse {
+            name: name(),
+            text: text.to_owned(),
+        },
         ClientMessage::Bind {
             portal: name(),
             statement: name(),
@@ -80,9 +88,7 @@ pub(super) fn says(text: &str, events: &mut Vec<Event>, choices: &mut Choices<'_
             portal: name(),
             max_rows: 0,
         },
-        ClientMessage::Sync,
-    ];
-    events.extend(messages.map(Event::Say));
+    ]
 }
 
 /// Something of what can happen does.

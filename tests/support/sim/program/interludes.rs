@@ -5,7 +5,7 @@ use super::super::choices::Choices;
 use super::super::event::{Event, Scenario};
 use super::super::fault::{Fault, Known};
 use super::super::message::ClientMessage;
-use super::cancels::says;
+use super::cancels::{part, says};
 
 /// What happens in one of these.
 #[derive(Clone, Copy)]
@@ -16,7 +16,7 @@ enum Step {
     Prepares(&'static str, &'static str),
     /// A statement is run by its name.
     Runs(&'static str),
-    /// The driver learns that every reader is down, or up again.
+    /// The driver learns this of every reader.
     Learns(Known),
     /// A statement is run in a batch that goes on.
     GoesOn(&'static str),
@@ -351,23 +351,7 @@ fn happens(step: Step, readers: usize, events: &mut Vec<Event>, choices: &mut Ch
             ];
             events.extend(messages.map(Event::Say));
         }
-        GoesOn(text) => {
-            let name = String::new;
-            let text = text.to_owned();
-            let messages = [
-                ClientMessage::Parse { name: name(), text },
-                ClientMessage::Bind {
-                    portal: name(),
-                    statement: name(),
-                    values: Vec::new(),
-                },
-                ClientMessage::Execute {
-                    portal: name(),
-                    max_rows: 0,
-                },
-            ];
-            return events.extend(messages.map(Event::Say));
-        }
+        GoesOn(text) => return events.extend(part(text).map(Event::Say)),
         Flushes => return events.push(Event::Say(ClientMessage::Flush)),
         Rests => return events.push(Event::Calm),
         Learns(known) => events.push(Event::Fault(Fault::Readers(vec![known; readers]))),
